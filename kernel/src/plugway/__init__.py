@@ -1,0 +1,1 @@
+"""Plugway: one local address between an agent client and every model."""

@@ -1,0 +1,253 @@
+"""The exceptions of Plugway, and the Anthropic error envelope they become on the wire.
+
+Nothing here decides what to do about an error; the pipeline and the plugins do.
+
+    PlugwayError
+    ├─ ConfigError              every problem of a configuration at once
+    ├─ PluginError              a plugin breaks the contract when it is loaded
+    ├─ HookError                a hook raised, hung or answered with the wrong type at run time
+    ├─ RequestRejected          meant for the caller: status, type, message, headers
+    │   ├─ InvalidRequest       400
+    │   ├─ Unauthenticated      401
+    │   ├─ Forbidden            403
+    │   ├─ NoRoute              404
+    │   ├─ RateLimited          429
+    │   └─ Overloaded           529
+    └─ BackendError             an attempt failed; the resilience policy may try again
+        ├─ BackendUnavailable   refused, unreachable, name not resolved, connection lost before the head
+        ├─ BackendTimeout       no head or no first event in time, or silence later
+        ├─ BackendRefused       the upstream answered with an error status
+        ├─ BackendProtocolError the upstream's answer is not what its protocol allows
+        └─ StreamInterrupted    the stream ended, or reported an error, before its real end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+ErrorType = Literal[
+    "invalid_request_error",
+    "authentication_error",
+    "billing_error",
+    "permission_error",
+    "not_found_error",
+    "request_too_large",
+    "rate_limit_error",
+    "timeout_error",
+    "api_error",
+    "overloaded_error",
+]
+"""The values of `error.type` that the Anthropic Messages API documents."""
+
+TYPE_FOR_STATUS: Mapping[int, ErrorType] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+"""`error.type` by status. A 4xx that is not listed is an `invalid_request_error`, a 5xx an `api_error`."""
+
+Headers = tuple[tuple[str, str], ...]
+"""Header lines in order; names in lower case."""
+
+
+def error_type(status: int) -> ErrorType:
+    """The documented `error.type` of an HTTP status."""
+    if status in TYPE_FOR_STATUS:
+        return TYPE_FOR_STATUS[status]
+    return "invalid_request_error" if status < 500 else "api_error"
+
+
+def error_body(type_: str, message: str, request_id: str) -> bytes:
+    """The Anthropic error envelope as JSON bytes."""
+    error = {"type": type_, "message": message}
+    return orjson.dumps({"type": "error", "error": error, "request_id": request_id})
+
+
+class PlugwayError(Exception):
+    """Base of everything Plugway raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a configuration: where it is, what is wrong, what to write instead."""
+
+    where: str
+    """`file:line:column`, or the file alone where there is no better place."""
+    path: str
+    """Dotted path inside the file, such as `plugins[2].options.api_key`; empty for the whole file."""
+    reason: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        path = f"`{self.path}`: " if self.path else ""
+        return f"{place}{path}{self.reason}" + (f" - {self.fix}" if self.fix else "")
+
+
+class ConfigError(PlugwayError):
+    """A configuration cannot be used; carries every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = "1 problem" if count == 1 else f"{count} problems"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+class PluginError(PlugwayError):
+    """A plugin cannot be used as it is: it fails to import or breaks the contract."""
+
+    def __init__(self, plugin: str, reason: str, distribution: str = "") -> None:
+        self.plugin = plugin
+        self.reason = reason
+        self.distribution = distribution
+        source = f" (distribution `{distribution}`)" if distribution else ""
+        super().__init__(f"plugin `{plugin}`{source}: {reason}")
+
+
+class HookError(PlugwayError):
+    """A hook of a plugin raised, hung or answered with the wrong type; the cause is chained."""
+
+    def __init__(self, plugin: str, hook: str, reason: str) -> None:
+        self.plugin = plugin
+        self.hook = hook
+        self.reason = reason
+        super().__init__(f"plugin `{plugin}`, hook `{hook}`: {reason}")
+
+
+class RequestRejected(PlugwayError):
+    """The caller gets this answer: raise it from a hook or a backend to end an exchange early."""
+
+    status: int = 400
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        type: ErrorType | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: bool | None = None,
+    ) -> None:
+        """`retry=False` adds `x-should-retry: false`, which stops a client's own retries."""
+        super().__init__(message)
+        self.message = message
+        if status is not None:
+            self.status = status
+        self.type: ErrorType = type or error_type(self.status)
+        extra = dict(headers or {})
+        if retry is not None:
+            extra.setdefault("x-should-retry", "true" if retry else "false")
+        self.headers: Headers = tuple((name.lower(), value) for name, value in extra.items())
+
+
+class InvalidRequest(RequestRejected):
+    """The request cannot be understood or served as it is."""
+
+    status = 400
+
+
+class Unauthenticated(RequestRejected):
+    """No credential, or a wrong one."""
+
+    status = 401
+
+
+class Forbidden(RequestRejected):
+    """The caller may not do this."""
+
+    status = 403
+
+
+class NoRoute(RequestRejected):
+    """No backend serves the model that was asked for."""
+
+    status = 404
+
+
+class RateLimited(RequestRejected):
+    """Too many requests for now."""
+
+    status = 429
+
+
+class Overloaded(RequestRejected):
+    """The gateway is full; the client backs off and comes again."""
+
+    status = 529
+
+
+class BackendError(PlugwayError):
+    """An attempt on a backend failed before its first content event."""
+
+    status: int = 502
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: Headers = (),
+        retry_after: float | None = None,
+        permanent: bool = False,
+    ) -> None:
+        """`permanent` says that asking again cannot help: the client is told not to retry."""
+        super().__init__(message)
+        self.message = message
+        if status is not None:
+            self.status = status
+        self.headers = headers
+        self.retry_after = retry_after
+        self.permanent = permanent
+        self.backend = ""
+        """Name of the backend instance; filled in by the pipeline."""
+
+
+class BackendUnavailable(BackendError):
+    """No answer could be had: refused, unreachable, not resolved, or lost before the head."""
+
+    status = 503
+
+
+class BackendTimeout(BackendError):
+    """The backend did not answer in time, or fell silent."""
+
+    status = 504
+
+
+class BackendRefused(BackendError):
+    """The upstream answered with an error status; `body` is what it sent, to the byte."""
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        *,
+        headers: Headers = (),
+        retry_after: float | None = None,
+        native: bool = False,
+        message: str = "",
+    ) -> None:
+        """`native` says that the body is an Anthropic answer that goes to the client unchanged."""
+        text = message or body[:500].decode("utf-8", "replace") or f"status {status}"
+        super().__init__(text, status=status, headers=headers, retry_after=retry_after)
+        self.body = body
+        self.native = native
+
+
+class BackendProtocolError(BackendError):
+    """The upstream's answer breaks its own protocol."""
+
+
+class StreamInterrupted(BackendError):
+    """A stream ended without its end, or carried an error event."""

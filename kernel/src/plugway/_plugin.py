@@ -1,0 +1,67 @@
+"""What a plugin is: a class with typed options whose methods implement hooks.
+
+Finding, importing and ordering plugins is the loader's business.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict
+from pydantic import SecretStr as Secret
+
+__all__ = ["NoOptions", "Options", "Plugin", "Secret"]
+
+
+class Options(BaseModel):
+    """Base of a plugin's options: frozen, unknown keys refused, docstrings become descriptions."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+
+class NoOptions(Options):
+    """For plugins that take no options."""
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class Plugin(Generic[OptionsT]):
+    """Base class of every plugin: `class Echo(Plugin[EchoOptions])`.
+
+    One instance is made per entry of the config's `plugins` list. Methods marked with `@hookimpl`
+    and named after a hook of `docs/hooks.md` are called by the kernel.
+    """
+
+    outside: ClassVar[tuple[str, ...]] = ()
+    """Plugins that must be listed after (inside of) this one where both are listed."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Plugins that must be listed too."""
+
+    def __init__(self, options: OptionsT, *, name: str = "") -> None:
+        self.options = options
+        self.name = name or type(self).__name__.lower()
+        """Name of this instance: what routes, logs and errors call it."""
+        self.log = logging.getLogger(f"plugway.{self.name}")
+
+    @classmethod
+    def options_type(cls) -> type[Options]:
+        """The options class named in the type argument; `NoOptions` where there is none."""
+        for klass in cls.__mro__:
+            for base in getattr(klass, "__orig_bases__", ()):
+                origin = get_origin(base)
+                if isinstance(origin, type) and issubclass(origin, Plugin):
+                    argument: Any = get_args(base)[0]
+                    if isinstance(argument, type) and issubclass(argument, Options):
+                        return cast("type[Options]", argument)
+        return NoOptions
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
