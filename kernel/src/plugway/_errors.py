@@ -14,7 +14,7 @@ Nothing here decides what to do about an error; the pipeline and the plugins do.
     │   ├─ RateLimited          429
     │   └─ Overloaded           529
     └─ BackendError             an attempt failed; the resilience policy may try again
-        ├─ BackendUnavailable   refused, unreachable, name not resolved, connection lost before the head
+        ├─ BackendUnavailable   refused, unreachable, not resolved, or lost before the head
         ├─ BackendTimeout       no head or no first event in time, or silence later
         ├─ BackendRefused       the upstream answered with an error status
         ├─ BackendProtocolError the upstream's answer is not what its protocol allows
@@ -54,7 +54,7 @@ TYPE_FOR_STATUS: Mapping[int, ErrorType] = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-"""`error.type` by status. A 4xx that is not listed is an `invalid_request_error`, a 5xx an `api_error`."""
+"""`error.type` by status. Another 4xx is an `invalid_request_error`, another 5xx an `api_error`."""
 
 Headers = tuple[tuple[str, str], ...]
 """Header lines in order; names in lower case."""
@@ -84,7 +84,7 @@ class Problem:
     where: str
     """`file:line:column`, or the file alone where there is no better place."""
     path: str
-    """Dotted path inside the file, such as `plugins[2].options.api_key`; empty for the whole file."""
+    """Dotted path in the file, such as `plugins[2].options.api_key`; empty for the whole file."""
     reason: str
     fix: str = ""
 

@@ -1,0 +1,101 @@
+"""What a backend is, what it says about itself, and what it is asked.
+
+Choosing among backends and retrying are hooks; talking to an upstream is `_upstream`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from plugway._request import MessagesRequest
+from plugway._response import Reply
+
+Zone = str
+"""Where data goes: `local` for this machine, otherwise a vendor or a host."""
+
+LoadState = Literal["loaded", "unloaded", "loading", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model of a backend, as far as it is known. Sizes in tokens; 0 means unknown."""
+
+    id: str
+    """The backend's own name of the model."""
+    display_name: str = ""
+    context_tokens: int = 0
+    max_output_tokens: int = 0
+    state: LoadState = "unknown"
+    capabilities: frozenset[str] = frozenset()
+    """Any of `tools`, `images`, `thinking`, `structured_output`."""
+    created_at: str = "1970-01-01T00:00:00Z"
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one exchange, as the client was told."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of an exchange on one backend and model."""
+
+    backend: Backend
+    model: str
+    """The backend's own name of the model."""
+    number: int = 1
+    """1 for the first attempt of the exchange."""
+    first_event_seconds: float | None = None
+    """Limit on the wait for the first content event; None for the server's own."""
+
+    @property
+    def target(self) -> str:
+        """`instance/model`: how routes, logs and errors name it."""
+        return f"{self.backend.name}/{self.model}"
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Something that answers Messages requests. A plugin registers one per configured instance."""
+
+    @property
+    def name(self) -> str:
+        """The instance's name, unique in the configuration."""
+        ...
+
+    @property
+    def zone(self) -> Zone:
+        """Where a request goes that is sent here."""
+        ...
+
+    async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+        """Run inference.
+
+        The request's model is already `attempt.model`. A reply to a request that asks for a
+        stream may be whole and the other way round: the kernel replays or collects.
+
+        Raises:
+            BackendError: the attempt failed; another may be made.
+            RequestRejected: the caller is at fault; no other attempt is made.
+        """
+        ...
+
+    async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
+        """Input tokens of the request, the upstream's own answer, or None: cannot be counted."""
+        ...
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """What it serves now.
+
+        Raises:
+            BackendError: the list cannot be had; the last known one is shown instead.
+        """
+        ...

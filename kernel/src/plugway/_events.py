@@ -1,0 +1,224 @@
+"""Typed stream events of the Messages API, which keep the bytes they came in.
+
+Framing on the wire is `_sse`'s business; making a legal stream from parts is `_emitter`'s.
+
+Order on the wire (`lib/streaming/_messages.py` of the `anthropic` SDK): `message_start`, then per
+block `content_block_start`, any `content_block_delta`, `content_block_stop`, then `message_delta`
+and `message_stop`; `ping` anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import orjson
+
+from plugway._errors import BackendProtocolError, StreamInterrupted
+from plugway._json import as_object
+
+
+class StreamEvent:
+    """One event: its `type`, its `data` (parsed when first read) and the bytes it came in."""
+
+    __slots__ = ("_data", "_payload", "raw", "type")
+
+    def __init__(
+        self,
+        type_: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        raw: bytes | None = None,
+        payload: bytes = b"",
+    ) -> None:
+        """Build one from `data`; a decoder gives `raw` and `payload` (the joined data lines)."""
+        self.type = type_
+        self.raw = raw
+        self._data = data
+        self._payload = payload
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The JSON object of the event. Read-only: make a new event to change it.
+
+        Raises:
+            BackendProtocolError: the upstream's data is not a JSON object.
+        """
+        if self._data is None:
+            try:
+                parsed: Any = orjson.loads(self._payload) if self._payload else {}
+            except orjson.JSONDecodeError as error:
+                raise BackendProtocolError(
+                    f"the data of a `{self.type}` event is not valid JSON: {error.msg}"
+                ) from None
+            if not isinstance(parsed, dict):
+                raise BackendProtocolError(f"the data of a `{self.type}` event is not an object")
+            self._data = as_object(parsed)
+        return self._data
+
+    def encode(self) -> bytes:
+        """The event as SSE bytes: the original ones where it came from an upstream."""
+        if self.raw is not None:
+            return self.raw
+        return b"event: %b\ndata: %b\n\n" % (self.type.encode(), orjson.dumps(self.data))
+
+    def __repr__(self) -> str:
+        return f"<StreamEvent {self.type}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StreamEvent):
+            return NotImplemented
+        return self.type == other.type and self.data == other.data
+
+    __hash__ = None  # type: ignore[assignment]  # equal by value, and the value is a dict
+
+
+def event(type_: str, **data: Any) -> StreamEvent:
+    """`event("content_block_stop", index=0)`: the data carries its `type`, as the wire wants."""
+    return StreamEvent(type_, {"type": type_, **data})
+
+
+PING = event("ping")
+
+
+@runtime_checkable
+class EventStream(Protocol):
+    """A stream of events that owns something: iterate it once, and close it."""
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """The events, in order."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of what the stream holds; safe to call twice and at any time."""
+        ...
+
+
+async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
+    """The message object that a whole stream amounts to, for a client that did not ask for one.
+
+    Raises:
+        StreamInterrupted: the stream carried an error or ended without `message_stop`.
+        BackendProtocolError: the events are out of order.
+    """
+    message: dict[str, Any] | None = None
+    partial: dict[int, list[str]] = {}
+    async for item in events:
+        data = item.data
+        if item.type == "message_start":
+            message = {**data["message"], "content": []}
+        elif item.type == "error":
+            raise interrupted(data)
+        elif message is None and item.type != "ping":
+            raise BackendProtocolError(f"`{item.type}` came before `message_start`")
+        elif item.type == "message_stop":
+            return message or {}
+        elif message is not None:
+            _apply(message, partial, item.type, data)
+    raise StreamInterrupted("the stream ended without `message_stop`")
+
+
+def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:
+    """The failure that an in-stream `error` event stands for."""
+    detail = as_object(data.get("error"))
+    kind = str(detail.get("type", "api_error"))
+    status = {"overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504}.get(kind, 500)
+    if kind in {"invalid_request_error", "authentication_error", "permission_error"}:
+        status = {"authentication_error": 401, "permission_error": 403}.get(kind, 400)
+    return StreamInterrupted(str(detail.get("message", "the stream failed")), status=status)
+
+
+def _apply(
+    message: dict[str, Any], partial: dict[int, list[str]], type_: str, data: Mapping[str, Any]
+) -> None:
+    content: list[dict[str, Any]] = message["content"]
+    if type_ == "content_block_start":
+        content.append(dict(data["content_block"]))
+    elif type_ == "content_block_delta":
+        index = data["index"]
+        if not isinstance(index, int) or not 0 <= index < len(content):
+            raise BackendProtocolError(f"a delta names block {index!r}, which was never started")
+        _apply_delta(content[index], partial.setdefault(index, []), data["delta"])
+    elif type_ == "content_block_stop":
+        _finish_block(content, partial, data["index"])
+    elif type_ == "message_delta":
+        message.update(data.get("delta", {}))
+        usage = {k: v for k, v in as_object(data.get("usage")).items() if v is not None}
+        message["usage"] = {**message.get("usage", {}), **usage}
+        message.update({k: v for k, v in data.items() if k not in {"type", "delta", "usage"}})
+
+
+def _apply_delta(block: dict[str, Any], parts: list[str], delta: Mapping[str, Any]) -> None:
+    match delta.get("type"):
+        case "text_delta":
+            block["text"] = block.get("text", "") + delta["text"]
+        case "thinking_delta":
+            block["thinking"] = block.get("thinking", "") + delta["thinking"]
+        case "signature_delta":
+            block["signature"] = delta["signature"]
+        case "input_json_delta":
+            parts.append(delta.get("partial_json") or "")
+        case "citations_delta":
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+        case "compaction_delta":
+            block["content"] = (block.get("content") or "") + (delta.get("content") or "")
+        case _:
+            pass
+
+
+def _finish_block(
+    content: list[dict[str, Any]], partial: dict[int, list[str]], index: object
+) -> None:
+    if not isinstance(index, int) or not 0 <= index < len(content):
+        raise BackendProtocolError(f"`content_block_stop` names block {index!r}")
+    text = "".join(partial.pop(index, []))
+    if not text:
+        return
+    try:
+        content[index]["input"] = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise BackendProtocolError(
+            f"the arguments of tool call {content[index].get('id')!r} are not valid JSON"
+        ) from None
+
+
+def replay(message: Mapping[str, Any]) -> Iterator[StreamEvent]:
+    """The stream that a finished message would have been: one delta for each part of a block."""
+    usage: Mapping[str, Any] = message.get("usage") or {}
+    head = {k: v for k, v in message.items() if k not in {"stop_details", "context_management"}}
+    head |= {"content": [], "stop_reason": None, "stop_sequence": None}
+    head["usage"] = {**usage, "output_tokens": 0}
+    yield event("message_start", message=head)
+    for index, block in enumerate(message.get("content") or []):
+        yield from replay_block(index, block)
+    delta = {k: message.get(k) for k in ("stop_reason", "stop_sequence")}
+    delta |= {k: message[k] for k in ("stop_details", "container") if k in message}
+    extra = {k: message[k] for k in ("context_management",) if k in message}
+    yield event("message_delta", delta=delta, usage=dict(usage), **extra)
+    yield event("message_stop")
+
+
+def replay_block(index: int, block: Mapping[str, Any]) -> Iterator[StreamEvent]:
+    """The events of one finished content block."""
+    start, deltas = dict(block), list[dict[str, Any]]()
+    match block.get("type"):
+        case "text":
+            start["text"] = ""
+            if citations := start.pop("citations", None):
+                deltas += [{"type": "citations_delta", "citation": c} for c in citations]
+            deltas.append({"type": "text_delta", "text": block.get("text", "")})
+        case "thinking":
+            start |= {"thinking": "", "signature": ""}
+            deltas.append({"type": "thinking_delta", "thinking": block.get("thinking", "")})
+            if signature := block.get("signature"):
+                deltas.append({"type": "signature_delta", "signature": signature})
+        case "tool_use" | "server_tool_use":
+            start["input"] = {}
+            arguments = orjson.dumps(block.get("input") or {}).decode()
+            deltas.append({"type": "input_json_delta", "partial_json": arguments})
+        case _:
+            pass
+    yield event("content_block_start", index=index, content_block=start)
+    for delta in deltas:
+        yield event("content_block_delta", index=index, delta=delta)
+    yield event("content_block_stop", index=index)

@@ -1,0 +1,199 @@
+"""One exchange: who asks, where it goes, what was done to it, and what came of it.
+
+The only mutable object that hooks see. The kernel writes the named fields; plugins write `state`
+and call `note`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from plugway._backend import Attempt, Usage
+from plugway._emitter import new_id
+from plugway._request import Change, MessagesRequest
+
+T = TypeVar("T")
+
+OutcomeKind = Literal["completed", "rejected", "failed", "disconnected"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StateKey(Generic[T]):
+    """A plugin's key into `Exchange.state`: typed, and equal only to itself."""
+
+    name: str
+
+
+class State:
+    """Per-exchange data of plugins, by typed key."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[StateKey[Any], Any] = {}
+
+    def __getitem__(self, key: StateKey[T]) -> T:
+        return self._values[key]
+
+    def __setitem__(self, key: StateKey[T], value: T) -> None:
+        self._values[key] = value
+
+    def get(self, key: StateKey[T], default: T | None = None) -> T | None:
+        """The value, or `default`."""
+        return self._values.get(key, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, as far as the gateway knows."""
+
+    name: str = "token"
+    credentials: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """The caller's own upstream credential headers, for a backend that is told to use them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an exchange goes: targets in fallback order, and why."""
+
+    targets: tuple[tuple[str, str], ...]
+    """(backend instance, model) pairs; the first is tried first."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptEntry:
+    """One line of the receipt."""
+
+    stage: str
+    """The hook or step, such as `transform_request` or `attempt 2`."""
+    plugin: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """What became of one attempt."""
+
+    target: str
+    result: str
+    """`answered`, or the failure in a few words."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an exchange ended; given to `finished`."""
+
+    kind: OutcomeKind
+    status: int
+    seconds: float
+    first_content_seconds: float | None = None
+    usage: Usage = Usage()
+    stop_reason: str | None = None
+    error: str = ""
+
+
+class Exchange:
+    """One request on its way through the gateway."""
+
+    __slots__ = (
+        "agent_id",
+        "attempts",
+        "caller",
+        "client",
+        "endpoint",
+        "id",
+        "model_asked",
+        "parent_agent_id",
+        "receipt",
+        "route",
+        "served_by",
+        "session_id",
+        "started",
+        "state",
+    )
+
+    def __init__(
+        self,
+        request: MessagesRequest,
+        *,
+        id: str | None = None,
+        caller: Caller | None = None,
+        endpoint: Literal["messages", "count_tokens", "explain"] = "messages",
+    ) -> None:
+        self.id = id or new_id("req")
+        """The `request-id` that the client is told."""
+        self.started = time.monotonic()
+        self.endpoint = endpoint
+        self.caller = caller or Caller()
+        self.client = request.header("user-agent") or ""
+        self.session_id = request.header("x-claude-code-session-id")
+        """The client's conversation, or None where the client does not say."""
+        self.agent_id = request.header("x-claude-code-agent-id")
+        """The subagent that asks, or None for the main conversation."""
+        self.parent_agent_id = request.header("x-claude-code-parent-agent-id")
+        self.model_asked = request.model
+        self.route: Route | None = None
+        self.attempts: list[AttemptRecord] = []
+        self.served_by: Attempt | None = None
+        self.receipt: list[ReceiptEntry] = []
+        self.state = State()
+
+    def note(self, plugin: str, what: str, *, stage: str = "note") -> None:
+        """Add a line to the receipt: something that was done, dropped or decided, and why."""
+        self.receipt.append(ReceiptEntry(stage, plugin, what))
+
+    def note_changes(self, stage: str, plugin: str, changes: tuple[Change, ...]) -> None:
+        """Add a line for each change that a hook made to the request."""
+        for change in changes:
+            self.note(plugin, f"{change.action} {change.field}: {change.because}", stage=stage)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the request arrived."""
+        return time.monotonic() - self.started
+
+    def receipt_header(self) -> str:
+        """The receipt in one header value: where it went and how much was changed."""
+        parts: list[str] = []
+        if self.served_by is not None:
+            parts.append(f"served-by={self.served_by.target}; zone={self.served_by.backend.zone}")
+        changes = sum(1 for entry in self.receipt if entry.stage != "route")
+        parts.append(f"attempts={len(self.attempts)}; changes={changes}")
+        by = list(dict.fromkeys(e.plugin for e in self.receipt if e.stage != "route"))
+        if by:
+            parts.append("by=" + ",".join(by))
+        return header_text("; ".join(parts))
+
+    def summary(self) -> Mapping[str, Any]:
+        """The receipt as JSON-ready data, for `explain` and the log."""
+        return {
+            "request_id": self.id,
+            "session_id": self.session_id,
+            "agent_id": self.agent_id,
+            "model_asked": self.model_asked,
+            "route": None
+            if self.route is None
+            else {
+                "targets": [f"{name}/{model}" for name, model in self.route.targets],
+                "reason": self.route.reason,
+            },
+            "attempts": [
+                {"target": a.target, "result": a.result, "ms": round(a.seconds * 1000, 1)}
+                for a in self.attempts
+            ],
+            "receipt": [
+                {"stage": e.stage, "plugin": e.plugin, "what": e.what} for e in self.receipt
+            ],
+        }
+
+
+def header_text(text: str) -> str:
+    """`text` as a header value may carry it: printable ASCII, the rest as `?`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if " " <= c <= "~" else "?" for c in text)

@@ -1,0 +1,319 @@
+"""Runs hooks: pluggy registers and orders the implementations, this awaits and decides.
+
+pluggy itself cannot call them: it knows nothing of `await`, so that under `firstresult` an
+`async def` always wins. What each hook means is in `_hookspecs`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
+
+import anyio
+import pluggy
+
+from plugway._backend import Attempt, Backend, ModelInfo
+from plugway._errors import BackendError, HookError, PluginError, RequestRejected
+from plugway._events import EventStream
+from plugway._exchange import Exchange, Outcome, Route
+from plugway._hookspecs import PROJECT, HookInfo, Hookspecs, Send, hook_infos
+from plugway._plugin import Plugin
+from plugway._request import MessagesRequest
+from plugway._response import Reply
+
+log = logging.getLogger("plugway.hooks")
+T = TypeVar("T")
+
+STRIKES: Final = 3
+"""Failures after which an implementation of a hook that fails open is no longer called."""
+
+
+@dataclass(slots=True)
+class Impl:
+    """One implementation of a hook, ready to be called."""
+
+    plugin: Plugin[Any]
+    hook: str
+    info: HookInfo
+    function: Any
+    order: tuple[int, ...]
+    """Positions, among the hook's parameters, of those that the implementation takes."""
+    is_async: bool
+    failures: int = 0
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether it failed too often to be called again."""
+        return self.info.fails == "open" and self.failures >= STRIKES
+
+
+class Hooks:
+    """The hooks of one set of plugins: frozen after it is made."""
+
+    def __init__(self, plugins: Sequence[Plugin[Any]]) -> None:
+        """Raises `PluginError` where a plugin breaks the contract of a hook."""
+        manager = pluggy.PluginManager(PROJECT)
+        manager.add_hookspecs(Hookspecs)
+        for plugin in reversed(plugins):  # pluggy calls the last one registered first
+            _check_markers(plugin)
+            try:
+                manager.register(plugin, name=plugin.name)
+            except (pluggy.PluginValidationError, ValueError) as error:
+                raise PluginError(plugin.name, str(error)) from error
+        _check_pending(manager)
+        self._impls = {n: _implementations(manager, n, info) for n, info in hook_infos().items()}
+        self._trace = os.environ.get("PLUGWAY_TRACE_HOOKS") == "1"
+
+    def has(self, hook: str) -> bool:
+        """Whether any plugin implements `hook`."""
+        return bool(self._impls[hook])
+
+    def quarantined(self) -> list[tuple[str, str]]:
+        """(plugin, hook) of implementations that are no longer called."""
+        return [(i.plugin.name, i.hook) for i in self.all() if i.quarantined]
+
+    def all(self) -> list[Impl]:
+        """Every implementation."""
+        return [impl for impls in self._impls.values() for impl in impls]
+
+    # ── at load ──────────────────────────────────────────────────────────────────────────────
+
+    def register_backends(self) -> list[tuple[Plugin[Any], Backend]]:
+        """The backends of all plugins, each with the plugin that registered it."""
+        found: list[tuple[Plugin[Any], Backend]] = []
+        for impl, result in self._collect("register_backends"):
+            for backend in result:
+                if not isinstance(backend, Backend):
+                    reason = f"`register_backends` returned {type(backend).__name__}, no `Backend`"
+                    raise PluginError(impl.plugin.name, reason)
+                found.append((impl.plugin, backend))
+        return found
+
+    def lifespan(self) -> list[tuple[Plugin[Any], Any]]:
+        """The context managers of all plugins."""
+        return [(impl.plugin, result) for impl, result in self._collect("lifespan")]
+
+    def _collect(self, hook: str) -> list[tuple[Impl, Any]]:
+        found: list[tuple[Impl, Any]] = []
+        for impl in self._impls[hook]:
+            try:
+                result = impl.function()
+            except Exception as error:
+                reason = f"hook `{hook}` raised {_describe(error)}"
+                raise PluginError(impl.plugin.name, reason) from error
+            if result is not None:
+                found.append((impl, result))
+        return found
+
+    # ── per exchange ─────────────────────────────────────────────────────────────────────────
+
+    async def transform_request(
+        self, request: MessagesRequest, exchange: Exchange
+    ) -> MessagesRequest:
+        """The request after every plugin has had it."""
+        for impl in self._impls["transform_request"]:
+            new = await self._call(impl, (request, exchange), MessagesRequest)
+            request = _accept(impl, request, new, exchange)
+        return request
+
+    async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
+        """The first reply that a plugin gives without a backend."""
+        found = await self._first("answer", (request, exchange), Reply)
+        if found is not None:
+            exchange.note(found[0].plugin.name, "answered without a backend", stage="answer")
+        return found[1] if found else None
+
+    async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
+        """The first route that a plugin gives."""
+        found = await self._first("resolve_route", (request, exchange), Route)
+        if found is None:
+            return None
+        exchange.note(found[0].plugin.name, found[1].reason, stage="route")
+        return found[1]
+
+    async def plan_attempts(
+        self, attempts: Sequence[Attempt], request: MessagesRequest, exchange: Exchange
+    ) -> Sequence[Attempt]:
+        """The attempts after every plugin has had them."""
+        for impl in self._impls["plan_attempts"]:
+            new = await self._call(impl, (attempts, request, exchange), Sequence)
+            attempts = attempts if new is None else cast("Sequence[Attempt]", new)
+        return attempts
+
+    async def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest:
+        """The request as this attempt sends it."""
+        for impl in self._impls["prepare_attempt"]:
+            new = await self._call(impl, (request, attempt, exchange), MessagesRequest)
+            request = _accept(impl, request, new, exchange)
+        return request
+
+    def around_attempt(self, send: Send, exchange: Exchange) -> Send:
+        """`send` inside the layers of all plugins, the first listed outermost."""
+        for impl in reversed(self._impls["around_attempt"]):
+            send = self._layer(impl, send, exchange)
+        return send
+
+    def _layer(self, impl: Impl, inner: Send, exchange: Exchange) -> Send:
+        async def layer(request: MessagesRequest, attempt: Attempt) -> Reply:
+            args = (inner, request, attempt, exchange)
+            reply = await self._call(impl, args, Reply)
+            if reply is None:
+                raise HookError(impl.plugin.name, impl.hook, "returned None instead of a reply")
+            return reply
+
+        return layer
+
+    async def normalize_failure(
+        self, failure: BackendError, attempt: Attempt, exchange: Exchange
+    ) -> Reply | None:
+        """The first rendering that a plugin gives."""
+        found = await self._first("normalize_failure", (failure, attempt, exchange), Reply)
+        return found[1] if found else None
+
+    async def transform_response(self, reply: Reply, exchange: Exchange) -> Reply:
+        """The reply after every plugin has had it."""
+        for impl in self._impls["transform_response"]:
+            new = await self._call(impl, (reply, exchange), Reply)
+            reply = reply if new is None else new
+        return reply
+
+    def transform_stream(self, stream: EventStream, exchange: Exchange) -> list[EventStream]:
+        """The layers that plugins put around `stream`, innermost first; empty: nobody wants one."""
+        layers: list[EventStream] = []
+        for impl in self._impls["transform_stream"]:
+            if impl.quarantined:
+                continue
+            try:
+                new = impl.function(*[(stream, exchange)[i] for i in impl.order])
+            except Exception as error:
+                self._failed(impl, _describe(error), error)
+                continue
+            if new is not None and new is not stream:
+                exchange.note(impl.plugin.name, "stream layer added", stage="transform_stream")
+                layers.append(new)
+                stream = new
+        return layers
+
+    async def list_models(
+        self, models: Sequence[ModelInfo], exchange: Exchange
+    ) -> Sequence[ModelInfo]:
+        """The list after every plugin has had it."""
+        for impl in self._impls["list_models"]:
+            new = await self._call(impl, (models, exchange), Sequence)
+            models = models if new is None else cast("Sequence[ModelInfo]", new)
+        return models
+
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Tell every plugin."""
+        for impl in self._impls["finished"]:
+            await self._call(impl, (exchange, outcome), object)
+
+    # ── how one implementation is called ─────────────────────────────────────────────────────
+
+    async def _first(
+        self, hook: str, args: tuple[object, ...], expected: type[T]
+    ) -> tuple[Impl, T] | None:
+        for impl in self._impls[hook]:
+            result = await self._call(impl, args, expected)
+            if result is not None:
+                return impl, result
+        return None
+
+    async def _call(self, impl: Impl, args: tuple[object, ...], expected: type[T]) -> T | None:
+        """One call: awaited where it has to be, bounded, its answer checked, its failure named."""
+        if impl.quarantined:
+            return None
+        began = time.perf_counter()
+        try:
+            result = impl.function(*[args[i] for i in impl.order])
+            if impl.is_async or inspect.isawaitable(result):
+                with anyio.fail_after(impl.info.limit_seconds):
+                    result = await result
+        except (RequestRejected, BackendError, HookError):
+            raise
+        except TimeoutError as error:
+            reason = f"did not come back within {impl.info.limit_seconds} s"
+            return self._failed(impl, reason, error)
+        except Exception as error:
+            return self._failed(impl, f"raised {_describe(error)}", error)
+        if self._trace:
+            _print_trace(impl, began, result)
+        if result is None or isinstance(result, expected):
+            return result
+        reason = f"returned {type(result).__name__} instead of {expected.__name__} or None"
+        return self._failed(impl, reason, None)
+
+    def _failed(self, impl: Impl, reason: str, cause: Exception | None) -> None:
+        impl.failures += 1
+        fields = {"plugin": impl.plugin.name, "hook": impl.hook}
+        log.error(
+            "plugin `%s`, hook `%s`: %s", *fields.values(), reason, extra=fields, exc_info=cause
+        )
+        if impl.info.fails == "closed":
+            raise HookError(impl.plugin.name, impl.hook, reason) from cause
+        if impl.quarantined:
+            log.error("plugin `%s`: hook `%s` is switched off", *fields.values(), extra=fields)
+
+
+def _accept(
+    impl: Impl, old: MessagesRequest, new: MessagesRequest | None, exchange: Exchange
+) -> MessagesRequest:
+    if new is None or new is old:
+        return old
+    exchange.note_changes(impl.hook, impl.plugin.name, new.changes[len(old.changes) :])
+    return new
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _print_trace(impl: Impl, began: float, result: object) -> None:
+    ms = (time.perf_counter() - began) * 1000
+    answer = "None" if result is None else type(result).__name__
+    print(f"hook {impl.hook:18} {impl.plugin.name:16} {ms:7.2f} ms  {answer}", file=sys.stderr)
+
+
+def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -> list[Impl]:
+    caller: Any = getattr(manager.hook, hook)
+    parameters = list(inspect.signature(getattr(Hookspecs, hook)).parameters)[1:]
+    spec_is_async = inspect.iscoroutinefunction(getattr(Hookspecs, hook))
+    impls: list[Impl] = []
+    for found in reversed(caller.get_hookimpls()):
+        is_async = inspect.iscoroutinefunction(found.function)
+        if is_async and not spec_is_async:
+            reason = f"hook `{hook}` must be a plain `def`, not `async def`"
+            raise PluginError(found.plugin.name, reason)
+        order = tuple(parameters.index(name) for name in found.argnames)
+        impls.append(Impl(found.plugin, hook, info, found.function, order, is_async))
+    return impls if info.inward else impls[::-1]
+
+
+def _check_markers(plugin: Plugin[Any]) -> None:
+    for name, member in inspect.getmembers(type(plugin), callable):
+        options = getattr(member, f"{PROJECT}_impl", None)
+        if options is None:
+            continue
+        if options.get("wrapper") or options.get("hookwrapper"):
+            reason = f"hook `{name}` is a wrapper; use `around_attempt` or `transform_stream`"
+            raise PluginError(plugin.name, reason)
+        kinds = inspect.signature(member).parameters.values()
+        if any(p.kind is p.KEYWORD_ONLY for p in kinds):
+            raise PluginError(plugin.name, f"hook `{name}` has keyword-only parameters")
+
+
+def _check_pending(manager: pluggy.PluginManager) -> None:
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        known = ", ".join(f"`{name}`" for name in hook_infos())
+        name = getattr(error.plugin, "name", "?")
+        raise PluginError(str(name), f"{error}; the hooks are {known}") from error

@@ -1,0 +1,130 @@
+"""JSON bytes: strict parsing with a place in the message, and edits that leave the rest as it was.
+
+Nothing here knows the Messages API.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+MAX_DEPTH: Final = 200
+"""Containers inside containers that a body may have. orjson itself stops at 1024."""
+
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_SCALAR_RUN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", re.DOTALL)
+_KEY = re.compile(rb"\s*+(" + _STRING + rb")\s*+:\s*+", re.DOTALL)
+_SCALAR = re.compile(_STRING + rb"|[^,\[\]{}\s]++", re.DOTALL)
+_SEPARATOR = re.compile(rb"\s*+([,}])")
+
+
+class JsonError(ValueError):
+    """The bytes are not one JSON document; the message says where."""
+
+
+def parse(raw: bytes) -> Any:
+    """One JSON value.
+
+    Raises:
+        JsonError: not UTF-8, not JSON, more than one document, or nested too deeply.
+    """
+    if not raw.strip():
+        raise JsonError("the body is empty; expected a JSON object")
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise JsonError(_place(raw, error)) from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise JsonError(f"the body is nested more than {MAX_DEPTH} levels deep")
+    return value
+
+
+def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
+    if raw[:3] == b"\xef\xbb\xbf" or raw[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return "the body starts with a byte order mark; send plain UTF-8 JSON"
+    reason = error.msg.split(": line")[0]
+    return f"the body is not valid JSON at line {error.lineno}, column {error.colno}: {reason}"
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(limit + 1):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(v for v in item.values() if isinstance(v, dict | list))
+            elif isinstance(item, list):
+                below.extend(v for v in item if isinstance(v, dict | list))
+        if not below:
+            return False
+        level = below
+    return True
+
+
+def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
+    """Where the value of each top-level member of a valid JSON object starts and ends.
+
+    A name that stands twice is an error, because two readers could take two different values.
+    """
+    spans: dict[str, tuple[int, int]] = {}
+    at = raw.index(b"{") + 1
+    while match := _KEY.match(raw, at):
+        name = orjson.loads(match[1])
+        start = match.end()
+        end = _end_of_value(raw, start)
+        if name in spans:
+            raise JsonError(f"the body has the field {name!r} twice")
+        spans[name] = (start, end)
+        separator = _SEPARATOR.match(raw, end)
+        if separator is None or separator[1] == b"}":
+            break
+        at = separator.end()
+    return spans
+
+
+def _end_of_value(raw: bytes, start: int) -> int:
+    if raw[start] not in b"[{":
+        match = _SCALAR.match(raw, start)
+        return match.end() if match else start
+    depth, at = 0, start
+    while True:
+        byte = raw[at]
+        depth += 1 if byte in b"[{" else -1
+        at += 1
+        if depth == 0:
+            return at
+        run = _SCALAR_RUN.match(raw, at)
+        at = run.end() if run else at
+
+
+def edit(raw: bytes, changes: Mapping[str, Any], removed: frozenset[str]) -> bytes:
+    """`raw` with some top-level members replaced, added or removed; every other byte is kept."""
+    spans = member_spans(raw)
+    pieces: list[bytes] = []
+    for name, (start, end) in spans.items():
+        if name in removed:
+            continue
+        value = orjson.dumps(changes[name]) if name in changes else raw[start:end]
+        pieces.append(orjson.dumps(name) + b":" + value)
+    pieces.extend(
+        orjson.dumps(name) + b":" + orjson.dumps(value)
+        for name, value in changes.items()
+        if name not in spans and name not in removed
+    )
+    return b"{" + b",".join(pieces) + b"}"
+
+
+def replace_leading_model(raw: bytes, model: str, new: str) -> bytes | None:
+    """`raw` with its model replaced where the model is the first member, as clients write it.
+
+    None where it stands elsewhere, or where its value occurs again so that the field might stand
+    twice; `edit` then does it.
+    """
+    value = orjson.dumps(model)
+    head = b'{"model":' + value
+    if not raw.startswith((head + b",", head + b"}")) or raw.find(value, len(head)) >= 0:
+        return None
+    return b'{"model":' + orjson.dumps(new) + raw[len(head) :]

@@ -1,0 +1,175 @@
+"""The request of an exchange: the client's own bytes, parsed once, edited without a loss.
+
+Reading the body from the socket and limits on its size are the guard's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from plugway import _json
+from plugway._errors import Headers, InvalidRequest
+
+
+class Removed(Enum):
+    """The type of `REMOVE`."""
+
+    REMOVE = "remove"
+
+
+REMOVE: Final = Removed.REMOVE
+"""Pass as a field's value to `MessagesRequest.replace` to take the field away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was done to one field or header of a request, and why."""
+
+    field: str
+    """A top-level body field, or `header:NAME`."""
+    action: str
+    """`set`, `add` or `remove`."""
+    because: str
+
+
+class MessagesRequest:
+    """An immutable Messages API request.
+
+    `raw` is the body as it would be sent now: the client's bytes while nothing is changed, and
+    otherwise the client's bytes with only the changed top-level members written anew.
+    """
+
+    __slots__ = ("_body", "_edits", "_origin", "_raw", "changes", "headers", "query")
+
+    def __init__(
+        self,
+        raw: bytes,
+        headers: Headers = (),
+        *,
+        query: str = "",
+    ) -> None:
+        self._origin = raw
+        self._raw: bytes | None = raw
+        self._body: dict[str, Any] | None = None
+        self._edits: dict[str, Any] = {}
+        self.headers = headers
+        """The client's header lines, without those that carry credentials."""
+        self.query = query
+        """The query string as the client sent it, such as `beta=true`."""
+        self.changes: tuple[Change, ...] = ()
+        """All changes so far, in order."""
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """The parsed body. Treat it as read-only, nested values included: edit with `replace`.
+
+        Raises:
+            InvalidRequest: the body is not one JSON object.
+        """
+        if self._body is None:
+            try:
+                parsed = _json.parse(self._origin)
+            except _json.JsonError as error:
+                raise InvalidRequest(str(error), retry=False) from None
+            if not isinstance(parsed, dict):
+                kind = "null" if parsed is None else type(parsed).__name__
+                raise InvalidRequest(f"the body must be a JSON object, not {kind}", retry=False)
+            self._body = parsed
+        return self._body
+
+    @property
+    def raw(self) -> bytes:
+        """The body as bytes."""
+        if self._raw is None:
+            self._raw = self._write()
+        return self._raw
+
+    @property
+    def changed(self) -> bool:
+        """Whether the body differs from what the client sent."""
+        return bool(self._edits)
+
+    @property
+    def model(self) -> str:
+        """The model id as it stands now; empty where the body has none."""
+        value = self.body.get("model")
+        return value if isinstance(value, str) else ""
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client asked for a stream."""
+        return self.body.get("stream") is True
+
+    def header(self, name: str) -> str | None:
+        """The last header line of that name (lower case), or None."""
+        for key, value in reversed(self.headers):
+            if key == name:
+                return value
+        return None
+
+    def replace(
+        self,
+        *,
+        because: str,
+        headers: Mapping[str, str | Removed] | None = None,
+        **fields: Any,
+    ) -> MessagesRequest:
+        """A copy with top-level body fields and headers set, or taken away with `REMOVE`.
+
+        `because` is one clause for the receipt: what a user reads to understand the change.
+        """
+        new = MessagesRequest.__new__(MessagesRequest)
+        new._origin, new.query = self._origin, self.query
+        changes: list[Change] = []
+        new._body, new._edits, new._raw = self._edited(fields, changes, because)
+        new.headers = _edited_headers(self.headers, headers or {}, changes, because)
+        new.changes = (*self.changes, *changes)
+        return new
+
+    def _edited(
+        self, fields: Mapping[str, Any], changes: list[Change], because: str
+    ) -> tuple[dict[str, Any], dict[str, Any], bytes | None]:
+        body, edits = dict(self.body), dict(self._edits)
+        for name, value in fields.items():
+            if value is REMOVE:
+                if name not in body:
+                    continue
+                del body[name]
+                changes.append(Change(name, "remove", because))
+            else:
+                changes.append(Change(name, "set" if name in body else "add", because))
+                body[name] = value
+            edits[name] = value
+        return body, edits, self._raw if edits == self._edits else None
+
+    def _write(self) -> bytes:
+        if len(self._edits) == 1 and isinstance(new := self._edits.get("model"), str):
+            original = MessagesRequest(self._origin).model
+            quick = _json.replace_leading_model(self._origin, original, new)
+            if quick is not None:
+                return quick
+        removed = frozenset(name for name, value in self._edits.items() if value is REMOVE)
+        changed = {name: v for name, v in self._edits.items() if v is not REMOVE}
+        try:
+            return _json.edit(self._origin, changed, removed)
+        except _json.JsonError as error:
+            raise InvalidRequest(str(error), retry=False) from None
+
+
+def _edited_headers(
+    headers: Headers, edits: Mapping[str, str | Removed], changes: list[Change], because: str
+) -> Headers:
+    for name, value in edits.items():
+        kept = tuple(line for line in headers if line[0] != name.lower())
+        if isinstance(value, str):
+            action = "set" if len(kept) < len(headers) else "add"
+            headers = (*kept, (name.lower(), value))
+        elif len(kept) == len(headers):
+            continue
+        else:
+            action, headers = "remove", kept
+        changes.append(Change(f"header:{name.lower()}", action, because))
+    return headers

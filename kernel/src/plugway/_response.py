@@ -1,0 +1,105 @@
+"""The reply of a backend: status, headers, and a body that is whole, raw chunks, or events.
+
+Choosing between these forms on the way to the client is the pipeline's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from plugway._errors import Headers
+from plugway._events import EventStream, StreamEvent
+from plugway._sse import Decoder
+
+Close = Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    """Nothing to close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a backend answered with success.
+
+    Exactly one of `body`, `chunks` and `events` is set. Make one with `Reply.message`,
+    `Reply.relay` or `Reply.streamed`.
+    """
+
+    status: int = 200
+    headers: Headers = ()
+    body: bytes | None = None
+    """A whole JSON body."""
+    chunks: AsyncIterator[bytes] | None = None
+    """An event stream as the upstream sends it, not decoded."""
+    events: AsyncIterable[StreamEvent] | None = None
+    """An event stream made here."""
+    close: Close = field(default=_nothing, repr=False)
+    """Lets go of what the reply holds; the kernel calls it exactly once."""
+
+    @classmethod
+    def message(cls, message: Mapping[str, Any], *, headers: Headers = ()) -> Reply:
+        """A finished message object."""
+        return cls(headers=headers, body=orjson.dumps(message))
+
+    @classmethod
+    def whole(cls, status: int, body: bytes, *, headers: Headers = ()) -> Reply:
+        """A whole body as it is."""
+        return cls(status=status, headers=headers, body=body)
+
+    @classmethod
+    def relay(
+        cls, chunks: AsyncIterator[bytes], *, headers: Headers = (), close: Close = _nothing
+    ) -> Reply:
+        """An Anthropic event stream in an upstream's own bytes."""
+        return cls(headers=headers, chunks=chunks, close=close)
+
+    @classmethod
+    def streamed(
+        cls,
+        events: AsyncIterable[StreamEvent],
+        *,
+        headers: Headers = (),
+        close: Close | None = None,
+    ) -> Reply:
+        """An event stream; an `EventStream` is closed by its own `aclose`."""
+        if close is None:
+            close = events.aclose if isinstance(events, EventStream) else _nothing
+        return cls(headers=headers, events=events, close=close)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the body comes in pieces."""
+        return self.body is None
+
+    def replace(self, **changes: Any) -> Reply:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def header(self, name: str) -> str | None:
+        """The last header line of that name (lower case), or None."""
+        for key, value in reversed(self.headers):
+            if key == name:
+                return value
+        return None
+
+
+class DecodedStream:
+    """Raw chunks as events. Closing it is the reply's business, so its own `aclose` does nothing."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self.decoder = Decoder()
+
+    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """The events, as their bytes arrive."""
+        async for chunk in self._chunks:
+            for item in self.decoder.feed(chunk):
+                yield item
+
+    async def aclose(self) -> None:
+        """Nothing: the reply that owns the chunks is closed by the kernel."""
