@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from plugway._errors import BackendProtocolError
 from plugway._events import StreamEvent, event
+from plugway._json import as_object
 
 StopReason = Literal[
     "end_turn",
@@ -197,11 +198,11 @@ class Order:
         self._expect(index == self._next, item, f"its index is {index!r}, not {self._next}")
         self._open = self._next
         self._next += 1
-        self._kind = str((item.data.get("content_block") or {}).get("type", ""))
+        self._kind = str(as_object(item.data.get("content_block")).get("type", ""))
 
     def _delta(self, item: StreamEvent) -> None:
         self._expect(item.data.get("index") == self._open, item, "that block is not open")
-        kind = str((item.data.get("delta") or {}).get("type", ""))
+        kind = str(as_object(item.data.get("delta")).get("type", ""))
         allowed = _DELTAS.get(self._kind)
         known = any(kind in kinds for kinds in _DELTAS.values())
         if allowed is not None and known and kind not in allowed:

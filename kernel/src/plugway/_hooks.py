@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import anyio
 import pluggy
@@ -30,6 +30,7 @@ from plugway._response import Reply
 log = logging.getLogger("plugway.hooks")
 T = TypeVar("T")
 
+_SEQUENCE: Final[Any] = (list, tuple)
 STRIKES: Final = 3
 """Failures after which an implementation of a hook that fails open is no longer called."""
 
@@ -142,8 +143,8 @@ class Hooks:
     ) -> Sequence[Attempt]:
         """The attempts after every plugin has had them."""
         for impl in self._impls["plan_attempts"]:
-            new = await self._call(impl, (attempts, request, exchange), Sequence)
-            attempts = attempts if new is None else cast("Sequence[Attempt]", new)
+            new: Any = await self._call(impl, (attempts, request, exchange), _SEQUENCE)
+            attempts = attempts if new is None else new
         return attempts
 
     async def prepare_attempt(
@@ -207,8 +208,8 @@ class Hooks:
     ) -> Sequence[ModelInfo]:
         """The list after every plugin has had it."""
         for impl in self._impls["list_models"]:
-            new = await self._call(impl, (models, exchange), Sequence)
-            models = models if new is None else cast("Sequence[ModelInfo]", new)
+            new: Any = await self._call(impl, (models, exchange), _SEQUENCE)
+            models = models if new is None else new
         return models
 
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -248,7 +249,7 @@ class Hooks:
             _print_trace(impl, began, result)
         if result is None or isinstance(result, expected):
             return result
-        reason = f"returned {type(result).__name__} instead of {expected.__name__} or None"
+        reason = f"returned {type(result).__name__} instead of {_names(expected)} or None"
         return self._failed(impl, reason, None)
 
     def _failed(self, impl: Impl, reason: str, cause: Exception | None) -> None:
@@ -270,6 +271,11 @@ def _accept(
         return old
     exchange.note_changes(impl.hook, impl.plugin.name, new.changes[len(old.changes) :])
     return new
+
+
+def _names(expected: Any) -> str:
+    kinds: tuple[type, ...] = expected if isinstance(expected, tuple) else (expected,)
+    return " or ".join(kind.__name__ for kind in kinds)
 
 
 def _describe(error: BaseException) -> str:

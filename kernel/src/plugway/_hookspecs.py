@@ -51,7 +51,7 @@ def _hook(
     limit_seconds: float | None = 2.0,
 ) -> Callable[[_F], _F]:
     def mark(function: _F) -> _F:
-        function.plugway_hook = HookInfo(kind, fails, inward, limit_seconds)  # type: ignore[attr-defined]
+        setattr(function, "plugway_hook", HookInfo(kind, fails, inward, limit_seconds))  # noqa: B010
         return _hookspec(function)
 
     return mark
@@ -69,7 +69,7 @@ class Hookspecs:
     """Every hook, in the order in which an exchange meets them."""
 
     @_hook("COLLECT")
-    def register_backends(self) -> Sequence[Backend] | None:  # type: ignore[empty-body]
+    def register_backends(self) -> Sequence[Backend] | None:
         """Called once at load. Returns the backends of this instance, usually one."""
 
     @_hook("COLLECT")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -19,6 +19,16 @@ _SCALAR_RUN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", re.DOTALL)
 _KEY = re.compile(rb"\s*+(" + _STRING + rb")\s*+:\s*+", re.DOTALL)
 _SCALAR = re.compile(_STRING + rb"|[^,\[\]{}\s]++", re.DOTALL)
 _SEPARATOR = re.compile(rb"\s*+([,}])")
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """`value` where it is a JSON object, otherwise an empty one."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """`value` where it is a JSON array, otherwise an empty one."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 class JsonError(ValueError):
@@ -54,10 +64,8 @@ def _deeper_than(value: Any, limit: int) -> bool:
     for _ in range(limit + 1):
         below: list[Any] = []
         for item in level:
-            if isinstance(item, dict):
-                below.extend(v for v in item.values() if isinstance(v, dict | list))
-            elif isinstance(item, list):
-                below.extend(v for v in item if isinstance(v, dict | list))
+            inside: Any = item.values() if isinstance(item, dict) else item
+            below.extend(v for v in inside if isinstance(v, dict | list))
         if not below:
             return False
         level = below

@@ -6,7 +6,7 @@ Finding, importing and ordering plugins is the loader's business.
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic import SecretStr as Secret
@@ -60,7 +60,7 @@ class Plugin(Generic[OptionsT]):
                 if isinstance(origin, type) and issubclass(origin, Plugin):
                     argument: Any = get_args(base)[0]
                     if isinstance(argument, type) and issubclass(argument, Options):
-                        return cast("type[Options]", argument)
+                        return argument
         return NoOptions
 
     def __repr__(self) -> str:

@@ -77,7 +77,7 @@ class MessagesRequest:
             if not isinstance(parsed, dict):
                 kind = "null" if parsed is None else type(parsed).__name__
                 raise InvalidRequest(f"the body must be a JSON object, not {kind}", retry=False)
-            self._body = parsed
+            self._body = _json.as_object(parsed)
         return self._body
 
     @property

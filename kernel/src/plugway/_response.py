@@ -89,7 +89,7 @@ class Reply:
 
 
 class DecodedStream:
-    """Raw chunks as events. Closing it is the reply's business, so its own `aclose` does nothing."""
+    """Raw chunks as events. The kernel closes the reply that owns them; `aclose` does nothing."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks

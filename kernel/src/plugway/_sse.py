@@ -13,6 +13,7 @@ import orjson
 
 from plugway._errors import BackendProtocolError
 from plugway._events import StreamEvent
+from plugway._json import as_object
 
 MAX_EVENT_BYTES: Final = 8 * 2**20
 """Largest event taken from an upstream; a longer one is an attack or a defect."""
@@ -85,7 +86,7 @@ def _type_in(payload: bytes) -> str:
         parsed: Any = orjson.loads(payload)
     except orjson.JSONDecodeError:
         return ""
-    return str(parsed.get("type", "")) if isinstance(parsed, dict) else ""
+    return str(as_object(parsed).get("type", ""))
 
 
 class StreamScan:
@@ -163,4 +164,4 @@ class StreamScan:
             parsed: Any = orjson.loads(line.partition(b":")[2]) if line else {}
         except orjson.JSONDecodeError:
             return {}
-        return parsed if isinstance(parsed, dict) else {}
+        return as_object(parsed)
