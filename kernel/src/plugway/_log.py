@@ -1,0 +1,231 @@
+"""The log: lines built and written by one thread of their own, without secrets in them.
+
+Whoever logs only appends to a bounded queue; what the stream cannot take is counted and dropped.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import json
+import logging
+import re
+import sys
+import threading
+import time
+import traceback
+from typing import Any, Final, TextIO
+
+import orjson
+
+QUEUE_RECORDS: Final = 10_000
+"""Most records that wait to be written; beyond it the oldest is dropped."""
+
+_STANDARD = frozenset(
+    (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message")
+)
+_CONTROL = {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))
+}
+_VALUE = r"[^\s\"'\\,;&)}\]]+"
+_SEPARATOR = r"[\\\"']{0,4}\s{0,3}[:=,]\s{0,3}b?[\\\"']{0,4}"
+_SCHEMES = "(?:basic|bearer|digest|negotiate|token)"
+_PATTERNS: Final = (
+    (re.compile(rf"(\bbearer\s+){_VALUE}", re.IGNORECASE), r"\1***"),
+    (re.compile(rf"(authorization{_SEPARATOR}(?:{_SCHEMES}\s+)?){_VALUE}", re.I), r"\1***"),
+    (re.compile(rf"((?:x-|x-goog-)?api[-_]?key{_SEPARATOR}){_VALUE}", re.IGNORECASE), r"\1***"),
+    (re.compile(rf"(cookie{_SEPARATOR})[^\"'\\\n]+", re.IGNORECASE), r"\1***"),
+    (re.compile(rf"([?&](?:key|token|access_token)=){_VALUE}", re.IGNORECASE), r"\1***"),
+    (re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"), "sk-***"),
+)
+
+
+class _Secrets:
+    """The values that must never be logged, as one pattern."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: set[str] = set()
+        self.pattern: re.Pattern[str] | None = None
+
+    def add(self, value: str) -> None:
+        escaped = json.dumps(value, ensure_ascii=False)[1:-1]  # takes lone surrogates too
+        with self._lock:
+            if value in self._values:
+                return
+            self._values |= {value, escaped}
+            longest_first = sorted(self._values, key=lambda text: (-len(text), text))
+            self.pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+
+_secrets = _Secrets()
+
+
+def register_secret(value: str) -> None:
+    """Keep `value` out of every line that is logged from now on; very short ones are ignored."""
+    if len(value) >= 6:
+        _secrets.add(value)
+
+
+def redact(text: str) -> str:
+    """`text` without registered secrets and without what looks like a credential."""
+    if _secrets.pattern is not None:
+        text = _secrets.pattern.sub("***", text)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record: time, level, logger, message, and what was given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line of JSON."""
+        line: dict[str, Any] = {
+            "time": _timestamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            line["error"] = "".join(traceback.format_exception(*record.exc_info))
+        options = orjson.OPT_NON_STR_KEYS
+        return redact(orjson.dumps(line, default=str, option=options).decode().translate(_CONTROL))
+
+
+class TextFormatter(logging.Formatter):
+    """One line per record for a person; a traceback follows indented."""
+
+    def __init__(self, *, colour: bool = False) -> None:
+        super().__init__()
+        self.colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line such as `12:30:01 INFO plugway.router: text key=value`."""
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
+        text = f"{record.name}: {record.getMessage()}{extra}".translate(_CONTROL)
+        level = record.levelname
+        if self.colour:
+            level = f"\x1b[{_COLOURS.get(level, '0')}m{level}\x1b[0m"
+        lines = [redact(f"{clock} {level} {text}")]
+        if record.exc_info:
+            trace = "".join(traceback.format_exception(*record.exc_info))
+            lines += [f"    {redact(line.translate(_CONTROL))}" for line in trace.splitlines()]
+        return "\n".join(lines)
+
+
+_COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+def _timestamp(seconds: float) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
+
+
+class LogWriter(logging.Handler):
+    """Hands records to a thread that formats and writes them; never blocks, never raises."""
+
+    def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.stream = stream
+        self.setFormatter(formatter)
+        self.dropped = 0
+        """Records that were lost: the queue was full or the stream did not take them."""
+        self._records: collections.deque[logging.LogRecord] = collections.deque(
+            maxlen=QUEUE_RECORDS
+        )
+        self._wake = threading.Event()
+        self._stopping = False
+        self._reported = 0
+        self._unflushed = 0
+        self._thread = threading.Thread(target=self._run, name="plugway-log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record, its message already formatted because its arguments may change."""
+        try:
+            record.msg, record.args = record.getMessage(), None
+        except Exception:  # a wrong format string is the caller's bug and must not stop a request
+            record.msg, record.args = f"{record.msg} (arguments do not fit)", None
+        if len(self._records) == QUEUE_RECORDS:
+            self.dropped += 1
+        self._records.append(record)  # pushes the oldest out when the queue is full
+        self._wake.set()
+
+    def close(self) -> None:
+        """Write what is queued, for at most one second, and end the thread."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(1.0)
+        super().close()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._records:
+                self._write(self._records.popleft())
+            self._flush()
+            if self._stopping and not self._records:
+                return
+
+    def _write(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # an `extra` value that cannot be printed
+            line = f"a record of {record.name} cannot be formatted: {type(error).__name__}"
+        try:
+            self.stream.write(line + "\n")
+            self._unflushed += 1
+        except (OSError, ValueError):  # disk full, pipe gone, stream closed
+            self.dropped += 1
+
+    def _flush(self) -> None:
+        lost = self.dropped - self._reported
+        try:
+            if lost:
+                self.stream.write(self.format(_notice(lost)) + "\n")
+            self.stream.flush()
+            self._reported += lost
+        except (OSError, ValueError):
+            self.dropped += self._unflushed
+        self._unflushed = 0
+
+
+def _notice(lost: int) -> logging.LogRecord:
+    text = f"{lost} log records were dropped"
+    return logging.makeLogRecord(
+        {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
+    )
+
+
+def configure(
+    level: str = "info", json_lines: bool = False, stream: TextIO | None = None
+) -> LogWriter:
+    """Send the log of this process to `stream` (stderr), in the place of what was set up before.
+
+    Libraries log from `warning` on, whatever the level. Raises `ValueError` for an unknown level.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"`{level}` is no log level")
+    target = stream or sys.stderr
+    formatter = JsonFormatter() if json_lines else TextFormatter(colour=target.isatty())
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, LogWriter):
+            root.removeHandler(handler)
+            handler.close()
+    writer = LogWriter(target, formatter)
+    root.addHandler(writer)
+    root.setLevel(max(number, logging.WARNING))
+    logging.getLogger("plugway").setLevel(number)
+    atexit.register(writer.close)
+    return writer
