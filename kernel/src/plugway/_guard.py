@@ -1,0 +1,300 @@
+"""The outer guard: one ASGI layer that decides who may speak to the gateway at all.
+
+What a request means, and which models its caller may use, is decided further in.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import anyio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ._errors import (
+    Forbidden,
+    InvalidRequest,
+    PlugwayError,
+    RateLimited,
+    RequestRejected,
+    Unauthenticated,
+    error_body,
+)
+
+__all__ = ["Caller", "ClientGone", "Guard", "GuardPolicy", "new_request_id", "read_body"]
+
+PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
+LARGE_BODY = 8 * 2**20
+FAILURES_PER_MINUTE = 20
+PEERS_REMEMBERED = 1024
+
+_Line = tuple[bytes, bytes]
+_Lines = list[_Line]
+_Grouped = dict[bytes, list[bytes]]
+
+_TOKEN_HEADERS = frozenset({b"authorization", b"x-api-key", b"plugway-token"})
+_CREDENTIALS = _TOKEN_HEADERS | {b"api-key", b"x-goog-api-key"}
+_CHECKED = frozenset(b"host origin sec-fetch-site content-type content-length".split())
+# Nothing inside may believe a word that any client can write about where it comes from.
+_DROPPED = frozenset(
+    b"cookie forwarded proxy-authorization x-forwarded-for x-forwarded-host x-forwarded-port"
+    b" x-forwarded-prefix x-forwarded-proto x-http-method-override x-real-ip".split()
+)
+_SPECIAL = _CREDENTIALS | _CHECKED | _DROPPED
+
+
+class ClientGone(PlugwayError):
+    """The client closed the connection before its request was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPolicy:
+    """What the guard lets in; without a token it lets nobody in."""
+
+    tokens: frozenset[bytes] = field(repr=False)
+    hosts: frozenset[str] = frozenset()
+    """`host` or `host:port` values allowed besides the loopback names with the listening port."""
+    origins: frozenset[str] = frozenset()
+    public_paths: frozenset[str] = PUBLIC_PATHS
+    """Paths that GET and HEAD reach without a credential."""
+    max_body_bytes: int = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, and the credentials it carries for somebody else."""
+
+    name: str
+    """`token` for a known credential, `anonymous` on a public path."""
+    credentials: tuple[_Line, ...] = field(default=(), repr=False)
+    """Credential headers that were not the gateway's token: the client's own, for an upstream."""
+
+
+class Guard:
+    """Refuses what must not come in; hands the rest inwards without the gateway's credential."""
+
+    def __init__(self, app: ASGIApp, policy: Callable[[], GuardPolicy]) -> None:
+        self._app = app
+        self._policy = policy
+        self._failures = _Failures()
+        self._large_bodies = anyio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope; adds `plugway.caller` and `plugway.request_id` to it."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                return await send({"type": "websocket.close", "code": 1008})
+            return await self._app(scope, receive, send)
+        request_id = new_request_id()
+        try:
+            caller, headers = self._admit(scope, self._policy())
+        except RequestRejected as rejected:
+            return await _refuse(send, rejected, request_id, scope["method"] == "HEAD")
+        scope = {**scope, "headers": headers, "plugway.caller": caller}
+        scope["plugway.request_id"] = request_id
+        scope["plugway.large_bodies"] = self._large_bodies
+        await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope, policy: GuardPolicy) -> tuple[Caller, _Lines]:
+        kept: _Lines = []
+        credentials: _Lines = []
+        checked: _Grouped = {}
+        for line in scope["headers"]:
+            name = line[0]
+            if name not in _SPECIAL:
+                kept.append(line)
+            elif name in _CHECKED:
+                kept.append(line)
+                checked.setdefault(name, []).append(line[1])
+            elif name in _CREDENTIALS:
+                credentials.append(line)
+        _check(scope, checked, policy)
+        known, foreign = _match(credentials, policy.tokens)
+        if known:
+            return Caller("token", foreign), kept
+        if scope["path"] in policy.public_paths and scope["method"] in ("GET", "HEAD"):
+            return Caller("anonymous", foreign), kept
+        self._unauthenticated(scope)
+
+    def _unauthenticated(self, scope: Scope) -> NoReturn:
+        peer = (scope.get("client") or ("",))[0]
+        if wait := self._failures.count(peer):
+            message = "too many requests with a wrong credential; see `plugway status`"
+            raise RateLimited(message, headers={"retry-after": str(wait)}, retry=False)
+        message = "no valid token: set ANTHROPIC_AUTH_TOKEN (`plugway status` shows where it is)"
+        raise Unauthenticated(message, retry=False)
+
+
+class _Failures:
+    """Counts wrong credentials per peer in windows of a minute.
+
+    A right credential is never refused: all local programs share one address, and one of them
+    guessing must not lock the user out. Guessing is hopeless by the token's length.
+    """
+
+    def __init__(self) -> None:
+        self._peers: dict[str, tuple[float, int]] = {}
+
+    def count(self, peer: str) -> int:
+        """Seconds until the peer may fail again, 0 while it may."""
+        now = time.monotonic()
+        since, failures = self._peers.pop(peer, (now, 0))
+        if now - since >= 60:
+            since, failures = now, 0
+        if len(self._peers) >= PEERS_REMEMBERED:
+            del self._peers[next(iter(self._peers))]
+        self._peers[peer] = (since, failures + 1)
+        return 0 if failures < FAILURES_PER_MINUTE else max(1, round(since + 60 - now))
+
+
+def _check(scope: Scope, headers: _Grouped, policy: GuardPolicy) -> None:
+    port = (scope.get("server") or ("", 0))[1]
+    _check_host(headers.get(b"host", ()), port, policy)
+    _check_browser(headers.get(b"origin", ()), headers.get(b"sec-fetch-site", ()), policy)
+    if scope["method"] not in METHODS:
+        allowed = {"allow": "GET, HEAD, POST, DELETE"}
+        message = f"method {scope['method'][:32]!r} is not served here"
+        raise RequestRejected(message, status=405, headers=allowed, retry=False)
+    if scope["method"] == "POST":
+        _check_content_type(headers.get(b"content-type", ()))
+    _check_length(headers.get(b"content-length", ()), policy.max_body_bytes)
+
+
+def _check_host(hosts: Sequence[bytes], port: int, policy: GuardPolicy) -> None:
+    if len(hosts) != 1:
+        raise InvalidRequest(f"{len(hosts)} `Host` headers where exactly one is needed")
+    allowed = _allowed_hosts(policy.hosts, port)
+    if hosts[0] not in allowed and hosts[0].lower() not in allowed:
+        message = f"host {hosts[0][:100].decode('latin-1')!r} is not in `server.allowed_hosts`"
+        raise RequestRejected(message, status=421, retry=False)
+
+
+def _match(lines: _Lines, tokens: frozenset[bytes]) -> tuple[bool, tuple[_Line, ...]]:
+    known = False
+    foreign: _Lines = []
+    for line in lines:
+        name, value = line
+        if name == b"authorization":
+            value = value[7:] if value[:7].lower() == b"bearer " else b""
+        asked = tokens if value and name in _TOKEN_HEADERS else ()
+        # All are compared before any decides, so that the time says nothing about which is near.
+        matched = sum(hmac.compare_digest(value, token) for token in asked) > 0
+        known |= matched
+        if not matched and name != b"plugway-token":
+            foreign.append(line)
+    return known, tuple(foreign)
+
+
+@lru_cache(maxsize=8)
+def _allowed_hosts(configured: frozenset[str], port: int) -> frozenset[bytes]:
+    names = {"127.0.0.1", "localhost", "[::1]"}
+    names |= {f"{name}:{port}" for name in names} | {host.lower() for host in configured}
+    return frozenset(name.encode("latin-1", "replace") for name in names)
+
+
+def _check_browser(origins: Sequence[bytes], sites: Sequence[bytes], policy: GuardPolicy) -> None:
+    if not policy.origins.issuperset(origin.decode("latin-1") for origin in origins):
+        raise Forbidden("requests from web pages are refused: this `Origin` is not configured")
+    if any(site.lower() in (b"cross-site", b"same-site") for site in sites):
+        raise Forbidden("requests from pages of other sites are refused")
+
+
+def _check_content_type(types: Sequence[bytes]) -> None:
+    if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
+        message = "a POST needs exactly one `content-type`, and it must be `application/json`"
+        raise RequestRejected(message, status=415, retry=False)
+
+
+def _check_length(lengths: Sequence[bytes], max_bytes: int) -> int:
+    """The declared length, 0 where there is none."""
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+        raise InvalidRequest("`content-length` must be one decimal number")
+    if int(lengths[0]) > max_bytes:
+        raise _too_large(max_bytes)
+    return int(lengths[0])
+
+
+def _too_large(max_bytes: int) -> RequestRejected:
+    message = f"request body is larger than {max_bytes} bytes"
+    # The rest of the body is not read, so the connection cannot be used again.
+    return RequestRejected(message, status=413, headers={"connection": "close"}, retry=False)
+
+
+async def _refuse(send: Send, rejected: RequestRejected, request_id: str, head: bool) -> None:
+    body = b"" if head else error_body(rejected.type, rejected.message, request_id)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"request-id", request_id.encode()),
+        *((name.encode(), value.encode()) for name, value in rejected.headers),
+    ]
+    await send({"type": "http.response.start", "status": rejected.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def new_request_id() -> str:
+    """An id no client can guess: `req_` and 24 characters that are safe in a URL."""
+    return "req_" + secrets.token_urlsafe(18)
+
+
+async def read_body(
+    scope: Mapping[str, Any],
+    receive: Receive,
+    *,
+    max_bytes: int,
+    deadline_seconds: float = 30,
+    floor_bytes_per_second: float = 16 * 1024,
+) -> bytes:
+    """The whole request body; bodies over 8 MiB are read one at a time.
+
+    Raises `RequestRejected` (413, 408) and `ClientGone`. Every `floor_bytes_per_second` bytes
+    received move the deadline by a second.
+    """
+    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    reader = _BodyReader(receive, max_bytes, deadline_seconds, floor_bytes_per_second)
+    if _check_length(lengths, max_bytes) > LARGE_BODY or not await reader.read_until(LARGE_BODY):
+        async with scope.get("plugway.large_bodies") or anyio.Lock():
+            await reader.read_until(max_bytes)
+    return b"".join(reader.chunks)
+
+
+@dataclass(slots=True)
+class _BodyReader:
+    receive: Receive
+    max_bytes: int
+    seconds: float
+    floor: float
+    size: int = 0
+    chunks: list[bytes] = field(default_factory=list[bytes])
+
+    async def read_until(self, size: int) -> bool:
+        """Read on until the body ends (True) or is larger than `size` bytes (False)."""
+        start, before = anyio.current_time() + self.seconds, self.size
+        with anyio.CancelScope(deadline=start) as limit:
+            while self._take(await self.receive()):
+                if self.size > size:
+                    return False
+                limit.deadline = start + (self.size - before) / self.floor
+        if limit.cancelled_caught:
+            message = f"request body stopped or was too slow after {self.size} bytes"
+            close = {"connection": "close"}
+            raise RequestRejected(message, status=408, type="timeout_error", headers=close)
+        return True
+
+    def _take(self, message: Message) -> bool:
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client left before its request was complete")
+        body = message.get("body", b"")
+        self.size += len(body)
+        if self.size > self.max_bytes:
+            raise _too_large(self.max_bytes)
+        self.chunks.append(body)
+        return message.get("more_body", False)
