@@ -51,7 +51,7 @@ class Caller:
     """Who is calling, as far as the gateway knows."""
 
     name: str = "token"
-    credentials: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    credentials: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     """The caller's own upstream credential headers, for a backend that is told to use them."""
 
 

@@ -1,0 +1,279 @@
+"""The application: routes, the guard around them, and the swap of one snapshot for the next.
+
+What happens inside an exchange is in `_serve` and `_pipeline`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.abc
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from plugway._backend import ModelInfo
+from plugway._config import Config, gateway_token
+from plugway._errors import InvalidRequest, NoRoute, RequestRejected
+from plugway._exchange import Exchange
+from plugway._guard import Guard, GuardPolicy
+from plugway._pipeline import rejection_reply
+from plugway._request import MessagesRequest
+from plugway._serve import Endpoint, refuse
+from plugway._snapshot import Snapshot, build_snapshot
+
+log = logging.getLogger("plugway.app")
+
+FORCED_CLOSE_SECONDS = 1800.0
+"""An old snapshot is closed after this time even if an exchange still runs on it."""
+
+
+class App:
+    """The gateway as an ASGI application."""
+
+    def __init__(self, config: Config, snapshot: Snapshot | None = None) -> None:
+        """Raises `ConfigError` or `PluginError` before anything is opened."""
+        self.snapshot = snapshot or build_snapshot(config)
+        self.draining = False
+        self.started = time.monotonic()
+        self._policy = _policy(config)
+        self._group: anyio.abc.TaskGroup | None = None
+        self._asgi: ASGIApp = Guard(_Doubled(self._starlette()), lambda: self._policy)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        await self._asgi(scope, receive, send)
+
+    @property
+    def active(self) -> int:
+        """Exchanges in flight on the current snapshot."""
+        return self.snapshot.exchanges.active
+
+    async def reload(self, config: Config) -> None:
+        """Build a snapshot of `config` and use it for new exchanges.
+
+        Raises `ConfigError` or `PluginError`, and the old one stays in use.
+        """
+        fresh = build_snapshot(config)
+        assert self._group is not None, "reload needs a running application"
+        await self._group.start(fresh.run)
+        old, self.snapshot = self.snapshot, fresh
+        self._policy = _policy(config)
+        self._group.start_soon(_retire, old)
+
+    def drain(self) -> None:
+        """Say on `/readyz` that no new work is wanted."""
+        self.draining = True
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            self._group = group
+            await group.start(self.snapshot.run)
+            try:
+                yield
+            finally:
+                self.snapshot.close()
+                with anyio.move_on_after(5, shield=True):
+                    await self.snapshot.closed.wait()
+                group.cancel_scope.cancel()
+
+    # ── routes ───────────────────────────────────────────────────────────────────────────────
+
+    def _starlette(self) -> Starlette:
+        routes = [
+            Route("/v1/messages", _Exchanges(self, "messages"), methods=["POST"]),
+            Route("/v1/messages/count_tokens", _Exchanges(self, "count_tokens"), methods=["POST"]),
+            Route("/v1/messages/explain", _Exchanges(self, "explain"), methods=["POST"]),
+            Route("/v1/models", self._models, methods=["GET"]),
+            Route("/v1/models/{model_id:path}", self._model, methods=["GET"]),
+            Route("/health", self._health, methods=["GET"]),
+            Route("/readyz", self._readyz, methods=["GET"]),
+            Route("/", _hello, methods=["GET"]),
+            Route("/api/hello", _hello, methods=["GET"]),
+        ]
+        handlers: Mapping[Any, Any] = {HTTPException: _http_error, RequestRejected: _rejected}
+        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
+
+    async def _models(self, request: Request) -> Response:
+        limit = _limit(request.query_params.get("limit", "20"))
+        listed = await self._listed()
+        after = request.query_params.get("after_id")
+        if after is not None:
+            ids = [info.id for info in listed]
+            if after not in ids:
+                raise InvalidRequest(f"after_id: no model is called {after!r}", retry=False)
+            listed = listed[ids.index(after) + 1 :]
+        page = listed[:limit]
+        body = {
+            "data": [model_object(info) for info in page],
+            "has_more": len(listed) > limit,
+            "first_id": page[0].id if page else None,
+            "last_id": page[-1].id if page else None,
+        }
+        return _json(body, request)
+
+    async def _model(self, request: Request) -> Response:
+        wanted = request.path_params["model_id"]
+        for info in await self._listed():
+            if wanted in {info.id, info.id.removeprefix("anthropic/")}:
+                return _json(model_object(info), request)
+        raise NoRoute(f"model: {wanted}", retry=False)
+
+    async def _listed(self) -> list[ModelInfo]:
+        snapshot = self.snapshot
+        exchange = Exchange(MessagesRequest(b"{}"))
+        found = [_public(backend.name, info) for backend, info in await snapshot.models()]
+        return list(await snapshot.hooks.list_models(found, exchange))
+
+    async def _health(self, request: Request) -> Response:
+        """Alive; with the token also what runs."""
+        body: dict[str, Any] = {"status": "draining" if self.draining else "ok"}
+        if request.scope["plugway.caller"].name == "token":
+            body |= self._state()
+        return _json(body, request)
+
+    def _state(self) -> dict[str, Any]:
+        snapshot = self.snapshot
+        path = snapshot.config.path
+        return {
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self.started, 1),
+            "config": str(path) if path else None,
+            "active": self.active,
+            "plugins": [plugin.name for plugin in snapshot.plugins],
+            "quarantined": [f"{p}.{hook}" for p, hook in snapshot.hooks.quarantined()],
+            "backends": [{"name": b.name, "zone": b.zone} for b in snapshot.backends.values()],
+        }
+
+    async def _readyz(self, request: Request) -> Response:
+        status = 503 if self.draining else 200
+        body = {"status": "draining" if self.draining else "ready"}
+        return _json(body, request, status=status)
+
+
+class _Exchanges:
+    """An endpoint of exchanges: a plain ASGI application, which costs less than a Starlette one."""
+
+    def __init__(self, app: App, endpoint: Endpoint) -> None:
+        self._app = app
+        self._endpoint: Endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await refuse(RequestRejected("only POST is served here", status=405), scope, send)
+            return
+        await self._app.snapshot.exchanges.serve(self._endpoint, scope, receive, send)
+
+
+class _Doubled:
+    """Takes `/v1/v1/messages` for `/v1/messages`: a base URL that ends in `/v1` still works."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1/v1/"):
+            path = scope["path"][3:]
+            scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
+        await self._app(scope, receive, send)
+
+
+async def _retire(old: Snapshot) -> None:
+    """Close a snapshot when its last exchange has ended."""
+    with anyio.move_on_after(FORCED_CLOSE_SECONDS):
+        while old.exchanges.active:
+            await anyio.sleep(0.05)
+    old.close()
+
+
+def _policy(config: Config) -> GuardPolicy:
+    server = config.server
+    return GuardPolicy(
+        tokens=frozenset({gateway_token(server).encode()}),
+        hosts=frozenset(server.allowed_hosts),
+        origins=frozenset(server.allowed_origins),
+        max_body_bytes=server.max_body_bytes,
+    )
+
+
+def _public(backend: str, info: ModelInfo) -> ModelInfo:
+    """A model under the id that clients see: `anthropic/<instance>/<model>`.
+
+    Claude Code takes such an id in its picker and honours the window that we state; see
+    `docs/configuration.md`.
+    """
+    return ModelInfo(
+        id=f"anthropic/{backend}/{info.id}",
+        display_name=info.display_name or f"{info.id} ({backend})",
+        context_tokens=info.context_tokens,
+        max_output_tokens=info.max_output_tokens,
+        state=info.state,
+        capabilities=info.capabilities,
+        created_at=info.created_at,
+        extra=info.extra,
+    )
+
+
+def model_object(info: ModelInfo) -> dict[str, Any]:
+    """A model as the API lists it (`types/model_info.py` of the `anthropic` SDK)."""
+    item: dict[str, Any] = {
+        "type": "model",
+        "id": info.id,
+        "display_name": info.display_name or info.id,
+        "created_at": info.created_at,
+    }
+    if info.context_tokens:
+        item["max_input_tokens"] = info.context_tokens
+    if info.max_output_tokens:
+        item["max_tokens"] = info.max_output_tokens
+    return item
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= 1000:
+        raise InvalidRequest("limit: Input should be between 1 and 1000", retry=False)
+    return int(text)
+
+
+async def _hello(request: Request) -> Response:
+    return _json({"status": "ok"}, request)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path, method = request.scope["path"][:200], request.scope["method"]
+    text = (
+        f"{method} {path} is not served here" if error.status_code in {404, 405} else error.detail
+    )
+    rejected = RequestRejected(text, status=error.status_code, headers=error.headers or {})
+    return await _rejected(request, rejected)
+
+
+async def _rejected(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestRejected)
+    request_id: str | None = request.scope.get("plugway.request_id")
+    exchange = Exchange(MessagesRequest(b"{}"), id=request_id)
+    reply = rejection_reply(error, exchange)
+    headers = {**dict(reply.headers), "request-id": exchange.id}
+    return Response(reply.body, reply.status, headers=headers)
+
+
+def _json(body: object, request: Request, *, status: int = 200) -> Response:
+    headers = {"request-id": request.scope.get("plugway.request_id", "")}
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+
+
+def build(config: Config) -> App:
+    """The application of `config`. Raises `ConfigError` or `PluginError`."""
+    return App(config)

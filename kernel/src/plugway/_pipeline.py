@@ -1,0 +1,323 @@
+"""The stages of one exchange, in the order in which they happen.
+
+    transform_request → answer → resolve_route → plan_attempts
+        per attempt: prepare_attempt → around_attempt → Backend.send → first content event
+    → normalize_failure (where all failed) → transform_response
+
+Writing the reply to the client is `_serve`'s business; how a hook is called, that of `_hooks`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+
+from plugway._backend import Attempt, Backend
+from plugway._errors import (
+    BackendError,
+    BackendRefused,
+    BackendTimeout,
+    Headers,
+    HookError,
+    NoRoute,
+    RequestRejected,
+    error_body,
+    error_type,
+)
+from plugway._exchange import AttemptRecord, Exchange, Route
+from plugway._hooks import Hooks
+from plugway._request import MessagesRequest
+from plugway._response import Reply
+from plugway._stream import EventRelay, RawRelay, Resources
+
+MAX_ATTEMPTS = 3
+"""Targets tried for one request; the client's own retries come on top."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times and sizes of an exchange. Seconds."""
+
+    first_event_seconds: float = 120.0
+    first_event_local_seconds: float = 1800.0
+    ping_seconds: float = 10.0
+    idle_seconds: float = 300.0
+    stalled_client_seconds: float = 120.0
+    max_streams: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failure of the whole exchange, with the attempt that it is told from."""
+
+    error: BackendError
+    attempt: Attempt
+
+
+class Pipeline:
+    """The pipeline over one set of plugins and backends."""
+
+    def __init__(self, hooks: Hooks, backends: Mapping[str, Backend], limits: Limits) -> None:
+        self.hooks = hooks
+        self.backends = backends
+        self.limits = limits
+
+    async def run(
+        self, request: MessagesRequest, exchange: Exchange, resources: Resources
+    ) -> Reply:
+        """The reply that the client gets; a stream is at its first content event.
+
+        Raises:
+            RequestRejected: a plugin or backend refused the request.
+            HookError: a plugin failed.
+        """
+        request = await self.hooks.transform_request(request, exchange)
+        reply = await self.hooks.answer(request, exchange)
+        if reply is None:
+            attempts = await self.plan(request, exchange)
+            reply = await self._first_answer(attempts, request, exchange, resources)
+        else:
+            reply = await primed(reply, resources)
+        return await self.hooks.transform_response(reply, exchange)
+
+    async def plan(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
+        """The attempts to make, in order; at least one."""
+        route = await self.hooks.resolve_route(request, exchange)
+        if route is None:
+            route = self.direct_route(request.model)
+            exchange.note("kernel", route.reason, stage="route")
+        exchange.route = route
+        attempts: Sequence[Attempt] = [
+            self._attempt(name, model, number)
+            for number, (name, model) in enumerate(route.targets, start=1)
+        ]
+        attempts = await self.hooks.plan_attempts(attempts, request, exchange)
+        if not attempts:
+            raise NoRoute(f"no target is left for model `{request.model}`", retry=False)
+        return attempts[:MAX_ATTEMPTS]
+
+    def _attempt(self, name: str, model: str, number: int) -> Attempt:
+        backend = self.backends.get(name)
+        if backend is None:
+            raise NoRoute(
+                f"the route names the backend `{name}`, which does not exist; "
+                f"there are {_listed(self.backends)}",
+                retry=False,
+            )
+        local = backend.zone == "local"
+        limits = self.limits
+        seconds = limits.first_event_local_seconds if local else limits.first_event_seconds
+        return Attempt(backend, model, number, seconds)
+
+    def direct_route(self, model: str) -> Route:
+        """The route of an id that names its backend: `anthropic/<instance>/<model>` or
+        `<instance>/<model>`; or of any id, where there is one backend only.
+
+        Raises:
+            NoRoute: nothing serves it.
+        """
+        name, _, rest = model.removeprefix("anthropic/").partition("/")
+        if name in self.backends and rest:
+            return Route(((name, rest),), f"`{model}` names its backend")
+        if len(self.backends) == 1:
+            (only,) = self.backends
+            return Route(((only, model),), f"`{only}` is the only backend")
+        raise NoRoute(
+            f"model: {model}. No backend serves it; write `anthropic/<backend>/<model>` with one "
+            f"of {_listed(self.backends)}, or add the `router` plugin",
+            retry=False,
+        )
+
+    async def _first_answer(
+        self,
+        attempts: Sequence[Attempt],
+        request: MessagesRequest,
+        exchange: Exchange,
+        resources: Resources,
+    ) -> Reply:
+        failures: list[Failed] = []
+        for number, attempt in enumerate(attempts, start=1):
+            attempt = replace(attempt, number=number)
+            try:
+                return await self._try(attempt, request, exchange, resources)
+            except BackendError as failure:
+                failure.backend = attempt.backend.name
+                failures.append(Failed(failure, attempt))
+                if not failure.try_next:
+                    break
+        told = min(failures, key=_order_of_telling)
+        return await self._failure_reply(told, exchange)
+
+    async def _try(
+        self,
+        attempt: Attempt,
+        request: MessagesRequest,
+        exchange: Exchange,
+        resources: Resources,
+    ) -> Reply:
+        """One target, with all that plugins do around it."""
+        prepared = await self.prepare(request, attempt, exchange)
+
+        async def send(request: MessagesRequest, attempt: Attempt) -> Reply:
+            return await self._send(request, attempt, exchange, resources)
+
+        around = self.hooks.around_attempt(send, exchange)
+        reply = await around(prepared, attempt)
+        exchange.served_by = attempt
+        return reply
+
+    async def prepare(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest:
+        """The request as `attempt` sends it, under the backend's own model name."""
+        if request.model != attempt.model:
+            because = f"{attempt.target} calls it so"
+            request = request.replace(model=attempt.model, because=because)
+        return await self.hooks.prepare_attempt(request, attempt, exchange)
+
+    async def _send(
+        self,
+        request: MessagesRequest,
+        attempt: Attempt,
+        exchange: Exchange,
+        resources: Resources,
+    ) -> Reply:
+        """`Backend.send` until the first content event, on the record."""
+        began = time.monotonic()
+        result = "cancelled"
+        try:
+            with anyio.fail_after(attempt.first_event_seconds):
+                reply = await attempt.backend.send(request, attempt)
+                reply = await primed(reply, resources)
+            result = "answered"
+        except TimeoutError:
+            seconds = attempt.first_event_seconds
+            error = BackendTimeout(f"`{attempt.target}` sent no content within {seconds:g} s")
+            result = str(error)
+            raise error from None
+        except BackendError as error:
+            result = f"{error.status} {error.message[:200]}"
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            exchange.attempts.append(AttemptRecord(attempt.target, result, seconds))
+        return reply
+
+    async def _failure_reply(self, failed: Failed, exchange: Exchange) -> Reply:
+        error, attempt = failed.error, failed.attempt
+        exchange.served_by = attempt
+        reply = await self.hooks.normalize_failure(error, attempt, exchange)
+        if reply is not None:
+            return reply
+        return failure_reply(error, exchange)
+
+    # ── the same road without inference ──────────────────────────────────────────────────────
+
+    async def count(self, request: MessagesRequest, exchange: Exchange) -> Reply:
+        """The answer to `count_tokens`: the first target's own count."""
+        request = await self.hooks.transform_request(request, exchange)
+        attempt = (await self.plan(request, exchange))[0]
+        prepared = await self.prepare(request, attempt, exchange)
+        exchange.served_by = attempt
+        try:
+            with anyio.fail_after(self.limits.first_event_seconds):
+                counted = await attempt.backend.count(prepared, attempt)
+        except BackendError as error:
+            return await self._failure_reply(Failed(error, attempt), exchange)
+        if isinstance(counted, Reply):
+            return counted
+        if counted is None:
+            raise NoRoute(f"`{attempt.target}` cannot count tokens", retry=False)
+        return Reply.message({"input_tokens": counted})
+
+    async def explain(self, request: MessagesRequest, exchange: Exchange) -> Mapping[str, Any]:
+        """What would happen to this request, without inference."""
+        request = await self.hooks.transform_request(request, exchange)
+        attempts = await self.plan(request, exchange)
+        prepared = await self.prepare(request, attempts[0], exchange)
+        try:
+            counted = await attempts[0].backend.count(prepared, attempts[0])
+        except (BackendError, RequestRejected) as error:
+            exchange.note("kernel", f"tokens were not counted: {error}", stage="count")
+            counted = None
+        if isinstance(counted, Reply):
+            counted = MessagesRequest(counted.body or b"{}").body.get("input_tokens")
+        return {
+            **exchange.summary(),
+            "attempts": [
+                {"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts
+            ],
+            "input_tokens": counted,
+            "unchanged": not prepared.changed,
+            "upstream_request": {
+                "headers": dict(prepared.headers),
+                "body": prepared.body,
+            },
+        }
+
+
+async def primed(reply: Reply, resources: Resources) -> Reply:
+    """`reply` with its first content event read and held; it is closed where that fails."""
+    if not reply.is_stream:
+        return reply
+    relay: RawRelay | EventRelay
+    if reply.chunks is not None:
+        relay = RawRelay(reply.chunks)
+        reply = reply.replace(chunks=relay)
+    else:
+        assert reply.events is not None
+        relay = EventRelay(reply.events)
+        reply = reply.replace(events=relay)
+    own = Resources()
+    own.add(reply.close)
+    try:
+        await relay.prime()
+    except BaseException:
+        await own.aclose()
+        raise
+    resources.add(own.aclose)
+    return reply
+
+
+def _order_of_telling(failed: Failed) -> int:
+    """Of several failures the client is told the one it can do most about (`docs/errors.md`)."""
+    status = failed.error.status
+    if isinstance(failed.error, BackendRefused):
+        known = {429: 0, 401: 1, 402: 1, 403: 1, 404: 3, 501: 4}
+        return known.get(status, 2 if status < 500 else 5)
+    return 0 if status == 429 else 6
+
+
+def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
+    """The kernel's own rendering of a failure: an Anthropic upstream's answer as it is, anything
+    else in the Anthropic envelope."""
+    headers = error.headers
+    if isinstance(error, BackendRefused) and error.native:
+        return Reply.whole(error.status, error.body, headers=headers)
+    status = 529 if error.status == 503 and not error.permanent else error.status
+    extra: Headers = (("content-type", "application/json"),)
+    if error.permanent:
+        extra += (("x-should-retry", "false"),)
+    where = f"`{error.backend}`: " if error.backend else ""
+    body = error_body(error_type(status), where + error.message, exchange.id)
+    return Reply.whole(status, body, headers=(*headers, *extra))
+
+
+def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> Reply:
+    """A refusal, or a plugin's failure, in the Anthropic envelope."""
+    if isinstance(error, HookError):
+        message = f"{error}. The gateway's log has the details."
+        body = error_body("api_error", message, exchange.id)
+        return Reply.whole(500, body, headers=(("content-type", "application/json"),))
+    body = error_body(error.type, error.message, exchange.id)
+    return Reply.whole(
+        error.status, body, headers=(("content-type", "application/json"), *error.headers)
+    )
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none (add a backend plugin)"

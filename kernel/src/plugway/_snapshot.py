@@ -1,0 +1,116 @@
+"""One configuration brought to life: its plugins, backends and pipeline, opened and closed as one.
+
+Swapping one snapshot for the next while exchanges run is the application's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from plugway._backend import Backend, ModelInfo
+from plugway._config import Config
+from plugway._errors import BackendError, PluginError
+from plugway._hooks import Hooks
+from plugway._loader import load_plugins
+from plugway._pipeline import Limits, Pipeline
+from plugway._plugin import Plugin
+from plugway._serve import ExchangeServer
+
+log = logging.getLogger("plugway.app")
+
+MODEL_LIST_SECONDS = 2.0
+"""Patience with backends that are asked for their models; Claude Code itself waits 3 s."""
+
+
+class Snapshot:
+    """What serves exchanges under one configuration."""
+
+    def __init__(self, config: Config, plugins: Sequence[Plugin[Any]]) -> None:
+        """Raises `PluginError` where a plugin breaks the contract."""
+        self.config = config
+        self.plugins = tuple(plugins)
+        self.hooks = Hooks(self.plugins)
+        self.backends = _by_name(self.hooks.register_backends())
+        server = config.server
+        limits = Limits(
+            first_event_seconds=server.first_event_seconds,
+            ping_seconds=server.ping_seconds,
+            idle_seconds=server.idle_seconds,
+            max_streams=server.max_streams,
+        )
+        self.exchanges = ExchangeServer(
+            Pipeline(self.hooks, self.backends, limits),
+            limits,
+            max_body_bytes=server.max_body_bytes,
+            body_seconds=server.body_seconds,
+        )
+        self.started = time.time()
+        self._models: dict[str, Sequence[ModelInfo]] = {}
+        self._closing = anyio.Event()
+        self.closed = anyio.Event()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Hold open what the plugins own, from start to `close`. One task enters and leaves it."""
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                for plugin, context in self.hooks.lifespan():
+                    try:
+                        await stack.enter_async_context(context)
+                    except Exception as error:
+                        reason = f"hook `lifespan` failed at start: {error}"
+                        raise PluginError(plugin.name, reason) from error
+                task_status.started()
+                await self._closing.wait()
+        finally:
+            self.closed.set()
+
+    def close(self) -> None:
+        """Have everything closed as soon as no exchange needs it."""
+        self._closing.set()
+
+    async def models(self) -> list[tuple[Backend, ModelInfo]]:
+        """The models of all backends; of one that does not answer in time, the last known ones."""
+
+        async def ask(backend: Backend) -> None:
+            try:
+                with anyio.fail_after(MODEL_LIST_SECONDS):
+                    self._models[backend.name] = await backend.models()
+            except (BackendError, TimeoutError) as error:
+                log.warning("backend `%s` did not list its models: %s", backend.name, error)
+            except Exception:
+                log.exception("backend `%s` failed to list its models", backend.name)
+
+        async with anyio.create_task_group() as group:
+            for backend in self.backends.values():
+                group.start_soon(ask, backend)
+        return [
+            (backend, info)
+            for backend in self.backends.values()
+            for info in self._models.get(backend.name, ())
+        ]
+
+
+def build_snapshot(config: Config) -> Snapshot:
+    """Load the plugins of `config` and make them ready.
+
+    Raises:
+        ConfigError: with every problem of the file and of the plugins' options.
+        PluginError: a plugin breaks the contract.
+    """
+    return Snapshot(config, load_plugins(config))
+
+
+def _by_name(registered: Sequence[tuple[Plugin[Any], Backend]]) -> dict[str, Backend]:
+    backends: dict[str, Backend] = {}
+    for plugin, backend in registered:
+        if backend.name in backends:
+            raise PluginError(plugin.name, f"a backend `{backend.name}` is registered already")
+        backends[backend.name] = backend
+    return backends

@@ -1,0 +1,74 @@
+"""What every request must be before a plugin sees it, in the words of the API.
+
+Only what all backends need: what lies deeper is the business of the backend that knows it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from plugway._errors import InvalidRequest
+from plugway._json import as_list, as_object
+from plugway._request import MessagesRequest
+
+MAX_MODEL_CHARACTERS: Final = 256
+MAX_TOKENS: Final = 2**31 - 1
+
+
+def validate(request: MessagesRequest, *, counting: bool = False) -> None:
+    """Raises `InvalidRequest` naming the first wrong field; `counting` needs no `max_tokens`."""
+    body = request.body
+    problem = (
+        _model(body.get("model", ...))
+        or _messages(body.get("messages", ...))
+        or ("" if counting else _max_tokens(body.get("max_tokens", ...)))
+        or _stream(body.get("stream", ...))
+    )
+    if problem:
+        raise InvalidRequest(problem, retry=False)
+
+
+def _model(value: Any) -> str:
+    if value is ...:
+        return "model: Field required"
+    if not isinstance(value, str):
+        return "model: Input should be a valid string"
+    if not value.strip():
+        return "model: String should have at least 1 character"
+    if len(value) > MAX_MODEL_CHARACTERS:
+        return f"model: String should have at most {MAX_MODEL_CHARACTERS} characters"
+    if not value.isprintable():
+        return "model: String should have printable characters only"
+    return ""
+
+
+def _messages(value: Any) -> str:
+    if value is ...:
+        return "messages: Field required"
+    if not isinstance(value, list):
+        return "messages: Input should be a valid list"
+    if not value:
+        return "messages: at least one message is required"
+    for index, item in enumerate(as_list(value)):
+        if not isinstance(item, dict):
+            return f"messages.{index}: Input should be an object"
+        message = as_object(item)
+        if not isinstance(message.get("role"), str):
+            return f"messages.{index}.role: Field required"
+        if not isinstance(message.get("content"), str | list):
+            return f"messages.{index}.content: Input should be a string or a list of blocks"
+    return ""
+
+
+def _max_tokens(value: Any) -> str:
+    if value is ...:
+        return "max_tokens: Field required"
+    if not isinstance(value, int) or isinstance(value, bool):
+        return "max_tokens: Input should be a valid integer"
+    if not 0 <= value <= MAX_TOKENS:
+        return f"max_tokens: Input should be between 0 and {MAX_TOKENS}"
+    return ""
+
+
+def _stream(value: Any) -> str:
+    return "" if value is ... or isinstance(value, bool) else "stream: Input should be a boolean"
