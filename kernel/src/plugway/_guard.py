@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ._errors import (
+from plugway._errors import (
     Forbidden,
     InvalidRequest,
     PlugwayError,
