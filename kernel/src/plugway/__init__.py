@@ -1,1 +1,87 @@
-"""Plugway: one local address between an agent client and every model."""
+"""Plugway: one local address between an agent client and every model.
+
+Everything a plugin may use is exported here. `docs/plugins-writing.md` starts with thirty lines.
+"""
+
+from plugway._backend import Attempt, Backend, ModelInfo, Usage
+from plugway._emitter import Emitter, StopReason, new_id
+from plugway._errors import (
+    BackendError,
+    BackendProtocolError,
+    BackendRefused,
+    BackendTimeout,
+    BackendUnavailable,
+    ConfigError,
+    Forbidden,
+    Headers,
+    HookError,
+    InvalidRequest,
+    NoRoute,
+    Overloaded,
+    PluginError,
+    PlugwayError,
+    RateLimited,
+    RequestRejected,
+    StreamInterrupted,
+    Unauthenticated,
+)
+from plugway._events import EventStream, StreamEvent, collect, event, replay
+from plugway._exchange import Exchange, Outcome, Route, StateKey
+from plugway._hookspecs import Send, hookimpl
+from plugway._json import as_list, as_object
+from plugway._plugin import NoOptions, Options, Plugin, Secret
+from plugway._request import REMOVE, Change, MessagesRequest
+from plugway._response import Reply
+from plugway._upstream import Upstream, UpstreamResponse, url_problem
+
+__all__ = [
+    "REMOVE",
+    "Attempt",
+    "Backend",
+    "BackendError",
+    "BackendProtocolError",
+    "BackendRefused",
+    "BackendTimeout",
+    "BackendUnavailable",
+    "Change",
+    "ConfigError",
+    "Emitter",
+    "EventStream",
+    "Exchange",
+    "Forbidden",
+    "Headers",
+    "HookError",
+    "InvalidRequest",
+    "MessagesRequest",
+    "ModelInfo",
+    "NoOptions",
+    "NoRoute",
+    "Options",
+    "Outcome",
+    "Overloaded",
+    "Plugin",
+    "PluginError",
+    "PlugwayError",
+    "RateLimited",
+    "Reply",
+    "RequestRejected",
+    "Route",
+    "Secret",
+    "Send",
+    "StateKey",
+    "StopReason",
+    "StreamEvent",
+    "StreamInterrupted",
+    "Unauthenticated",
+    "Upstream",
+    "UpstreamResponse",
+    "Usage",
+    "as_list",
+    "as_object",
+    "collect",
+    "event",
+    "hookimpl",
+    "new_id",
+    "replay",
+    "url_problem",
+]

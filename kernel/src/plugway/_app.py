@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -76,7 +76,7 @@ class App:
         self.draining = True
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
         async with anyio.create_task_group() as group:
             self._group = group
             await group.start(self.snapshot.run)
@@ -192,8 +192,7 @@ class _Doubled:
 async def _retire(old: Snapshot) -> None:
     """Close a snapshot when its last exchange has ended."""
     with anyio.move_on_after(FORCED_CLOSE_SECONDS):
-        while old.exchanges.active:
-            await anyio.sleep(0.05)
+        await old.exchanges.idle()
     old.close()
 
 

@@ -52,6 +52,11 @@ log = logging.getLogger("plugway.exchange")
 Endpoint = Literal["messages", "count_tokens", "explain"]
 
 _MEMO_SECONDS: Final = 5.0
+_CONNECTION = frozenset(
+    b"host connection keep-alive te trailer transfer-encoding upgrade expect content-length"
+    b" accept-encoding".split()
+)
+"""Headers of the connection with the client; no plugin or upstream is concerned with them."""
 
 
 class WarmFailures:
@@ -97,6 +102,7 @@ class ExchangeServer:
         self._max_body = max_body_bytes
         self._body_seconds = body_seconds
         self._warm_failures = WarmFailures()
+        self._idle = anyio.Event()
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """One exchange, from the first byte of its body to `finished`."""
@@ -111,7 +117,11 @@ class ExchangeServer:
             return
         request = MessagesRequest(
             body,
-            tuple((k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]),
+            tuple(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in scope["headers"]
+                if name not in _CONNECTION
+            ),
             query=scope["query_string"].decode("latin-1"),
         )
         self.active += 1
@@ -119,6 +129,14 @@ class ExchangeServer:
             await _Run(self, endpoint, request, scope, receive, send).run()
         finally:
             self.active -= 1
+            if not self.active:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Return when no exchange is in flight."""
+        while self.active:
+            self._idle = anyio.Event()
+            await self._idle.wait()
 
     def admit(self) -> None:
         """Raises `Overloaded` where too many exchanges are in flight."""
