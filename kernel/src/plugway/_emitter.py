@@ -60,7 +60,7 @@ class Emitter:
         """`message_start`. `usage` needs `input_tokens` and `output_tokens`."""
         self._require("new")
         self._state = "started"
-        message = {
+        message: dict[str, Any] = {
             "id": self._id,
             "type": "message",
             "role": "assistant",
@@ -91,7 +91,8 @@ class Emitter:
     def tool_start(self, name: str, *, tool_id: str | None = None) -> list[StreamEvent]:
         """A tool call begins; its arguments follow with `tool_arguments`."""
         self.tool_calls += 1
-        block = {"type": "tool_use", "id": tool_id or new_id("toolu"), "name": name, "input": {}}
+        tool_id = tool_id or new_id("toolu")
+        block: dict[str, Any] = {"type": "tool_use", "id": tool_id, "name": name, "input": {}}
         return [*self.close_block(), *self._open_block("tool_use", block)]
 
     def tool_arguments(self, fragment: str) -> list[StreamEvent]:

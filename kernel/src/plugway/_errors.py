@@ -211,6 +211,8 @@ class BackendError(PlugwayError):
         self.permanent = permanent
         self.backend = ""
         """Name of the backend instance; filled in by the pipeline."""
+        self.try_next = self.status >= 500 or self.status in {401, 402, 403, 404, 429}
+        """Whether the next target of the route may be tried; a policy plugin may set it."""
 
 
 class BackendUnavailable(BackendError):

@@ -274,8 +274,7 @@ def _accept(
 
 
 def _names(expected: Any) -> str:
-    kinds: tuple[type, ...] = expected if isinstance(expected, tuple) else (expected,)
-    return " or ".join(kind.__name__ for kind in kinds)
+    return "a list" if expected is _SEQUENCE else f"`{expected.__name__}`"
 
 
 def _describe(error: BaseException) -> str:

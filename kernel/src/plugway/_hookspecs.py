@@ -122,6 +122,7 @@ class Hookspecs:
 
         `send` returns when the first content event is there; it raises `BackendError` before that.
         """
+        raise AssertionError("a contract, never called")
 
     @_hook("FIRST", fails="open")
     async def normalize_failure(

@@ -61,11 +61,11 @@ def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
 
 def _deeper_than(value: Any, limit: int) -> bool:
     level: list[Any] = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         below: list[Any] = []
         for item in level:
-            inside: Any = item.values() if isinstance(item, dict) else item
-            below.extend(v for v in inside if isinstance(v, dict | list))
+            inside: list[Any] = [*as_object(item).values(), *as_list(item)]
+            below += [item for item in inside if isinstance(item, dict | list)]
         if not below:
             return False
         level = below

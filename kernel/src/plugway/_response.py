@@ -93,13 +93,18 @@ class DecodedStream:
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self.decoder = Decoder()
+        self._decoder = Decoder()
+        self._ready: list[StreamEvent] = []
 
-    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
+    def __aiter__(self) -> DecodedStream:
         """The events, as their bytes arrive."""
-        async for chunk in self._chunks:
-            for item in self.decoder.feed(chunk):
-                yield item
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        """The next event."""
+        while not self._ready:
+            self._ready = self._decoder.feed(await anext(self._chunks))
+        return self._ready.pop(0)
 
     async def aclose(self) -> None:
         """Nothing: the reply that owns the chunks is closed by the kernel."""

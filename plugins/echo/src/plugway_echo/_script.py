@@ -49,8 +49,8 @@ class Script:
 
 def read_script(body: Mapping[str, Any], model: str) -> Script:
     """The script in the last user turn of a request."""
-    message = as_object(as_list(body.get("messages"))[-1])
-    text, results = _last_turn(message)
+    turns = [m for m in map(as_object, as_list(body.get("messages"))) if m.get("role") == "user"]
+    text, results = _last_turn(turns[-1] if turns else {})
     if results:
         return Script(pieces=(f"The tool answered: {results[-1][:200]}",))
     tools: list[tuple[str, str]] = []

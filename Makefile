@@ -1,0 +1,45 @@
+# `make run` and `make test` set up everything they need in `.venv`.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := kernel $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)) plugin-template
+STAMP := .venv/.installed
+T ?=
+
+.PHONY: run test check fix dev bench new clean
+
+run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484
+	$(BIN)/plugway serve --config config.example.yaml
+
+test: $(STAMP)  ## all tests, or `make test T=plugins/router`
+	$(BIN)/python -m pytest $(T)
+
+check: $(STAMP)  ## lint, types, docs held against the code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m tools.docs --check
+
+fix: $(STAMP)  ## format, mend what can be mended, write generated docs
+	$(BIN)/ruff check --fix -q .
+	$(BIN)/ruff format -q .
+	$(BIN)/python -m tools.docs
+
+bench: $(STAMP)  ## the gateway against a direct connection and nginx
+	$(BIN)/python -m bench.gateway
+
+new: $(STAMP)  ## make new NAME=my-plugin
+	$(BIN)/plugway new $(NAME)
+
+dev: $(STAMP)  ## only set up
+
+clean:
+	rm -rf .venv
+
+$(STAMP): pyproject.toml constraints.txt $(PACKAGES:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Plugway needs Python 3.11 or newer; set PYTHON=python3.x")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@echo "installing what Plugway stands on (llama.cpp is compiled once: about 5 minutes on 2 cores)"
+	$(BIN)/pip install --quiet -c constraints.txt --group dev
+	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation $(PACKAGES:%=-e ./%)
+	@touch $@
