@@ -29,7 +29,7 @@ _CONTROL = {
     for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))
 }
 _VALUE = r"[^\s\"'\\,;&)}\]]+"
-_SEPARATOR = r"[\\\"']{0,4}\s{0,3}[:=,]\s{0,3}b?[\\\"']{0,4}"
+_SEPARATOR = r"[\\\"']{0,4}\s{0,3}[:=,]\s{0,3}(?:b(?=[\\\"']))?[\\\"']{0,4}"
 _SCHEMES = "(?:basic|bearer|digest|negotiate|token)"
 _PATTERNS: Final = (
     (re.compile(rf"(\bbearer\s+){_VALUE}", re.IGNORECASE), r"\1***"),
@@ -96,7 +96,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line per record for a person; a traceback follows indented."""
+    """A record for a person: further lines of it and its traceback are indented."""
 
     def __init__(self, *, colour: bool = False) -> None:
         super().__init__()
@@ -106,11 +106,14 @@ class TextFormatter(logging.Formatter):
         """A line such as `12:30:01 INFO plugway.router: text key=value`."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
-        text = f"{record.name}: {record.getMessage()}{extra}".translate(_CONTROL)
+        text, *more = [
+            line.translate(_CONTROL) for line in f"{record.getMessage()}{extra}".split("\n")
+        ]
         level = record.levelname
         if self.colour:
             level = f"\x1b[{_COLOURS.get(level, '0')}m{level}\x1b[0m"
-        lines = [redact(f"{clock} {level} {text}")]
+        lines = [redact(f"{clock} {level} {record.name.translate(_CONTROL)}: {text}")]
+        lines += [f"    {redact(line)}" for line in more]
         if record.exc_info:
             trace = "".join(traceback.format_exception(*record.exc_info))
             lines += [f"    {redact(line.translate(_CONTROL))}" for line in trace.splitlines()]

@@ -50,9 +50,13 @@ class ServerOptions(Options):
     ping_seconds: Seconds = 10.0
     """A stream that is silent for so long gets a `ping`."""
     first_event_seconds: Seconds = 120.0
-    """How long a backend may take until its first content event."""
+    """How long a remote backend may take until its first content event."""
+    first_event_local_seconds: Seconds = 1800.0
+    """The same for a backend on this machine, which may be reading a long prompt."""
     idle_seconds: Seconds = 120.0
     """How long a backend may send no byte at all in the middle of a stream."""
+    stalled_client_seconds: Seconds = 120.0
+    """How long a caller may take no byte of a stream before it is given up."""
     drain_seconds: Seconds = 28.0
     """How long exchanges in flight may go on after the gateway was told to stop."""
 
@@ -73,7 +77,7 @@ class ServerOptions(Options):
     @field_validator("token")
     @classmethod
     def _token_fits_a_header(cls, token: Secret | None) -> Secret | None:
-        text = token.get_secret_value() if token else None
+        text = token.get_secret_value() if token is not None else None
         if text is not None and (
             not text or not all("!" <= character <= "~" for character in text)
         ):
