@@ -1,0 +1,259 @@
+"""Hooks are called in the config's order, awaited one by one, bounded, and blamed by name."""
+
+import anyio
+import pytest
+
+from plugway import (
+    Exchange,
+    HookError,
+    InvalidRequest,
+    MessagesRequest,
+    ModelInfo,
+    Outcome,
+    Plugin,
+    PluginError,
+    Reply,
+    Route,
+    hookimpl,
+)
+from plugway._hooks import STRIKES, Hooks
+from plugway._plugin import NoOptions
+
+pytestmark = pytest.mark.anyio
+RAW = b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}'
+
+
+class Plain(Plugin[NoOptions]):
+    """A plugin without options."""
+
+
+def plugin(name, **methods):
+    """A plugin with the given hook implementations."""
+    body = {key: hookimpl(function) for key, function in methods.items()}
+    return type(name.title(), (Plain,), body)(NoOptions(), name=name)
+
+
+def exchange():
+    return Exchange(MessagesRequest(RAW))
+
+
+def adds(letter):
+    async def transform_request(self, request, exchange):
+        return request.replace(because="t", trail=request.body.get("trail", "") + letter)
+
+    return transform_request
+
+
+async def test_request_hooks_run_in_the_listed_order_and_are_on_the_receipt():
+    hooks = Hooks([plugin("a", transform_request=adds("a")), plugin("b", transform_request=adds("b"))])
+    made = exchange()
+    request = await hooks.transform_request(MessagesRequest(RAW), made)
+    assert request.body["trail"] == "ab"
+    assert [(e.plugin, e.what) for e in made.receipt] == [("a", "add trail: t"), ("b", "set trail: t")]
+
+
+async def test_response_hooks_run_in_reverse_order():
+    seen = []
+
+    def notes(letter):
+        async def transform_response(self, reply, exchange):
+            seen.append(letter)
+
+        return transform_response
+
+    hooks = Hooks([plugin(x, transform_response=notes(x)) for x in "abc"])
+    await hooks.transform_response(Reply.whole(200, b""), exchange())
+    assert seen == ["c", "b", "a"]
+
+
+async def test_an_async_implementation_that_answers_none_leaves_it_to_the_next():
+    asked = []
+
+    async def nobody(self, request, exchange):
+        asked.append("first")
+        await anyio.sleep(0)
+
+    def somebody(self, request, exchange):
+        asked.append("second")
+        return Route((("x", "y"),), "because")
+
+    def never(self, request, exchange):
+        raise AssertionError("asked although there is a route")
+
+    hooks = Hooks(
+        [plugin("a", resolve_route=nobody), plugin("b", resolve_route=somebody), plugin("c", resolve_route=never)]
+    )
+    made = exchange()
+    route = await hooks.resolve_route(MessagesRequest(RAW), made)
+    assert route is not None
+    assert asked == ["first", "second"]
+    assert made.receipt[0].plugin == "b"
+
+
+async def test_layers_around_an_attempt_wrap_the_first_listed_outermost():
+    seen = []
+
+    def layer(letter):
+        async def around_attempt(self, send, request, attempt, exchange):
+            seen.append("in " + letter)
+            reply = await send(request, attempt)
+            seen.append("out " + letter)
+            return reply
+
+        return around_attempt
+
+    async def send(request, attempt):
+        seen.append("send")
+        return Reply.whole(200, b"")
+
+    hooks = Hooks([plugin(x, around_attempt=layer(x)) for x in "ab"])
+    await hooks.around_attempt(send, exchange())(MessagesRequest(RAW), None)
+    assert seen == ["in a", "in b", "send", "out b", "out a"]
+
+
+async def test_an_implementation_takes_the_parameters_it_wants():
+    def answer(self, exchange):
+        return Reply.whole(200, exchange.id.encode())
+
+    made = exchange()
+    reply = await Hooks([plugin("a", answer=answer)]).answer(MessagesRequest(RAW), made)
+    assert reply.body == made.id.encode()
+
+
+async def test_a_request_hook_that_raises_ends_the_exchange_and_is_named():
+    def transform_request(self, request):
+        raise KeyError("oops")
+
+    hooks = Hooks([plugin("broken", transform_request=transform_request)])
+    with pytest.raises(HookError, match="plugin `broken`, hook `transform_request`: raised KeyError"):
+        await hooks.transform_request(MessagesRequest(RAW), exchange())
+
+
+async def test_a_refusal_by_a_plugin_is_no_failure_of_it():
+    def transform_request(self, request):
+        raise InvalidRequest("not you")
+
+    hooks = Hooks([plugin("strict", transform_request=transform_request)])
+    with pytest.raises(InvalidRequest, match="not you"):
+        await hooks.transform_request(MessagesRequest(RAW), exchange())
+    assert not hooks.quarantined()
+
+
+async def test_a_hook_that_hangs_is_ended_and_named(monkeypatch):
+    async def transform_request(self, request):
+        await anyio.sleep(60)
+
+    hooks = Hooks([plugin("slow", transform_request=transform_request)])
+    (impl,) = hooks.all()
+    monkeypatch.setattr(impl, "info", type(impl.info)("CHAIN", "closed", True, 0.05))
+    with pytest.raises(HookError, match=r"`slow`.*did not come back within 0.05 s"):
+        await hooks.transform_request(MessagesRequest(RAW), exchange())
+
+
+async def test_a_response_hook_that_fails_is_skipped_and_switched_off_after_three_times():
+    calls = []
+
+    def transform_response(self, reply):
+        calls.append(1)
+        raise ValueError
+
+    hooks = Hooks([plugin("shaky", transform_response=transform_response)])
+    reply = Reply.whole(200, b"kept")
+    for _ in range(STRIKES + 2):
+        assert await hooks.transform_response(reply, exchange()) is reply
+    assert len(calls) == STRIKES
+    assert hooks.quarantined() == [("shaky", "transform_response")]
+
+
+async def test_an_answer_of_the_wrong_type_is_a_failure():
+    def answer(self, request):
+        return "hello"
+
+    with pytest.raises(HookError, match="returned str instead of `Reply` or None"):
+        await Hooks([plugin("odd", answer=answer)]).answer(MessagesRequest(RAW), exchange())
+
+
+async def test_finished_reaches_all_plugins_although_one_fails():
+    told = []
+
+    def bad(self, outcome):
+        raise RuntimeError
+
+    def good(self, outcome):
+        told.append(outcome.kind)
+
+    hooks = Hooks([plugin("a", finished=bad), plugin("b", finished=good)])
+    await hooks.finished(exchange(), Outcome("completed", 200, 0.1))
+    assert told == ["completed"]
+
+
+async def test_no_layer_means_no_stream_hook_wanted_one():
+    def transform_stream(self, stream):
+        return None
+
+    made = exchange()
+    assert Hooks([plugin("a", transform_stream=transform_stream)]).transform_stream(None, made) == []
+    assert made.receipt == []
+
+
+async def test_the_model_list_passes_through_every_plugin():
+    def list_models(self, models):
+        return [*models, ModelInfo("alias")]
+
+    listed = await Hooks([plugin("a", list_models=list_models)]).list_models((), exchange())
+    assert [info.id for info in listed] == ["alias"]
+
+
+def test_a_misspelt_hook_stops_the_start_and_lists_the_real_ones():
+    def transform_requests(self, request): ...
+
+    with pytest.raises(PluginError, match="the hooks are .*`transform_request`"):
+        Hooks([plugin("typo", transform_requests=transform_requests)])
+
+
+def test_an_unknown_parameter_stops_the_start():
+    def answer(self, reqest): ...
+
+    with pytest.raises(PluginError, match="reqest"):
+        Hooks([plugin("typo", answer=answer)])
+
+
+def test_an_async_implementation_of_a_plain_hook_stops_the_start():
+    async def transform_stream(self, stream): ...
+
+    with pytest.raises(PluginError, match="must be a plain `def`"):
+        Hooks([plugin("a", transform_stream=transform_stream)])
+
+
+def test_keyword_only_parameters_stop_the_start():
+    def answer(self, *, request): ...
+
+    with pytest.raises(PluginError, match="keyword-only"):
+        Hooks([plugin("a", answer=answer)])
+
+
+def test_a_pluggy_wrapper_stops_the_start():
+    class Wraps(Plugin[NoOptions]):
+        @hookimpl(wrapper=True)
+        def answer(self, request):
+            yield
+
+    with pytest.raises(PluginError, match="around_attempt"):
+        Hooks([Wraps(NoOptions(), name="w")])
+
+
+def test_a_backend_that_is_none_stops_the_start():
+    def register_backends(self):
+        return [object()]
+
+    with pytest.raises(PluginError, match="no `Backend`"):
+        Hooks([plugin("a", register_backends=register_backends)]).register_backends()
+
+
+async def test_the_trace_prints_each_call(monkeypatch, capsys):
+    monkeypatch.setenv("PLUGWAY_TRACE_HOOKS", "1")
+    hooks = Hooks([plugin("a", transform_request=adds("a"))])
+    await hooks.transform_request(MessagesRequest(RAW), exchange())
+    line = capsys.readouterr().err
+    assert "transform_request" in line
+    assert "MessagesRequest" in line
