@@ -27,7 +27,6 @@ def _restored() -> Iterator[None]:
     yield
     for handler in list(root.handlers):
         if isinstance(handler, LogWriter):
-            root.removeHandler(handler)
             handler.close()
     root.setLevel(levels[0])
     ours.setLevel(levels[1])

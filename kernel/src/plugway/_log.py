@@ -164,6 +164,7 @@ class LogWriter(logging.Handler):
 
     def close(self) -> None:
         """Write what is queued, for at most one second, and end the thread."""
+        logging.getLogger().removeHandler(self)
         self._stopping = True
         self._wake.set()
         self._thread.join(1.0)
@@ -224,7 +225,6 @@ def configure(
     root = logging.getLogger()
     for handler in list(root.handlers):
         if isinstance(handler, LogWriter):
-            root.removeHandler(handler)
             handler.close()
     writer = LogWriter(target, formatter)
     root.addHandler(writer)

@@ -1,0 +1,282 @@
+"""The command `plugway`: what can be asked, and how problems are told.
+
+Each command is a few lines here; the work is in the `_commands_*` modules.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, NoReturn, cast
+
+import typer
+from rich.console import Console
+
+from plugway import _commands_config as configs
+from plugway import _commands_new as new_plugins
+from plugway import _commands_running as running
+from plugway import _commands_serve as serving
+from plugway import _log
+from plugway._audit import startup_files
+from plugway._commands_plugins import plugin_commands, plugin_rows
+from plugway._config import Config, ExposedError, default_config_path, find_config, load_config
+from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
+from plugway._loader import load_plugins
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_EXPOSED = 3
+
+app = typer.Typer(
+    name="plugway",
+    help="One local address between an agent client and every model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(
+    help="The configuration: an example, its path, its schema.", no_args_is_help=True
+)
+app.add_typer(config_app, name="config")
+
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", help="Configuration file.", metavar="FILE")
+]
+Host = Annotated[str | None, typer.Option("--host", help="Address; wins over the file.")]
+Port = Annotated[str | None, typer.Option("--port", help="Port; wins over the file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 configuration or usage, 3 unprotected."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _add_plugin_commands(words)
+        app(words, prog_name="plugway")
+    except ExposedError as error:
+        _tell(f"plugway: {error.problems[0]}")
+        sys.exit(EXIT_EXPOSED)
+    except ConfigError as error:
+        _tell(f"plugway: {error}")
+        sys.exit(EXIT_CONFIG)
+    except PlugwayError as error:
+        _tell(f"plugway: {error}")
+        sys.exit(EXIT_CONFIG if isinstance(error, PluginError) else EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+@app.command(epilog="Example: plugway serve --config ~/.config/plugway/config.yaml --port 9000")
+def serve(
+    config: ConfigPath = None,
+    port: Port = None,
+    host: Host = None,
+    log_level: Annotated[
+        str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")
+    ] = "info",
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Write the log as JSON lines, without the banner.")
+    ] = False,
+) -> None:
+    """Run the gateway, from a configuration or from the stack that is installed."""
+    overrides = _overrides(host, port)
+    try:
+        writer = _log.configure(log_level, log_json)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--log-level") from None
+    try:
+        _warn_of_startup_files()
+        raise typer.Exit(_serve(lambda: configs.chosen_config(config, overrides), log_json))
+    finally:
+        writer.close()
+
+
+def _serve(read: Callable[[], Config], log_json: bool) -> int:
+    config = read()
+    from plugway._app import build  # half a second of imports that a mistake need not wait for
+    from plugway._server import run
+
+    gateway, server = build(config), config.server
+
+    def announce(address: str) -> None:
+        if log_json:
+            logging.getLogger("plugway").info("listening", extra={"address": address})
+        else:
+            _tell(serving.banner(config, version("plugway"), address))
+
+    return run(
+        gateway,
+        host=server.host,
+        port=server.port,
+        drain_seconds=server.drain_seconds,
+        on_reload=serving.Reloader(gateway, config, read),
+        on_draining=gateway.drain,
+        watch=config.path,
+        announce=announce,
+    )
+
+
+@app.command(epilog="Example: plugway check --config config.yaml && plugway serve")
+def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Validate the configuration and its plugins; opens no socket."""
+    from plugway._snapshot import build_snapshot
+
+    problems: tuple[Problem, ...] = ()
+    try:
+        build_snapshot(configs.chosen_config(config))
+    except (ConfigError, PluginError) as error:
+        if not as_json:
+            raise
+        whole_file = (Problem("", "", str(error)),)
+        problems = error.problems if isinstance(error, ConfigError) else whole_file
+    if as_json:
+        rows = [
+            {"where": item.where, "path": item.path, "reason": item.reason, "fix": item.fix}
+            for item in problems
+        ]
+        _print_json({"valid": not problems, "problems": rows})
+        raise typer.Exit(EXIT_CONFIG if problems else 0)
+    _warn_of_startup_files()
+    _tell("the configuration is valid")
+
+
+@app.command(epilog="Example: plugway status --json")
+def status(
+    config: ConfigPath = None, port: Port = None, host: Host = None, as_json: AsJson = False
+) -> None:
+    """Ask the gateway that runs here how it is."""
+    server = running.server_settings(config, _overrides(host, port))
+    url = running.base_url(server)
+    try:
+        answer = running.ask(server, "GET", "/health")
+    except running.NotRunning:
+        if not as_json:
+            raise
+        _print_json({"running": False, "address": url})
+        raise typer.Exit(EXIT_FAILED) from None
+    if as_json:
+        _print_json({"running": True, "address": url, **answer})
+    else:
+        running.show({"address": url, **answer}, Console(), "Plugway")
+
+
+@app.command(epilog="Example: plugway plugins --json")
+def plugins(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """List the installed plugins, and which of them the configuration uses."""
+    path = find_config(config)
+    rows = plugin_rows(load_config(path) if path else None)
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        _tell("no plugins are installed: run `pip install 'plugway[starter]'`")
+        return
+    shown = [{**row, "instances": ", ".join(cast("list[str]", row["instances"]))} for row in rows]
+    for row in shown:
+        rivals = cast("list[str]", row.pop("conflicts_with"))
+        if rivals:
+            row["conflict"] = f"also claimed by {', '.join(rivals)}"
+    Console().print(running.table(shown))
+
+
+@app.command(epilog="Example: plugway new my-filter && cd plugway-my-filter")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-filter.")],
+    directory: Annotated[
+        Path | None, typer.Option(help="Folder to create; plugway-NAME by default.")
+    ] = None,
+) -> None:
+    """Start a plugin of your own from a working, tested template."""
+    target = new_plugins.new_plugin(name, directory)
+    print(target)
+    _tell(f"next:\n  pip install -e '{target}[test]'\n  pytest {target}")
+
+
+@app.command(epilog="Example: plugway explain request.json --model default")
+def explain(
+    file: Annotated[
+        str | None, typer.Argument(help="Request body; - for standard input.", metavar="[FILE|-]")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
+    config: ConfigPath = None,
+    port: Port = None,
+    host: Host = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the running gateway would do with a request, without doing it."""
+    piped = file == "-" or (file is None and not sys.stdin.isatty())
+    body = running.explain_body(file, model, sys.stdin.read() if piped else None)
+    server = running.server_settings(config, _overrides(host, port))
+    answer = running.ask(server, "POST", "/v1/messages/explain", body)
+    if as_json:
+        _print_json(answer)
+    else:
+        running.show(answer, Console(), "Plugway would do this")
+
+
+@config_app.command("example", epilog="Example: plugway config example > config.yaml")
+def config_example() -> None:
+    """Print a configuration to start from; it runs as it is, without network."""
+    print(configs.installed_stack().example, end="")
+
+
+@config_app.command("path", epilog="Example: $EDITOR $(plugway config path)")
+def config_path(config: ConfigPath = None) -> None:
+    """Print the path of the configuration that would be used."""
+    path = find_config(config) or default_config_path()
+    if not path.exists():
+        _tell(f"there is no file yet: run `plugway config example > {path}`")
+    print(path)
+
+
+@config_app.command("schema", epilog="Example: plugway config schema > plugway.schema.json")
+def config_schema(config: ConfigPath = None) -> None:
+    """Print the JSON schema of the configuration for an editor, listed plugins included."""
+    _print_json(configs.config_schema(configs.chosen_config(config)))
+
+
+def _add_plugin_commands(words: Sequence[str]) -> None:
+    """Ask the listed plugins for commands, only if a command was given that is not built in."""
+    word = words[0] if words else "-"
+    if word.startswith("-") or word in _built_in():
+        return
+    try:
+        path = find_config()
+        found = plugin_commands(load_plugins(load_config(path))) if path else {}
+    except PlugwayError as error:
+        _tell(f"plugway: plugins could not be asked for the command `{word}`: {error}")
+        return
+    if word in found:
+        app.add_typer(found[word], name=word)
+
+
+def _built_in() -> set[str]:
+    names = {
+        command.name or getattr(command.callback, "__name__", "")
+        for command in app.registered_commands
+    }
+    return names | {"config"}
+
+
+def _overrides(host: str | None, port: str | None) -> Mapping[str, object]:
+    given = {"host": host, "port": port}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _warn_of_startup_files() -> None:
+    for warning in startup_files().warnings:
+        _tell(f"plugway: warning: {warning}")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,583 @@
+"""The command line: data on stdout, talk on stderr, an exit status that means something."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import typer
+
+from plugway import Plugin, _commands_new
+from plugway._cli import app, main
+from plugway._commands_plugins import plugin_commands
+from plugway._commands_serve import Reloader, banner, token_hint
+from plugway._config import Config, parse_config
+from plugway._errors import ConfigError, PluginError
+from plugway._loader import installed
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the person who runs the tests is read or written."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
+    monkeypatch.delenv("PLUGWAY_CONFIG", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+class Ran:
+    """What one command did."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def plugway(capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str) -> Ran:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        captured = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, "utf-8")
+    path.chmod(0o600)
+    return path
+
+
+# ── help ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def command_names(group: typer.Typer, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for command in group.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        yield (*prefix, name)
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            yield from command_names(inner.typer_instance, (*prefix, str(inner.name)))
+
+
+COMMANDS = list(command_names(app))
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    assert {" ".join(words) for words in COMMANDS} == {
+        "serve",
+        "check",
+        "status",
+        "plugins",
+        "new",
+        "explain",
+        "config example",
+        "config path",
+        "config schema",
+    }
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(plugway: Any, words: tuple[str, ...]) -> None:
+    done = plugway(*words, "--help")
+    assert done.code == 0
+    assert f"Example: plugway {' '.join(words)}" in done.out or "$(plugway" in done.out
+
+
+def test_the_installed_script_answers() -> None:
+    script = Path(sys.executable).with_name("plugway")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert "serve" in done.stdout
+
+
+def test_an_unknown_command_fails_and_loads_nothing_without_a_configuration(plugway: Any) -> None:
+    done = plugway("frobnicate")
+    assert done.code == 2
+    assert "frobnicate" in done.err
+    assert done.out == ""
+
+
+# ── configuration ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_example_is_one_text_in_the_package_and_at_the_root(plugway: Any) -> None:
+    done = plugway("config", "example")
+    assert done.code == 0
+    assert done.out == (ROOT / "config.example.yaml").read_text("utf-8")
+
+
+def test_the_example_parses_and_shows_every_backend() -> None:
+    text = (ROOT / "config.example.yaml").read_text("utf-8")
+    config = parse_config(text)
+    assert [entry.use for entry in config.plugins] == ["resilience", "router", "echo"]
+    for backend in ("anthropic", "ollama", "lmstudio", "llama-server", "vllm"):
+        assert f"# - use: {backend}\n" in text
+
+
+def test_the_commented_parts_of_the_example_are_yaml_too() -> None:
+    text = (ROOT / "config.example.yaml").read_text("utf-8")
+    stack = text.index("  - use: resilience")
+    lines = [
+        line.replace("# ", "", 1)
+        for line in text[stack:].splitlines()
+        if "- use" in line
+        or "options:" in line
+        or "name:" in line
+        or "models:" in line
+        or "[echo" in line
+    ]
+    config = parse_config("plugins:\n" + "\n".join(lines))
+    assert len(config.plugins) == 9
+
+
+def test_the_path_is_data_and_a_missing_file_is_talk(plugway: Any, tmp_path: Path) -> None:
+    done = plugway("config", "path")
+    path = tmp_path / "home" / "config" / "plugway" / "config.yaml"
+    assert (done.code, done.out) == (0, f"{path}\n")
+    assert "plugway config example >" in done.err
+    path.parent.mkdir(parents=True)
+    written(path, "plugins: []")
+    assert plugway("config", "path").err == ""
+
+
+def test_the_schema_describes_server_and_plugins(plugway: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "plugins: [{use: echo}]")
+    schema = json.loads(plugway("config", "schema", "--config", str(path)).out)
+    port = schema["properties"]["server"]["properties"]["port"]
+    assert {"$ref": "#/$defs/secret"} in port["anyOf"]
+    items = schema["properties"]["plugins"]["items"]
+    assert "echo" in items["properties"]["use"]["examples"]
+    assert items["allOf"][0]["if"] == {"properties": {"use": {"const": "echo"}}}
+
+
+def test_check_accepts_a_good_file_without_a_word_on_stdout(plugway: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "plugins: [{use: echo}]")
+    done = plugway("check", "--config", str(path))
+    assert (done.code, done.out) == (0, "")
+    assert "valid" in done.err
+
+
+def test_check_reports_all_problems_readably_and_exits_2(plugway: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "server: {prot: 1}\nplugins: []\nx: 1\n")
+    done = plugway("check", "--config", str(path))
+    assert done.code == 2
+    assert "2 problems" in done.err
+    assert f"{path}:1:10: `server.prot`: unknown option - did you mean `port`?" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_check_tells_a_script_the_problems_as_json(plugway: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "plugins: [{use: ecoh}]")
+    done = plugway("check", "--json", "--config", str(path))
+    assert done.code == 2
+    answer = json.loads(done.out)
+    assert answer["valid"] is False
+    assert answer["problems"][0]["where"] == f"{path}:1:12"
+    assert answer["problems"][0]["fix"].startswith("did you mean `echo`?")
+
+
+def test_an_unprotected_address_exits_3_with_one_line(plugway: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "plugins: []")
+    done = plugway("serve", "--config", str(path), "--host", "0.0.0.0")
+    assert done.code == 3
+    assert len(done.err.splitlines()) == 1
+    assert "reached from other machines" in done.err
+
+
+@pytest.mark.parametrize("port", ["٨٤٨٤", "0x10", "70000", "-1", "eighty"])
+def test_a_port_that_is_none_is_refused(plugway: Any, tmp_path: Path, port: str) -> None:
+    path = written(tmp_path / "c.yaml", "plugins: []")
+    done = plugway("serve", "--config", str(path), f"--port={port}")
+    assert done.code == 2
+    assert "command line: `server.port`" in done.err
+
+
+def test_a_level_that_is_none_is_refused(plugway: Any) -> None:
+    done = plugway("serve", "--log-level", "loud")
+    assert done.code == 2
+    assert "loud" in done.err
+
+
+# ── plugins ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_plugins_lists_what_is_installed_and_marks_what_is_used(
+    plugway: Any, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "c.yaml", "plugins: [{use: echo, name: parrot}]")
+    rows = json.loads(plugway("plugins", "--json", "--config", str(path)).out)
+    row = next(row for row in rows if row["name"] == "echo")
+    assert row["distribution"] == "plugway-echo"
+    assert row["instances"] == ["parrot"]
+    done = plugway("plugins", "--config", str(path))
+    assert "parrot" in done.out
+    assert done.err == ""
+
+
+class Chatty(Plugin):
+    """Brings a command."""
+
+    def register_commands(self) -> list[typer.Typer]:
+        group = typer.Typer(name="parrot", help="Speaks.")
+
+        @group.command()
+        def say(word: str) -> None:
+            """Say a word."""
+            print(word * 2)
+
+        @group.command()
+        def other() -> None:
+            """Another one."""
+
+        return [group]
+
+
+class Wordless(Plugin):
+    """Brings a command without a name."""
+
+    def register_commands(self) -> typer.Typer:
+        return typer.Typer()
+
+
+def make(plugin_class: type[Plugin[Any]]) -> Plugin[Any]:
+    return plugin_class(plugin_class.options_type()())
+
+
+def test_commands_of_plugins_are_collected_by_name() -> None:
+    assert list(plugin_commands([make(Chatty), make(Plugin)])) == ["parrot"]
+
+
+def test_a_command_without_a_name_is_refused_naming_the_plugin() -> None:
+    with pytest.raises(PluginError, match="plugin `wordless`: `register_commands` must return"):
+        plugin_commands([make(Wordless)])
+
+
+TALKING = """
+import sys, typer
+from plugway import Plugin, hookimpl
+class Talker(Plugin):
+    @hookimpl
+    def register_commands(self):
+        group = typer.Typer(name="talker", no_args_is_help=True)
+        @group.command()
+        def say(word: str):
+            print(word * 2)
+        return group
+"""
+
+
+def test_a_listed_plugin_adds_a_command_of_its_own(tmp_path: Path) -> None:
+    info = tmp_path / "plugway_talker-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugway-talker\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[plugway]\ntalker = talker_probe:Talker\n")
+    (tmp_path / "talker_probe.py").write_text(TALKING)
+    path = written(tmp_path / "c.yaml", "plugins: [{use: talker}]")
+    done = subprocess.run(
+        [sys.executable, "-c", "from plugway._cli import main; main()", "talker", "say", "ab"],
+        env={**os.environ, "PLUGWAY_CONFIG": str(path), "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "abab\n"), done.stderr
+
+
+def test_a_broken_configuration_is_told_beside_the_unknown_command(
+    plugway: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "c.yaml", "plugins: [{use: nothing-like-it}]")
+    monkeypatch.setenv("PLUGWAY_CONFIG", str(path))
+    done = plugway("parrot")
+    assert done.code == 2
+    assert "could not be asked for the command `parrot`" in done.err
+    assert "nothing-like-it" in done.err
+
+
+# ── new ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "template"
+    module = folder / "src" / "plugway_template"
+    module.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(
+        'name = "plugway-template"\n[project.entry-points.plugway]\n'
+        'template = "plugway_template:Template"\n'
+    )
+    (folder / "README.md").write_text("A template of a plugin: `template`.\n- use: template\n")
+    (module / "__init__.py").write_text(
+        "class TemplateOptions: ...\nclass Template: ...\nname = 'template'\nTemplated = 1\n"
+    )
+    (module / "picture.bin").write_bytes(b"\xff\x00template")
+    (module / "__pycache__").mkdir()
+    (module / "__pycache__" / "x.pyc").write_bytes(b"")
+    monkeypatch.setattr(_commands_new, "template_folder", lambda: folder)
+    return folder
+
+
+@pytest.mark.usefixtures("template")
+def test_new_copies_the_template_under_the_new_name(plugway: Any, tmp_path: Path) -> None:
+    done = plugway("new", "word-filter")
+    assert (done.code, done.out) == (0, "plugway-word-filter\n")
+    assert "pip install -e" in done.err
+    assert "pytest plugway-word-filter" in done.err
+    made = tmp_path / "plugway-word-filter"
+    assert (made / "pyproject.toml").read_text() == (
+        'name = "plugway-word-filter"\n[project.entry-points.plugway]\n'
+        'word-filter = "plugway_word_filter:WordFilter"\n'
+    )
+    assert (made / "README.md").read_text() == (
+        "A template of a plugin: `word-filter`.\n- use: word-filter\n"
+    )
+    module = made / "src" / "plugway_word_filter"
+    assert (module / "__init__.py").read_text() == (
+        "class WordFilterOptions: ...\nclass WordFilter: ...\nname = 'word-filter'\nTemplated = 1\n"
+    )
+    assert (module / "picture.bin").read_bytes() == b"\xff\x00template"
+    assert not (module / "__pycache__").exists()
+
+
+@pytest.mark.usefixtures("template")
+def test_new_takes_a_folder_and_never_overwrites(plugway: Any, tmp_path: Path) -> None:
+    assert plugway("new", "abc", "--directory", str(tmp_path / "here")).code == 0
+    done = plugway("new", "abc", "--directory", str(tmp_path / "here"))
+    assert done.code == 1
+    assert "exists already" in done.err
+
+
+@pytest.mark.usefixtures("template")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Upper", "lower-case"),
+        ("../up", "lower-case"),
+        ("a/b", "lower-case"),
+        ("a--b", "lower-case"),
+        ("1a", "lower-case"),
+        ("ä", "lower-case"),
+        ("a\nb", "lower-case"),
+        ("x" * 41, "at most 40"),
+        ("plugway-x", "the package gets it: `x`"),
+        ("echo", "exists already (`plugway-echo`)"),
+        ("template", "exists already"),
+        ("none", "a word of Python"),
+    ],
+)
+def test_new_refuses_a_bad_name(plugway: Any, tmp_path: Path, name: str, words: str) -> None:
+    before = sorted(tmp_path.iterdir())
+    done = plugway("new", name)
+    assert done.code == 1
+    assert words in done.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# ── a running gateway ──────────────────────────────────────────────────────────────────────────
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Answers like a gateway that has seen a little."""
+
+    seen: ClassVar[list[tuple[str, str, bytes]]] = []
+    status: ClassVar[int] = 200
+    answers: ClassVar[dict[str, object]] = {}
+
+    def do_GET(self) -> None:
+        size = int(self.headers.get("content-length") or 0)
+        credential = self.headers.get("authorization") or ""
+        self.seen.append((self.path, credential, self.rfile.read(size)))
+        body = json.dumps(self.answers.get(self.path, {})).encode()
+        self.send_response(self.status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    Scripted.seen.clear()
+    Scripted.status = 200
+    port = server.server_address[1]
+    text = f"server: {{port: {port}, token: abcdefghijklmnop}}\nplugins: []"
+    monkeypatch.setenv("PLUGWAY_CONFIG", str(written(tmp_path / "c.yaml", text)))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    yield f"http://127.0.0.1:{port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+HEALTH = {
+    "status": "ok",
+    "uptime_seconds": 3725.0,
+    "config": None,
+    "plugins": ["router", "echo"],
+    "backends": [{"name": "echo", "zone": "local"}],
+    "exchanges": [{"id": "req_1", "model": "m", "seconds": 0.2}],
+}
+
+
+def test_status_shows_what_the_gateway_says(plugway: Any, gateway: str) -> None:
+    Scripted.answers = {"/health": HEALTH}
+    done = plugway("status")
+    assert done.code == 0
+    for words in (gateway, "1 h 2 min", "router", "echo", "local", "req_1"):
+        assert words in done.out
+    assert Scripted.seen == [("/health", "Bearer abcdefghijklmnop", b"")]
+    answer = json.loads(plugway("status", "--json").out)
+    assert answer == {"running": True, "address": gateway, **HEALTH}
+
+
+def test_status_says_so_when_nothing_runs(plugway: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "server: {port: 1}\nplugins: []")
+    done = plugway("status", "--config", str(path))
+    assert (done.code, done.out) == (1, "")
+    assert "no gateway answers at http://127.0.0.1:1: run `plugway serve`" in done.err
+    done = plugway("status", "--json", "--config", str(path))
+    assert done.code == 1
+    assert json.loads(done.out) == {"running": False, "address": "http://127.0.0.1:1"}
+
+
+def test_a_refusal_of_the_gateway_is_told_in_its_words(plugway: Any, gateway: str) -> None:
+    Scripted.status = 401
+    Scripted.answers = {"/health": {"type": "error", "error": {"message": "wrong token"}}}
+    done = plugway("status")
+    assert done.code == 1
+    assert "refused: wrong token" in done.err
+
+
+def test_explain_posts_the_request_and_shows_the_answer(
+    plugway: Any, gateway: str, tmp_path: Path
+) -> None:
+    Scripted.answers = {
+        "/v1/messages/explain": {
+            "route": {"backend": "echo", "reason": "pattern *"},
+            "input_tokens": 12,
+            "changes": [{"plugin": "router", "field": "model", "because": "alias"}],
+        }
+    }
+    request = written(tmp_path / "r.json", '{"model": "a", "messages": []}')
+    done = plugway("explain", str(request), "--model", "b")
+    assert done.code == 0
+    assert "pattern *" in done.out
+    assert "because" in done.out
+    path, _, body = Scripted.seen[0]
+    assert path == "/v1/messages/explain"
+    assert json.loads(body) == {"model": "b", "messages": []}
+
+
+def test_explain_reads_standard_input_and_can_make_up_a_request(
+    plugway: Any, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Scripted.answers = {"/v1/messages/explain": {"input_tokens": 3}}
+    reader, writer = os.pipe()
+    os.write(writer, b'{"model": "piped"}')
+    os.close(writer)
+    with open(reader, encoding="utf-8") as piped:
+        monkeypatch.setattr(sys, "stdin", piped)
+        done = plugway("explain", "-", "--json")
+    assert json.loads(done.out) == {"input_tokens": 3}
+    assert json.loads(Scripted.seen[0][2]) == {"model": "piped"}
+    with open(os.devnull, encoding="utf-8") as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        assert plugway("explain", "--model", "m").code == 0
+        assert json.loads(Scripted.seen[1][2])["messages"][0]["role"] == "user"
+        assert plugway("explain").code == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("{", "is not JSON"), ("[]", "is not a JSON object"), (None, "cannot be read")],
+)
+def test_explain_refuses_what_is_no_request(
+    plugway: Any, tmp_path: Path, content: str | None, words: str
+) -> None:
+    path = tmp_path / "r.json"
+    if content is not None:
+        path.write_text(content)
+    done = plugway("explain", str(path))
+    assert done.code == 1
+    assert words in done.err
+
+
+# ── serve ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("token", "shell"),
+    [
+        ("{$env: MY_TOKEN}", "$MY_TOKEN"),
+        ("{$keyring: gate}", "$(keyring get plugway gate)"),
+        ("abcdefghijklmnop", "YOUR_TOKEN"),
+    ],
+)
+def test_the_banner_says_where_the_token_is_and_never_what_it_is(
+    token: str, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "abcdefghijklmnop")
+    monkeypatch.setattr("plugway._secrets.keyring_password", lambda name: "abcdefghijklmnop")
+    config = parse_config(f"server: {{token: {token}}}\nplugins: [{{use: other}}]")
+    assert token_hint(config)[0] == shell
+    text = banner(config, "1.0", "http://127.0.0.1:8484")
+    assert f'ANTHROPIC_AUTH_TOKEN="{shell}"' in text
+    assert "abcdefgh" not in text
+    assert "To add a real one" not in text
+
+
+def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_path: Path) -> None:
+    config = parse_config((ROOT / "config.example.yaml").read_text("utf-8"))
+    text = banner(config, "1.0", "http://127.0.0.1:8484")
+    assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8484 ANTHROPIC_AUTH_TOKEN=" in text
+    assert f"$(cat {tmp_path}/home/state/plugway/token)" in text
+    assert "curl http://127.0.0.1:8484/v1/messages" in text
+    assert "There is no model behind this yet" in text
+
+
+class FakeApp:
+    def __init__(self) -> None:
+        self.configs: list[Config] = []
+
+    async def reload(self, config: Config) -> None:
+        self.configs.append(config)
+
+
+@pytest.mark.anyio
+async def test_reload_reads_again_and_leaves_a_new_address_to_a_restart(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    texts = iter(["plugins: []", "server: {port: 9}\nplugins: []", "server: {prot: 9}"])
+    fake = FakeApp()
+    reload = Reloader(fake, parse_config("plugins: []"), lambda: parse_config(next(texts)))
+    await reload()
+    assert not caplog.records
+    await reload()
+    assert "takes effect after a restart" in caplog.text
+    with pytest.raises(ConfigError):
+        await reload()
+    assert len(fake.configs) == 2
+
+
+def test_the_ready_stack_lists_plugins_of_its_own_dependencies() -> None:
+    assert "echo" in installed()
