@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := kernel $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)) plugin-template
 STAMP := .venv/.installed
+PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
 
 .PHONY: run test check fix dev bench new clean
@@ -17,12 +18,12 @@ check: $(STAMP)  ## lint, types, docs held against the code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/python -m tools.docs --check
+	PYTHONPATH=. $(BIN)/cog --check --diff -P $(PAGES)
 
 fix: $(STAMP)  ## format, mend what can be mended, write generated docs
 	$(BIN)/ruff check --fix -q .
 	$(BIN)/ruff format -q .
-	$(BIN)/python -m tools.docs
+	PYTHONPATH=. $(BIN)/cog -r -P $(PAGES)
 
 bench: $(STAMP)  ## the gateway against a direct connection and nginx
 	$(BIN)/python -m bench.gateway

@@ -1,0 +1,122 @@
+"""The parts of the documentation that are read from the code; cog puts them in place.
+
+A page holds `<!-- [[[cog from tools import docs; docs.hooks() ]]] -->` … `<!-- [[[end]]] -->`;
+`make fix` writes what stands between, `make check` fails where it is out of date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from plugway import _errors
+from plugway._hookspecs import Hookspecs, hook_infos
+from plugway._plugin import Options, Plugin
+from plugway._settings import ServerOptions
+
+ROOT = Path(__file__).resolve().parent.parent
+
+KINDS = {
+    "COLLECT": "every answer is collected",
+    "FIRST": "the first answer that is not None counts",
+    "CHAIN": "each gets what the one before returned",
+    "AROUND": "each wraps the ones listed after it",
+    "NOTIFY": "all are told; answers do not matter",
+}
+
+
+def hooks() -> None:
+    """Table and signatures of all hooks, in the order in which an exchange meets them."""
+    infos = hook_infos()
+    print("| hook | kind | order | if it fails |")
+    print("| --- | --- | --- | --- |")
+    for name, info in infos.items():
+        order = "as listed" if info.inward else "in reverse"
+        fails = "the exchange goes on" if info.fails == "open" else "the exchange ends"
+        print(f"| [`{name}`](#{name}) | {info.kind}: {KINDS[info.kind]} | {order} | {fails} |")
+    for name in infos:
+        function = getattr(Hookspecs, name)
+        parameters = ", ".join(list(inspect.signature(function).parameters)[1:])
+        color = "async def" if inspect.iscoroutinefunction(function) else "def"
+        print(f"\n### {name}\n\n`{color} {name}(self{', ' if parameters else ''}{parameters})`\n")
+        print(_prose(function.__doc__ or ""))
+
+
+def errors() -> None:
+    """The tree of exceptions, as the module draws it."""
+    tree = (_errors.__doc__ or "").split("\n\n", 2)[2]
+    print("```\n" + inspect.cleandoc(tree) + "\n```")
+
+
+def server_options() -> None:
+    """Table of the `server` section."""
+    print(options_table(ServerOptions))
+
+
+def options(name: str) -> None:
+    """Table of a plugin's options."""
+    print(options_table(_plugin(name).options_type()))
+
+
+def catalogue() -> None:
+    """Table of the plugins of this repository."""
+    print("| plugin | what it does | hooks |")
+    print("| --- | --- | --- |")
+    for name in plugin_names():
+        plugin = _plugin(name)
+        summary = _prose(inspect.getdoc(plugin) or "").partition("\n")[0]
+        used = [h for h in hook_infos() if _implements(plugin, h)]
+        hooks_used = ", ".join(f"`{h}`" for h in used)
+        print(f"| [`{name}`](../plugins/{name}/README.md) | {summary} | {hooks_used} |")
+
+
+def plugin_names() -> list[str]:
+    """Plugins of this repository, by their folder."""
+    here = {p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml")}
+    return sorted(point.name for point in entry_points(group="plugway") if point.name in here)
+
+
+def _plugin(name: str) -> type[Plugin[Any]]:
+    (point,) = entry_points(group="plugway", name=name)
+    plugin: type[Plugin[Any]] = point.load()
+    return plugin
+
+
+def _implements(plugin: type[Plugin[Any]], hook: str) -> bool:
+    return hasattr(getattr(plugin, hook, None), "plugway_impl")
+
+
+def options_table(kind: type[Options]) -> str:
+    """A Markdown table of option, default and meaning; nested options are listed below."""
+    lines = ["| option | default | meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{path}` | {default} | {meaning} |" for path, default, meaning in _rows(kind, "")]
+    return "\n".join(lines) if len(lines) > 2 else "No options."
+
+
+def _rows(kind: type[Options], prefix: str) -> Iterator[tuple[str, str, str]]:
+    for name, field in kind.model_fields.items():
+        default = _default(field)
+        meaning = _prose(field.description or "").replace("\n", " ").replace("|", "\\|")
+        yield prefix + name, default, meaning
+        inner = field.annotation
+        if inspect.isclass(inner) and issubclass(inner, Options):
+            yield from _rows(inner, f"{prefix}{name}.")
+
+
+def _default(field: Any) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "required"
+    if value is None or value in ((), [], {}, frozenset()):
+        return "none"
+    return "see below" if isinstance(value, Options) else f"`{value}`"
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"[ \t]+\n", "\n", inspect.cleandoc(text))
