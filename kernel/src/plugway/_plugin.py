@@ -6,6 +6,7 @@ Finding, importing and ordering plugins is the loader's business.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
@@ -31,6 +32,9 @@ class NoOptions(Options):
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)
+
+Flaw = tuple[tuple[str | int, ...], str]
+"""A mistake in options: the keys that lead to it, such as `("models", "*", 0)`, and the reason."""
 
 
 class Plugin(Generic[OptionsT]):
@@ -62,6 +66,15 @@ class Plugin(Generic[OptionsT]):
                     if isinstance(argument, type) and issubclass(argument, Options):
                         return argument
         return NoOptions
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
+        """What is wrong with the options, now that all backends are known.
+
+        Called once at load, after `register_backends` of all plugins; `zones` are the zones of the
+        backends by name. Each flaw is a place below `options` and the reason, and becomes one line
+        of the report that refuses the configuration. Override it where options name backends.
+        """
+        return ()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"

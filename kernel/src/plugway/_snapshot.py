@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -16,7 +16,8 @@ import anyio.abc
 
 from plugway._backend import Backend, ModelInfo
 from plugway._config import Config
-from plugway._errors import BackendError, PluginError
+from plugway._document import dotted, in_order
+from plugway._errors import BackendError, ConfigError, PluginError, Problem
 from plugway._hooks import Hooks
 from plugway._loader import load_plugins
 from plugway._pipeline import Limits, Pipeline
@@ -33,16 +34,20 @@ class Snapshot:
     """What serves exchanges under one configuration."""
 
     def __init__(self, config: Config, plugins: Sequence[Plugin[Any]]) -> None:
-        """Raises `PluginError` where a plugin breaks the contract."""
+        """Raises `PluginError` where a plugin breaks the contract, `ConfigError` where its options
+        do not fit the backends."""
         self.config = config
         self.plugins = tuple(plugins)
         self.hooks = Hooks(self.plugins)
         self.backends = _by_name(self.hooks.register_backends())
+        _check_options(config, self.plugins, self.backends)
         server = config.server
         limits = Limits(
             first_event_seconds=server.first_event_seconds,
+            first_event_local_seconds=server.first_event_local_seconds,
             ping_seconds=server.ping_seconds,
             idle_seconds=server.idle_seconds,
+            stalled_client_seconds=server.stalled_client_seconds,
             max_streams=server.max_streams,
         )
         self.exchanges = ExchangeServer(
@@ -105,6 +110,24 @@ def build_snapshot(config: Config) -> Snapshot:
         PluginError: a plugin breaks the contract.
     """
     return Snapshot(config, load_plugins(config))
+
+
+def _check_options(
+    config: Config, plugins: Sequence[Plugin[Any]], backends: Mapping[str, Backend]
+) -> None:
+    """Raises `ConfigError` with every flaw that plugins see in their options."""
+    zones = {name: backend.zone for name, backend in backends.items()}
+    positions = {entry.name: entry.index for entry in config.plugins}
+    problems: list[Problem] = []
+    for plugin in plugins:
+        for path, reason in plugin.check(zones):
+            if plugin.name in positions:
+                place = ("plugins", positions[plugin.name], "options", *path)
+                problems.append(config.document.problem(place, reason))
+            else:
+                problems.append(Problem("", f"{plugin.name}.{dotted(path)}", reason))
+    if problems:
+        raise ConfigError(in_order(problems))
 
 
 def _by_name(registered: Sequence[tuple[Plugin[Any], Backend]]) -> dict[str, Backend]:
