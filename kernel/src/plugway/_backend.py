@@ -55,6 +55,8 @@ class Attempt:
     """1 for the first attempt of the exchange."""
     first_event_seconds: float | None = None
     """Limit on the wait for the first content event; None for the server's own."""
+    last: bool = True
+    """No other target is left after this one."""
 
     @property
     def target(self) -> str:

@@ -9,6 +9,7 @@ Writing the reply to the client is `_serve`'s business; how a hook is called, th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 import anyio
 
 from plugway._backend import Attempt, Backend
+from plugway._document import did_you_mean
 from plugway._errors import (
     BackendError,
     BackendRefused,
@@ -35,7 +37,8 @@ from plugway._response import Reply
 from plugway._stream import EventRelay, RawRelay, Resources
 
 MAX_ATTEMPTS = 3
-"""Targets tried for one request; the client's own retries come on top."""
+"""Failed sends for one request, repeats by plugins included, after which no other target is tried:
+the client's own ten retries come on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,11 @@ class Pipeline:
         if len(self.backends) == 1:
             (only,) = self.backends
             return Route(((only, model),), f"`{only}` is the only backend")
+        hint = did_you_mean(name, list(self.backends))
         raise NoRoute(
-            f"model: {model}. No backend serves it; write `anthropic/<backend>/<model>` with one "
-            f"of {_listed(self.backends)}, or add the `router` plugin",
+            f"model: {model}. No backend serves it; {hint and f'{hint} '}write "
+            f"`anthropic/<backend>/<model>` with one of {_listed(self.backends)}, "
+            "or add the `router` plugin",
             retry=False,
         )
 
@@ -141,13 +146,13 @@ class Pipeline:
     ) -> Reply:
         failures: list[Failed] = []
         for number, attempt in enumerate(attempts, start=1):
-            attempt = replace(attempt, number=number)
+            attempt = replace(attempt, number=number, last=number == len(attempts))
             try:
                 return await self._try(attempt, request, exchange, resources)
             except BackendError as failure:
                 failure.backend = attempt.backend.name
                 failures.append(Failed(failure, attempt))
-                if not failure.try_next:
+                if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
                     break
         told = min(failures, key=_order_of_telling)
         return await self._failure_reply(told, exchange)
@@ -283,13 +288,20 @@ async def primed(reply: Reply, resources: Resources) -> Reply:
     return reply
 
 
-def _order_of_telling(failed: Failed) -> int:
-    """Of several failures the client is told the one it can do most about (`docs/errors.md`)."""
-    status = failed.error.status
-    if isinstance(failed.error, BackendRefused):
+def _failed_sends(exchange: Exchange) -> int:
+    return sum(record.result != "answered" for record in exchange.attempts)
+
+
+def _order_of_telling(failed: Failed) -> tuple[int, float]:
+    """Of several failures the client is told the one it can do most about (`docs/errors.md`), and
+    of several rate limits the one that ends first."""
+    error = failed.error
+    if isinstance(error, BackendRefused):
         known = {429: 0, 401: 1, 402: 1, 403: 1, 404: 3, 501: 4}
-        return known.get(status, 2 if status < 500 else 5)
-    return 0 if status == 429 else 6
+        rank = known.get(error.status, 2 if error.status < 500 else 5)
+    else:
+        rank = 0 if error.status == 429 else 6
+    return rank, math.inf if error.retry_after is None else error.retry_after
 
 
 def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
