@@ -5,6 +5,7 @@ What a request means, and which models its caller may use, is decided further in
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import time
@@ -278,15 +279,18 @@ class _BodyReader:
     async def read_until(self, size: int) -> bool:
         """Read on until the body ends (True) or is larger than `size` bytes (False)."""
         start, before = anyio.current_time() + self.seconds, self.size
-        with anyio.CancelScope(deadline=start) as limit:
-            while self._take(await self.receive()):
-                if self.size > size:
-                    return False
-                limit.deadline = start + (self.size - before) / self.floor
-        if limit.cancelled_caught:
+        try:
+            async with asyncio.timeout_at(start) as limit:
+                while self._take(await self.receive()):
+                    if self.size > size:
+                        return False
+                    limit.reschedule(start + (self.size - before) / self.floor)
+        except TimeoutError:
             message = f"request body stopped or was too slow after {self.size} bytes"
             close = {"connection": "close"}
-            raise RequestRejected(message, status=408, type="timeout_error", headers=close)
+            raise RequestRejected(
+                message, status=408, type="timeout_error", headers=close
+            ) from None
         return True
 
     def _take(self, message: Message) -> bool:

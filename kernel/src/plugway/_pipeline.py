@@ -9,13 +9,12 @@ Writing the reply to the client is `_serve`'s business; how a hook is called, th
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import anyio
 
 from plugway._backend import Attempt, Backend
 from plugway._document import did_you_mean
@@ -195,7 +194,7 @@ class Pipeline:
         began = time.monotonic()
         result = "cancelled"
         try:
-            with anyio.fail_after(attempt.first_event_seconds):
+            async with asyncio.timeout(attempt.first_event_seconds):
                 reply = await attempt.backend.send(request, attempt)
                 reply = await primed(reply, resources)
             result = "answered"
@@ -229,7 +228,7 @@ class Pipeline:
         prepared = await self.prepare(request, attempt, exchange)
         exchange.served_by = attempt
         try:
-            with anyio.fail_after(self.limits.first_event_seconds):
+            async with asyncio.timeout(self.limits.first_event_seconds):
                 counted = await attempt.backend.count(prepared, attempt)
         except BackendError as error:
             return await self._failure_reply(Failed(error, attempt), exchange)

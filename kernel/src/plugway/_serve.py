@@ -175,18 +175,21 @@ class _Run:
         self.first_content: float | None = None
         self.relay: RawRelay | EventRelay | None = None
         self.message: dict[str, Any] = {}
+        self.clock: Clock | None = None
         self.responder = Responder(send, _cut_of(scope), self._headers)
 
     async def run(self) -> None:
         """Serve it, whatever happens, and tell the plugins how it ended."""
-        scope = anyio.CancelScope()
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, group.cancel_scope)
-                scope = group.cancel_scope
                 await self._serve(group)
-                scope.cancel()
+                group.cancel_scope.cancel()
+            if self.clock is not None and self.clock.verdict:
+                self._broken_off(timeout_of(self.clock))
         finally:
+            if self.clock is not None:
+                self.clock.stop()
             if self.exchange is not None:
                 await self._finish(self.exchange)
 
@@ -230,21 +233,15 @@ class _Run:
         await self._whole(reply)
 
     async def _messages(self, exchange: Exchange, group: anyio.abc.TaskGroup) -> None:
-        clock = self._clock(group) if self.request.stream else None
-        with anyio.CancelScope() as scope:
-            if clock is not None:
-                clock.start(scope)
-            try:
-                await self._answer(exchange)
-            finally:
-                if clock is not None:
-                    clock.stop()
-        if scope.cancelled_caught and clock is not None:
-            self._broken_off(timeout_of(clock))
+        if self.request.stream:
+            self.clock = self._clock(group)
+            self.clock.start()
+        await self._answer(exchange)
 
     def _clock(self, group: anyio.abc.TaskGroup) -> Clock:
         limits = self.server.limits
         clock = Clock(
+            group.cancel_scope,
             lambda: group.start_soon(self.responder.ping),
             ping_seconds=limits.ping_seconds,
             idle_seconds=limits.idle_seconds,
@@ -381,8 +378,9 @@ class _Run:
     async def _finish(self, exchange: Exchange) -> None:
         await self.resources.aclose()
         outcome = self._outcome(exchange)
-        with anyio.move_on_after(5, shield=True):
-            await self.pipeline.hooks.finished(exchange, outcome)
+        if self.pipeline.hooks.has("finished"):
+            with anyio.move_on_after(5, shield=True):
+                await self.pipeline.hooks.finished(exchange, outcome)
         if log.isEnabledFor(logging.INFO):
             _log_line(exchange, outcome)
 

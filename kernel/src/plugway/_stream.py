@@ -193,6 +193,7 @@ class Clock:
 
     def __init__(
         self,
+        scope: anyio.CancelScope,
         ping: Callable[[], object],
         *,
         ping_seconds: float,
@@ -200,7 +201,7 @@ class Clock:
         stalled_seconds: float,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._scope: anyio.CancelScope | None = None
+        self._scope = scope
         self._ping = ping
         self._every = ping_seconds
         self._idle = idle_seconds
@@ -222,9 +223,8 @@ class Clock:
         """The loop's time in seconds."""
         return self._loop.time()
 
-    def start(self, scope: anyio.CancelScope) -> None:
-        """Begin to tick; a limit that passes cancels `scope`."""
-        self._scope = scope
+    def start(self) -> None:
+        """Begin to tick; a limit that passes cancels the scope."""
         self._timer = self._loop.call_later(self._every, self._tick)
 
     def stop(self) -> None:
@@ -252,8 +252,7 @@ class Clock:
 
     def _end(self, verdict: str) -> None:
         self.verdict = verdict
-        if self._scope is not None:
-            self._scope.cancel()
+        self._scope.cancel()
 
 
 Send = Callable[[Any], Any]
