@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 import anyio
@@ -16,10 +16,10 @@ import anyio.lowlevel
 
 from plugway._emitter import Order
 from plugway._errors import BackendProtocolError, BackendTimeout, Headers, StreamInterrupted
-from plugway._events import PING, StreamEvent, interrupted
+from plugway._events import PING, StreamEvent, interrupted, renamed
 from plugway._json import as_object
 from plugway._response import Close
-from plugway._sse import StreamScan
+from plugway._sse import MAX_EVENT_BYTES, Decoder, StreamScan
 
 log = logging.getLogger("plugway.stream")
 
@@ -74,16 +74,27 @@ class RawRelay:
         Raises:
             BackendError: the stream fails, or ends, before it.
         """
-        scan = self._scan
+        scan, size = self._scan, 0
         while not scan.content:
             chunk = await anext(self._chunks, None)
             if chunk is not None:
+                size += len(chunk)
+                if size > MAX_EVENT_BYTES:
+                    raise BackendProtocolError(f"no content within {MAX_EVENT_BYTES} bytes")
                 self._held.append(chunk)
                 scan.feed(chunk)
             if scan.failed and not scan.content:
                 raise interrupted(scan.data("error"))
             if chunk is None:
                 raise _ended_early(scan.started, any(self._held))
+
+    def rename(self, model: str) -> None:
+        """Have the `message_start` that is held name `model`; every other byte stays."""
+        held = b"".join(self._held)
+        for item in Decoder().feed(held):
+            if item.type == "message_start":
+                self._held = [held.replace(item.encode(), renamed(item, model).encode(), 1)]
+                return
 
     def __aiter__(self) -> RawRelay:
         """The bytes, those held first."""
@@ -129,6 +140,12 @@ class EventRelay:
             self._held.append(item)
             if item.type in {"content_block_start", "message_delta"}:
                 return
+
+    def rename(self, model: str) -> None:
+        """Have the `message_start` that is held name `model`."""
+        self._held = [
+            renamed(item, model) if item.type == "message_start" else item for item in self._held
+        ]
 
     def __aiter__(self) -> EventRelay:
         """The events, those held first."""
@@ -194,7 +211,7 @@ class Clock:
     def __init__(
         self,
         scope: anyio.CancelScope,
-        ping: Callable[[], object],
+        ping: Callable[[], Coroutine[None, None, None]],
         *,
         ping_seconds: float,
         idle_seconds: float,
@@ -207,6 +224,7 @@ class Clock:
         self._idle = idle_seconds
         self._stalled = stalled_seconds
         self._timer: asyncio.TimerHandle | None = None
+        self._pinging: asyncio.Task[None] | None = None
         now = self._loop.time()
         self.heard = now
         """When the backend was last heard; set to `now()` by the reader."""
@@ -232,6 +250,8 @@ class Clock:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._pinging is not None:
+            self._pinging.cancel()
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -243,7 +263,7 @@ class Clock:
             return
         quiet = now - self.written
         if quiet >= self._every and not self.writing:
-            self._ping()
+            self._pinging = self._loop.create_task(self._ping())
             quiet = 0.0
         due = self._every - quiet
         if self.streaming:
