@@ -45,6 +45,16 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, and the credentials it carries for somebody else."""
+
+    name: str = "token"
+    """`token` for a known credential, `anonymous` on a public path."""
+    credentials: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    """Credential headers that were not the gateway's token: the caller's own, for an upstream."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One try of an exchange on one backend and model."""
 
@@ -57,6 +67,9 @@ class Attempt:
     """Limit on the wait for the first content event; None for the server's own."""
     last: bool = True
     """No other target is left after this one."""
+
+    caller: Caller | None = field(default=None, repr=False)
+    """Who asks: for a backend that is told to use the caller's own credential."""
 
     @property
     def target(self) -> str:

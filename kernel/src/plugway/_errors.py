@@ -29,6 +29,8 @@ from typing import Literal
 
 import orjson
 
+from plugway._reason import reason_in
+
 ErrorType = Literal[
     "invalid_request_error",
     "authentication_error",
@@ -239,10 +241,19 @@ class BackendRefused(BackendError):
         retry_after: float | None = None,
         native: bool = False,
         message: str = "",
+        permanent: bool = False,
     ) -> None:
-        """`native` says that the body is an Anthropic answer that goes to the client unchanged."""
-        text = message or body[:500].decode("utf-8", "replace") or f"status {status}"
-        super().__init__(text, status=status, headers=headers, retry_after=retry_after)
+        """`native` says that the body is an Anthropic answer that goes to the client unchanged.
+
+        Without `message` the body's own text is told.
+        """
+        super().__init__(
+            message or reason_in(body) or f"the upstream answered with status {status}",
+            status=status,
+            headers=headers,
+            retry_after=retry_after,
+            permanent=permanent,
+        )
         self.body = body
         self.native = native
 

@@ -16,6 +16,7 @@ import orjson
 
 from plugway._errors import BackendProtocolError, StreamInterrupted
 from plugway._json import as_object
+from plugway._reason import reason_of
 
 
 class StreamEvent:
@@ -125,7 +126,13 @@ def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:
     status = {"overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504}.get(kind, 500)
     if kind in {"invalid_request_error", "authentication_error", "permission_error"}:
         status = {"authentication_error": 401, "permission_error": 403}.get(kind, 400)
-    return StreamInterrupted(str(detail.get("message", "the stream failed")), status=status)
+    return StreamInterrupted(reason_of(data.get("error")) or "the stream failed", status=status)
+
+
+def renamed(start: StreamEvent, model: str) -> StreamEvent:
+    """A `message_start` that names another model."""
+    message = {**as_object(start.data.get("message")), "model": model}
+    return StreamEvent(start.type, {**start.data, "message": message})
 
 
 def _apply(

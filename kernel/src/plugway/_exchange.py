@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from plugway._backend import Attempt, Usage
+from plugway._backend import Attempt, Caller, Usage
 from plugway._emitter import new_id
 from plugway._request import Change, MessagesRequest
 
@@ -44,15 +44,6 @@ class State:
     def get(self, key: StateKey[T], default: T | None = None) -> T | None:
         """The value, or `default`."""
         return self._values.get(key, default)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is calling, as far as the gateway knows."""
-
-    name: str = "token"
-    credentials: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
-    """The caller's own upstream credential headers, for a backend that is told to use them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from plugway._backend import Caller
 from plugway._errors import (
     Forbidden,
     InvalidRequest,
@@ -27,7 +28,7 @@ from plugway._errors import (
     error_body,
 )
 
-__all__ = ["Caller", "ClientGone", "Guard", "GuardPolicy", "new_request_id", "read_body"]
+__all__ = ["ClientGone", "Guard", "GuardPolicy", "new_request_id", "read_body"]
 
 PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
@@ -65,16 +66,6 @@ class GuardPolicy:
     public_paths: frozenset[str] = PUBLIC_PATHS
     """Paths that GET and HEAD reach without a credential."""
     max_body_bytes: int = 32 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is calling, and the credentials it carries for somebody else."""
-
-    name: str
-    """`token` for a known credential, `anonymous` on a public path."""
-    credentials: tuple[_Line, ...] = field(default=(), repr=False)
-    """Credential headers that were not the gateway's token: the client's own, for an upstream."""
 
 
 class Guard:

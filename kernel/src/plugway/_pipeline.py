@@ -13,10 +13,11 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from plugway._backend import Attempt, Backend
+from plugway._backend import Attempt, Backend, Caller
 from plugway._document import did_you_mean
 from plugway._errors import (
     BackendError,
@@ -31,6 +32,7 @@ from plugway._errors import (
 )
 from plugway._exchange import AttemptRecord, Exchange, Route
 from plugway._hooks import Hooks
+from plugway._json import edit
 from plugway._request import MessagesRequest
 from plugway._response import Reply
 from plugway._stream import EventRelay, RawRelay, Resources
@@ -94,7 +96,7 @@ class Pipeline:
             exchange.note("kernel", route.reason, stage="route")
         exchange.route = route
         attempts: Sequence[Attempt] = [
-            self._attempt(name, model, number)
+            self._attempt(name, model, number, exchange.caller)
             for number, (name, model) in enumerate(route.targets, start=1)
         ]
         attempts = await self.hooks.plan_attempts(attempts, request, exchange)
@@ -102,7 +104,7 @@ class Pipeline:
             raise NoRoute(f"no target is left for model `{request.model}`", retry=False)
         return attempts[:MAX_ATTEMPTS]
 
-    def _attempt(self, name: str, model: str, number: int) -> Attempt:
+    def _attempt(self, name: str, model: str, number: int, caller: Caller) -> Attempt:
         backend = self.backends.get(name)
         if backend is None:
             raise NoRoute(
@@ -113,7 +115,7 @@ class Pipeline:
         local = backend.zone == "local"
         limits = self.limits
         seconds = limits.first_event_local_seconds if local else limits.first_event_seconds
-        return Attempt(backend, model, number, seconds)
+        return Attempt(backend, model, number, seconds, caller=caller)
 
     def direct_route(self, model: str) -> Route:
         """The route of an id that names its backend: `anthropic/<instance>/<model>` or
@@ -197,6 +199,8 @@ class Pipeline:
             async with asyncio.timeout(attempt.first_event_seconds):
                 reply = await attempt.backend.send(request, attempt)
                 reply = await primed(reply, resources)
+            if attempt.model != exchange.model_asked:
+                reply = under_name(reply, exchange.model_asked)
             result = "answered"
         except TimeoutError:
             seconds = attempt.first_event_seconds
@@ -284,6 +288,17 @@ async def primed(reply: Reply, resources: Resources) -> Reply:
         await own.aclose()
         raise
     resources.add(own.aclose)
+    return reply
+
+
+def under_name(reply: Reply, model: str) -> Reply:
+    """`reply` naming the model that the client asked for; nothing else in it changes."""
+    relay = reply.events if reply.chunks is None else reply.chunks
+    if isinstance(relay, RawRelay | EventRelay):
+        relay.rename(model)
+    elif reply.body is not None and reply.body.lstrip().startswith(b"{"):
+        with suppress(ValueError, IndexError):  # not JSON after all: it stays as it is
+            return reply.replace(body=edit(reply.body, {"model": model}, frozenset()))
     return reply
 
 

@@ -1,0 +1,47 @@
+"""What an upstream's error says to people, whatever shape its body has. Pure functions.
+
+Which condition it stands for, and how a client must be told, is the business of plugins.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import orjson
+
+MAX_CHARACTERS: Final = 4000
+"""Longer texts are cut: no documented error comes near it."""
+
+_KEYS = ("message", "error", "detail", "msg")
+_DEPTH = 6
+
+
+def reason_in(body: bytes) -> str:
+    """The text of an error body: out of its JSON, or as it is; empty for a web page or nothing."""
+    plain = body[: 4 * MAX_CHARACTERS].decode("utf-8", "replace").strip()
+    try:
+        found = reason_of(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return "" if plain.startswith("<") else plain[:MAX_CHARACTERS]
+    return found or plain[:MAX_CHARACTERS]
+
+
+def reason_of(value: Any) -> str:
+    """The same from parsed JSON; empty where no member is known to carry it."""
+    return _reason(value, _DEPTH)[:MAX_CHARACTERS]
+
+
+def _reason(value: Any, depth: int) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if not depth:
+        return ""
+    if isinstance(value, list):
+        items = cast("list[Any]", value)[:10]
+        return "; ".join(text for item in items if (text := _reason(item, depth - 1)))
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        for key in _KEYS:
+            if text := _reason(members.get(key), depth - 1):
+                return text
+    return ""
