@@ -1,0 +1,298 @@
+"""The server's life: bind, announce, serve, reload, drain, exit.
+
+What is served is the application's business, how bytes become requests the protocol's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.server import ServerState
+
+from plugway._bind import BACKLOG, BindError, bind
+from plugway._errors import PlugwayError
+from plugway._framing import WireLimits
+from plugway._protocol import GatewayProtocol
+from plugway._watch import Watchdog, watch_file
+
+__all__ = ["BindError", "Server", "StartFailed", "bind", "run", "serving"]
+
+EXIT_NOT_STARTED = 3
+CUT_SECONDS = 1.5
+"""What cut exchanges get to clean up, and then once more the application."""
+HURRY_SECONDS = 0.3
+"""The same after a second signal."""
+
+log = logging.getLogger("plugway.server")
+
+
+class StartFailed(PlugwayError):
+    """The application's startup failed; the log has the reason."""
+
+
+class Server:
+    """Serves an application on a listening socket until `stop()`."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        *,
+        drain_seconds: float = 28,
+        keep_alive_seconds: int = 75,
+        limits: WireLimits | None = None,
+        on_reload: Callable[[], Awaitable[None]] | None = None,
+        on_draining: Callable[[], None] | None = None,
+        watch: Path | None = None,
+    ) -> None:
+        self.port: int = sock.getsockname()[1]
+        self.started = anyio.Event()
+        """Set when requests are answered."""
+        self._sock = sock
+        self._drain_seconds = drain_seconds
+        self._on_reload = on_reload
+        self._on_draining = on_draining
+        self._watch = watch
+        self._stopping = anyio.Event()
+        self._hurried = anyio.Event()
+        self._reload_wanted = anyio.Event()
+        self._state = ServerState()
+        self._config = Config(
+            cast("Any", app),
+            http=cast("Any", partial(GatewayProtocol, limits=limits)),
+            ws="none",
+            lifespan="on",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=keep_alive_seconds,
+        )
+        self._config.load()
+
+    def stop(self) -> None:
+        """Let exchanges end, then cut the rest; the second call cuts at once."""
+        if self._stopping.is_set():
+            self._hurried.set()
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Ask for one call of `on_reload`; wishes that come while it runs make one more."""
+        self._reload_wanted.set()
+
+    async def serve(self) -> None:
+        """Serve until `stop()`; raises `StartFailed`."""
+        lifespan = cast("LifespanOn", self._config.lifespan_class(self._config))
+        try:
+            await lifespan.startup()
+            if lifespan.should_exit:
+                raise StartFailed("the application did not start; the log says why")
+            listener = await self._listen(lifespan)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._refresh_date)
+                if self._on_reload is not None:
+                    tasks.start_soon(self._reloading, self._on_reload)
+                    if self._watch is not None:
+                        tasks.start_soon(watch_file, self._watch, self.reload)
+                self.started.set()
+                await self._stopping.wait()
+                if self._on_draining is not None:
+                    self._on_draining()
+                listener.close()
+                await self._drain()
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._end(lifespan)
+
+    async def _listen(self, lifespan: LifespanOn) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        self._set_date()
+        protocol = partial(
+            cast("Callable[..., asyncio.Protocol]", self._config.http_protocol_class),
+            config=self._config,
+            server_state=self._state,
+            app_state=lifespan.state,
+            _loop=loop,
+        )
+        return await loop.create_server(protocol, sock=self._sock, backlog=BACKLOG)
+
+    async def _drain(self) -> None:
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_hurried, tasks.cancel_scope)
+            await self._until_idle(self._drain_seconds)
+            tasks.cancel_scope.cancel()
+
+    async def _cancel_when_hurried(self, scope: anyio.CancelScope) -> None:
+        await self._hurried.wait()
+        scope.cancel()
+
+    async def _end(self, lifespan: LifespanOn) -> None:
+        """Cut what is left; give it, and then the application, a bounded time to clean up."""
+        self._sock.close()
+        if self._state.tasks:
+            log.warning("cutting %d exchanges that have not ended", len(self._state.tasks))
+        for connection in list(self._state.connections):
+            cast("GatewayProtocol", connection).cut()
+        seconds = HURRY_SECONDS if self._hurried.is_set() else CUT_SECONDS
+        await self._until_idle(seconds)
+        for task in list(self._state.tasks):
+            task.cancel("the server ends")
+        await self._until_idle(HURRY_SECONDS)
+        with anyio.move_on_after(seconds):
+            await lifespan.shutdown()
+
+    async def _until_idle(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            while self._state.connections or self._state.tasks:  # noqa: ASYNC110 - plain sets of uvicorn's
+                await anyio.sleep(0.01)
+
+    def _set_date(self) -> None:
+        self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+
+    async def _refresh_date(self) -> None:
+        while True:
+            await anyio.sleep(1)
+            self._set_date()
+
+    async def _reloading(self, on_reload: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted = anyio.Event()
+            try:
+                await on_reload()
+            except Exception as error:  # whatever is wrong with a new config must not stop the old
+                log.warning("kept the old config because %s", error)
+            else:
+                log.info("the config was reloaded")
+
+
+@asynccontextmanager
+async def serving(
+    app: ASGIApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    drain_seconds: float = 1,
+    keep_alive_seconds: int = 75,
+    limits: WireLimits | None = None,
+) -> AsyncGenerator[int]:
+    """Serve in the running loop for the length of the block; yields the port."""
+    server = Server(
+        app,
+        bind(host, port),
+        drain_seconds=drain_seconds,
+        keep_alive_seconds=keep_alive_seconds,
+        limits=limits,
+    )
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve)
+        await server.started.wait()
+        try:
+            yield server.port
+        except Exception as error:  # raised below, so that it does not arrive inside a group
+            failure = error
+        server.stop()
+    if failure is not None:
+        raise failure
+
+
+def run(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    drain_seconds: float = 28,
+    limits: WireLimits | None = None,
+    on_reload: Callable[[], Awaitable[None]] | None = None,
+    on_draining: Callable[[], None] | None = None,
+    watch: Path | None = None,
+    announce: Callable[[int], None] = lambda port: None,
+) -> int:
+    """Serve until a signal says to stop; the exit status. `announce` gets the real port."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        sock = bind(host, port)
+    except BindError as error:
+        print(error, file=sys.stderr)
+        return EXIT_NOT_STARTED
+    server = Server(
+        app,
+        sock,
+        drain_seconds=drain_seconds,
+        limits=limits,
+        on_reload=on_reload,
+        on_draining=on_draining,
+        watch=watch,
+    )
+    status = 0
+    try:
+        anyio.run(_main, server, announce, drain_seconds, backend_options=_loop_options())
+    except* StartFailed as failed:
+        print(failed.exceptions[0], file=sys.stderr)
+        status = EXIT_NOT_STARTED
+    return status
+
+
+async def _main(server: Server, announce: Callable[[int], None], drain_seconds: float) -> None:
+    watchdog = Watchdog(asyncio.get_running_loop())
+    watchdog.start()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_obey_signals, server, drain_seconds)
+            tasks.start_soon(_announce, server, announce)
+            await server.serve()
+            tasks.cancel_scope.cancel()
+    finally:
+        watchdog.stop()
+
+
+async def _announce(server: Server, announce: Callable[[int], None]) -> None:
+    await server.started.wait()
+    announce(server.port)
+
+
+async def _obey_signals(server: Server, drain_seconds: float) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        limit = drain_seconds + 4
+        async for number in signals:
+            if number == signal.SIGHUP:
+                server.reload()
+                continue
+            server.stop()
+            # A thread that hangs, or a handler that blocks the loop, must not keep the process.
+            last_resort = threading.Timer(limit, os._exit, (1,))
+            last_resort.daemon = True
+            last_resort.start()
+            limit = 1.0
+
+
+def _loop_options() -> dict[str, Any]:
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return {}
+    return {"loop_factory": uvloop.new_event_loop}
