@@ -32,7 +32,8 @@ from plugway._json import as_list, as_object
 from plugway._plugin import NoOptions, Options, Plugin, Secret
 from plugway._request import REMOVE, Change, MessagesRequest
 from plugway._response import Reply
-from plugway._upstream import Upstream, UpstreamResponse, url_problem
+from plugway._upstream import Upstream, UpstreamResponse
+from plugway._url import url_problem
 
 __all__ = [
     "REMOVE",

@@ -10,27 +10,31 @@ import asyncio
 import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import aiohttp
+import orjson
+from yarl import URL
 
 from plugway._errors import (
     BackendError,
     BackendProtocolError,
+    BackendRefused,
     BackendTimeout,
     BackendUnavailable,
     Headers,
     StreamInterrupted,
 )
+from plugway._url import is_loopback
 
 MAX_WHOLE_BYTES: Final = 64 * 2**20
 """Largest body that is read whole from an upstream."""
 
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
 _LARGE_BODY: Final = 2**20
+_opened: ContextVar[bool] = ContextVar("plugway_connection_opened", default=False)
 _HOP_BY_HOP = frozenset(
     (
         "connection",
@@ -124,22 +128,29 @@ class Upstream:
     Open it in the plugin's `lifespan`: `async with upstream: yield`.
     """
 
-    def __init__(self, base_url: str, *, credentials: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        credentials: Mapping[str, str] | None = None,
+        connect_seconds: float | None = None,
+    ) -> None:
         """`credentials` are header lines added to every request after all others."""
         self.base_url = base_url.rstrip("/")
         self.loopback = is_loopback(self.base_url)
         self._credentials = dict(credentials or {})
+        self._connect_seconds = connect_seconds or _CONNECT_SECONDS[self.loopback]
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Upstream:
         """Open the pool of connections."""
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=60)
+        connector = _Connector(limit=0, ttl_dns_cache=60, keepalive_timeout=60)
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=_CONNECT_SECONDS[self.loopback], sock_read=None
+                total=None, sock_connect=self._connect_seconds, sock_read=None
             ),
             read_bufsize=2**17,
             trust_env=False,
@@ -166,26 +177,25 @@ class Upstream:
         """Send one request and return when the head of the answer is there.
 
         `seconds` limits the wait for the head. `credentials` replace those of the constructor.
+        `path` is sent as it is, query included. A kept connection that the upstream closes
+        without a byte of an answer is replaced by another one, once.
 
         Raises:
             BackendUnavailable: no connection, or none that lasted until the head.
             BackendTimeout: the limit passed.
             BackendProtocolError: the answer is not HTTP, redirects, or is compressed.
         """
-        if self._session is None:
-            raise BackendUnavailable(f"the connection to {self.base_url} is not open")
         extra = self._credentials if credentials is None else credentials
-        lines = [line for line in headers if line[0] not in _HOP_BY_HOP]
-        data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
+        lines = [(name, _text(value)) for name, value in headers if name not in _HOP_BY_HOP]
+        lines += [("accept-encoding", "identity"), *extra.items()]
         try:
             async with asyncio.timeout(seconds):
-                response = await self._session.request(
-                    method,
-                    self.base_url + path,
-                    data=data,
-                    headers=[*lines, ("accept-encoding", "identity"), *extra.items()],
-                    allow_redirects=False,
-                )
+                try:
+                    response = await self._send(method, path, body, lines)
+                except _LOST as error:
+                    if _opened.get() or not _unanswered(error):
+                        raise
+                    response = await self._send(method, path, body, lines)
         except _FAILURES as error:
             raise as_backend_error(error, self.base_url) from error
         try:
@@ -194,22 +204,62 @@ class Upstream:
             response.close()
             raise
 
-    async def get_json(self, path: str, *, seconds: float = 2.5) -> bytes:
-        """The body of a successful GET.
+    async def _send(
+        self, method: str, path: str, body: bytes | None, lines: list[tuple[str, str]]
+    ) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise BackendUnavailable(f"the connection to {self.base_url} is not open")
+        _opened.set(False)
+        return await self._session.request(
+            method,
+            URL(self.base_url + path, encoded=True),
+            data=io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body,
+            headers=lines,
+            allow_redirects=False,
+        )
+
+    async def fetch_json(
+        self, path: str, *, body: bytes | None = None, headers: Headers = (), seconds: float = 2.5
+    ) -> Any:
+        """The JSON that a small question is answered with: a GET, or a POST of `body`.
 
         Raises:
-            BackendError: anything but a 200.
+            BackendRefused: the status is not 200.
+            BackendError: no answer, or not JSON.
         """
+        lines = (("accept", "application/json"), ("content-type", "application/json"), *headers)
         response = await self.request(
-            "GET", path, headers=(("accept", "application/json"),), seconds=seconds
+            "GET" if body is None else "POST", path, body=body, headers=lines, seconds=seconds
         )
         try:
-            body = await response.read()
+            answer = await response.read()
         finally:
             await response.aclose()
         if response.status != 200:
-            raise BackendUnavailable(f"{self.base_url}{path} answered {response.status}")
-        return body
+            raise BackendRefused(response.status, answer, headers=response.headers)
+        try:
+            return orjson.loads(answer)
+        except orjson.JSONDecodeError:
+            reason = f"{self.base_url}{path} answered with something that is not JSON"
+            raise BackendProtocolError(reason) from None
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes, for the request that is being sent, that it did not get a kept connection."""
+
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        _opened.set(True)
+        return await super()._create_connection(*args, **kwargs)
+
+
+def _text(value: str) -> str:
+    """A header value so that aiohttp, which writes UTF-8, writes the bytes that were read."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def _checked(response: aiohttp.ClientResponse, origin: str) -> UpstreamResponse:
@@ -233,6 +283,17 @@ def _checked(response: aiohttp.ClientResponse, origin: str) -> UpstreamResponse:
 
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 """Everything that the HTTP client raises; `tests/kernel/test_upstream.py` goes through its list."""
+_LOST = (
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientOSError,
+    aiohttp.ClientConnectionResetError,
+)
+"""How a connection that the other side has closed shows."""
+
+
+def _unanswered(error: Exception) -> bool:
+    """Whether no part of an answer had come (aiohttp hands over the head that was begun)."""
+    return not isinstance(error, aiohttp.ServerDisconnectedError) or isinstance(error.message, str)
 
 
 def as_backend_error(error: Exception, where: str, *, started: bool = False) -> BackendError:
@@ -245,8 +306,10 @@ def as_backend_error(error: Exception, where: str, *, started: bool = False) -> 
             return BackendUnavailable(f"{where} did not accept the connection in time")
         case TimeoutError():
             return BackendTimeout(f"{where} did not answer in time")
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
-            reason = f"{where} cannot be trusted: TLS verification failed ({error})"
+        case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch() | ssl.SSLError() if (
+            not started
+        ):
+            reason = f"{where} cannot be trusted: TLS failed ({error})"
             failure = BackendUnavailable(reason, status=502, permanent=True)
             failure.try_next = False
             return failure
@@ -255,40 +318,9 @@ def as_backend_error(error: Exception, where: str, *, started: bool = False) -> 
         case aiohttp.ClientConnectorError():
             reason = error.os_error.strerror or str(error.os_error)
             return BackendUnavailable(f"{where} cannot be reached: {reason}")
-        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
+        case aiohttp.ClientPayloadError() | aiohttp.ClientConnectionError() | OSError():
             if started:
                 return StreamInterrupted(f"{where} broke off its answer")
             return BackendUnavailable(f"{where} closed the connection before it answered")
         case _:
             return BackendProtocolError(f"{where} does not answer in valid HTTP: {error}")
-
-
-def is_loopback(url: str) -> bool:
-    """Whether `url` names this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def url_problem(url: str, *, with_key: bool) -> str:
-    """Why `url` may not be an upstream's address; empty where it may."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        return f"{url!r} is not a URL: {error}"
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return "it must start with http:// or https:// and name a host"
-    if parts.username or parts.password:
-        return "a user or password does not belong in a URL; use `api_key`"
-    if parts.query or parts.fragment:
-        return "it may not have a query or fragment"
-    if parts.hostname in {"169.254.169.254", "metadata.google.internal", "fd00:ec2::254"}:
-        return "that is a cloud machine's metadata service, not a model"
-    if with_key and parts.scheme == "http" and not is_loopback(url):
-        return "a key would travel in clear text; use https, or leave the key out"
-    return ""

@@ -1,0 +1,58 @@
+"""Addresses of upstreams: which may be used, and which are this machine.
+
+Speaking to them is `_upstream`'s business.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+
+def is_loopback(url: str) -> bool:
+    """Whether `url` names this machine."""
+    host = urlsplit(url).hostname or ""
+    address = _address(host)
+    return address.is_loopback if address else host == "localhost"
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that `host` spells in any form that a resolver takes, or None for a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        try:
+            return IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f000001, 2130706433
+        except (OSError, ValueError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def url_problem(url: str, *, with_key: bool) -> str:
+    """Why `url` may not be an upstream's address; empty where it may."""
+    if not url.isascii() or any(character in url for character in "\\ ") or not url.isprintable():
+        return "it may contain visible ASCII characters only, and no backslash"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return f"{url!r} is not a URL: {error}"
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "it must start with http:// or https:// and name a host"
+    if "@" in parts.netloc:
+        return "a user or password does not belong in a URL; use `api_key`"
+    if "?" in url or "#" in url:
+        return "it may not have a query or fragment"
+    if _is_metadata(parts.hostname):
+        return "that is a cloud machine's metadata service, not a model"
+    if with_key and parts.scheme == "http" and not is_loopback(url):
+        return "a key would travel in clear text; use https, or leave the key out"
+    return ""
+
+
+def _is_metadata(host: str) -> bool:
+    address = _address(host)
+    if address is None:
+        return host.rstrip(".") in {"metadata.google.internal", "metadata"}
+    return address.is_link_local or str(address) in {"fd00:ec2::254", "100.100.100.200"}
