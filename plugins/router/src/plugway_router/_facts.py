@@ -1,0 +1,95 @@
+"""What conditions can ask about a request. Each answer is worked out once, and only if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+from plugway import MessagesRequest, as_list, as_object
+
+BYTES_PER_TOKEN: Final = 4
+TOKENS_PER_IMAGE: Final = 1600
+"""About what the Messages API counts for an image of 1.15 megapixels, the largest it keeps."""
+DOCUMENT_BYTES_PER_TOKEN: Final = 27
+"""Of base64: a page is about 50 KB and 2,500 tokens."""
+
+_REMINDER: Final = ("<system-reminder>", "</system-reminder>")
+
+
+class Facts:
+    """A request seen through the eyes of a rule."""
+
+    def __init__(self, request: MessagesRequest) -> None:
+        self._request = request
+        self._body = request.body
+
+    @cached_property
+    def tokens(self) -> int:
+        """The size of the request, estimated from its bytes; binary data counts by its kind."""
+        size = len(self._request.raw)
+        tokens = 0
+        for block in self._blocks():
+            source = as_object(block.get("source"))
+            data = source.get("data")
+            kind = block.get("type")
+            if kind == "image":
+                tokens += TOKENS_PER_IMAGE
+            if source.get("type") == "base64" and isinstance(data, str):
+                size -= len(data)
+                tokens += 0 if kind == "image" else len(data) // DOCUMENT_BYTES_PER_TOKEN
+        return tokens + size // BYTES_PER_TOKEN
+
+    @cached_property
+    def has_tools(self) -> bool:
+        """The request offers tools."""
+        return bool(as_list(self._body.get("tools")))
+
+    @cached_property
+    def has_images(self) -> bool:
+        """There is an image in the conversation, results of tools included."""
+        return any(block.get("type") == "image" for block in self._blocks())
+
+    @cached_property
+    def has_thinking(self) -> bool:
+        """The request asks for thinking."""
+        return as_object(self._body.get("thinking")).get("type") in {"enabled", "adaptive"}
+
+    @cached_property
+    def user_text(self) -> str:
+        """What the user typed last, case folded.
+
+        Neither results of tools nor what the client slips in count: a file that a tool has read
+        must not be able to choose the backend. Through a loop of tool calls it stays the same.
+        """
+        for message in reversed(as_list(self._body.get("messages"))):
+            turn = as_object(message)
+            if turn.get("role") == "user" and (text := _typed(turn.get("content"))):
+                return text.casefold()
+        return ""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header line."""
+        return self._request.header(name.lower())
+
+    def _blocks(self) -> Iterator[Mapping[str, Any]]:
+        for message in as_list(self._body.get("messages")):
+            for block in map(as_object, as_list(as_object(message).get("content"))):
+                yield block
+                if block.get("type") == "tool_result":
+                    yield from map(as_object, as_list(block.get("content")))
+
+
+def _typed(content: object) -> str:
+    if isinstance(content, str):
+        texts = [content]
+    else:
+        blocks = map(as_object, as_list(content))
+        texts = [str(b.get("text", "")) for b in blocks if b.get("type") == "text"]
+    return "\n".join(filter(None, (_without_reminders(text).strip() for text in texts)))
+
+
+def _without_reminders(text: str) -> str:
+    begin, end = _REMINDER
+    first, *others = text.split(begin)
+    return "".join([first, *(part.partition(end)[2] for part in others)])

@@ -1,0 +1,131 @@
+"""The plugin: asks the table where a request goes, and says what exists where it goes nowhere.
+
+Consent to another zone is a matter of the table, not of `plan_attempts`: a target that another
+plugin skips there must not make a forbidden one the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from plugway import Exchange, MessagesRequest, ModelInfo, NoRoute, Plugin, Route, hookimpl
+from plugway_router._facts import Facts
+from plugway_router._options import RouterOptions
+from plugway_router._table import Row, Table
+from plugway_router._targets import Flaw, flaws_of, listed, named_backend
+
+MAX_KNOWN_MODELS = 1000
+"""Most model ids that are remembered for suggestions."""
+
+
+class Router(Plugin[RouterOptions]):
+    """Sends each request to a backend and model, with fallbacks."""
+
+    def __init__(self, options: RouterOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._table: Table | None = None
+        self._known: tuple[str, ...] = ()
+        """Model ids that were listed last, for suggestions."""
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
+        """Targets that do not exist, aliases in a circle, and so on; makes the table if there are
+        none."""
+        flaws = flaws_of(self.options, zones)
+        if not flaws:
+            self._table = Table(self.options, zones)
+            for row in self._table.rows():
+                for reason in row.left_out:
+                    self.log.warning("%s", reason)
+        return flaws
+
+    @hookimpl
+    async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
+        """The row that serves the request; None for an id that names its backend.
+
+        Raises:
+            NoRoute: nothing serves it.
+        """
+        table = self._table
+        assert table is not None, "the kernel checks options before the first exchange"
+        asked = request.model
+        alias = self._alias_of(asked)
+        if alias is None and named_backend(asked, table.zones):
+            return None
+        row = table.find(alias or asked, Facts(request), exchange)
+        if row is not None:
+            return self._route(row, alias or asked, exchange)
+        if not self.options.models and len(table.zones) == 1:
+            return None
+        raise NoRoute(self._nothing_serves(asked, table), retry=False)
+
+    @hookimpl
+    async def list_models(
+        self, models: Sequence[ModelInfo], exchange: Exchange
+    ) -> Sequence[ModelInfo]:
+        """The aliases before everything else, as far as is known what they stand for."""
+        self._known = tuple(info.id for info in models[:MAX_KNOWN_MODELS])
+        if self._table is None:
+            return models
+        infos = {info.id: info for info in models}
+        aliases = self._table.aliases.items()
+        return [*(self._listed(name, row, infos) for name, row in aliases), *models]
+
+    def _alias_of(self, asked: str) -> str | None:
+        """The alias in `anthropic/router/NAME`, as `list_models` shows it; None for other ids."""
+        own, _, alias = asked.removeprefix("anthropic/").partition("/")
+        return alias if own == self.name and alias in self.options.aliases else None
+
+    def _route(self, row: Row, model: str, exchange: Exchange) -> Route:
+        for reason in row.left_out:
+            exchange.note(self.name, reason, stage="route")
+        return Route(row.named(model), row.name)
+
+    def _listed(self, alias: str, row: Row, infos: Mapping[str, ModelInfo]) -> ModelInfo:
+        ids = [f"anthropic/{name}/{model}" for name, model in row.named(alias)]
+        known = [infos[id_] for id_ in ids if id_ in infos]
+        first = ids[0].removeprefix("anthropic/")
+        return ModelInfo(
+            id=f"anthropic/{self.name}/{alias}",
+            display_name=f"{alias} ({first})",
+            context_tokens=_smallest([info.context_tokens for info in known]),
+            max_output_tokens=_smallest([info.max_output_tokens for info in known]),
+            state=known[0].state if known else "unknown",
+            capabilities=frozenset[str].intersection(*(i.capabilities for i in known))
+            if known
+            else frozenset(),
+        )
+
+    # ── nothing serves it ────────────────────────────────────────────────────────────────────
+
+    def _nothing_serves(self, asked: str, table: Table) -> str:
+        """`model: X` first, as the Anthropic API says it; then what is close and what exists."""
+        close = self._close_to(asked, table)
+        exists = [
+            f"{what} {listed(names)}"
+            for what, names in (("aliases", table.aliases), ("models", table.exact))
+            if names
+        ]
+        exists += [f"`anthropic/{name}/MODEL`" for name in table.zones] or ["no backend"]
+        hint = f" - did you mean {close}?" if close else "."
+        return (
+            f"model: {asked}. The router has no target for it{hint} There are {', '.join(exists)}"
+        )
+
+    def _close_to(self, asked: str, table: Table) -> str:
+        """Names that resemble the one asked for: in the backend, in the alias, or as a whole."""
+        name, _, rest = asked.removeprefix("anthropic/").partition("/")
+        backends = get_close_matches(name, list(table.zones), n=1) if rest else []
+        if backends:
+            return f"`anthropic/{backends[0]}/{rest}`"
+        words = {name: name for name in (*table.aliases, *table.exact)}
+        for known in self._known:
+            target = known.removeprefix("anthropic/")
+            words |= {known: known, target: known, target.partition("/")[2]: known}
+        close = get_close_matches(rest if name == self.name else asked, words, n=3)
+        return " or ".join(dict.fromkeys(f"`{words[word]}`" for word in close))
+
+
+def _smallest(sizes: Sequence[int]) -> int:
+    """The smallest size that is known; 0 where none is."""
+    return min((size for size in sizes if size), default=0)
