@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ import typer
 
 from plugway import Plugin, _commands_new
 from plugway._cli import app, main
+from plugway._commands_config import chosen_config
 from plugway._commands_plugins import plugin_commands
 from plugway._commands_serve import Reloader, banner, token_hint
 from plugway._config import Config, parse_config
@@ -352,6 +355,14 @@ def test_new_copies_the_template_under_the_new_name(plugway: Any, tmp_path: Path
     assert not (module / "__pycache__").exists()
 
 
+def test_new_leaves_no_name_of_the_real_template_behind(plugway: Any, tmp_path: Path) -> None:
+    assert plugway("new", "word-filter").code == 0
+    for path in (tmp_path / "plugway-word-filter").rglob("*"):
+        assert "template" not in path.name
+        if path.is_file():
+            assert not re.search(r"plugway[-_]template|\bTemplate\b", path.read_text("utf-8"))
+
+
 @pytest.mark.usefixtures("template")
 def test_new_takes_a_folder_and_never_overwrites(plugway: Any, tmp_path: Path) -> None:
     assert plugway("new", "abc", "--directory", str(tmp_path / "here")).code == 0
@@ -553,6 +564,64 @@ def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_pa
     assert f"$(cat {tmp_path}/home/state/plugway/token)" in text
     assert "curl http://127.0.0.1:8484/v1/messages" in text
     assert "There is no model behind this yet" in text
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[tuple[str, Path, subprocess.Popen[str]]]:
+    path = written(tmp_path / "served.yaml", "server: {port: 0}\nplugins: [{use: echo}]")
+    words = ["serve", "--config", str(path), "--log-json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from plugway._cli import main; main()", *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        address = log_line(process, "listening")["address"]
+        yield address, path, process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def log_line(process: subprocess.Popen[str], words: str) -> dict[str, Any]:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return json.loads(line)
+    raise AssertionError(f"the gateway ended without logging {words!r}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_serve_answers_keeps_the_old_configuration_and_stops_on_a_signal(
+    plugway: Any, serving: tuple[str, Path, subprocess.Popen[str]]
+) -> None:
+    address, path, process = serving
+    port = address.rpartition(":")[2]
+    where = ("--config", str(path), "--port", port)
+    assert json.loads(plugway("status", "--json", *where).out)["plugins"] == ["echo"]
+    assert plugway("explain", "--model", "echo/echo", "--json", *where).code == 0
+
+    written(path, "server: {prot: 1}\nplugins: []")
+    process.send_signal(signal.SIGHUP)
+    assert "did you mean `port`?" in log_line(process, "kept the old config")["message"]
+    written(path, "plugins: [{use: echo, name: parrot}]")
+    process.send_signal(signal.SIGHUP)
+    log_line(process, "reloaded")
+    assert json.loads(plugway("status", "--json", *where).out)["plugins"] == ["parrot"]
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    assert process.stdout is not None
+    assert process.stdout.read() == ""
+
+
+def test_serve_without_a_file_takes_the_installed_stack() -> None:
+    config = chosen_config(None)
+    assert config.path is None
+    assert config.document.where == "stack of plugway-starter"
+    assert [entry.use for entry in config.plugins] == ["resilience", "router", "echo"]
 
 
 class FakeApp:

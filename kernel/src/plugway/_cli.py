@@ -100,11 +100,13 @@ def serve(
 def _serve(read: Callable[[], Config], log_json: bool) -> int:
     config = read()
     from plugway._app import build  # half a second of imports that a mistake need not wait for
+    from plugway._framing import WireLimits
     from plugway._server import run
 
     gateway, server = build(config), config.server
 
-    def announce(address: str) -> None:
+    def announce(port: int) -> None:
+        address = running.base_url(server.model_copy(update={"port": port}))
         if log_json:
             logging.getLogger("plugway").info("listening", extra={"address": address})
         else:
@@ -115,6 +117,9 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
         host=server.host,
         port=server.port,
         drain_seconds=server.drain_seconds,
+        limits=WireLimits(
+            head_seconds=server.head_seconds, stall_seconds=server.stalled_client_seconds
+        ),
         on_reload=serving.Reloader(gateway, config, read),
         on_draining=gateway.drain,
         watch=config.path,
@@ -201,7 +206,7 @@ def new(
 @app.command(epilog="Example: plugway explain request.json --model default")
 def explain(
     file: Annotated[
-        str | None, typer.Argument(help="Request body; - for standard input.", metavar="[FILE|-]")
+        str | None, typer.Argument(help="Request body; - for standard input.", metavar="FILE")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
     config: ConfigPath = None,
@@ -209,8 +214,11 @@ def explain(
     host: Host = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the running gateway would do with a request, without doing it."""
-    piped = file == "-" or (file is None and not sys.stdin.isatty())
+    """Show what the running gateway would do with a request, without doing it.
+
+    Without FILE the request is read from standard input, or is a greeting where `--model` is given.
+    """
+    piped = file == "-" or (file is None and model is None and not sys.stdin.isatty())
     body = running.explain_body(file, model, sys.stdin.read() if piped else None)
     server = running.server_settings(config, _overrides(host, port))
     answer = running.ask(server, "POST", "/v1/messages/explain", body)

@@ -48,6 +48,7 @@ def renamed(text: str, name: str) -> str:
     for pattern, replacement in (
         (r"plugway-template", f"plugway-{name}"),
         (r"plugway_template", f"plugway_{module}"),
+        (r"\btest_template\b", f"test_{module}"),
         (r"\bTemplate(?=[A-Z]|\b)", title),
         (r"""(["'`])template\1""", rf"\g<1>{name}\g<1>"),
         (r"(?m)^template(?= *= *[\"']plugway_)", name),
