@@ -20,6 +20,8 @@ import orjson
 
 QUEUE_RECORDS: Final = 10_000
 """Most records that wait to be written; beyond it the oldest is dropped."""
+GATHER_SECONDS: Final = 0.02
+"""How long records gather, so that the event loop is not interrupted for every single one."""
 
 _STANDARD = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message")
@@ -145,7 +147,7 @@ class LogWriter(logging.Handler):
             maxlen=QUEUE_RECORDS
         )
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._reported = 0
         self._unflushed = 0
         self._thread = threading.Thread(target=self._run, name="plugway-log", daemon=True)
@@ -165,7 +167,7 @@ class LogWriter(logging.Handler):
     def close(self) -> None:
         """Write what is queued, for at most one second, and end the thread."""
         logging.getLogger().removeHandler(self)
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         self._thread.join(1.0)
         super().close()
@@ -173,11 +175,12 @@ class LogWriter(logging.Handler):
     def _run(self) -> None:
         while True:
             self._wake.wait()
+            self._stopping.wait(GATHER_SECONDS)
             self._wake.clear()
             while self._records:
                 self._write(self._records.popleft())
             self._flush()
-            if self._stopping and not self._records:
+            if self._stopping.is_set() and not self._records:
                 return
 
     def _write(self, record: logging.LogRecord) -> None:
