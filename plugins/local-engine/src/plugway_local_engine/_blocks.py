@@ -1,0 +1,89 @@
+"""Content blocks of the Messages API as the text that a template can take.
+
+Which message a block ends up in is `_conversation`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from plugway_local_engine._tools import as_list, as_object
+
+ERROR_MARK: Final = "[tool error] "
+_JOIN: Final = "\n"
+
+
+@dataclass
+class BlockReader:
+    """Reads blocks to text; gathers images and notes on the way."""
+
+    image_marker: str = ""
+    """Text that stands for an image the engine puts in; empty: the model reads text only."""
+    images: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    """The `source` of each marked image, in order."""
+    notes: list[str] = field(default_factory=list[str])
+
+    def text_of(self, content: Any) -> str:
+        """Content that is text or a list of blocks."""
+        if isinstance(content, str):
+            return content
+        pieces = [self.block(as_object(item)) for item in as_list(content)]
+        return _JOIN.join(piece for piece in pieces if piece)
+
+    def block(self, block: Mapping[str, Any]) -> str:
+        """One block; a visible placeholder where the model cannot be shown it."""
+        match block.get("type"):
+            case "text":
+                return str(block.get("text", ""))
+            case "image":
+                return self._image(block)
+            case "document":
+                return self._document(block)
+            case "search_result":
+                return self._search_result(block)
+            case "tool_reference":
+                return f"[the tool `{block.get('tool_name', '')}` is available]"
+            case "mid_conv_system":
+                return self.text_of(block.get("content"))
+            case "redacted_thinking":
+                self.notes.append("`redacted_thinking`: another model's, left out")
+                return ""
+            case kind:
+                self.notes.append(f"`{kind}` block: shown as a placeholder")
+                return f"[a `{kind}` block that this model cannot read]"
+
+    def result(self, block: Mapping[str, Any]) -> str:
+        """The text of a `tool_result`, marked where it is an error."""
+        text = self.text_of(block.get("content"))
+        return ERROR_MARK + text if block.get("is_error") is True else text
+
+    def _image(self, block: Mapping[str, Any]) -> str:
+        source = as_object(block.get("source"))
+        if self.image_marker:
+            self.images.append(source)
+            return self.image_marker
+        self.notes.append("image: replaced by a placeholder, the model reads text only")
+        return "[an image that this model cannot see]"
+
+    def _document(self, block: Mapping[str, Any]) -> str:
+        source = as_object(block.get("source"))
+        title = str(block.get("title") or "")
+        kind = source.get("type")
+        if kind == "text":
+            body = str(source.get("data", ""))
+        elif kind == "content":
+            body = self.text_of(source.get("content"))
+        else:
+            what = source.get("media_type") or kind or "document"
+            self.notes.append(f"document {title!r} ({what}): replaced by a placeholder")
+            return f"[the document {title!r} ({what}), which this model cannot read]"
+        context = str(block.get("context") or "")
+        head = f'<document title="{title}">' if title else "<document>"
+        return "\n".join(part for part in (head, context, body, "</document>") if part)
+
+    def _search_result(self, block: Mapping[str, Any]) -> str:
+        title, source = block.get("title", ""), block.get("source", "")
+        body = self.text_of(block.get("content"))
+        return f'<search_result title="{title}" source="{source}">\n{body}\n</search_result>'

@@ -1,0 +1,269 @@
+"""From the text of one finished call to its name and arguments, forgiving what models get wrong.
+
+Finding where a call ends is `_spans`' business; checking arguments against a schema `_validate`'s.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway_local_engine._braces import read_braces
+from plugway_local_engine._families._base import CallFormat
+from plugway_local_engine._tools import Tool, as_list, as_object
+
+_NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
+_ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
+_OUTSIDE_KEYS: Final = {*_NAME_KEYS, *_ARGUMENT_KEYS, "type", "id"}
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_LITERAL_LIMIT: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A finished call. `arguments` is JSON text of an object."""
+
+    name: str
+    arguments: str
+
+
+class MalformedCall(ValueError):
+    """The text is no call of one of the request's tools; the message says why."""
+
+
+Tools = Mapping[str, Tool]
+
+
+def parse_calls(spec: CallFormat, text: str, tools: Tools, name: str = "") -> list[Call]:
+    """The calls in `text`, which lies between the opening marker and the end that was found.
+
+    `name` is that of the call where it stood before the opening marker's end.
+
+    Raises:
+        MalformedCall: it cannot be read, or names no tool of the request.
+    """
+    try:
+        match spec.kind:
+            case "object":
+                found = list(_from_object(_loads(_value_text(text, spec)), tools))
+            case "arguments":
+                found = [_from_head(spec, text, name)]
+            case "tags":
+                found = [_from_tags(spec, text, tools)]
+            case "braces":
+                found = [_from_braces(spec, text)]
+            case "python":
+                found = list(_from_python(text))
+    except RecursionError:
+        raise MalformedCall("it is nested too deeply") from None
+    if not found:
+        raise MalformedCall("it holds no call")
+    return [_finished(name, arguments, tools) for name, arguments in found]
+
+
+def _finished(name: str, arguments: Any, tools: Tools) -> Call:
+    name = name.strip().removeprefix("functions.")
+    if name not in tools:
+        raise MalformedCall(f"there is no tool `{name[:80]}`")
+    if isinstance(arguments, str):
+        arguments = _loads(arguments) if arguments.strip() else {}
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict):
+        raise MalformedCall("its arguments are not an object")
+    try:
+        return Call(name, json.dumps(arguments, ensure_ascii=False, allow_nan=False))
+    except (TypeError, ValueError):
+        raise MalformedCall("its arguments hold a value that JSON cannot hold") from None
+
+
+# JSON
+
+
+def _value_text(text: str, spec: CallFormat) -> str:
+    marks = "{" if spec.kind in {"arguments", "tags"} else "{["
+    starts = [at for mark in marks if (at := text.find(mark)) >= 0]
+    if not starts:
+        return ""
+    body = text[min(starts) :].rstrip()
+    if spec.closing:
+        body = body.removesuffix(spec.closing).rstrip()
+    return body.removesuffix("```").rstrip().rstrip(";")
+
+
+def _loads(text: str) -> Any:
+    """JSON, or what was meant to be JSON."""
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(text.lstrip())[0]
+    except ValueError as error:
+        reason = str(error)
+    for candidate in (_balanced(text), _python_value(text)):
+        if candidate is not None:
+            return candidate
+    raise MalformedCall(f"it is not valid JSON: {reason}")
+
+
+def _balanced(text: str) -> Any:
+    """The value where only closing braces at its end are missing."""
+    stack: list[str] = []
+    for match in _STRUCTURE.finditer(text):
+        if match[0] in "{[":
+            stack.append("}" if match[0] == "{" else "]")
+        elif match[0] in "}]" and stack:
+            stack.pop()
+    if not stack:
+        return None
+    try:
+        return json.loads(text + "".join(reversed(stack)), strict=False)
+    except ValueError:
+        return None
+
+
+def _python_value(text: str) -> Any:
+    """The value where it is written as Python would, with single quotes and `True`."""
+    if len(text) > _LITERAL_LIMIT:
+        return None
+    try:
+        value: Any = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) else None
+
+
+def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list):
+        for item in as_list(value):
+            yield from _from_object(item, tools)
+        return
+    data = as_object(value)
+    if "tool_calls" in data and "name" not in data:
+        yield from _from_object(data["tool_calls"], tools)
+        return
+    inner = data.get("function")
+    if isinstance(inner, dict):
+        yield from _from_object(inner, tools)
+        return
+    name = next((data[key] for key in _NAME_KEYS if isinstance(data.get(key), str)), None)
+    if name is None:
+        raise MalformedCall("it has no `name`")
+    yield name, _arguments_of(data, tools.get(name))
+
+
+def _arguments_of(data: dict[str, Any], tool: Tool | None) -> Any:
+    for key in _ARGUMENT_KEYS:
+        if key in data:
+            return data[key]
+    known = as_object(tool.schema.get("properties")) if tool else {}
+    rest = {key: value for key, value in data.items() if key not in _OUTSIDE_KEYS or key in known}
+    rest.pop("name", None)
+    return rest
+
+
+def _from_head(spec: CallFormat, text: str, name: str) -> tuple[str, Any]:
+    start = text.find("{")
+    head = text[:start] if start >= 0 else text.removesuffix(spec.closing)
+    match = re.fullmatch(spec.head, head)
+    if match is None:
+        raise MalformedCall("it has no name")
+    arguments = _loads(_value_text(text, spec)) if start >= 0 else {}
+    return name or match["name"], arguments
+
+
+# Tags, braces, Python
+
+
+def _from_tags(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
+    head = re.match(spec.head, text)
+    if head is None:
+        raise MalformedCall("it has no name")
+    name = head["name"]
+    schemas = as_object(tools[name].schema.get("properties")) if name in tools else {}
+    body = text[head.end() :]
+    if body.lstrip().startswith("{"):
+        return name, _loads(_value_text(body, spec))
+    body = body.rstrip().removesuffix(spec.outer).rstrip().removesuffix(spec.closing)
+    arguments: dict[str, Any] = {}
+    for match in re.finditer(spec.parameter, body, re.DOTALL):
+        key = match["key"].strip()
+        typed = match.groupdict().get("typed")
+        arguments[key] = _tag_value(match["value"], as_object(schemas.get(key)), typed)
+    return name, arguments
+
+
+def _tag_value(raw: str, schema: dict[str, Any], typed: str | None) -> Any:
+    text = _unwrapped(raw)
+    kinds = schema.get("type")
+    allowed = {kinds} if isinstance(kinds, str) else {str(k) for k in as_list(kinds)}
+    if typed == "true" or allowed == {"string"}:
+        return text
+    value = _scalar(text)
+    if isinstance(value, str) or not allowed or _kind(value) in allowed:
+        return value
+    return text if "string" in allowed else value
+
+
+def _unwrapped(raw: str) -> str:
+    """A value without the one line break that families put before and after it."""
+    return raw.removeprefix("\n").removesuffix("\n")
+
+
+def _scalar(text: str) -> Any:
+    python = {"True": True, "False": False, "None": None}
+    if text.strip() in python:
+        return python[text.strip()]
+    try:
+        return json.loads(text, strict=False)
+    except ValueError:
+        return text
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
+    return names.get(type(value), "null")
+
+
+def _from_braces(spec: CallFormat, text: str) -> tuple[str, Any]:
+    head = re.match(spec.head, text)
+    if head is None:
+        raise MalformedCall("it has no name")
+    body = text[head.end() :].rstrip().removesuffix(spec.closing).rstrip()
+    try:
+        return head["name"], read_braces(body, spec.quote)
+    except ValueError as error:
+        raise MalformedCall(f"its arguments cannot be read: {error}") from None
+
+
+def _from_python(text: str) -> Iterator[tuple[str, Any]]:
+    source = text.strip().removesuffix("```").strip()
+    if len(source) > _LITERAL_LIMIT:
+        raise MalformedCall("it is too long")
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, MemoryError):
+        raise MalformedCall("it is not a Python call") from None
+    for statement in tree.body:
+        if not isinstance(statement, ast.Expr):
+            raise MalformedCall("it is more than calls")
+        value = statement.value
+        for item in value.elts if isinstance(value, ast.List) else [value]:
+            yield _python_call(item)
+
+
+def _python_call(node: ast.expr) -> tuple[str, Any]:
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id != "print" or len(node.args) != 1:
+            break
+        node = node.args[0]
+    if not isinstance(node, ast.Call) or node.args or any(k.arg is None for k in node.keywords):
+        raise MalformedCall("it is not a call with named arguments")
+    try:
+        arguments = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+    except ValueError:
+        raise MalformedCall("an argument is not a plain value") from None
+    return ast.unparse(node.func).removeprefix("default_api."), arguments

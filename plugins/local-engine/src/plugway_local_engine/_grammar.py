@@ -1,0 +1,192 @@
+"""What a reply is held to: tool calls by their schemas, `tool_choice`, an output format.
+
+How a call is written as rules is `_lark`'s business, token masks are `_mask`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from plugway_local_engine._families._base import Family
+from plugway_local_engine._lark import JSON_STYLE, Lark, NotWritable
+from plugway_local_engine._mask import (
+    GrammarError,
+    GrammarTokenizer,
+    TokenMask,
+    grammar_of_schema,
+    grammar_problem,
+    pattern_works,
+)
+from plugway_local_engine._output import PendingCall
+from plugway_local_engine._schema import SchemaTooLarge, any_object, prepare_schema
+from plugway_local_engine._tools import Tool, ToolChoice
+from plugway_local_engine._write import own_format
+
+ConstraintMode = Literal["free", "whole", "calls"]
+_ANY_OBJECT: Final[dict[str, Any]] = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What one reply is held to."""
+
+    family: Family
+    mode: ConstraintMode
+    """`free`: nothing. `whole`: the visible reply from its start. `calls`: each call it makes."""
+    tools: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """Names and prepared schemas of the tools that may be called."""
+    format: Mapping[str, Any] | None = None
+    """The prepared schema of the reply as a whole."""
+    single: bool = False
+    """The reply ends after its first call."""
+    banned: tuple[str, ...] = ()
+    """Markers that begin a call, where none may be made."""
+    notes: tuple[str, ...] = ()
+    """What was simplified, or why something is not held to."""
+    problems: list[str] = field(default_factory=list[str], compare=False)
+    """What could not be enforced after all, found when a mask was made."""
+
+    def whole(self, tokenizer: GrammarTokenizer) -> TokenMask | None:
+        """The mask for the visible reply; None where it is not constrained from its start."""
+        if self.mode != "whole":
+            return None
+        return self._mask(tokenizer, "the reply", self._whole)
+
+    def call(self, tokenizer: GrammarTokenizer, pending: PendingCall) -> TokenMask | None:
+        """The mask for a call that has begun, and has taken in what is written of it already.
+
+        None where its format is never enforced, or where it went astray before the mask.
+        """
+        if self.mode == "free" or not self.tools:
+            return None
+        mask = self._mask(tokenizer, "the call", lambda lark: self._call(lark, pending))
+        return mask if mask is not None and mask.advance(pending.text) else None
+
+    def _mask(self, tokenizer: GrammarTokenizer, what: str, write: Any) -> TokenMask | None:
+        lark = Lark(tokenizer.special, tokenizer.split)
+        try:
+            return tokenizer.mask(lark.text(write(lark)))
+        except (GrammarError, NotWritable) as error:
+            self.problems.append(f"{what} is not constrained: {error}")
+            return None
+
+    def _whole(self, lark: Lark) -> str:
+        options: list[str] = []
+        if self.format is not None:
+            options.append(lark.json(self.format))
+        if self.tools:
+            options.append(self._calls(lark))
+        return " | ".join(options)
+
+    def _calls(self, lark: Lark) -> str:
+        spec = own_format(self.family)
+        opening, closing = self.family.section
+        calls = [lark.call(spec, name, schema) for name, schema in self.tools]
+        one = lark.rule(f"{lark.literal(spec.opening)} ({' | '.join(calls)})")
+        more = "" if self.single else f"({lark.literal(self.family.separator)} {one})*"
+        return lark.rule(f"{lark.literal(opening)} {one} {more} {lark.literal(closing)}")
+
+    def _call(self, lark: Lark, pending: PendingCall) -> str:
+        header = self.family.header
+        if header is not None and pending.opening.endswith(header.end):
+            options = [lark.json(schema) for name, schema in self.tools if name in pending.opening]
+            return f"({' | '.join(options)}) {lark.literal(header.closing)}" if options else '""'
+        formats = [f for f in self.family.calls if f.opening == pending.opening and f.shape]
+        if not formats:
+            raise NotWritable(f"calls that begin with {pending.opening!r} are only read")
+        options = [lark.call(f, name, schema) for f in formats for name, schema in self.tools]
+        return " | ".join(options)
+
+
+def build_constraint(
+    family: Family,
+    tools: Sequence[Tool],
+    choice: ToolChoice,
+    *,
+    schema: Mapping[str, Any] | None = None,
+) -> Constraint:
+    """What a reply is held to. `schema` is that of `output_config.format`."""
+    notes: list[str] = []
+    allowed = _allowed(tools, choice, notes)
+    prepared = tuple((tool.name, _tool_schema(tool, notes)) for tool in allowed)
+    wanted = _format(schema, notes) if schema is not None else None
+    forced = choice.mode in {"any", "tool"} and bool(prepared)
+    if forced:
+        wanted = None
+    banned = _openings(family) if choice.mode == "none" else ()
+    mode: ConstraintMode = "calls" if prepared else "free"
+    if forced or wanted is not None:
+        mode = "whole"
+    single = not choice.parallel or choice.mode == "tool"
+    return Constraint(family, mode, prepared, wanted, single, banned, tuple(dict.fromkeys(notes)))
+
+
+def arguments_constraint(family: Family, tool: Tool) -> Constraint:
+    """The arguments of one tool as JSON and nothing else, for a call that is decoded again."""
+    notes: list[str] = []
+    return Constraint(family, "whole", format=_tool_schema(tool, notes), notes=tuple(notes))
+
+
+def _allowed(tools: Sequence[Tool], choice: ToolChoice, notes: list[str]) -> Sequence[Tool]:
+    if choice.mode == "none":
+        return ()
+    if choice.mode != "tool":
+        return tools
+    named = [tool for tool in tools if tool.name == choice.name]
+    if not named:
+        notes.append(f"`tool_choice`: there is no tool `{choice.name}`")
+    return named or tools
+
+
+def _openings(family: Family) -> tuple[str, ...]:
+    found: list[str] = [spec.opening for spec in family.calls if spec.opening]
+    return tuple(dict.fromkeys([*found, *filter(None, family.section)]))
+
+
+def _tool_schema(tool: Tool, notes: list[str]) -> dict[str, Any]:
+    schema, found = _prepared(_key(tool.schema or _ANY_OBJECT), True)
+    notes += [f"tool `{tool.name}`: {note}" for note in found]
+    return schema
+
+
+def _format(schema: Mapping[str, Any], notes: list[str]) -> dict[str, Any] | None:
+    prepared, found = _prepared(_key(schema), False)
+    notes += [f"`output_config.format`: {note}" for note in found]
+    return prepared
+
+
+def _key(schema: Mapping[str, Any]) -> str:
+    try:
+        prepare_schema(schema, "check")
+    except (SchemaTooLarge, RecursionError) as error:
+        return f"!{error}"
+    return json.dumps(schema)
+
+
+@lru_cache(maxsize=1024)
+def _prepared(key: str, is_object: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A schema that is known to compile, and what was done to make it so."""
+    if key.startswith("!"):
+        return any_object(), (f"not constrained: {key[1:]}",)
+    raw: dict[str, Any] = json.loads(key)
+    prepared = prepare_schema(raw, "grammar", pattern_works)
+    schema = dict(prepared.schema)
+    if is_object:
+        schema["type"] = "object"
+    problem = _problem(schema)
+    if not problem:
+        return schema, prepared.notes
+    plain = dict(prepare_schema(raw, "grammar", lambda _: False).schema)
+    if is_object:
+        plain["type"] = "object"
+    if not _problem(plain):
+        return plain, (*prepared.notes, f"no pattern is enforced: {problem}")
+    return any_object(), (*prepared.notes, f"not constrained: {problem}")
+
+
+def _problem(schema: Mapping[str, Any]) -> str:
+    return grammar_problem(grammar_of_schema({**schema, "x-guidance": JSON_STYLE}))

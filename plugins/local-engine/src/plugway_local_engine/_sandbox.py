@@ -1,0 +1,202 @@
+"""The sandbox in which chat templates of strangers run: what they may do, and how much of it.
+
+Which helpers templates expect is `_template`'s business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from jinja2 import nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_SOURCE: Final = 1 << 20
+MAX_OUTPUT: Final = 8 << 20
+MAX_SECONDS: Final = 2.0
+MAX_RANGE: Final = 100_000
+_TICK: Final = "plugway_tick"
+_GLUE: Final = "plugway_glue"
+_PADDING: Final = {"ljust", "rjust", "center", "zfill", "expandtabs", "format", "format_map"}
+_REFUSED_FILTERS: Final = (
+    "attr", "center", "filesizeformat", "format", "pprint", "random", "urlize", "wordwrap",
+    "xmlattr", "batch", "slice",
+)  # fmt: skip
+
+
+class Generation(Extension):
+    """`{% generation %}`, with which training templates mark replies: its body stays as it is."""
+
+    tags = {"generation"}  # noqa: RUF012 -- the base class declares it so
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        """The body alone."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja that neither reaches into Python nor grows or runs without end.
+
+    What cannot be counted here, such as one call into C that takes for ever, ends with the process.
+    """
+
+    intercepted_binops = frozenset({"+", "*", "%", "**"})
+
+    def __init__(self) -> None:
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            autoescape=False,
+            cache_size=0,
+            extensions=[Generation, loopcontrols],
+        )
+        for name in ("lipsum", "cycler", "joiner"):
+            self.globals.pop(name, None)
+        for name in _REFUSED_FILTERS:
+            self.filters.pop(name, None)
+        self.globals |= {"range": bounded_range, _TICK: self.tick, _GLUE: self.glue}
+        self.filters["join"] = self._bounded_filter(self.filters["join"])
+        self.filters["replace"] = self._bounded_replace
+        self.filters["indent"] = self._bounded_indent(self.filters["indent"])
+        self._deadline = float("inf")
+        self._made = 0
+
+    def start_clock(self) -> None:
+        """A render begins now."""
+        self._deadline = time.monotonic() + MAX_SECONDS
+        self._made = 0
+
+    def compile_counted(self, source: str) -> Any:
+        """Compile `source` so that every turn of a loop looks at the clock."""
+        tree = self.parse(source)
+        for loop in tree.find_all((nodes.For, nodes.Macro)):
+            loop.body.insert(0, nodes.ExprStmt(_call(_TICK, [], loop.lineno), lineno=loop.lineno))
+        _replace_glue(tree)
+        return self.from_string(tree)
+
+    def tick(self) -> str:
+        """Fails when the time is up."""
+        if time.monotonic() > self._deadline:
+            raise SecurityError(f"it runs for longer than {MAX_SECONDS:g} s")
+        return ""
+
+    def glue(self, *items: Any) -> str:
+        """`a ~ b`, within the limit."""
+        return self._sized("".join([str(item) for item in items]))
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """No private names, and no changes but to lists: those of the caller are copies."""
+        if isinstance(obj, list) and attr in {"append", "pop"}:
+            return True
+        return not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """`+`, `*`, `%` and `**` on what cannot become too large."""
+        if operator == "**" or (operator == "%" and isinstance(left, str)):
+            raise SecurityError(f"`{operator}` is not for templates")
+        if operator == "*" and isinstance(left, str | list | tuple | int):
+            size = len(left) if isinstance(left, str | list | tuple) else 1
+            if isinstance(right, str | list | tuple):
+                size *= len(right)
+            _limited(size * abs(left if isinstance(left, int) else 1) * _count(right))
+        return self._sized(super().call_binop(context, operator, left, right))
+
+    def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """A call of a function, method or macro."""
+        self.tick()
+        owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
+        if isinstance(owner, str):
+            if name in _PADDING:
+                raise SecurityError(f"`{name}` is not for templates")
+            if name == "replace" and len(args) >= 2:
+                return self._bounded_replace(owner, *args)
+            if name == "join" and args:
+                args = (list(args[0]),)
+                _limited(sum(len(str(item)) + len(owner) for item in args[0]))
+        return self._sized(super().call(context, obj, *args, **kwargs))
+
+    def _sized(self, value: Any) -> Any:
+        if isinstance(value, str | list | tuple):
+            _limited(len(value))
+            self._made += len(value)
+            # Text made and thrown away costs time too: a thousand times the output is enough.
+            if self._made > MAX_OUTPUT * 1000:
+                raise SecurityError("it builds too much text")
+            self.tick()
+        return value
+
+    def _bounded_filter(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def join(eval_context: Any, value: Any, d: str = "", attribute: Any = None) -> Any:
+            items = list(value)
+            if attribute is None:
+                _limited(sum(len(str(item)) + len(str(d)) for item in items))
+            return self._sized(original(eval_context, items, d, attribute))
+
+        for mark in ("jinja_pass_arg",):
+            setattr(join, mark, getattr(original, mark))
+        return join
+
+    def _bounded_indent(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def indent(
+            value: str, width: int | str = 4, first: bool = False, blank: bool = False
+        ) -> Any:
+            step = width if isinstance(width, int) else len(width)
+            _limited(len(value) + (value.count("\n") + 1) * step)
+            return original(value, width, first, blank)
+
+        return indent
+
+    def _bounded_replace(self, value: Any, old: str, new: str, count: int | None = None) -> str:
+        text = str(value)
+        _limited(len(text) + text.count(str(old)) * len(str(new)))
+        return self._sized(text.replace(str(old), str(new), -1 if count is None else count))
+
+
+def bounded_range(*args: int) -> range:
+    """`range`, short enough."""
+    numbers = range(*args)
+    if len(numbers) > MAX_RANGE:
+        raise SecurityError(f"a range has more than {MAX_RANGE} numbers")
+    return numbers
+
+
+def bounded_output(pieces: Iterator[str]) -> Iterator[str]:
+    """The output while it stays within its limit."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        _limited(size)
+        yield piece
+
+
+def _limited(size: int) -> None:
+    if size > MAX_OUTPUT:
+        raise SecurityError(f"it makes more than {MAX_OUTPUT >> 20} MiB")
+
+
+def _count(value: Any) -> int:
+    return abs(value) if isinstance(value, int) else 1
+
+
+def _call(name: str, args: list[nodes.Expr], line: int) -> nodes.Call:
+    function = nodes.Name(name, "load", lineno=line)
+    return nodes.Call(function, args, [], None, None, lineno=line)
+
+
+def _replace_glue(tree: nodes.Node) -> None:
+    for parent in [tree, *tree.find_all(nodes.Node)]:
+        for field, value in parent.iter_fields():
+            if isinstance(value, nodes.Concat):
+                setattr(parent, field, _call(_GLUE, value.nodes, value.lineno))
+            elif isinstance(value, list):
+                value[:] = [
+                    _call(_GLUE, item.nodes, item.lineno)
+                    if isinstance(item, nodes.Concat)
+                    else item
+                    for item in value
+                ]

@@ -1,0 +1,304 @@
+"""Makes a client's JSON Schema safe to work with, and says what was simplified.
+
+Used before a schema becomes a grammar (`_grammar`) and before arguments are checked (`_validate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import unquote
+
+from plugway_local_engine._patterns import endless_loops
+from plugway_local_engine._tools import as_list, as_object
+
+MAX_VALUES: Final = 50_000
+MAX_TEXT: Final = 1_000_000
+MAX_DEPTH: Final = 64
+_MAX_ITEMS: Final = 1000
+_BOUND: Final = 10**18
+"""Numbers that a grammar lets through stay within: a run of digits must end some time."""
+
+Purpose = Literal["grammar", "check"]
+PatternTest = Callable[[str], bool]
+
+_TYPES: Final = {"object", "array", "string", "number", "integer", "boolean", "null"}
+_FORMATS: Final = {
+    "date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri",
+}  # fmt: skip
+_SCHEMA_MAPS: Final = {"properties", "patternProperties", "$defs", "definitions"}
+_SCHEMA_LISTS: Final = {"allOf", "anyOf", "oneOf", "prefixItems"}
+_SCHEMAS: Final = {
+    "items", "additionalProperties", "additionalItems", "contains", "propertyNames", "not", "if",
+    "then", "else", "unevaluatedItems", "unevaluatedProperties", "dependentSchemas",
+}  # fmt: skip
+_NOT_IN_GRAMMARS: Final = {
+    "not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems",
+    "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedItems",
+    "unevaluatedProperties", "minProperties", "maxProperties", "$dynamicRef", "$recursiveRef",
+}  # fmt: skip
+_ANY_NAME: Final = "plugway-any"
+_ANY_REF: Final = {"$ref": f"#/$defs/{_ANY_NAME}"}
+_NUMBER: Final = {"type": "number", "minimum": -_BOUND, "maximum": _BOUND}
+_ANY: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "boolean"},
+        {"type": "null"},
+        _NUMBER,
+        {"type": "array", "items": _ANY_REF},
+        {"type": "object", "additionalProperties": _ANY_REF},
+    ]
+}
+_SAYS_NOTHING: Final = {"description", "title", "default", "examples", "$comment", "deprecated"}
+_COMBINATIONS: Final = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if"}
+
+
+class SchemaTooLarge(ValueError):
+    """The schema is refused as a whole; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSchema:
+    """A schema that is safe to work with."""
+
+    schema: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    """What was simplified, one clause each."""
+
+
+def prepare_schema(
+    schema: Mapping[str, Any], purpose: Purpose, pattern_works: PatternTest | None = None
+) -> PreparedSchema:
+    """`schema` without remote references, endless ones, and patterns nobody can run.
+
+    Raises:
+        SchemaTooLarge: it has too many values, too much text, or is nested too deeply to look at.
+    """
+    _check_size(schema)
+    walk = _Walk(dict(schema), purpose, pattern_works or _any_pattern)
+    prepared = as_object(walk.schema(dict(schema), 0))
+    if purpose == "grammar":
+        prepared["$defs"] = {**as_object(prepared.get("$defs")), _ANY_NAME: _ANY}
+    return PreparedSchema(prepared, tuple(dict.fromkeys(walk.notes)))
+
+
+def any_object() -> dict[str, Any]:
+    """The schema of a grammar for any JSON object."""
+    return {"type": "object", "additionalProperties": _ANY_REF, "$defs": {_ANY_NAME: _ANY}}
+
+
+def _any_pattern(pattern: str) -> bool:
+    return True
+
+
+def _check_size(schema: Mapping[str, Any]) -> None:
+    values, text = 0, 0
+    stack: list[Any] = [schema]
+    while stack:
+        item = stack.pop()
+        values += 1
+        if isinstance(item, dict):
+            entries = as_object(item)
+            text += sum(map(len, entries))
+            stack.extend(entries.values())
+        elif isinstance(item, list):
+            stack.extend(as_list(item))
+        elif isinstance(item, str):
+            text += len(item)
+        if values + len(stack) > MAX_VALUES:
+            raise SchemaTooLarge(f"the schema has more than {MAX_VALUES} values")
+        if text > MAX_TEXT:
+            raise SchemaTooLarge(f"the schema has more than {MAX_TEXT} characters of text")
+
+
+@dataclass
+class _Walk:
+    root: dict[str, Any]
+    purpose: Purpose
+    pattern_works: PatternTest
+    notes: list[str] = field(default_factory=list[str])
+    dead: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.dead = _endless_refs(self.root)
+
+    def schema(self, node: Any, depth: int) -> Any:
+        if isinstance(node, bool):
+            return dict(_ANY_REF) if node and self.purpose == "grammar" else node
+        if depth > MAX_DEPTH:
+            self.notes.append(f"what lies deeper than {MAX_DEPTH} levels is not looked at")
+            return {}
+        result: dict[str, Any] = {}
+        for key, value in as_object(node).items():
+            self._keyword(result, key, value, depth)
+        if self.purpose == "grammar":
+            _narrow(result)
+        return result
+
+    def _keyword(self, result: dict[str, Any], key: str, value: Any, depth: int) -> None:
+        if self.purpose == "grammar" and key in _NOT_IN_GRAMMARS:
+            self.notes.append(f"`{key}` is checked afterwards, not enforced")
+        elif key in _SCHEMA_MAPS and isinstance(value, dict):
+            result[key] = self._map(key, as_object(value), depth)
+        elif key in _SCHEMA_LISTS or (key == "items" and isinstance(value, list)):
+            result[key] = [self.schema(item, depth + 1) for item in as_list(value)]
+        elif key in _SCHEMAS and isinstance(value, dict | bool):
+            result[key] = self.schema(value, depth + 1)
+        elif (kept := self._plain(key, value)) is not None:
+            result[key] = kept
+
+    def _map(self, key: str, entries: dict[str, Any], depth: int) -> dict[str, Any]:
+        if key == "patternProperties":
+            entries = {name: value for name, value in entries.items() if self._pattern(name)}
+        return {name: self.schema(value, depth + 1) for name, value in entries.items()}
+
+    def _plain(self, key: str, value: Any) -> Any:
+        match key:
+            case "$ref":
+                return value if self._ref(str(value)) else None
+            case "pattern":
+                return value if isinstance(value, str) and self._pattern(value) else None
+            case "format":
+                return value if value in _FORMATS or self.purpose == "check" else None
+            case "type":
+                return self._type(value)
+            case "minItems" if self.purpose == "grammar" and _over(value, _MAX_ITEMS):
+                self.notes.append(f"`minItems` of {value} is checked afterwards, not enforced")
+                return None
+            case "$id" | "id" | "$anchor" | "$dynamicAnchor" | "$schema" | "x-guidance":
+                return value if key == "$schema" and self.purpose == "check" else None
+            case _:
+                return value
+
+    def _ref(self, ref: str) -> bool:
+        if not ref.startswith("#"):
+            self.notes.append(f"`$ref` to {ref[:100]!r} is not followed: only local ones are")
+        elif resolve(self.root, ref) is None:
+            self.notes.append(f"`$ref` to {ref[:100]!r} leads nowhere")
+        elif ref in self.dead:
+            self.notes.append(f"`$ref` to {ref[:100]!r} never ends")
+        else:
+            return True
+        return False
+
+    def _pattern(self, pattern: str) -> bool:
+        works = self.pattern_works(pattern)
+        if self.purpose == "check":
+            works = works and endless_loops(pattern) is not None
+        if not works:
+            self.notes.append(f"the pattern {pattern[:100]!r} is not used")
+        return works
+
+    def _type(self, value: Any) -> Any:
+        known = [kind for kind in as_list(value) if kind in _TYPES]
+        if isinstance(value, str) and value in _TYPES:
+            return value
+        if not known:
+            self.notes.append(f"the type {str(value)[:100]!r} is unknown")
+        return known or None
+
+
+def _over(value: Any, limit: int) -> bool:
+    return isinstance(value, int | float) and value > limit
+
+
+def _narrow(node: dict[str, Any]) -> None:
+    """Let a grammar end: no properties that nobody named, no endless digits."""
+    if not node.keys() - _SAYS_NOTHING:
+        node |= _ANY_REF
+    if "type" not in node and not _COMBINATIONS & node.keys():
+        for key, kind in (("properties", "object"), ("items", "array")):
+            if key in node:
+                node["type"] = kind
+    kinds = {node["type"]} if isinstance(node.get("type"), str) else set(as_list(node.get("type")))
+    if "object" in kinds:
+        _narrow_object(node)
+    if "array" in kinds and not {"items", "prefixItems"} & node.keys():
+        node["items"] = dict(_ANY_REF)
+    if {"integer", "number"} & kinds and not {"enum", "const"} & node.keys():
+        _narrow_number(node)
+
+
+def _narrow_object(node: dict[str, Any]) -> None:
+    properties = as_object(node.get("properties"))
+    if _COMBINATIONS & node.keys() or "additionalProperties" in node:
+        return
+    named = set(as_list(node.get("required"))) <= set(properties)
+    node["additionalProperties"] = False if properties and named else dict(_ANY_REF)
+
+
+def _narrow_number(node: dict[str, Any]) -> None:
+    low = [node[key] for key in ("minimum", "exclusiveMinimum") if key in node]
+    high = [node[key] for key in ("maximum", "exclusiveMaximum") if key in node]
+    if not low and not any(_over(-value, _BOUND) for value in high if not isinstance(value, bool)):
+        node["minimum"] = -_BOUND
+    if not high and not any(_over(value, _BOUND) for value in low):
+        node["maximum"] = _BOUND
+
+
+def resolve(root: Mapping[str, Any], ref: str) -> Any:
+    """What a local reference points at; None where it points at nothing."""
+    target: Any = root
+    for step in ref.removeprefix("#").split("/")[1:]:
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list) and name.isdigit() and int(name) < len(as_list(target)):
+            target = as_list(target)[int(name)]
+        else:
+            target = as_object(target).get(name)
+    return target if isinstance(target, dict | bool) else None
+
+
+def _endless_refs(root: dict[str, Any]) -> frozenset[str]:
+    """The references that no finite value can satisfy, such as one to itself."""
+    targets = {ref: resolve(root, ref) for ref in set(_refs(root)) if ref.startswith("#")}
+    alive: set[str] = set()
+    while True:
+        found = {ref for ref, target in targets.items() if _ends(target, alive, 0)}
+        if found == alive:
+            return frozenset(targets.keys() - alive)
+        alive = found
+
+
+def _refs(root: Any) -> Iterator[str]:
+    stack = [root]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(as_list(item))
+            continue
+        entries = as_object(item)
+        if isinstance(entries.get("$ref"), str):
+            yield entries["$ref"]
+        stack.extend(entries.values())
+
+
+def _ends(node: Any, alive: set[str], depth: int) -> bool:
+    """Whether a finite value satisfies `node`, given the references known to have one."""
+    if not isinstance(node, dict) or depth > MAX_DEPTH:
+        return node is not False
+    data = as_object(node)
+    ref = data.get("$ref")
+    if isinstance(ref, str) and ref.startswith("#") and ref not in alive:
+        return False
+    if not all(_ends(item, alive, depth + 1) for item in as_list(data.get("allOf"))):
+        return False
+    for key in ("anyOf", "oneOf"):
+        options = as_list(data.get(key))
+        if options and not any(_ends(item, alive, depth + 1) for item in options):
+            return False
+    kinds = data.get("type")
+    if isinstance(kinds, list) and not set(as_list(kinds)) <= {"object", "array"}:
+        return True
+    return _members_end(data, alive, depth)
+
+
+def _members_end(data: dict[str, Any], alive: set[str], depth: int) -> bool:
+    properties = as_object(data.get("properties"))
+    for name in as_list(data.get("required")):
+        if isinstance(name, str) and not _ends(properties.get(name, {}), alive, depth + 1):
+            return False
+    if _over(data.get("minItems", 0), 0):
+        return _ends(data.get("items", {}), alive, depth + 1)
+    return True

@@ -1,0 +1,85 @@
+"""The tools of a request: name, description, schema, and what `tool_choice` asks for.
+
+Writing them into a prompt is the template's business, checking arguments is `_validate`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+ChoiceMode = Literal["auto", "any", "tool", "none"]
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """`value` where it is a JSON object, otherwise an empty one."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """`value` where it is a JSON array, otherwise an empty one."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool the model may call."""
+
+    name: str
+    description: str = ""
+    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The client's `input_schema`, as it came."""
+
+    def for_template(self) -> dict[str, Any]:
+        """The form that chat templates take, which is the one of the OpenAI API."""
+        function: dict[str, Any] = {"name": self.name, "description": self.description}
+        function["parameters"] = self.schema or {"type": "object", "properties": {}}
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """What the client wants of tool use in this reply."""
+
+    mode: ChoiceMode = "auto"
+    name: str = ""
+    """The one tool, where `mode` is `tool`."""
+    parallel: bool = True
+    """Whether more than one call may be made."""
+
+
+def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
+    """The tools of a Messages request, and a note for each one that is left out."""
+    tools: list[Tool] = []
+    notes: list[str] = []
+    for entry in as_list(body.get("tools")):
+        item = as_object(entry)
+        name, kind = str(item.get("name", "")), item.get("type")
+        if kind not in {None, "custom"}:
+            notes.append(f"tool `{name}`: the server tool `{kind}` is not run by a local model")
+        elif name:
+            schema = as_object(item.get("input_schema"))
+            tools.append(Tool(name, str(item.get("description") or ""), schema))
+            notes += _unused(item)
+    return tuple(tools), list(dict.fromkeys(notes))
+
+
+def _unused(item: Mapping[str, Any]) -> list[str]:
+    known = {"name", "description", "input_schema", "type", "cache_control"}
+    left = sorted(set(item) - known)
+    return [f"tools: `{field_name}` has no local meaning" for field_name in left]
+
+
+def tool_choice_of(body: Mapping[str, Any]) -> ToolChoice:
+    """What `tool_choice` asks for; `auto` where it is absent or of no known type."""
+    choice = as_object(body.get("tool_choice"))
+    mode = choice.get("type")
+    parallel = choice.get("disable_parallel_tool_use") is not True
+    if mode == "tool":
+        return ToolChoice("tool", str(choice.get("name", "")), parallel)
+    if mode == "any":
+        return ToolChoice("any", "", parallel)
+    if mode == "none":
+        return ToolChoice("none", "", parallel)
+    return ToolChoice("auto", "", parallel)
