@@ -1,9 +1,9 @@
 """The echo backend says what it received, and does what the prompt tells it to."""
 
 import pytest
-from plugway_echo import Echo
 
 from plugway.testing import BackendContract, assert_valid_stream, build_plugin, gateway
+from plugway_echo import Echo
 
 pytestmark = pytest.mark.anyio
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
+from pydantic import Field
+
 from plugway import (
     Attempt,
     Backend,
@@ -21,8 +23,6 @@ from plugway import (
     StreamEvent,
     hookimpl,
 )
-from pydantic import Field
-
 from plugway_echo._script import Script, count_tokens, read_script
 
 

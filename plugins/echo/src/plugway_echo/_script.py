@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
 from plugway import as_list, as_object
 
 ERROR_TYPES = {
