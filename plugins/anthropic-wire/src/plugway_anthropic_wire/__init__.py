@@ -1,0 +1,29 @@
+"""What backends share that speak the Anthropic Messages API to a server: a library, not a plugin.
+
+`AnthropicBackend` sends a request as it is and relays the answer as it comes; `EndpointPlugin` and
+`EndpointOptions` make a plugin of it. What is particular to one server belongs in its own plugin.
+"""
+
+from plugway_anthropic_wire._backend import AnthropicBackend, Wire
+from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers, retry_after
+from plugway_anthropic_wire._models import model_of, positive, seen
+from plugway_anthropic_wire._options import AddressOptions, EndpointOptions, checked_url
+from plugway_anthropic_wire._plugin import EndpointPlugin, upstream_of, zone_of
+
+__all__ = [
+    "AddressOptions",
+    "AnthropicBackend",
+    "EndpointOptions",
+    "EndpointPlugin",
+    "Wire",
+    "checked_url",
+    "key_lines",
+    "model_of",
+    "open_headers",
+    "plain_headers",
+    "positive",
+    "retry_after",
+    "seen",
+    "upstream_of",
+    "zone_of",
+]

@@ -1,0 +1,208 @@
+"""The backend: sends a Messages request to one server, relays its answer, closes it on every path.
+
+Deciding whether to ask again, or somebody else, is the pipeline's business and its plugins'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+import orjson
+
+from plugway import (
+    REMOVE,
+    Attempt,
+    BackendError,
+    BackendProtocolError,
+    BackendRefused,
+    Headers,
+    MessagesRequest,
+    ModelInfo,
+    Reply,
+    Upstream,
+    UpstreamResponse,
+    as_object,
+)
+from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
+from plugway_anthropic_wire._models import entries_of, model_of
+
+MAX_ERROR_BYTES: Final = 2**20
+MAX_PAGES: Final = 20
+_UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
+_NOT_COUNTED: Final = (
+    "max_tokens",
+    "metadata",
+    "service_tier",
+    "stop_sequences",
+    "stream",
+    "temperature",
+    "top_k",
+    "top_p",
+)
+"""Fields of a Messages request that `count_tokens` does not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a server speaks the Messages API."""
+
+    headers: Literal["open", "plain"] = "plain"
+    """`open` sends every header of the client that is not of the connection or a credential."""
+    query: bool = False
+    """The client's query string goes along."""
+    native_errors: bool = False
+    """Errors are Anthropic's own and go to the client to the byte."""
+    extra_headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    messages_path: str = "/v1/messages"
+    models_path: str = "/v1/models"
+    answer_seconds: float | None = None
+    """Limit on the wait for the head of an answer, where it should be shorter than the server's."""
+
+
+class AnthropicBackend:
+    """A server of the Messages API. Enter it as a context to open its connections."""
+
+    def __init__(self, name: str, zone: str, upstream: Upstream, wire: Wire | None = None) -> None:
+        self.name = name
+        self.zone = zone
+        self.upstream = upstream
+        self.wire = wire or Wire()
+
+    async def __aenter__(self) -> AnthropicBackend:
+        """Open the pool of connections."""
+        await self.upstream.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        await self.upstream.__aexit__()
+
+    async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+        """The server's answer: a stream as it comes, or a whole message."""
+        response = await self._post(self.wire.messages_path, request, attempt)
+        try:
+            if response.status >= 400:
+                raise await self._refusal(response)
+            if response.content_type == "text/event-stream":
+                return Reply.relay(
+                    response.chunks(), headers=response.headers, close=response.aclose
+                )
+            body = await response.read()
+            if response.status != 200 or not _is_message(body):
+                raise self._no_message(response, body)
+        except BaseException:
+            await response.aclose()
+            raise
+        return Reply.whole(200, body, headers=response.headers)
+
+    async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
+        """The server's own count as it gives it, or None where it does not count."""
+        if "max_tokens" in request.body:
+            because = "token counting does not take it"
+            request = request.replace(because=because, **dict.fromkeys(_NOT_COUNTED, REMOVE))
+        path = f"{self.wire.messages_path}/count_tokens"
+        response = await self._post(path, request, attempt)
+        try:
+            if response.status in _UNKNOWN_ROUTE and not self.wire.native_errors:
+                return None
+            if response.status >= 400:
+                raise await self._refusal(response)
+            body = await response.read()
+        finally:
+            await response.aclose()
+        counted = as_object(_parsed(body)).get("input_tokens")
+        if isinstance(counted, int) and counted > 0:
+            return Reply.whole(200, body, headers=response.headers)
+        return None  # a count of 0 would stop the client from ever compacting
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """What the server lists, all pages of it."""
+        return [model_of(entry) for entry in await self.listed()]
+
+    async def listed(self, *, headers: Headers = ()) -> list[dict[str, Any]]:
+        """The entries of the server's list as it gives them."""
+        path, found = self.wire.models_path, list[dict[str, Any]]()
+        for _ in range(MAX_PAGES):
+            page = as_object(await self.upstream.fetch_json(path, headers=headers))
+            found += entries_of(page)
+            last = page.get("last_id")
+            if page.get("has_more") is not True or not isinstance(last, str):
+                break
+            base = self.wire.models_path.partition("?")[0]
+            path = f"{base}?limit=1000&after_id={quote(last, safe='')}"
+        return found
+
+    # ── what a server's own backend may refine ───────────────────────────────────────────────
+
+    def credentials(self, attempt: Attempt) -> Mapping[str, str] | None:
+        """Credential lines for this attempt; None for those of the upstream."""
+        return None
+
+    def refused(self, status: int, body: bytes, headers: Headers) -> BackendError:
+        """The failure that an error status stands for."""
+        refusal = BackendRefused(
+            status,
+            body,
+            headers=headers,
+            retry_after=retry_after(headers),
+            native=self.wire.native_errors and bool(body),
+        )
+        return self.key_refused(refusal) if status == 401 else refusal
+
+    def key_refused(self, refusal: BackendRefused) -> BackendError:
+        """A 401 in words that name the place of the key: the client never saw the key itself."""
+        return BackendRefused(
+            401,
+            refusal.body,
+            headers=refusal.headers,
+            message=f"the server does not accept the key in option `api_key` of `{self.name}`, or "
+            f"wants one where none is set ({refusal.message}). Mend it with `plugway keys`, or in "
+            "the environment variable that the option names, and restart",
+            permanent=True,
+        )
+
+    # ── helpers ──────────────────────────────────────────────────────────────────────────────
+
+    async def _post(
+        self, path: str, request: MessagesRequest, attempt: Attempt
+    ) -> UpstreamResponse:
+        wire = self.wire
+        lines = (open_headers if wire.headers == "open" else plain_headers)(request.headers)
+        if wire.query and request.query:
+            path = f"{path}?{request.query}"
+        return await self.upstream.request(
+            "POST",
+            path,
+            body=request.raw,
+            headers=replaced(lines, wire.extra_headers),
+            credentials=self.credentials(attempt),
+            seconds=wire.answer_seconds,
+        )
+
+    async def _refusal(self, response: UpstreamResponse) -> BackendError:
+        try:
+            body = await response.read(MAX_ERROR_BYTES)
+        except BackendError:  # the status is known, and tells more than that its text was cut off
+            body = b""
+        return self.refused(response.status, body, response.headers)
+
+    def _no_message(self, response: UpstreamResponse, body: bytes) -> BackendError:
+        told = BackendRefused(response.status, body).message
+        kind = response.content_type or "no content type"
+        return BackendProtocolError(
+            f"it answered {response.status}, but not with a message ({kind}): {told[:300]}"
+        )
+
+
+def _is_message(body: bytes) -> bool:
+    return isinstance(as_object(_parsed(body)).get("content"), list)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None

@@ -1,0 +1,50 @@
+"""Options of backends behind one address."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from plugway import Options, Secret, url_problem
+
+
+def checked_url(url: str, *, with_key: bool) -> str:
+    """`url` without a slash at its end. Raises `ValueError` where it may not be used."""
+    if problem := url_problem(url, with_key=with_key):
+        raise ValueError(problem)
+    url = url.rstrip("/")
+    if url.endswith("/v1"):
+        raise ValueError("it may not end in `/v1`: the API's own paths begin with that")
+    return url
+
+
+def _name_fits(zone: str) -> str:
+    if not zone.strip() or not zone.isprintable():
+        raise ValueError("should be `local`, or the name of whoever sees the data")
+    return zone
+
+
+class AddressOptions(Options):
+    """Where a server is, and the key for it."""
+
+    api_key: Secret | None = None
+    """Key of the server: `{$keyring: NAME}`, `{$env: NAME}` or `{$file: PATH}`."""
+    base_url: str
+    """Address of the server, without `/v1`. With a key it must be https, or on this machine."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address_is_safe(cls, url: str, info: ValidationInfo) -> str:
+        return checked_url(url, with_key=info.data.get("api_key") is not None)
+
+
+class EndpointOptions(AddressOptions):
+    """Of a server that is not Anthropic's."""
+
+    key_header: Literal["authorization", "x-api-key"] = "authorization"
+    """Header that carries the key; `authorization` carries it as `Bearer`."""
+    zone: Annotated[str, AfterValidator(_name_fits)] | None = None
+    """In whose hands the data is: `local` on this machine, elsewhere the host, unless set."""
+    connect_seconds: Annotated[float, Field(gt=0, le=120)] | None = None
+    """Limit on connecting: 1 on this machine and 5 elsewhere, unless set."""

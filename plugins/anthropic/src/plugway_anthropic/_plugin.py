@@ -1,0 +1,140 @@
+"""The backend for Anthropic's API: whose credential goes there, and nothing else of its own.
+
+How a request is sent and an answer relayed is the business of `plugway-anthropic-wire`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from plugway import (
+    Attempt,
+    BackendError,
+    BackendRefused,
+    ModelInfo,
+    Upstream,
+)
+from plugway_anthropic_wire import (
+    AddressOptions,
+    AnthropicBackend,
+    EndpointPlugin,
+    Wire,
+    checked_url,
+    key_lines,
+    model_of,
+)
+
+VERSION = (("anthropic-version", "2023-06-01"),)
+"""For questions of our own; a client's requests carry the version that the client wants."""
+_OF_ANTHROPIC = frozenset((b"authorization", b"x-api-key"))
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+_KEPT = frozenset(
+    ("authorization", "x-api-key", "cookie", "host", "content-length", "content-type", "connection")
+)
+
+
+class AnthropicOptions(AddressOptions):
+    """Options of `anthropic`."""
+
+    credential: Literal["key", "client"] = "key"
+    """`key` sends `api_key`; `client` sends what the client itself brings for Anthropic beside
+    the gateway's token: its own API key, or the login of its subscription."""
+    base_url: str = "https://api.anthropic.com"
+    """Address of the API, without `/v1`."""
+    extra_headers: dict[str, str] = Field(default_factory=dict[str, str])
+    """Header lines added to every request, in place of the client's lines of the same name."""
+
+    @field_validator("credential")
+    @classmethod
+    def _there_is_a_key(cls, credential: str, info: ValidationInfo) -> str:
+        given = info.data.get("api_key")
+        if credential == "key" and given is None and "api_key" in info.data:
+            raise ValueError(
+                "needs `api_key`: {$env: ANTHROPIC_API_KEY} or {$keyring: anthropic}; or set "
+                "`credential: client` where clients bring their own"
+            )
+        if credential == "client" and given is not None:
+            raise ValueError("`client` sends no `api_key`; take one of the two away")
+        return credential
+
+    @field_validator("base_url")
+    @classmethod
+    def _address_is_safe(cls, url: str, info: ValidationInfo) -> str:
+        return checked_url(url, with_key=True)
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _headers_are_lines(cls, lines: dict[str, str]) -> dict[str, str]:
+        lower = {name.lower(): value for name, value in lines.items()}
+        for name, value in lower.items():
+            if not _NAME.fullmatch(name) or not value.isprintable():
+                raise ValueError(f"`{name}` is not a header line that can be sent")
+            if name in _KEPT:
+                raise ValueError(f"`{name}` is set elsewhere; keys belong in `api_key`")
+        return lower
+
+
+class AnthropicApi(AnthropicBackend):
+    """Anthropic's API under one credential."""
+
+    def __init__(self, name: str, options: AnthropicOptions) -> None:
+        key = options.api_key.get_secret_value() if options.api_key else None
+        upstream = Upstream(options.base_url, credentials=key_lines("x-api-key", key))
+        wire = Wire(
+            headers="open",
+            query=True,
+            native_errors=True,
+            extra_headers=options.extra_headers,
+            models_path="/v1/models?limit=1000",
+        )
+        super().__init__(name, "anthropic", upstream, wire)
+        self._of_client = options.credential == "client"
+
+    def credentials(self, attempt: Attempt) -> Mapping[str, str] | None:
+        """The client's own lines, where the configuration says so.
+
+        Raises:
+            BackendRefused: the client brought none.
+        """
+        if not self._of_client:
+            return None
+        brought = attempt.caller.credentials if attempt.caller else ()
+        lines = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in brought
+            if name in _OF_ANTHROPIC
+        }
+        if lines:
+            return lines
+        raise BackendRefused(
+            401,
+            b"",
+            message=f"`{self.name}` is set to `credential: client`, and this request brings no "
+            "credential for Anthropic beside the gateway's token. Send the token as "
+            "`plugway-token` or in the other of `authorization` and `x-api-key`, or give "
+            f"`{self.name}` an `api_key` ({{$env: ANTHROPIC_API_KEY}}, or see `plugway keys`)",
+            permanent=True,
+        )
+
+    def key_refused(self, refusal: BackendRefused) -> BackendError:
+        """A client's own credential is between it and Anthropic: the answer stays as it is."""
+        return refusal if self._of_client else super().key_refused(refusal)
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """Anthropic's list; nothing without a key of the gateway's own to ask with."""
+        if self._of_client:
+            return []
+        extra = tuple(self.wire.extra_headers.items())
+        return [model_of(entry) for entry in await self.listed(headers=(*VERSION, *extra))]
+
+
+class Anthropic(EndpointPlugin[AnthropicOptions]):
+    """Registers Anthropic's API as a backend."""
+
+    def make_backend(self) -> AnthropicBackend:
+        """The API under the credential in the options."""
+        return AnthropicApi(self.name, self.options)

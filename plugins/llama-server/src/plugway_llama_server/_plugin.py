@@ -1,0 +1,57 @@
+"""The backend for llama-server: its models, and whether they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plugway import BackendError, BackendRefused, ModelInfo, as_object
+from plugway_anthropic_wire import (
+    AnthropicBackend,
+    EndpointOptions,
+    EndpointPlugin,
+    upstream_of,
+    zone_of,
+)
+from plugway_llama_server._models import info_of
+
+
+class LlamaServerOptions(EndpointOptions):
+    """Options of `llama-server`."""
+
+    base_url: str = "http://127.0.0.1:8080"
+    """Address of llama-server, without `/v1`. With a key it must be https, or on this machine."""
+
+
+class LlamaServerBackend(AnthropicBackend):
+    """llama-server, asked for windows and load state."""
+
+    _known: tuple[str, ...] = ()
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """What it serves. While it loads it answers nothing else: what was known, as loading."""
+        try:
+            entries = await self.listed()
+        except BackendRefused as refusal:
+            if refusal.status != 503 or not self._known:
+                raise
+            return [ModelInfo(name, state="loading") for name in self._known]
+        self._known = tuple(entry["id"] for entry in entries)
+        routes = any("status" in entry for entry in entries)
+        # A router would load a model to answer this, so it is asked of a single model only.
+        props = {} if routes else await self._props()
+        return [info_of(entry, props) for entry in entries]
+
+    async def _props(self) -> dict[str, object]:
+        try:
+            return as_object(await self.upstream.fetch_json("/props"))
+        except BackendError:  # switched off, or before it existed: the list says less, but enough
+            return {}
+
+
+class LlamaServer(EndpointPlugin[LlamaServerOptions]):
+    """Registers one llama-server as a backend."""
+
+    def make_backend(self) -> AnthropicBackend:
+        """The server at `base_url`."""
+        upstream = upstream_of(self.options)
+        return LlamaServerBackend(self.name, zone_of(self.options, upstream), upstream)

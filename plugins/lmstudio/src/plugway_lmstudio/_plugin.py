@@ -1,0 +1,58 @@
+"""The backend for LM Studio: what its own lists say about load state and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from plugway import BackendRefused, ModelInfo
+from plugway_anthropic_wire import (
+    AnthropicBackend,
+    EndpointOptions,
+    EndpointPlugin,
+    upstream_of,
+    zone_of,
+)
+from plugway_lmstudio._models import models_of
+
+
+class LmStudioOptions(EndpointOptions):
+    """Options of `lmstudio`."""
+
+    base_url: str = "http://127.0.0.1:1234"
+    """Address of LM Studio's server, without `/v1`. With a key it must be https, or on this
+    machine."""
+    unloaded_context_tokens: int = Field(default=0, ge=0)
+    """Window to state for models that are not loaded yet: what LM Studio will load them with. It
+    does not say; 0 states the largest that a model can have."""
+
+
+class LmStudioBackend(AnthropicBackend):
+    """LM Studio, asked for load state and windows."""
+
+    unloaded_context_tokens = 0
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """What is downloaded and can chat."""
+        return models_of(await self._list(), self.unloaded_context_tokens)
+
+    async def _list(self) -> Any:
+        try:
+            return await self.upstream.fetch_json("/api/v1/models")
+        except BackendRefused as refusal:
+            if refusal.status not in {400, 404, 405}:
+                raise
+        return await self.upstream.fetch_json("/api/v0/models")  # LM Studio before 0.4.0
+
+
+class LmStudio(EndpointPlugin[LmStudioOptions]):
+    """Registers one LM Studio server as a backend."""
+
+    def make_backend(self) -> AnthropicBackend:
+        """The server at `base_url`."""
+        upstream = upstream_of(self.options)
+        backend = LmStudioBackend(self.name, zone_of(self.options, upstream), upstream)
+        backend.unloaded_context_tokens = self.options.unloaded_context_tokens
+        return backend

@@ -1,0 +1,72 @@
+"""What Ollama says about a model, read for its window and state. Pure functions.
+
+Sources: Ollama's API reference (`/api/tags`, `/api/show`, `/api/ps`), and its page on context
+length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from plugway import ModelInfo, as_list, as_object
+from plugway_anthropic_wire import positive, seen
+
+
+def names_of(tags: Any) -> dict[str, dict[str, Any]]:
+    """The entries of `/api/tags` or `/api/ps` by name."""
+    entries = [as_object(item) for item in as_list(as_object(tags).get("models"))]
+    return {entry["name"]: entry for entry in entries if isinstance(entry.get("name"), str)}
+
+
+def is_cloud(entry: Mapping[str, Any]) -> bool:
+    """Whether a model runs on somebody else's machine although it is listed by this one."""
+    return bool(entry.get("remote_host")) or is_cloud_name(str(entry.get("name", "")))
+
+
+def is_cloud_name(name: str) -> bool:
+    """The same by name: `glm-4.7:cloud`, `gpt-oss:120b-cloud`."""
+    tag = name.rpartition(":")[2]
+    return tag == "cloud" or tag.endswith("-cloud")
+
+
+def info_of(
+    entry: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    running: Mapping[str, Any] | None,
+    default_window: int,
+) -> ModelInfo:
+    """A model from its entries in `/api/tags`, `/api/show` and, where it is loaded, `/api/ps`."""
+    able = frozenset(map(str, as_list(shown.get("capabilities"))))
+    limit = trained_window(shown)
+    window = positive((running or {}).get("context_length")) or asked_window(shown)
+    if not window:
+        window = limit if is_cloud(entry) else default_window
+    capabilities = seen(
+        ("tools", "tools" in able), ("images", "vision" in able), ("thinking", "thinking" in able)
+    )
+    return ModelInfo(
+        id=str(entry["name"]),
+        context_tokens=min(window, limit) if limit else window,
+        state="loaded" if running is not None else "unloaded",
+        capabilities=capabilities,
+        created_at=str(entry.get("modified_at") or "1970-01-01T00:00:00Z"),
+        extra={"trained_context_tokens": limit} if limit else {},
+    )
+
+
+def trained_window(shown: Mapping[str, Any]) -> int:
+    """The most that the model was made for: `<architecture>.context_length` of `model_info`."""
+    info = as_object(shown.get("model_info"))
+    named = info.get(f"{info.get('general.architecture')}.context_length")
+    found = (value for key, value in info.items() if key.endswith(".context_length"))
+    return positive(named) or positive(next(found, 0))
+
+
+def asked_window(shown: Mapping[str, Any]) -> int:
+    """`num_ctx` of the model's own parameters, which come as lines of text."""
+    for line in str(shown.get("parameters") or "").splitlines():
+        name, _, value = line.strip().partition(" ")
+        if name == "num_ctx" and value.strip().isdigit():
+            return int(value.strip())
+    return 0
