@@ -130,6 +130,12 @@ def test_the_example_parses_and_shows_every_backend() -> None:
         assert f"# - use: {backend}\n" in text
 
 
+def test_the_example_passes_check_as_it_is(plugway: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", (ROOT / "config.example.yaml").read_text("utf-8"))
+    done = plugway("check", "--config", str(path))
+    assert (done.code, done.out) == (0, ""), done.err
+
+
 def test_the_commented_parts_of_the_example_are_yaml_too() -> None:
     text = (ROOT / "config.example.yaml").read_text("utf-8")
     stack = text.index("  - use: resilience")
