@@ -269,7 +269,7 @@ class _BodyReader:
 
     async def read_until(self, size: int) -> bool:
         """Read on until the body ends (True) or is larger than `size` bytes (False)."""
-        start, before = anyio.current_time() + self.seconds, self.size
+        start, before = asyncio.get_running_loop().time() + self.seconds, self.size
         try:
             async with asyncio.timeout_at(start) as limit:
                 while self._take(await self.receive()):
