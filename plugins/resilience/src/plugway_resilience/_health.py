@@ -1,0 +1,98 @@
+"""What is known of each target, and which of them are worth asking.
+
+Bounded: a client can ask for any model of a backend, so the oldest are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from plugway_resilience._breaker import Breaker, BreakerRules
+from plugway_resilience._policy import Kind
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+MAX_TARGETS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Why a target is left alone, and until when."""
+
+    kind: Kind
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A target, and the credential that it is asked with."""
+
+    target: str
+    credential: Hashable
+
+
+class Health:
+    """The circuits of targets, and the time-outs that they gave themselves."""
+
+    def __init__(self, rules: BreakerRules, chance: Callable[[], float]) -> None:
+        self._rules = rules
+        self._chance = chance
+        self._breakers: dict[str, Breaker] = {}
+        self._blocks: dict[Hashable, Block] = {}
+        """By target, or by credential."""
+
+    def breaker(self, target: str) -> Breaker:
+        """The circuit of a target."""
+        found = self._breakers.get(target)
+        if found is None:
+            found = Breaker(self._rules, self._chance)
+            _put(self._breakers, target, found)
+        return found
+
+    def block(self, key: Hashable, block: Block) -> None:
+        """Leave a target, or all that share a credential, alone."""
+        _put(self._blocks, key, block)
+
+    def clear(self, key: Key) -> None:
+        """The target answered: nothing is held against it or its credential."""
+        if self._blocks:
+            self._blocks.pop(key.target, None)
+            self._blocks.pop(key.credential, None)
+
+    def blocked(self, key: Key, now: float) -> Block | None:
+        """Why the target is to be left alone now; None where it may be asked."""
+        for name in (key.credential, key.target) if self._blocks else ():
+            block = self._blocks.get(name)
+            if block is not None and block.until > now:
+                return block
+        breaker = self._breakers.get(key.target)
+        if breaker is None or breaker.ready(now):
+            return None
+        assert breaker.open_until is not None
+        if breaker.open_until > now:
+            return Block(Kind.SERVER, breaker.open_until, "it failed too often")
+        return Block(Kind.SERVER, now, "it failed too often and is just being tried again")
+
+
+def choose(blocks: Sequence[Block | None]) -> list[int]:
+    """Which targets to ask, by index: those that nothing is wrong with.
+
+    Where something is wrong with all of them, the one that comes back first: the last target is
+    never skipped.
+    """
+    free = [index for index, block in enumerate(blocks) if block is None]
+    if free or not blocks:
+        return free
+    untils = [block.until for block in blocks if block is not None]
+    return [untils.index(min(untils))]
+
+
+def _put(table: dict[T, V], key: T, value: V) -> None:
+    table.pop(key, None)
+    while len(table) >= MAX_TARGETS:
+        del table[next(iter(table))]
+    table[key] = value

@@ -1,0 +1,294 @@
+"""The plugin: asks the policy before, around and after each attempt."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import anyio
+
+from plugway import (
+    Attempt,
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    Exchange,
+    MessagesRequest,
+    Outcome,
+    Plugin,
+    Reply,
+    Send,
+    StateKey,
+    hookimpl,
+)
+from plugway_resilience._breaker import BreakerRules
+from plugway_resilience._health import Block, Health, Key, choose
+from plugway_resilience._options import ResilienceOptions
+from plugway_resilience._policy import (
+    BLAMED,
+    Budget,
+    Kind,
+    RepeatRules,
+    kind_of,
+    retry_after_of,
+)
+from plugway_resilience._telling import Cause, tell
+
+LEAST_SECONDS = 0.5
+"""An attempt that has less time than this is not made."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What was done for one exchange."""
+
+    sends: int = 0
+    remote_seconds: float = 0.0
+    local_seconds: float = 0.0
+    causes: list[Cause] = field(default_factory=list[Cause])
+    answered_by: str | None = None
+    """The target whose content the client gets."""
+
+
+_RUN: StateKey[_Run] = StateKey("resilience")
+
+
+class Resilience(Plugin[ResilienceOptions]):
+    """Repeats, falls back, and leaves alone what keeps failing."""
+
+    def __init__(
+        self,
+        options: ResilienceOptions,
+        *,
+        name: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(options, name=name)
+        self._clock = clock
+        self._chance = chance
+        self._budget = Budget(options.budget_share, options.budget_least)
+        self._repeats = RepeatRules(
+            options.max_repeats,
+            options.repeat_min_seconds,
+            options.repeat_max_seconds,
+            options.connect_repeat_seconds,
+            options.rate_limit_wait_seconds,
+        )
+        rules = BreakerRules(
+            options.breaker_failures,
+            options.breaker_share,
+            options.breaker_least_calls,
+            options.breaker_window_seconds,
+            options.breaker_open_seconds,
+            options.breaker_open_max_seconds,
+        )
+        self._health = Health(rules, chance)
+
+    @hookimpl
+    async def plan_attempts(
+        self, attempts: Sequence[Attempt], exchange: Exchange
+    ) -> Sequence[Attempt] | None:
+        """The targets that are worth asking, and no more than may be asked."""
+        limit = self.options.max_attempts
+        if len(attempts) < 2:
+            return None
+        now = self._clock()
+        blocks = [self._health.blocked(_key(attempt, exchange), now) for attempt in attempts]
+        chosen = choose(blocks)
+        if len(chosen) == len(attempts):
+            return attempts[:limit]
+        run = exchange.state[_RUN] = _Run()
+        for index, block in enumerate(blocks):
+            if block is not None and index not in chosen:
+                self._skip(attempts[index], block, run, exchange)
+        return [attempts[index] for index in chosen[:limit]]
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """The attempt, and its repeats.
+
+        Raises:
+            BackendError: the target did not answer; ready to be told to the client.
+        """
+        run = exchange.state.get(_RUN)
+        if run is None:
+            run = exchange.state[_RUN] = _Run()
+        key = _key(attempt, exchange)
+        block = None if attempt.last else self._health.blocked(key, self._clock())
+        if block is not None:
+            self._skip(attempt, block, run, exchange)
+            raise BackendUnavailable(f"`{attempt.target}` was skipped: {block.reason}")
+        self._budget.waiting += 1
+        try:
+            return await self._with_repeats(send, request, attempt, key, run, exchange)
+        finally:
+            self._budget.waiting -= 1
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """How an answer went on after its first content; a client that left says nothing."""
+        run = exchange.state.get(_RUN)
+        if run is None or run.answered_by is None:
+            return
+        breaker = self._health.breaker(run.answered_by)
+        if outcome.kind == "completed":
+            breaker.succeeded(self._clock())
+        elif outcome.kind == "failed" and breaker.failed(self._clock(), probe=False):
+            self._log_open(run.answered_by)
+
+    # ── one target ───────────────────────────────────────────────────────────────────────────
+
+    async def _with_repeats(
+        self,
+        send: Send,
+        request: MessagesRequest,
+        attempt: Attempt,
+        key: Key,
+        run: _Run,
+        exchange: Exchange,
+    ) -> Reply:
+        made = 0
+        while True:
+            try:
+                return await self._once(send, request, attempt, key, run)
+            except BackendError as failure:
+                cause = self._judge(failure, attempt, key, exchange)
+                delay = self._delay(cause, attempt, made, run, failure)
+                if delay is None:
+                    run.causes.append(cause)
+                    if attempt.last or not failure.try_next:
+                        tell(
+                            run.causes, stop_after=self.options.stop_after_seconds, wall=time.time()
+                        )
+                    raise
+            made += 1
+            self.log.info("`%s` failed; asking it again in %.2f s", attempt.target, delay)
+            self._budget.repeating += 1
+            try:
+                await anyio.sleep(delay)
+            finally:
+                self._budget.repeating -= 1
+
+    async def _once(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, key: Key, run: _Run
+    ) -> Reply:
+        seconds = self._time_for(attempt, run)
+        began = self._clock()
+        breaker = self._health.breaker(attempt.target)
+        probe = breaker.begin(began)
+        if probe and not attempt.last and not _local(attempt):
+            seconds = min(seconds, self.options.probe_seconds)
+        if seconds != attempt.first_event_seconds:
+            attempt = replace(attempt, first_event_seconds=seconds)
+        run.sends += 1
+        try:
+            reply = await send(request, attempt)
+        except BackendError as failure:
+            blamed = kind_of(failure) in BLAMED
+            if blamed and breaker.failed(self._clock(), probe=probe):
+                self._log_open(attempt.target)
+            raise
+        finally:
+            if probe:
+                breaker.release()
+            self._spend(attempt, self._clock() - began, run)
+        if not breaker.closed:
+            self.log.info("`%s` answers again", attempt.target)
+        breaker.answered()
+        self._health.clear(key)
+        run.answered_by = attempt.target
+        return reply
+
+    def _time_for(self, attempt: Attempt, run: _Run) -> float:
+        """How long the attempt may wait for its first content."""
+        seconds = attempt.first_event_seconds or math.inf
+        if run.sends:
+            seconds = min(seconds, self._left(attempt, run))
+            if seconds < LEAST_SECONDS:
+                raise BackendTimeout(f"no time was left to ask `{attempt.target}`")
+        return seconds
+
+    def _left(self, attempt: Attempt, run: _Run) -> float:
+        """Seconds that the request may still wait for content; a first attempt gets all of its."""
+        options = self.options
+        if _local(attempt):
+            limit, spent = options.before_content_local_seconds, run.local_seconds
+        else:
+            limit, spent = options.before_content_seconds, run.remote_seconds
+        return max(limit, attempt.first_event_seconds or limit) - spent
+
+    def _spend(self, attempt: Attempt, seconds: float, run: _Run) -> None:
+        if _local(attempt):
+            run.local_seconds += seconds
+        else:
+            run.remote_seconds += seconds
+
+    def _delay(
+        self, cause: Cause, attempt: Attempt, made: int, run: _Run, failure: BackendError
+    ) -> float | None:
+        """Seconds until the target is asked again, or None."""
+        delay = self._repeats.delay(
+            cause.kind,
+            made=made,
+            last=attempt.last or not failure.try_next,
+            local=_local(attempt),
+            retry_after=cause.retry_after,
+            chance=self._chance,
+        )
+        if delay is None or run.sends >= self.options.max_attempts or not self._budget.allows():
+            return None
+        return delay if self._left(attempt, run) - delay >= LEAST_SECONDS else None
+
+    # ── what a failure leaves behind ─────────────────────────────────────────────────────────
+
+    def _judge(
+        self, failure: BackendError, attempt: Attempt, key: Key, exchange: Exchange
+    ) -> Cause:
+        """The cause; a target that asks to be left alone, or refuses its credential, is."""
+        kind = kind_of(failure)
+        now = self._clock()
+        options = self.options
+        wait = None
+        if kind is Kind.RATE_LIMIT:
+            failure.retry_after = wait = retry_after_of(failure, time.time())
+            seconds = options.cooldown_seconds if wait is None else max(1.0, wait)
+            until = now + min(seconds, options.cooldown_max_seconds)
+            self._health.block(key.target, Block(kind, until, "its rate limit is used up"))
+        elif kind is Kind.CREDENTIAL:
+            until = now + options.credential_recheck_seconds
+            reason = f"its credential was refused ({failure.status})"
+            whose = key.target if failure.status == 403 else key.credential
+            self._health.block(whose, Block(kind, until, reason))
+            self.log.warning("`%s`: %s", attempt.target, reason)
+        own = bool(exchange.caller.credentials)
+        return Cause(kind, attempt.backend.name, wait, failure, own)
+
+    def _skip(self, attempt: Attempt, block: Block, run: _Run, exchange: Exchange) -> None:
+        seconds = max(0.0, block.until - self._clock())
+        wait = seconds if block.kind is Kind.RATE_LIMIT else None
+        run.causes.append(Cause(block.kind, attempt.backend.name, wait))
+        what = f"skipped `{attempt.target}` for {seconds:.0f} s more: {block.reason}"
+        exchange.note(self.name, what, stage="route")
+
+    def _log_open(self, target: str) -> None:
+        until = self._health.breaker(target).open_until or 0
+        self.log.warning(
+            "`%s` failed too often; left alone for %.0f s", target, until - self._clock()
+        )
+
+
+def _local(attempt: Attempt) -> bool:
+    return attempt.backend.zone == "local"
+
+
+def _key(attempt: Attempt, exchange: Exchange) -> Key:
+    """A 403 is about a model, a 401 about everything that the same credential opens; a caller may
+    have brought one."""
+    own = exchange.caller.credentials
+    return Key(attempt.target, (attempt.backend.name, hash(own) if own else 0))
