@@ -28,7 +28,7 @@ from plugway._errors import (
     error_body,
     error_type,
 )
-from plugway._events import StreamEvent, collect, event, replay
+from plugway._events import StreamEvent, collect, event, interrupted, replay
 from plugway._exchange import Exchange, Outcome, OutcomeKind
 from plugway._guard import ClientGone, read_body
 from plugway._json import as_object
@@ -391,10 +391,15 @@ class _Run:
     def _outcome(self, exchange: Exchange) -> Outcome:
         responder = self.responder
         kind: OutcomeKind = "completed"
-        if responder.state != "done":
+        if self.clock is not None and self.clock.client_stalled:
+            kind = "disconnected"
+        elif responder.state != "done":
             kind = "disconnected" if self.gone else "failed"
         elif self.error:
             kind = "rejected" if 400 <= responder.status < 500 else "failed"
+        elif self.relay is not None and self.relay.failed:
+            kind = "failed"
+            self.error = str(interrupted(self.relay.data("error")))
         usage, stop_reason = usage_of(self.relay, self.message)
         return Outcome(
             kind,

@@ -236,6 +236,8 @@ class Clock:
         """The first content is out: silence of the backend counts from here."""
         self.verdict = ""
         """Why the clock ended the exchange, if it did."""
+        self.client_stalled = False
+        """It did because of the client."""
 
     def now(self) -> float:
         """The loop's time in seconds."""
@@ -256,6 +258,7 @@ class Clock:
     def _tick(self) -> None:
         now = self._loop.time()
         if self.writing and now - self.written >= self._stalled:
+            self.client_stalled = True
             self._end(f"the client took nothing for {self._stalled:g} s")
             return
         if self.streaming and not self.writing and now - self.heard >= self._idle:
