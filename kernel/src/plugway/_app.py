@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -64,7 +65,7 @@ class App:
 
         Raises `ConfigError` or `PluginError`, and the old one stays in use.
         """
-        fresh = build_snapshot(config)
+        fresh = await anyio.to_thread.run_sync(build_snapshot, config)  # a key store may be slow
         assert self._group is not None, "reload needs a running application"
         await self._group.start(fresh.run)
         old, self.snapshot = self.snapshot, fresh
