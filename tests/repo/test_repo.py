@@ -1,0 +1,155 @@
+"""Rules of this repository that a machine can hold."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import plugway
+import plugway.testing
+from plugway._hookspecs import hook_infos
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNEL = ROOT / "kernel/src/plugway"
+PLUGINS = sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))
+SOURCES = sorted([*KERNEL.rglob("*.py"), *ROOT.glob("plugins/*/src/**/*.py")])
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+def tracked():
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    return [ROOT / name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_files_and_functions_stay_readable(path):
+    text = path.read_text()
+    limit = 400 if "plugins" in path.parts or "testing" in path.parts else 330
+    assert text.count("\n") <= limit
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} is too long"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_nothing_is_left_for_later(path):
+    assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError", path.read_text())
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=relative)
+def test_a_plugin_imports_the_public_kernel_and_declared_libraries_only(folder):
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    own = f"plugway_{folder.name.replace('-', '_')}"
+    declared = {re.split(r"[<>=\[; ~!]", d)[0].replace("-", "_") for d in project["dependencies"]}
+    for path in folder.glob("src/**/*.py"):
+        for module in imported(path):
+            top = module.partition(".")[0]
+            assert not module.startswith("plugway._"), f"{path.name} imports {module}"
+            assert module == "plugway" or top != "plugway" or module == "plugway.testing"
+            if top.startswith("plugway_") and top != own:
+                assert top in declared, f"{path.name} imports {top}, which is not declared"
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=relative)
+def test_a_plugin_has_one_name_in_four_spellings_and_a_page(folder):
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    name, module = folder.name, f"plugway_{folder.name.replace('-', '_')}"
+    assert project["name"] == f"plugway-{name}"
+    assert (folder / "src" / module / "__init__.py").is_file()
+    assert (folder / "src" / module / "py.typed").is_file()
+    assert (folder / "README.md").read_text().startswith(f"# plugway-{name}")
+    points = project.get("entry-points", {}).get("plugway", {})
+    assert list(points) in ([], [name])
+    assert list(folder.glob("tests/test_*.py")), "a plugin has tests"
+
+
+def test_the_kernel_imports_no_plugin_and_names_no_provider():
+    providers = re.compile(
+        r"\b(ollama|lmstudio|lm studio|vllm|llama-server|openai|gemini|openrouter|deepseek)\b", re.I
+    )
+    for path in KERNEL.glob("_*.py"):
+        assert not any(m.startswith("plugway_") for m in imported(path)), path.name
+        code = "\n".join(line.partition("#")[0] for line in path.read_text().splitlines())
+        assert not providers.search(code), f"{path.name} names {providers.search(code)}"
+
+
+@pytest.mark.parametrize("module", [plugway, plugway.testing])
+def test_everything_public_is_there_and_sorted(module):
+    assert len(set(module.__all__)) == len(module.__all__)
+    for name in module.__all__:
+        assert hasattr(module, name)
+        assert getattr(module, name).__doc__
+
+
+def test_every_hook_has_a_user_in_this_repository():
+    used = set()
+    for point in entry_points(group="plugway"):
+        plugin = point.load()
+        used |= {
+            name for name in hook_infos() if hasattr(getattr(plugin, name, None), "plugway_impl")
+        }
+    source = "".join(p.read_text() for p in ROOT.glob("plugin*/**/src/**/*.py"))
+    missing = {n for n in hook_infos() if n not in used and f"def {n}(" not in source}
+    assert not missing
+
+
+def test_every_hook_stands_in_the_docs():
+    page = (ROOT / "docs/hooks.md").read_text()
+    for name in hook_infos():
+        assert f"### {name}\n" in page
+
+
+def test_every_public_name_of_the_test_kit_stands_in_the_docs():
+    page = (ROOT / "docs/testing-a-plugin.md").read_text()
+    for name in (
+        "gateway",
+        "PlainBackend",
+        "ScriptedUpstream",
+        "PluginContract",
+        "BackendContract",
+    ):
+        assert name in page
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [ROOT / "README.md", ROOT / "AGENTS.md", *ROOT.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target in re.findall(r"`(docs/[\w-]+\.md)`", page.read_text()):
+            assert (ROOT / target).exists(), f"{page.name} names {target}"
+
+
+def test_no_path_of_a_machine_and_no_lock_file_is_committed():
+    for path in tracked():
+        assert path.name not in {"uv.lock", "package-lock.json"}
+        if (
+            path.suffix in {".md", ".py", ".toml", ".yaml", ".txt", ".sh", ""}
+            and path.stat().st_size < 10**6
+        ):
+            text = path.read_text(errors="ignore")
+            assert not re.search(r"/(work|farm)/|/root/\.", text.replace("\\", "")) or path == Path(
+                __file__
+            )
+
+
+def test_the_versions_move_in_step():
+    versions = {
+        tomllib.loads(p.read_text())["project"]["version"]
+        for p in [ROOT / "kernel/pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]
+    }
+    assert len(versions) == 1
