@@ -1,0 +1,66 @@
+"""A worker's process: how it is started, ended, and what its end is called.
+
+Watching it is `_supervisor`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import BinaryIO, Final
+
+_KEPT_ENVIRONMENT: Final = frozenset(
+    {
+        *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT"),
+        *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
+        *("XDG_CACHE_HOME", "XDG_DATA_HOME", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
+    }
+)
+"""All that a worker sees of the environment: no key, no token."""
+
+
+async def spawn(log: BinaryIO) -> asyncio.subprocess.Process:
+    """Start a worker: own session, pipes for frames, `log` for all that it prints."""
+    environment = {k: v for k, v in os.environ.items() if k.upper() in _KEPT_ENVIRONMENT}
+    # `-P`: the current folder is the user's project; nothing is imported from there.
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "plugway_local_engine._worker",
+        str(os.getpid()),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def end(process: asyncio.subprocess.Process) -> None:
+    """Kill the whole session: an engine may have started helpers."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+
+
+def open_log(path: Path) -> BinaryIO:
+    """The worker's log, begun anew when it has grown large."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    large = path.is_file() and path.stat().st_size > 4 * 1024 * 1024
+    return path.open("wb" if large else "ab")
+
+
+def exit_text(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"

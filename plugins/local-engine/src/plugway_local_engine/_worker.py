@@ -1,0 +1,174 @@
+"""The worker's side: a child process that runs one engine and speaks frames with the gateway.
+
+`python -m plugway_local_engine._worker PARENT_PID` reads a `start` frame that names the engine
+(`module:function`) and calls it with a `Channel`. What the engine computes is its own business;
+starting, watching and ending this process is `_supervisor`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from plugway_local_engine._frames import Frame, FrameDecoder, FrameError, encode
+
+BEAT_SECONDS: Final = 1.0
+_CHUNK: Final = 1 << 20
+_PR_SET_PDEATHSIG: Final = 1
+
+Entry = Callable[["Channel", Mapping[str, Any]], None]
+
+
+class LoadFailed(Exception):
+    """The engine cannot start as configured; told to the caller, never counted as a crash."""
+
+    def __init__(self, message: str, *, status: int = 503) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Channel:
+    """The worker's end of the line. `send` may be called from any thread."""
+
+    def __init__(self, reader: int, writer: int) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition()
+        self._inbox: deque[Frame] = deque()
+        self._last_beat = 0.0
+        self.on_cancel: Callable[[int], None] = lambda _: None
+        """Called by the reading thread the moment a cancel arrives, before it is in the inbox."""
+
+    def start(self) -> None:
+        """Read in a thread of its own: a cancel must arrive while the engine computes."""
+        threading.Thread(target=self._read, name="frames", daemon=True).start()
+
+    def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
+        """Send one frame. Blocks while the gateway does not read: that is the back-pressure."""
+        self._write(encode(header, body))
+
+    def send_all(self, headers: Iterable[Mapping[str, Any]]) -> None:
+        """Send several frames with one system call."""
+        self._write(b"".join(encode(header) for header in headers))
+
+    def _write(self, frames: bytes) -> None:
+        data = memoryview(frames)
+        with self._lock:
+            while data:
+                data = data[os.write(self._writer, data) :]
+
+    def beat(self, **progress: Any) -> None:
+        """Say that the engine's own loop is alive, at most once per second."""
+        now = time.monotonic()
+        if now - self._last_beat >= BEAT_SECONDS:
+            self._last_beat = now
+            self.send({"op": "beat", **progress})
+
+    def receive(self, timeout: float | None = 0) -> list[Frame]:
+        """All frames that have arrived; waits up to `timeout` seconds for the first."""
+        if not self._inbox and timeout != 0:
+            with self._arrived:
+                self._arrived.wait_for(lambda: bool(self._inbox), timeout)
+        frames: list[Frame] = []
+        while self._inbox:
+            frames.append(self._inbox.popleft())
+        return frames
+
+    def wake(self) -> None:
+        """Let a waiting `receive` look again: another thread has work for the engine's loop."""
+        self.post(Frame({"op": "wake"}))
+
+    def post(self, frame: Frame) -> None:
+        """Put a frame into the inbox as if it had arrived."""
+        with self._arrived:
+            self._inbox.append(frame)
+            self._arrived.notify()
+
+    def _read(self) -> None:
+        decoder = FrameDecoder()
+        try:
+            while data := os.read(self._reader, _CHUNK):
+                for frame in decoder.feed(data):
+                    if frame.header.get("op") == "cancel":
+                        self.on_cancel(int(frame.header["id"]))
+                    self.post(frame)
+        except (OSError, FrameError):
+            traceback.print_exc()
+        # The gateway is gone. The engine's thread may be deep in native code: nothing to wait for.
+        os._exit(0)
+
+
+def main() -> None:
+    """Set the process up, read the `start` frame, run the engine until the gateway goes."""
+    _die_with_parent(int(sys.argv[1]))
+    _no_core_dumps()
+    reader, writer = _take_standard_streams()
+    channel = Channel(reader, writer)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    channel.start()
+    start = channel.receive(None)[0]
+    code = 0
+    try:
+        entry = _entry(str(start.header["entry"]))
+        entry(channel, start.header["config"])
+    except LoadFailed as error:
+        channel.send({"op": "fatal", "message": str(error), "status": error.status})
+    except BaseException as error:
+        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            channel.send({"op": "crash", "message": f"{type(error).__name__}: {error}"})
+        code = 70
+    sys.stderr.flush()
+    # Destructors of a native engine that failed half-way have nothing left to save.
+    os._exit(code)
+
+
+def _entry(name: str) -> Entry:
+    module, _, function = name.partition(":")
+    entry: Entry = getattr(importlib.import_module(module), function)
+    return entry
+
+
+def _die_with_parent(parent: int) -> None:
+    """The pipe's end covers every system; on Linux the kernel sees even to a busy native loop."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(0)
+    with contextlib.suppress(ValueError, OSError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _no_core_dumps() -> None:
+    if sys.platform != "win32":
+        import resource
+
+        # A dump would hold the conversation.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _take_standard_streams() -> tuple[int, int]:
+    """Keep the line for frames: what a native library prints goes to the log instead."""
+    reader, writer = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return reader, writer
+
+
+if __name__ == "__main__":
+    # The engine imports this module by its name: its exceptions must be those of that copy.
+    importlib.import_module("plugway_local_engine._worker").main()
