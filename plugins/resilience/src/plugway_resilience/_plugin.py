@@ -208,11 +208,10 @@ class Resilience(Plugin[ResilienceOptions]):
     def _time_for(self, attempt: Attempt, run: _Run) -> float:
         """How long the attempt may wait for its first content."""
         seconds = attempt.first_event_seconds or math.inf
-        if run.sends:
-            seconds = min(seconds, self._left(attempt, run))
-            if seconds < LEAST_SECONDS:
-                raise BackendTimeout(f"no time was left to ask `{attempt.target}`")
-        return seconds
+        left = self._left(attempt, run) if run.sends else math.inf
+        if left < min(seconds, LEAST_SECONDS):
+            raise BackendTimeout(f"no time was left to ask `{attempt.target}`")
+        return min(seconds, left)
 
     def _left(self, attempt: Attempt, run: _Run) -> float:
         """Seconds that the request may still wait for content; a first attempt gets all of its."""
