@@ -103,20 +103,29 @@ class UpstreamResponse:
 class _Body:
     """The pieces of an answer's body: an iterator that owns nothing and needs no closing."""
 
-    __slots__ = ("_read", "_where")
+    __slots__ = ("_content", "_failure", "_where")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._read = response.content.readany
+        self._content = response.content
+        self._failure: BackendError | None = None
         self._where = f"{response.url.origin()}"
 
     def __aiter__(self) -> _Body:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._failure is not None:
+            raise self._failure
         try:
-            chunk = await self._read()
+            chunk = await self._content.readany()
         except _FAILURES as error:
-            raise as_backend_error(error, self._where, started=True) from error
+            failure = as_backend_error(error, self._where, started=True)
+            # What had arrived before the break still counts: a finished tool call may be in it.
+            # aiohttp keeps these bytes but has no public way to get them once it has failed.
+            chunk = self._content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]
+            if not chunk:
+                raise failure from error
+            self._failure = failure
         if not chunk:
             raise StopAsyncIteration
         return chunk
