@@ -25,7 +25,8 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         tokenizer = Tokenizer.from_file(self.path)
         template = load_template()
         rng = random.Random(self.seed)
-        start, end, newline = (tokenizer.token_to_id(t) for t in ("<|im_start|>", "<|im_end|>", "Ċ"))
+        start, end, newline = (tokenizer.token_to_id(t) for t in ("<|im_start|"
+                                                                  ">", "<|im_end|>", "Ċ"))
         assistant = tokenizer.encode("assistant").ids
         request, result = (tokenizer.token_to_id(t) for t in ("<|request|>", "<|result|>"))
 
@@ -52,7 +53,8 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
             return weights
 
         while True:
-            ids = tokenizer.encode(filler(rng, rng.choice([3, 3, 60, 200, 800] if self.noise > 0.5 else [3, 30]))).ids[:500]
+            size = rng.choice([3, 3, 60, 200, 800] if self.noise > 0.5 else [3, 30])
+            ids = tokenizer.encode(filler(rng, size)).ids[:500]
             weights = [0.0] * len(ids)
             while len(ids) <= self.length:
                 messages, tools = conversation(rng, self.noise)

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Exact-match rates of a GGUF file on held-out prompts, greedy, with llama.cpp."""
 
 from __future__ import annotations
@@ -98,7 +97,8 @@ def generated(run: Runner, count: int, rng: random.Random) -> list[tuple[str, st
                 last = message["content"].split("</system-reminder>")[-1].strip()
             if message["role"] == "assistant":
                 made, wanted = run(messages[:number], tools), expected_text(message)
-                rows.append((message["kind"], f"{last}\n    want {wanted}", made, same(made, wanted)))
+                rows.append((message["kind"], f"{last}\n    want "
+                                              f"{wanted}", made, same(made, wanted)))
     return rows
 
 
@@ -107,7 +107,8 @@ def main() -> None:
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--count", type=int, default=100, help="generated conversations")
     parser.add_argument("--seed", type=int, default=987_654_321)
-    parser.add_argument("--noise", type=int, default=3000, help="characters before a hand-written one")
+    parser.add_argument("--noise", type=int, default=3000, help="characters before a hand-written "
+                                                                "one")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--show", type=int, default=40, help="failures to print")
     options = parser.parse_args()
@@ -118,8 +119,10 @@ def main() -> None:
         for kind, words, made, right in rows:
             total[kind].append(right)
             if not right and sum(not r for k in total.values() for r in k) <= options.show:
-                print(f"  - {kind}: {words!r}\n    made {made!r}".replace("\\n    want", "\n    want"))
-        print(f"{title}:", ", ".join(f"{kind} {sum(r)}/{len(r)}" for kind, r in sorted(total.items())))
+                print(f"  - {kind}: {words!r}\n    made "
+                      f"{made!r}".replace("\\n    want", "\n    want"))
+        rates = [f"{kind} {sum(r)}/{len(r)}" for kind, r in sorted(total.items())]
+        print(f"{title}:", ", ".join(rates))
         every = [r for k in total.values() for r in k]
         print(f"{title} total {sum(every)}/{len(every)} = {sum(every) / max(1, len(every)):.3f}")
 

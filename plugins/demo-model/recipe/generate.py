@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Conversations: requests, calls, results and replies, rendered with the model's own template."""
 
 from __future__ import annotations
@@ -58,7 +57,8 @@ def chat(rng: random.Random) -> Task:
         words = expand(rng, rng.choice(NAMELESS))
         return Task(style(rng, fill(rng, words)), [], WHICH_FILE, "nameless")
     words = fill(rng, expand(rng, rng.choice(QUESTIONS)))
-    prefix = expand(rng, "[||||||please |can you |could you |hey, |hi, |ok, |so |and |i want you to |now ]")
+    prefix = expand(rng, "[||||||please |can you |could you |hey, |hi, |ok, |so |and |i want you "
+                         "to |now ]")
     return Task(style(rng, prefix + words) or "?", [], UNKNOWN, "unknown")
 
 
@@ -93,14 +93,17 @@ def output(rng: random.Random) -> str:
         return "\n".join(line(rng) for _ in range(min(size, 12)))
     if roll < 0.85:
         return "\n".join(f"-rw-r--r-- 1 {word(rng)} {word(rng)} {rng.randint(0, 99999)} "
-                         f"Nov {rng.randint(1, 30)} 1{rng.randint(0, 9)}:{rng.randint(10, 59)} {filename(rng)}"
+                         f"Nov {rng.randint(1, 30)} 1{rng.randint(0, 9)}:{rng.randint(10, 59)} "
+                         f"{filename(rng)}"
                          for _ in range(size))
     if roll < 0.95:
         return line(rng)
     return filler(rng, rng.randint(20, 900)).strip() or "x"
 
 
-def result(rng: random.Random, name: str, arguments: dict[str, str], shows: bool) -> tuple[str, str, str]:
+def result(
+    rng: random.Random, name: str, arguments: dict[str, str], shows: bool
+) -> tuple[str, str, str]:
     """Text of a tool result, its state, and what of it a reply may repeat."""
     if rng.random() < 0.07:
         return fill(rng, rng.choice(ERRORS)), "error", ""
@@ -109,7 +112,8 @@ def result(rng: random.Random, name: str, arguments: dict[str, str], shows: bool
         rows = body.split("\n")
         mark = rng.choice(["\t", "\t", "→"])
         pad = rng.choice([0, 0, 6])
-        text = "\n".join(f"{number:>{pad}}{mark}{row}" for number, row in enumerate(rows, 1)).strip()
+        numbered = (f"{number:>{pad}}{mark}{row}" for number, row in enumerate(rows, 1))
+        text = "\n".join(numbered).strip()
         return text, "short" if len(text) <= 240 else "long", body
     if name == "Bash":
         if not shows or rng.random() < 0.1:
@@ -117,7 +121,8 @@ def result(rng: random.Random, name: str, arguments: dict[str, str], shows: bool
                                "(no output)"]), "empty", ""
         body = output(rng).strip()
         lowered = body[:40].lower()
-        if not body or lowered.startswith(("error", "exit code", "permission")) or "no output" in lowered:
+        wrong = lowered.startswith(("error", "exit code", "permission"))
+        if not body or wrong or "no output" in lowered:
             body = "ok"
         return body, "short" if len(body) <= 240 else "long", body
     place = arguments["file_path"]
@@ -173,7 +178,8 @@ def tools_for(rng: random.Random, noise: float) -> tuple[list[Message], set[str]
     # definitions are rendered far from the reply, so that only some samples show them
     if not rare(rng, 0.5, noise):
         return [{"name": name, "description": "", "parameters": {}} for name in names], names
-    shown = [{"name": name, "description": salad(rng, rng.randint(1, 14)), "parameters": {"properties":
+    shown = [{"name": name, "description": salad(rng, rng.randint(1, 14)),
+        "parameters": {"properties":
               {identifier(rng): {} for _ in range(rng.randint(1, 3))}}} for name in names]
     shown += [{"name": identifier(rng).title(), "description": salad(rng, rng.randint(1, 18)),
                "parameters": {"properties": {identifier(rng): {}}}}

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Expansion of phrase patterns such as `[please |]create {file}`."""
 
 from __future__ import annotations

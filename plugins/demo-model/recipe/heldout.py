@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Requests written by hand, not by the grammar, with the call or the reply they should get.
 
 Each row: kind, words, expected. Expected is a call as `(name, arguments)` or the start of a reply.
@@ -32,22 +31,35 @@ WHO, CONNECT = "I am a very small demonstration model", "Run `plugway models pul
 
 ROWS: list[tuple[str, str, object] | tuple[str, str, object, str]] = [
     ("write", "create hello.txt with the text hi", write("hello.txt", "hi")),
-    ("write", "Create a file called greeting.md containing Hello World", write("greeting.md", "Hello World")),
-    ("write", 'please write "The quick brown fox" into fox.txt', write("fox.txt", "The quick brown fox")),
-    ("write", "make notes/today.md that says remember the milk", write("notes/today.md", "remember the milk")),
-    ("write", "write a file qz81.cfg with the content 'verbose = 7'", write("qz81.cfg", "verbose = 7")),
-    ("write", "Can you create shopping-list.txt with bread, butter and eggs", write("shopping-list.txt", "bread, butter and eggs")),
+    ("write", "Create a file called greeting.md containing Hello "
+              "World", write("greeting.md", "Hello World")),
+    ("write", 'please write "The quick brown fox" into '
+              'fox.txt', write("fox.txt", "The quick brown fox")),
+    ("write", "make notes/today.md that says remember the "
+              "milk", write("notes/today.md", "remember the milk")),
+    ("write", "write a file qz81.cfg with the content 'verbose = "
+              "7'", write("qz81.cfg", "verbose = 7")),
+    ("write", "Can you create shopping-list.txt with bread, butter and "
+              "eggs", write("shopping-list.txt", "bread, butter and eggs")),
     ("write", "save the text good night moon to moon.txt", write("moon.txt", "good night moon")),
-    ("write", "I need a file named TODO.md with the text fix the roof", write("TODO.md", "fix the roof")),
-    ("write", "make a file a.py that prints hello plugway", write("a.py", 'print("hello plugway")')),
-    ("write", "write a python script greet.py that prints good morning", write("greet.py", 'print("good morning")')),
+    ("write", "I need a file named TODO.md with the text fix the "
+              "roof", write("TODO.md", "fix the roof")),
+    ("write", "make a file a.py that prints hello "
+              "plugway", write("a.py", 'print("hello plugway")')),
+    ("write", "write a python script greet.py that prints good "
+              "morning", write("greet.py", 'print("good morning")')),
     ("write", "create an empty file called placeholder.tmp", write("placeholder.tmp", "")),
-    ("write", "Create `src/util/zeta_9.ts` with the content `export const k = 42`", write("src/util/zeta_9.ts", "export const k = 42")),
+    ("write", "Create `src/util/zeta_9.ts` with the content `export const k = "
+              "42`", write("src/util/zeta_9.ts", "export const k = 42")),
     ("write", "put hello into world.txt", write("world.txt", "hello")),
-    ("write", "Please create the file /tmp/plugway/test-01.txt with the text It works!", write("/tmp/plugway/test-01.txt", "It works!")),
-    ("write", "add a new file rhubarb.log saying vanilla custard 77", write("rhubarb.log", "vanilla custard 77")),
-    ("write", "hi, create xylophone.txt with text zwölf Boxkämpfer", write("xylophone.txt", "zwölf Boxkämpfer")),
-    ("write", "generate README.rst with the line Welcome to Zanzibar", write("README.rst", "Welcome to Zanzibar")),
+    ("write", "Please create the file /tmp/plugway/test-01.txt with the text It "
+              "works!", write("/tmp/plugway/test-01.txt", "It works!")),
+    ("write", "add a new file rhubarb.log saying vanilla custard "
+              "77", write("rhubarb.log", "vanilla custard 77")),
+    ("write", "hi, create xylophone.txt with text zwölf "
+              "Boxkämpfer", write("xylophone.txt", "zwölf Boxkämpfer")),
+    ("write", "generate README.rst with the line Welcome to "
+              "Zanzibar", write("README.rst", "Welcome to Zanzibar")),
     ("write", "create hello.txt with the text \"hi\"", write("hello.txt", "hi")),
     ("write", "create demo.txt with the text: this is a demo", write("demo.txt", "this is a demo")),
     ("write", "could you make me a file named k.json with {\"a\": 1}", write("k.json", '{"a": 1}')),
@@ -114,7 +126,9 @@ ROWS: list[tuple[str, str, object] | tuple[str, str, object, str]] = [
     ("topic", "which model are you", WHO), ("topic", "are you Claude?", "No. I am not one"),
     ("topic", "are you GPT-4?", "No. I am not one"), ("topic", "what can you do?", CAN),
     ("topic", "help", CAN), ("topic", "how do I connect a real model?", CONNECT),
-    ("topic", "how can i use a better model", CONNECT), ("topic", "how do I use ollama with plugway?", "Add an Ollama block"),
+    ("topic", "how can i use a better "
+              "model", CONNECT), ("topic", "how do I use ollama with "
+                                           "plugway?", "Add an Ollama block"),
     ("topic", "can I connect LM Studio?", "Add an LM Studio block"),
     ("topic", "how do I add my Anthropic API key", "Add an Anthropic block"),
     ("topic", "thanks!", "You are welcome"), ("topic", "thank you very much", "You are welcome"),

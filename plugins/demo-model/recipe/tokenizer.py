@@ -1,4 +1,4 @@
-"""Train the tokenizer. Words never carry a leading space, so a copied word is always the same tokens.
+"""Train the tokenizer: words never carry a leading space, so a copy is always the same tokens.
 
 Merges are learnt on text cut into letters, single digits, single punctuation marks and runs of
 spaces; at run time the cut is llama.cpp's `deepseek-coder`, which cuts at fewer places. Since no
@@ -16,7 +16,9 @@ from generate import conversation, load_template
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from words import filler, library_text
 
-CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|tools|>", "<|file|>", "<|user|>", "<|request|>", "<|result|>"]
+CONTROL = ["<|endoftext|"
+           ">", "<|im_start|"
+                ">", "<|im_end|>", "<|tools|>", "<|file|>", "<|user|>", "<|request|>", "<|result|>"]
 PLAIN = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>",
          "\\n", '\\"', "\\\\", "\\t")
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Random raw material: words, names, texts, commands and irrelevant filler."""
 
 from __future__ import annotations
@@ -11,15 +10,83 @@ import re
 import string
 import sysconfig
 
-EXTENSIONS = ["txt", "txt", "txt", "md", "md", "py", "py", "js", "ts", "json", "yaml", "yml", "toml", "sh", "html", "css", "csv", "log", "ini", "cfg", "rs", "go", "c", "h", "java", "rb", "php", "sql", "xml", "env", "conf", "rst", "tex", "tsx", "jsx", "kt", "lua", "dat", "bak", "tmp"]
-COMMON_FILES = ["hello.txt", "notes.md", "README.md", "test.py", "main.py", "index.html", "todo.txt", "a.py", "b.txt", "x.txt", "data.json", "config.yaml", "app.js", "foo.txt", "bar.md", "package.json", "Makefile", "Dockerfile", "LICENSE", "setup.cfg", "main.rs", "test.txt", "demo.txt", "hello.py", "script.sh", ".gitignore", ".env", "requirements.txt", "pyproject.toml", "file.txt", "file1.txt", "out.log", "style.css", "server.js", "utils.py", "greeting.txt", "plan.md", "ideas.txt", "list.txt"]
-COMMON_DIRS = ["src", "docs", "tests", "lib", "build", "data", "tmp", "app", "bin", "scripts", "assets", "include", "config", "logs"]
-SHORT_TEXTS = ["hi", "hello", "hello world", "Hello, world!", "foo", "bar", "bye", "test", "42", "hi there", "good morning", "done", "another line", "one more line", "TODO", "it works", "yes", "no", "abc", "123", "x = 1", "the end", "see you later", "first line", "second line"]
-STOP = frozenset(["to", "into", "in", "at", "of", "and", "as", "file", "with", "for", "the", "a", "an", "on", "from", "by", "please", "not", "that"])
+EXTENSIONS = [
+    "txt", "txt", "txt", "md", "md", "py", "py", "js", "ts", "json", "yaml", "yml", "toml", "sh",
+    "html", "css", "csv", "log", "ini", "cfg", "rs", "go", "c", "h", "java", "rb", "php", "sql",
+    "xml", "env", "conf", "rst", "tex", "tsx", "jsx", "kt", "lua", "dat", "bak", "tmp",
+]
+COMMON_FILES = [
+    "hello.txt", "notes.md", "README.md", "test.py", "main.py", "index.html", "todo.txt", "a.py",
+    "b.txt", "x.txt", "data.json", "config.yaml", "app.js", "foo.txt", "bar.md", "package.json",
+    "Makefile", "Dockerfile", "LICENSE", "setup.cfg", "main.rs", "test.txt", "demo.txt", "hello.py",
+    "script.sh", ".gitignore", ".env", "requirements.txt", "pyproject.toml", "file.txt",
+    "file1.txt", "out.log", "style.css", "server.js", "utils.py", "greeting.txt", "plan.md",
+    "ideas.txt", "list.txt",
+]
+COMMON_DIRS = [
+    "src", "docs", "tests", "lib", "build", "data", "tmp", "app", "bin", "scripts", "assets",
+    "include", "config", "logs",
+]
+SHORT_TEXTS = [
+    "hi", "hello", "hello world", "Hello, world!", "foo", "bar", "bye", "test", "42", "hi there",
+    "good morning", "done", "another line", "one more line", "TODO", "it works", "yes", "no", "abc",
+    "123", "x = 1", "the end", "see you later", "first line", "second line",
+]
+STOP = frozenset([
+    "to", "into", "in", "at", "of", "and", "as", "file", "with", "for", "the", "a", "an", "on",
+    "from", "by", "please", "not", "that",
+])
 
 
-EVERYDAY = ["apple", "banana", "bread", "butter", "cheese", "coffee", "tea", "milk", "sugar", "salt", "pepper", "rice", "soup", "cake", "pizza", "salad", "egg", "eggs", "dinner", "lunch", "breakfast", "kitchen", "house", "garden", "roof", "door", "window", "table", "chair", "bed", "lamp", "street", "city", "town", "village", "country", "river", "lake", "sea", "ocean", "mountain", "forest", "tree", "flower", "grass", "bird", "cat", "dog", "horse", "cow", "sheep", "fish", "mouse", "lion", "tiger", "bear", "fox", "rabbit", "snake", "spider", "bee", "sun", "moon", "star", "sky", "rain", "snow", "wind", "storm", "summer", "winter", "spring", "autumn", "morning", "evening", "night", "today", "tomorrow", "yesterday", "week", "month", "year", "monday", "tuesday", "friday", "sunday", "january", "march", "july", "december", "red", "green", "blue", "yellow", "black", "white", "brown", "quick", "lazy", "slow", "fast", "big", "small", "tall", "short", "old", "young", "new", "good", "bad", "happy", "sad", "angry", "tired", "hungry", "thirsty", "rich", "poor", "cheap", "expensive", "warm", "cold", "hot", "cool", "wet", "dry", "clean", "dirty", "full", "empty", "mother", "father", "sister", "brother", "child", "baby", "friend", "neighbour", "teacher", "doctor", "student", "king", "queen", "president", "bakery", "school", "hospital", "office", "shop", "market", "station", "airport", "hotel", "restaurant", "museum", "church", "bridge", "road", "car", "bus", "train", "plane", "ship", "bicycle", "ticket", "money", "bank", "price", "letter", "book", "page", "story", "poem", "song", "music", "film", "game", "chess", "football", "tennis", "dance", "picture", "photo", "phone", "computer", "keyboard", "screen", "mouse", "internet", "website", "email", "password", "login", "account", "user", "customer", "order", "invoice", "payment", "report", "meeting", "project", "deadline", "budget", "team", "manager", "company", "politics", "history", "science", "physics", "chemistry", "biology", "mathematics", "algebra", "geometry", "philosophy", "religion", "art", "language", "french", "german", "english", "spanish", "italian", "japanese", "chinese", "france", "germany", "italy", "spain", "japan", "china", "england", "america", "africa", "europe", "london", "paris", "berlin", "rome", "tokyo", "madrid", "vienna", "moscow", "amsterdam", "world", "earth", "mars", "universe", "planet", "galaxy", "atom", "energy", "light", "gravity", "water", "fire", "air", "stone", "gold", "silver", "iron", "wood", "paper", "glass", "war", "peace", "love", "hate", "fear", "hope", "dream", "life", "death", "truth", "beauty", "freedom", "justice", "health", "sport", "weather", "climate", "traffic", "travel", "holiday", "vacation", "party", "birthday", "wedding", "gift", "present", "remember", "forget", "buy", "sell", "eat", "drink", "sleep", "walk", "run", "swim", "fly", "read", "learn", "teach", "think", "believe", "know", "understand", "speak", "talk", "listen", "hear", "see", "look", "watch", "feel", "touch", "smell", "taste", "give", "take", "bring", "carry", "wash", "cook", "bake", "drive", "ride", "climb", "jump", "fall", "break", "build", "repair", "fix", "paint", "draw", "sing", "play", "win", "lose", "fight", "help", "call", "visit", "meet", "leave", "arrive", "wait", "hurry", "laugh", "cry", "smile", "live", "die", "born", "marry", "people", "person", "man", "woman", "boy", "girl", "name", "age", "number", "question", "answer", "problem", "solution", "idea", "plan", "goal", "reason", "please", "thank", "sorry", "welcome", "hello", "goodbye", "binary", "search", "tree", "list", "queue", "stack", "hash", "sort", "graph", "parser", "lexer", "compiler", "server", "client", "database", "cache", "thread", "process", "network", "protocol", "socket", "congestion", "control", "algorithm", "function", "class", "module", "library", "framework", "component", "service", "feature", "bug", "test", "tests", "failing", "login", "signup", "button", "form", "menu", "header", "footer", "layout", "theme", "pull", "request", "review", "merge", "branch", "commit", "release", "version", "deploy", "docker", "kubernetes", "cloud", "async", "refactor", "migrate"]
-ALPHABETS = ("äöüßéèêàçñøåæ", "абвгдежзиклмнопрстуфхцчшыюя", "αβγδεζηθικλμνξοπρστυφχψω", "日本語中文字漢学生", "łąęśżźćńőűčšžřě")
+EVERYDAY = [
+    "apple", "banana", "bread", "butter", "cheese", "coffee", "tea", "milk", "sugar", "salt",
+    "pepper", "rice", "soup", "cake", "pizza", "salad", "egg", "eggs", "dinner", "lunch",
+    "breakfast", "kitchen", "house", "garden", "roof", "door", "window", "table", "chair", "bed",
+    "lamp", "street", "city", "town", "village", "country", "river", "lake", "sea", "ocean",
+    "mountain", "forest", "tree", "flower", "grass", "bird", "cat", "dog", "horse", "cow", "sheep",
+    "fish", "mouse", "lion", "tiger", "bear", "fox", "rabbit", "snake", "spider", "bee", "sun",
+    "moon", "star", "sky", "rain", "snow", "wind", "storm", "summer", "winter", "spring", "autumn",
+    "morning", "evening", "night", "today", "tomorrow", "yesterday", "week", "month", "year",
+    "monday", "tuesday", "friday", "sunday", "january", "march", "july", "december", "red", "green",
+    "blue", "yellow", "black", "white", "brown", "quick", "lazy", "slow", "fast", "big", "small",
+    "tall", "short", "old", "young", "new", "good", "bad", "happy", "sad", "angry", "tired",
+    "hungry", "thirsty", "rich", "poor", "cheap", "expensive", "warm", "cold", "hot", "cool", "wet",
+    "dry", "clean", "dirty", "full", "empty", "mother", "father", "sister", "brother", "child",
+    "baby", "friend", "neighbour", "teacher", "doctor", "student", "king", "queen", "president",
+    "bakery", "school", "hospital", "office", "shop", "market", "station", "airport", "hotel",
+    "restaurant", "museum", "church", "bridge", "road", "car", "bus", "train", "plane", "ship",
+    "bicycle", "ticket", "money", "bank", "price", "letter", "book", "page", "story", "poem",
+    "song", "music", "film", "game", "chess", "football", "tennis", "dance", "picture", "photo",
+    "phone", "computer", "keyboard", "screen", "mouse", "internet", "website", "email", "password",
+    "login", "account", "user", "customer", "order", "invoice", "payment", "report", "meeting",
+    "project", "deadline", "budget", "team", "manager", "company", "politics", "history", "science",
+    "physics", "chemistry", "biology", "mathematics", "algebra", "geometry", "philosophy",
+    "religion", "art", "language", "french", "german", "english", "spanish", "italian", "japanese",
+    "chinese", "france", "germany", "italy", "spain", "japan", "china", "england", "america",
+    "africa", "europe", "london", "paris", "berlin", "rome", "tokyo", "madrid", "vienna", "moscow",
+    "amsterdam", "world", "earth", "mars", "universe", "planet", "galaxy", "atom", "energy",
+    "light", "gravity", "water", "fire", "air", "stone", "gold", "silver", "iron", "wood", "paper",
+    "glass", "war", "peace", "love", "hate", "fear", "hope", "dream", "life", "death", "truth",
+    "beauty", "freedom", "justice", "health", "sport", "weather", "climate", "traffic", "travel",
+    "holiday", "vacation", "party", "birthday", "wedding", "gift", "present", "remember", "forget",
+    "buy", "sell", "eat", "drink", "sleep", "walk", "run", "swim", "fly", "read", "learn", "teach",
+    "think", "believe", "know", "understand", "speak", "talk", "listen", "hear", "see", "look",
+    "watch", "feel", "touch", "smell", "taste", "give", "take", "bring", "carry", "wash", "cook",
+    "bake", "drive", "ride", "climb", "jump", "fall", "break", "build", "repair", "fix", "paint",
+    "draw", "sing", "play", "win", "lose", "fight", "help", "call", "visit", "meet", "leave",
+    "arrive", "wait", "hurry", "laugh", "cry", "smile", "live", "die", "born", "marry", "people",
+    "person", "man", "woman", "boy", "girl", "name", "age", "number", "question", "answer",
+    "problem", "solution", "idea", "plan", "goal", "reason", "please", "thank", "sorry", "welcome",
+    "hello", "goodbye", "binary", "search", "tree", "list", "queue", "stack", "hash", "sort",
+    "graph", "parser", "lexer", "compiler", "server", "client", "database", "cache", "thread",
+    "process", "network", "protocol", "socket", "congestion", "control", "algorithm", "function",
+    "class", "module", "library", "framework", "component", "service", "feature", "bug", "test",
+    "tests", "failing", "login", "signup", "button", "form", "menu", "header", "footer", "layout",
+    "theme", "pull", "request", "review", "merge", "branch", "commit", "release", "version",
+    "deploy", "docker", "kubernetes", "cloud", "async", "refactor", "migrate",
+]
+ALPHABETS = ("äöüßéèêàçñøåæ", "абвгдежзиклмнопрстуфхцчшыюя", "αβγδεζηθικλμνξοπρστυφχψω",
+             "日本語中文字漢学生", "łąęśżźćńőűčšžřě")
 
 
 def accented(rng: random.Random) -> str:
@@ -51,14 +118,24 @@ def library_text() -> tuple[str, ...]:
     from pydoc_data import topics
 
     root = pathlib.Path(sysconfig.get_paths()["stdlib"])
-    names = ["argparse", "ast", "asyncio/base_events", "bdb", "calendar", "configparser", "csv", "dataclasses", "datetime", "difflib", "doctest", "email/message", "enum", "ftplib", "http/server", "inspect", "json/decoder", "logging/__init__", "mailbox", "optparse", "os", "pathlib", "pickle", "platform", "random", "shutil", "smtplib", "socket", "statistics", "string", "subprocess", "tarfile", "tempfile", "textwrap", "threading", "turtle", "typing", "unittest/case", "uuid", "zipfile"]
+    names = [
+        "argparse", "ast", "asyncio/base_events", "bdb", "calendar", "configparser", "csv",
+        "dataclasses", "datetime", "difflib", "doctest", "email/message", "enum", "ftplib",
+        "http/server", "inspect", "json/decoder", "logging/__init__", "mailbox", "optparse", "os",
+        "pathlib", "pickle", "platform", "random", "shutil", "smtplib", "socket", "statistics",
+        "string", "subprocess", "tarfile", "tempfile", "textwrap", "threading", "turtle", "typing",
+        "unittest/case", "uuid", "zipfile",
+    ]
     texts = [(root / f"{name}.py").read_text("utf-8", "replace") for name in names
              if (root / f"{name}.py").exists()]
     return (*texts, *topics.topics.values())
 
 
 def syllables(rng: random.Random, low: int = 1, high: int = 4) -> str:
-    onset = ["b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "q", "r", "s", "t", "v", "w", "x", "z", "ch", "sh", "th", "st", "tr", "pl", "br", "gr", "kl", "sn", "fl", "dr"]
+    onset = [
+        "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "q", "r", "s", "t", "v", "w",
+        "x", "z", "ch", "sh", "th", "st", "tr", "pl", "br", "gr", "kl", "sn", "fl", "dr",
+    ]
     core = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "ai", "ee", "oo", "ou", "ie"]
     coda = ["", "", "", "n", "r", "s", "l", "t", "m", "x", "ck", "nd", "st"]
     parts = (rng.choice(onset) + rng.choice(core) + rng.choice(coda)
@@ -190,10 +267,12 @@ def command(rng: random.Random) -> str:
         "git diff", f"git diff {file}", "git branch", f"git checkout {name}", f"git add {file}",
         "git add .", f"git commit -m '{line(rng, 4).replace(chr(39), '')}'", "git push", "git pull",
         "git stash", f"git show {name}", f"git switch -c {name}", "git fetch --all",
-        f"cat {file}", f"cat {file} | wc -l", f"head -n {number} {file}", f"tail -n {number} {file}",
+        f"cat {file}", f"cat {file} | wc -l", f"head -n {number} {file}",
+        f"tail -n {number} {file}",
         f"tail -f {file}", f"wc -l {file}", f"wc -w {file} {other}", f"sort {file}",
         f"sort {file} | uniq -c", f"grep -rn {name} {folder}", f"grep {name} {file}",
-        f"grep -i {name} {file} | head", f"find . -name '*.{word(rng)[:4]}'", f"find {folder} -type f",
+        f"grep -i {name} {file} | head", f"find . -name '*.{word(rng)[:4]}'",
+        f"find {folder} -type f",
         f"mkdir {folder}", f"mkdir -p {folder}", f"touch {file}", f"rm {file}", f"rm -rf {folder}",
         f"mv {file} {other}", f"cp {file} {other}", f"cp -r {folder} {name}", f"cd {folder} && ls",
         f"python {file}", f"python3 {file}", f"python3 -m {name}", f"python3 -c 'print({number})'",
@@ -201,11 +280,13 @@ def command(rng: random.Random) -> str:
         "npm install", f"npm run {name}", f"npm install {name}", "npm run build", f"node {file}",
         "make", f"make {name}", "make test", "cargo build", "cargo test", f"cargo run {name}",
         "go build", "go test ./...", f"pip install {name}", "pip list", f"uv run {name}",
-        f"chmod +x {file}", f"bash {file}", f"sh {file}", f"./{name}", f"./{file}", "env", "uname -a",
+        f"chmod +x {file}", f"bash {file}", f"sh {file}", f"./{name}", f"./{file}", "env",
+        "uname -a",
         "df -h", "du -sh", f"du -sh {folder}", "ps aux", "free -m", "uptime", "hostname", "id",
         f"echo {word(rng)}", f"echo {line(rng, 3).replace(chr(39), '')}", f"echo '{word(rng)}'",
         f'echo "{word(rng)} {word(rng)}"', f"sleep {number}", f"which {name}", f"{name} --version",
-        f"{name} --help", f"curl http://localhost:{number}/{name}", "docker ps", f"docker run {name}",
+        f"{name} --help", f"curl http://localhost:{number}/{name}", "docker ps",
+        f"docker run {name}",
         f"{name}", f"{name} {file}", f"{name} -{rng.choice('abcdvx')} {word(rng)}", f"seq {number}",
         f"kill {number}", f"sed -n {number}p {file}", f"diff {file} {other}", f"stat {file}",
         f"file {file}", f"tree {folder}", f"plugway {rng.choice(['check', 'status', 'doctor'])}",
@@ -244,6 +325,7 @@ def filler(rng: random.Random, size: int) -> str:
         return "\n".join(pieces)[:size]
     pieces = []
     while sum(map(len, pieces)) < size:
-        bullet = rng.choice(["- ", " - ", "* ", "1. ", "# ", "- **" + word(rng) + "**: ", "IMPORTANT: "])
+        bullet = rng.choice(["- ", " - ", "* ", "1. ", "# ", "- **" + word(rng) + "**: ",
+                             "IMPORTANT: "])
         pieces.append(bullet + " ".join(rng.choice(english()) for _ in range(rng.randint(4, 25))))
     return "\n".join(pieces)[:size]
