@@ -9,6 +9,7 @@ from plugway.testing import (
     Cut,
     Hold,
     ScriptedUpstream,
+    Sleep,
     anthropic_error,
     anthropic_stream,
     build_plugin,
@@ -140,7 +141,7 @@ async def test_a_tool_call_before_a_break_runs_once(scripted, tmp_path):
     counter = claude.project / "count.txt"
     call = ("Bash", {"command": f"echo once >> {counter}", "description": "count"})
     upstream.script(
-        sse(anthropic_stream("", tool_calls=[call])[:-2], end=Cut()),
+        sse([*anthropic_stream("", tool_calls=[call])[:-2], Sleep(0.5)], end=Cut()),
         sse(anthropic_stream("Counted.")),
     )
     answer = await claude.run("-p", "count", "--allowedTools", "Bash")
