@@ -13,11 +13,7 @@ from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from plugway._errors import error_body, error_type
@@ -43,12 +39,14 @@ class GatewayProtocol(HttpToolsProtocol):
         self._held = bytearray()
         self._body: Sized | Chunked | None = None
         self._ended = False
+        self._number = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock: a silent connection is closed like one that drips."""
         super().connection_made(transport)
+        self._outlet = _Outlet(self)
         self._arm(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -81,30 +79,32 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _take_head(self, data: bytes) -> bytes | None:
         """Serve the request whose head is now complete; what comes after it, or None."""
-        held, limits = self._held, self._limits
-        seen = len(held)
-        held += data
+        if self._held or self._busy:
+            self._held += data
+            data = bytes(self._held)
+        most = self._limits.head_bytes
         if self._busy:
             # One request at a time: what a client sends ahead waits, and not without limit.
-            if len(held) > limits.head_bytes:
+            if len(data) > most:
                 raise WireError(400, "too much was sent ahead of an answer")
             return None
-        end = held.find(b"\r\n\r\n", max(0, seen - 3))
-        if end < 0 or end > limits.head_bytes:
-            check_start(held, limits)
-            if len(held) > limits.head_bytes:
-                raise WireError(431, f"request head is larger than {limits.head_bytes} bytes")
+        end = data.find(b"\r\n\r\n", 0, most)
+        if end < 0:
+            check_start(data, self._limits)
+            if len(data) >= most:
+                raise WireError(431, f"request head is larger than {most} bytes")
+            self._held = self._held or bytearray(data)
             if self._deadline is None:
-                self._arm(limits.head_seconds)
+                self._arm(self._limits.head_seconds)
             return None
-        head, rest = bytes(held[: end + 4]), bytes(held[end + 4 :])
-        held.clear()
+        self._held = bytearray()
         self._disarm()
-        self._serve(head)
-        return rest
+        self._serve(data[: end + 4])
+        return data[end + 4 :]
 
     def _serve(self, head: bytes) -> None:
         body = inspect(head, self._limits)
+        before = self.cycle
         self.parser = httptools.HttpRequestParser(self)
         try:
             self.parser.feed_data(head)
@@ -114,18 +114,21 @@ class GatewayProtocol(HttpToolsProtocol):
             raise WireError(400, f"not a request head: {error}") from None
         except httptools.HttpParserUpgrade:
             pass  # no protocol is switched to: the request is served as if it had not asked
+        if self.cycle is before:
+            raise WireError(400, "not a whole request head")
         if body is None:
             super().on_message_complete()
         else:
             self._body = body
-            self.cycle.transport = _Outlet(self)
+            self.cycle.transport = self._outlet
 
     def on_headers_complete(self) -> None:
         """Start the exchange, with a way to cut it."""
         super().on_headers_complete()
-        cast("dict[str, Any]", self.scope)["extensions"] = {
-            "plugway.cut": partial(self.cut, self.cycle)
-        }
+        self._number += 1
+        # By number: a reference to the cycle would keep it, and its body, until garbage collection.
+        cut = partial(self._cut_exchange, self._number)
+        cast("dict[str, Any]", self.scope)["extensions"] = {"plugway.cut": cut}
 
     def on_message_complete(self) -> None:
         """Ignore the parser's opinion: bodies are framed here."""
@@ -158,13 +161,12 @@ class GatewayProtocol(HttpToolsProtocol):
         held, self._held = bytes(self._held), bytearray()
         self.data_received(held)
 
-    def cut(self, cycle: RequestResponseCycle | None = None) -> None:
-        """End the exchange here: what was written is flushed, nothing says that it is complete.
+    def _cut_exchange(self, number: int) -> None:
+        if number == self._number and self._busy:
+            self.cut()
 
-        Without a `cycle`, whatever the connection is doing; a finished `cycle` cuts nothing.
-        """
-        if cycle is not None and (cycle is not self.cycle or cycle.response_complete):
-            return
+    def cut(self) -> None:
+        """End the connection here: what was written is flushed, nothing says it is complete."""
         self._ended = True
         self._abandon()
         self.transport.close()
@@ -237,16 +239,10 @@ class _Outlet(asyncio.Transport):
 
     def __init__(self, protocol: GatewayProtocol) -> None:
         super().__init__()
-        self._protocol = protocol
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._protocol.transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._protocol.transport.is_closing()
-
-    def close(self) -> None:
-        self._protocol.hang_up()
+        # Bound once and not wrapped: every piece of every stream passes here.
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+        self.close = protocol.hang_up
 
 
 def _answer(error: WireError, default_headers: list[tuple[bytes, bytes]]) -> bytes:
