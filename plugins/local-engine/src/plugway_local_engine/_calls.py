@@ -131,7 +131,9 @@ def _python_value(text: str) -> Any:
         value: Any = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return value if isinstance(value, dict | list) else None
+    if isinstance(value, dict):
+        return as_object(value)
+    return as_list(value) if isinstance(value, list) else None
 
 
 def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
@@ -169,7 +171,7 @@ def _from_head(spec: CallFormat, text: str, name: str) -> tuple[str, Any]:
     match = re.fullmatch(spec.head, head)
     if match is None:
         raise MalformedCall("it has no name")
-    arguments = _loads(_value_text(text, spec)) if start >= 0 else {}
+    arguments: Any = _loads(_value_text(text, spec)) if start >= 0 else None
     return name or match["name"], arguments
 
 
@@ -225,7 +227,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "boolean"
     names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
-    return names.get(type(value), "null")
+    return next((name for kind, name in names.items() if isinstance(value, kind)), "null")
 
 
 def _from_braces(spec: CallFormat, text: str) -> tuple[str, Any]:

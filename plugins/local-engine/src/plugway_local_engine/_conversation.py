@@ -158,7 +158,7 @@ class _Builder:
     _names: dict[str, str] = field(default_factory=dict[str, str])
 
     def system(self, value: Any) -> str:
-        blocks = [value] if isinstance(value, str) else as_list(value)
+        blocks: list[Any] = [value] if isinstance(value, str) else as_list(value)
         texts: list[str] = []
         for index, block in enumerate(blocks):
             text = self.reader.text_of(block if isinstance(block, str) else [block])
@@ -248,7 +248,7 @@ class _Builder:
         return own
 
     def _anchor_all(self, items: list[dict[str, Any]], text: str) -> None:
-        marked = next((item for item in items if item.get("cache_control")), {})
+        marked = next((item for item in items if item.get("cache_control")), as_object(None))
         self._anchor(marked, "message", text)
 
     def _anchor(self, block: Mapping[str, Any], kind: str, text: str) -> None:

@@ -54,7 +54,7 @@ class Constraint:
         """The mask for the visible reply; None where it is not constrained from its start."""
         if self.mode != "whole":
             return None
-        return self._mask(tokenizer, "the reply", self._whole)
+        return self._mask(tokenizer, "the reply", None)
 
     def call(self, tokenizer: GrammarTokenizer, pending: PendingCall) -> TokenMask | None:
         """The mask for a call that has begun, and has taken in what is written of it already.
@@ -63,13 +63,16 @@ class Constraint:
         """
         if self.mode == "free" or not self.tools:
             return None
-        mask = self._mask(tokenizer, "the call", lambda lark: self._call(lark, pending))
+        mask = self._mask(tokenizer, "the call", pending)
         return mask if mask is not None and mask.advance(pending.text) else None
 
-    def _mask(self, tokenizer: GrammarTokenizer, what: str, write: Any) -> TokenMask | None:
+    def _mask(
+        self, tokenizer: GrammarTokenizer, what: str, pending: PendingCall | None
+    ) -> TokenMask | None:
         lark = Lark(tokenizer.special, tokenizer.split)
         try:
-            return tokenizer.mask(lark.text(write(lark)))
+            start = self._call(lark, pending) if pending else self._whole(lark)
+            return tokenizer.mask(lark.text(start))
         except (GrammarError, NotWritable) as error:
             self.problems.append(f"{what} is not constrained: {error}")
             return None

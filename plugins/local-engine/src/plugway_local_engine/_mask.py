@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
-_LIMITS = {
-    "max_items_in_row": 2000,
-    "initial_lexer_fuel": 2_000_000,
-    "step_lexer_fuel": 400_000,
-    "step_max_items": 100_000,
-    "max_lexer_states": 100_000,
-    "max_grammar_size": 500_000,
-}
+_LIMITS: Final = LLParserLimits(
+    initial_lexer_fuel=2_000_000,
+    step_lexer_fuel=400_000,
+    step_max_items=100_000,
+    max_lexer_states=100_000,
+)
 
 
-_KEPT = 16
+_KEPT: Final = 16
 """Grammars that stay compiled: the tools of a conversation are the same from turn to turn."""
 
 
@@ -83,7 +81,7 @@ class GrammarTokenizer:
         """
         matcher = self._compiled.get(grammar)
         if matcher is None:
-            matcher = LLMatcher(self.inner, grammar, log_level=0, limits=LLParserLimits(**_LIMITS))
+            matcher = LLMatcher(self.inner, grammar, log_level=0, limits=_LIMITS)
             if matcher.is_error():
                 raise GrammarError(matcher.get_error().split("\n")[0][:300])
             if len(self._compiled) >= _KEPT:
@@ -99,7 +97,7 @@ def grammar_of_schema(schema: Mapping[str, Any]) -> str:
 
 def grammar_problem(grammar: str) -> str:
     """What is wrong with a grammar; empty: nothing."""
-    found = LLMatcher.validate_grammar(grammar, None, limits=LLParserLimits(**_LIMITS))
+    found = LLMatcher.validate_grammar(grammar, None, limits=_LIMITS)
     return "" if found.startswith("WARNING") else found.split("\n")[0][:300]
 
 

@@ -165,6 +165,8 @@ class OutputParser:
         self._buffer = self._buffer[at + len(close) if close else len(text) :]
         if close:
             self._mode, self._fresh, self._callable = "text", True, True
+            if close in self._markers.headers:
+                self._mode, self._opening = "header", close
         elif final:
             self._buffer = ""
         return bool(close)

@@ -6,8 +6,8 @@ Which helpers templates expect is `_template`'s business.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, cast
 
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
@@ -19,9 +19,11 @@ MAX_SOURCE: Final = 1 << 20
 MAX_OUTPUT: Final = 8 << 20
 MAX_SECONDS: Final = 2.0
 MAX_RANGE: Final = 100_000
+MAX_VALUES: Final = 500_000
+_MAX_BITS: Final = 2048
 _TICK: Final = "plugway_tick"
 _GLUE: Final = "plugway_glue"
-_PADDING: Final = {"ljust", "rjust", "center", "zfill", "expandtabs", "format", "format_map"}
+_PADDING: Final = {"ljust", "rjust", "center", "zfill", "expandtabs", "format_map"}
 _REFUSED_FILTERS: Final = (
     "attr", "center", "filesizeformat", "format", "pprint", "random", "urlize", "wordwrap",
     "xmlattr", "batch", "slice",
@@ -54,15 +56,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
             autoescape=False,
             cache_size=0,
             extensions=[Generation, loopcontrols],
+            finalize=weighed,
         )
+        setattr(self, "concat", self._concat)  # noqa: B010 -- Jinja declares it as a constant
+        # Jinja declares neither type; helpers are added to both by `_template`.
+        self.helpers: dict[str, Any] = getattr(self, "globals")  # noqa: B009
+        self.kinds: dict[str, Callable[..., Any]] = getattr(self, "filters")  # noqa: B009
         for name in ("lipsum", "cycler", "joiner"):
-            self.globals.pop(name, None)
+            self.helpers.pop(name, None)
         for name in _REFUSED_FILTERS:
-            self.filters.pop(name, None)
-        self.globals |= {"range": bounded_range, _TICK: self.tick, _GLUE: self.glue}
-        self.filters["join"] = self._bounded_filter(self.filters["join"])
-        self.filters["replace"] = self._bounded_replace
-        self.filters["indent"] = self._bounded_indent(self.filters["indent"])
+            self.kinds.pop(name, None)
+        self.helpers |= {"range": bounded_range, _TICK: self.tick, _GLUE: self.glue}
+        self.kinds["join"] = self._bounded_join(self.kinds["join"])
+        self.kinds["replace"] = self._bounded_replace
+        self.kinds["indent"] = self._bounded_indent(self.kinds["indent"])
+        self.kinds["string"] = _bounded_string
         self._deadline = float("inf")
         self._made = 0
 
@@ -87,7 +95,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def glue(self, *items: Any) -> str:
         """`a ~ b`, within the limit."""
-        return self._sized("".join([str(item) for item in items]))
+        return self._concat(str(weighed(item)) for item in items)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """No private names, and no changes but to lists: those of the caller are copies."""
@@ -99,12 +107,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """`+`, `*`, `%` and `**` on what cannot become too large."""
         if operator == "**" or (operator == "%" and isinstance(left, str)):
             raise SecurityError(f"`{operator}` is not for templates")
-        if operator == "*" and isinstance(left, str | list | tuple | int):
-            size = len(left) if isinstance(left, str | list | tuple) else 1
-            if isinstance(right, str | list | tuple):
-                size *= len(right)
-            _limited(size * abs(left if isinstance(left, int) else 1) * _count(right))
+        if operator == "*":
+            _check_product(left, right)
         return self._sized(super().call_binop(context, operator, left, right))
+
+    def wrap_str_format(self, value: Any) -> Any:
+        """`str.format` without field widths, which may be of any size."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None and ":" in str(value.__self__):
+            raise SecurityError("`format` with a format specification is not for templates")
+        return wrapped
 
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call of a function, method or macro."""
@@ -117,28 +129,32 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return self._bounded_replace(owner, *args)
             if name == "join" and args:
                 args = (list(args[0]),)
-                _limited(sum(len(str(item)) + len(owner) for item in args[0]))
+                _limited(sum(len(item) + len(owner) for item in args[0] if isinstance(item, str)))
         return self._sized(super().call(context, obj, *args, **kwargs))
 
+    def _concat(self, items: Iterable[str]) -> str:
+        pieces = list(items)
+        _limited(sum(map(len, pieces)))
+        return self._sized("".join(pieces))
+
     def _sized(self, value: Any) -> Any:
-        if isinstance(value, str | list | tuple):
-            _limited(len(value))
-            self._made += len(value)
+        if size := _length(value, otherwise=0):
+            _limited(size)
+            self._made += size
             # Text made and thrown away costs time too: a thousand times the output is enough.
             if self._made > MAX_OUTPUT * 1000:
                 raise SecurityError("it builds too much text")
             self.tick()
         return value
 
-    def _bounded_filter(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _bounded_join(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def join(eval_context: Any, value: Any, d: str = "", attribute: Any = None) -> Any:
             items = list(value)
             if attribute is None:
-                _limited(sum(len(str(item)) + len(str(d)) for item in items))
+                _limited(sum(len(str(weighed(item))) + len(str(d)) for item in items))
             return self._sized(original(eval_context, items, d, attribute))
 
-        for mark in ("jinja_pass_arg",):
-            setattr(join, mark, getattr(original, mark))
+        join.jinja_pass_arg = getattr(original, "jinja_pass_arg")  # type: ignore[attr-defined]  # noqa: B009
         return join
 
     def _bounded_indent(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,8 +195,42 @@ def _limited(size: int) -> None:
         raise SecurityError(f"it makes more than {MAX_OUTPUT >> 20} MiB")
 
 
+def weighed(value: Any) -> Any:
+    """`value` itself, where writing it out ends: a list may hold another a million times over."""
+    stack: list[Any] = [value]
+    seen = 0
+    while stack:
+        item = stack.pop()
+        seen += 1
+        if isinstance(item, dict):
+            stack.extend(cast("dict[Any, Any]", item).values())
+        elif isinstance(item, list | tuple):
+            stack.extend(cast("Sequence[Any]", item))
+        if seen + len(stack) > MAX_VALUES:
+            raise SecurityError(f"a value has more than {MAX_VALUES} parts")
+    return value
+
+
+def _bounded_string(value: Any) -> str:
+    return str(weighed(value))
+
+
+def _check_product(left: Any, right: Any) -> None:
+    if isinstance(left, int) and isinstance(right, int):
+        if left.bit_length() + right.bit_length() > _MAX_BITS:
+            raise SecurityError("a number becomes too large")
+    else:
+        _limited(_length(left) * _length(right) * _count(left) * _count(right))
+
+
 def _count(value: Any) -> int:
     return abs(value) if isinstance(value, int) else 1
+
+
+def _length(value: Any, otherwise: int = 1) -> int:
+    if isinstance(value, str | list | tuple):
+        return len(cast("Sequence[Any]", value))
+    return otherwise
 
 
 def _call(name: str, args: list[nodes.Expr], line: int) -> nodes.Call:
@@ -194,9 +244,9 @@ def _replace_glue(tree: nodes.Node) -> None:
             if isinstance(value, nodes.Concat):
                 setattr(parent, field, _call(_GLUE, value.nodes, value.lineno))
             elif isinstance(value, list):
-                value[:] = [
-                    _call(_GLUE, item.nodes, item.lineno)
-                    if isinstance(item, nodes.Concat)
-                    else item
-                    for item in value
-                ]
+                items = cast("list[Any]", value)
+                items[:] = [_glued(item) for item in items]
+
+
+def _glued(item: Any) -> Any:
+    return _call(_GLUE, item.nodes, item.lineno) if isinstance(item, nodes.Concat) else item

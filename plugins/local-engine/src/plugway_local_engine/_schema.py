@@ -16,6 +16,7 @@ from plugway_local_engine._tools import as_list, as_object
 MAX_VALUES: Final = 50_000
 MAX_TEXT: Final = 1_000_000
 MAX_DEPTH: Final = 64
+MAX_REFERENCES: Final = 200
 _MAX_ITEMS: Final = 1000
 _BOUND: Final = 10**18
 """Numbers that a grammar lets through stay within: a run of digits must end some time."""
@@ -247,12 +248,14 @@ def resolve(root: Mapping[str, Any], ref: str) -> Any:
             target = as_list(target)[int(name)]
         else:
             target = as_object(target).get(name)
-    return target if isinstance(target, dict | bool) else None
+    return as_object(target) if isinstance(target, dict) else target is True or None
 
 
 def _endless_refs(root: dict[str, Any]) -> frozenset[str]:
     """The references that no finite value can satisfy, such as one to itself."""
     targets = {ref: resolve(root, ref) for ref in set(_refs(root)) if ref.startswith("#")}
+    if len(targets) > MAX_REFERENCES:
+        raise SchemaTooLarge(f"the schema has more than {MAX_REFERENCES} different references")
     alive: set[str] = set()
     while True:
         found = {ref for ref, target in targets.items() if _ends(target, alive, 0)}

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from jinja2.exceptions import TemplateError as JinjaError
 
 from plugway_local_engine._probe import TemplateTraits, probe
-from plugway_local_engine._sandbox import MAX_SOURCE, Sandbox, bounded_output
+from plugway_local_engine._sandbox import MAX_SOURCE, Sandbox, bounded_output, weighed
 
 Message = Mapping[str, Any]
 Guard = Callable[[], AbstractContextManager[Any]]
@@ -56,10 +56,11 @@ class ChatTemplate:
         self._now = now or datetime.now().astimezone()
         self._guard: Guard = guard or nullcontext
         self._sandbox = Sandbox()
-        self._sandbox.globals |= {"raise_exception": _refuse, "strftime_now": self._now.strftime}
-        self._sandbox.filters |= {"tojson": _tojson, "from_json": json.loads}
+        self._sandbox.helpers |= {"raise_exception": _refuse, "strftime_now": self._now.strftime}
+        self._sandbox.kinds |= {"tojson": _tojson, "from_json": json.loads}
         try:
-            self._template = self._sandbox.compile_counted(source)
+            with self._guard():
+                self._template = self._sandbox.compile_counted(source)
         except (JinjaError, SyntaxError, RecursionError, ValueError) as error:
             raise TemplateError(f"the chat template is not valid: {_said(error)}") from None
 
@@ -84,9 +85,7 @@ class ChatTemplate:
             return self._render({**variables, "tools": copy.deepcopy(list(tools))})
         try:
             return self._render({**variables, "tools": None})
-        except TemplateRefusal:
-            raise
-        except TemplateError:
+        except _NoTools:
             # Some templates loop over their tools without looking whether there are any.
             return self._render({**variables, "tools": []})
 
@@ -99,7 +98,9 @@ class ChatTemplate:
             raise TemplateRefusal(str(refusal)) from None
         except JinjaError as error:
             raise TemplateError(f"the chat template fails: {_said(error)}") from None
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except TypeError as error:
+            raise _NoTools(f"the chat template fails: {_said(error)}") from None
+        except (ArithmeticError, LookupError, ValueError, AttributeError) as error:
             raise TemplateError(f"the chat template fails: {_said(error)}") from None
         except (RecursionError, MemoryError) as error:
             raise TemplateError(f"the chat template goes too deep: {_said(error)}") from None
@@ -114,6 +115,10 @@ class ChatTemplate:
             return self.render(*args, **kwargs)
         except TemplateError:
             return None
+
+
+class _NoTools(TemplateError):
+    """Perhaps only because `tools` is `None`."""
 
 
 class _Refusal(Exception):
@@ -135,7 +140,7 @@ def _tojson(
     if indent is not None and not 0 <= indent <= 16:
         raise ValueError("`indent` is too wide")
     return json.dumps(
-        value,
+        weighed(value),
         ensure_ascii=ensure_ascii,
         indent=indent,
         separators=separators,

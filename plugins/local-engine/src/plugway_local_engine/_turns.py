@@ -1,4 +1,4 @@
-"""Shapes the turns of a conversation to what one chat template takes: roles, order, calls as text."""
+"""Shapes the turns of a conversation to what one chat template takes: roles, order, calls."""
 
 from __future__ import annotations
 

@@ -6,20 +6,26 @@ Mending them is the business of whoever asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Final, cast
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
-from jsonschema.validators import extend, validator_for
+from jsonschema.validators import extend, validator_for  # pyright: ignore[reportUnknownVariableType]
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from plugway_local_engine._patterns import matches
 from plugway_local_engine._schema import SchemaTooLarge, prepare_schema
+from plugway_local_engine._tools import as_object
+
+Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 MAX_PROBLEMS: Final = 10
+MAX_REFERENCES: Final = 10_000
+"""References that one check follows."""
 _MAX_WORDS: Final = 200
 
 
@@ -38,38 +44,39 @@ def check_arguments(schema: Mapping[str, Any], arguments: str | Mapping[str, Any
     if not isinstance(value, dict):
         return ["the arguments must be a JSON object"]
     try:
-        prepared = prepare_schema(schema, "check").schema
-        validator = _validator(prepared)
-        return [_in_words(error) for error in _some(validator.iter_errors(value))]
-    except SchemaTooLarge:
+        validator = _validator(prepare_schema(schema, "check").schema)
+        errors = validator.iter_errors(as_object(value))
+        return [_in_words(error) for error in islice(errors, MAX_PROBLEMS)]
+    except (SchemaTooLarge, _TooManyReferences, RecursionError, Unresolvable):
         return []
-    except RecursionError:
-        return []
-    except Unresolvable:
-        return []
+
+
+class _TooManyReferences(Exception):
+    """References that fan out again and again take exponential time."""
 
 
 def _validator(schema: dict[str, Any]) -> Validator:
     base = validator_for(schema, default=Draft202012Validator)
-    kind = extend(base, {"pattern": _pattern})
+    follow = cast("Keyword", base.VALIDATORS["$ref"])
+    followed = 0
+
+    def reference(validator: Any, ref: Any, instance: Any, of: Any) -> Any:
+        nonlocal followed
+        followed += 1
+        if followed > MAX_REFERENCES:
+            raise _TooManyReferences
+        return follow(validator, ref, instance, of)
+
+    make = cast("Callable[..., Any]", extend)
+    checker = make(base, {"pattern": _pattern, "$ref": reference})
     # An empty registry: the library would fetch remote references otherwise.
-    return kind(schema, registry=Registry())
+    return checker(schema, registry=Registry[Any]())
 
 
-def _pattern(
-    validator: Validator, pattern: Any, instance: Any, schema: Any
-) -> Iterator[ValidationError]:
-    if (
-        isinstance(instance, str)
-        and isinstance(pattern, str)
-        and matches(pattern, instance) is False
-    ):
+def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    both = isinstance(instance, str) and isinstance(pattern, str)
+    if both and matches(pattern, instance) is False:
         yield ValidationError(f"does not match the pattern {pattern!r}")
-
-
-def _some(errors: Iterator[ValidationError]) -> Iterator[ValidationError]:
-    for _, error in zip(range(MAX_PROBLEMS), errors, strict=False):
-        yield best_match([error]) or error
 
 
 def _in_words(error: ValidationError) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from plugway_local_engine._families._base import CallFormat, Family, Shape
 from plugway_local_engine._families.hermes import HERMES_CALL
+from plugway_local_engine._tools import as_list, as_object
 
 
 def own_format(family: Family) -> CallFormat:
@@ -42,9 +43,8 @@ def _braces(value: Any, quote: str) -> str:
     if isinstance(value, str):
         return f"{quote}{value}{quote}"
     if isinstance(value, dict):
-        pairs: list[str] = [f"{k}:{_braces(v, quote)}" for k, v in sorted(value.items())]
+        pairs = [f"{k}:{_braces(v, quote)}" for k, v in sorted(as_object(value).items())]
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, list):
-        items: list[Any] = value
-        return "[" + ",".join(_braces(item, quote) for item in items) + "]"
+        return "[" + ",".join(_braces(item, quote) for item in as_list(value)) + "]"
     return json.dumps(value)
