@@ -27,10 +27,11 @@ from plugway._backend import ModelInfo
 from plugway._config import Config, gateway_token
 from plugway._errors import InvalidRequest, NoRoute, RequestRejected
 from plugway._exchange import Exchange
+from plugway._failures import rejection_reply
 from plugway._guard import Guard, GuardPolicy
-from plugway._pipeline import rejection_reply
 from plugway._request import MessagesRequest
-from plugway._serve import Endpoint, refuse
+from plugway._run import Endpoint
+from plugway._serve import refuse
 from plugway._snapshot import Snapshot, build_snapshot
 
 log = logging.getLogger("plugway.app")

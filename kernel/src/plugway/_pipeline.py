@@ -4,38 +4,27 @@
         per attempt: prepare_attempt → around_attempt → Backend.send → first content event
     → normalize_failure (where all failed) → transform_response
 
-Writing the reply to the client is `_serve`'s business; how a hook is called, that of `_hooks`.
+Writing the reply to the client is `_run`'s business; how a hook is called, that of `_hooks`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from plugway._backend import Attempt, Backend, Caller
 from plugway._document import did_you_mean
-from plugway._errors import (
-    BackendError,
-    BackendRefused,
-    BackendTimeout,
-    Headers,
-    HookError,
-    NoRoute,
-    RequestRejected,
-    error_body,
-    error_type,
-)
+from plugway._errors import BackendError, BackendTimeout, NoRoute, RequestRejected
 from plugway._exchange import AttemptRecord, Exchange, Route
+from plugway._failures import Failed, failure_reply, order_of_telling
 from plugway._hooks import Hooks
-from plugway._json import edit
+from plugway._relay import primed, under_name
 from plugway._request import MessagesRequest
 from plugway._response import Reply
-from plugway._stream import EventRelay, RawRelay, Resources
+from plugway._stream import Resources
 
 MAX_ATTEMPTS = 3
 """Failed sends for one request, repeats by plugins included, after which no other target is tried:
@@ -52,14 +41,6 @@ class Limits:
     idle_seconds: float = 300.0
     stalled_client_seconds: float = 120.0
     max_streams: int = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A failure of the whole exchange, with the attempt that it is told from."""
-
-    error: BackendError
-    attempt: Attempt
 
 
 class Pipeline:
@@ -155,7 +136,7 @@ class Pipeline:
                 failures.append(Failed(failure, attempt))
                 if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
                     break
-        told = min(failures, key=_order_of_telling)
+        told = min(failures, key=order_of_telling)
         return await self._failure_reply(told, exchange)
 
     async def _try(
@@ -268,81 +249,8 @@ class Pipeline:
         }
 
 
-async def primed(reply: Reply, resources: Resources) -> Reply:
-    """`reply` with its first content event read and held; it is closed where that fails."""
-    if not reply.is_stream:
-        return reply
-    relay: RawRelay | EventRelay
-    if reply.chunks is not None:
-        relay = RawRelay(reply.chunks)
-        reply = reply.replace(chunks=relay)
-    else:
-        assert reply.events is not None
-        relay = EventRelay(reply.events)
-        reply = reply.replace(events=relay)
-    own = Resources()
-    own.add(reply.close)
-    try:
-        await relay.prime()
-    except BaseException:
-        await own.aclose()
-        raise
-    resources.add(own.aclose)
-    return reply
-
-
-def under_name(reply: Reply, model: str) -> Reply:
-    """`reply` naming the model that the client asked for; nothing else in it changes."""
-    relay = reply.events if reply.chunks is None else reply.chunks
-    if isinstance(relay, RawRelay | EventRelay):
-        relay.rename(model)
-    elif reply.body is not None and reply.body.lstrip().startswith(b"{"):
-        with suppress(ValueError, IndexError):  # not JSON after all: it stays as it is
-            return reply.replace(body=edit(reply.body, {"model": model}, frozenset()))
-    return reply
-
-
 def _failed_sends(exchange: Exchange) -> int:
     return sum(record.result != "answered" for record in exchange.attempts)
-
-
-def _order_of_telling(failed: Failed) -> tuple[int, float]:
-    """Of several failures the client is told the one it can do most about (`docs/errors.md`), and
-    of several rate limits the one that ends first."""
-    error = failed.error
-    if isinstance(error, BackendRefused):
-        known = {429: 0, 401: 1, 402: 1, 403: 1, 404: 3, 501: 4}
-        rank = known.get(error.status, 2 if error.status < 500 else 5)
-    else:
-        rank = 0 if error.status == 429 else 6
-    return rank, math.inf if error.retry_after is None else error.retry_after
-
-
-def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
-    """The kernel's own rendering of a failure: an Anthropic upstream's answer as it is, anything
-    else in the Anthropic envelope."""
-    headers = error.headers
-    if isinstance(error, BackendRefused) and error.native:
-        return Reply.whole(error.status, error.body, headers=headers)
-    status = 529 if error.status == 503 and not error.permanent else error.status
-    extra: Headers = (("content-type", "application/json"),)
-    if error.permanent:
-        extra += (("x-should-retry", "false"),)
-    where = f"`{error.backend}`: " if error.backend else ""
-    body = error_body(error_type(status), where + error.message, exchange.id)
-    return Reply.whole(status, body, headers=(*headers, *extra))
-
-
-def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> Reply:
-    """A refusal, or a plugin's failure, in the Anthropic envelope."""
-    if isinstance(error, HookError):
-        message = f"{error}. The gateway's log has the details."
-        body = error_body("api_error", message, exchange.id)
-        return Reply.whole(500, body, headers=(("content-type", "application/json"),))
-    body = error_body(error.type, error.message, exchange.id)
-    return Reply.whole(
-        error.status, body, headers=(("content-type", "application/json"), *error.headers)
-    )
 
 
 def _listed(names: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""Streams on their way to the client: held until content is there, watched, closed, written once.
+"""Writing to the client: the one writer, the clock that watches it, and what must be closed.
 
 The rules are those of `docs/errors.md`: nothing is sent before the first content event but pings;
 after it a failure cuts the body; no end is sent that the backend did not send.
@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import anyio
-import anyio.lowlevel
+from starlette.types import Scope
 
-from plugway._emitter import Order
-from plugway._errors import BackendProtocolError, BackendTimeout, Headers, StreamInterrupted
-from plugway._events import PING, StreamEvent, interrupted, renamed
-from plugway._json import as_object
+from plugway._errors import BackendTimeout, Headers, StreamInterrupted
+from plugway._events import PING
 from plugway._response import Close
-from plugway._sse import MAX_EVENT_BYTES, Decoder, StreamScan
 
 log = logging.getLogger("plugway.stream")
 
@@ -31,148 +28,6 @@ STREAM_HEADERS: Final[Headers] = (
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
 )
-
-
-class Watched(Protocol):
-    """A stream whose progress the kernel follows."""
-
-    @property
-    def finished(self) -> bool:
-        """The backend really said that it is done."""
-        ...
-
-    def data(self, name: str) -> Mapping[str, Any]:
-        """Data of `message_start`, `message_delta` or `error`, as last seen."""
-        ...
-
-
-class RawRelay:
-    """An upstream's bytes, followed but not parsed."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._held: list[bytes] = []
-        self._scan = StreamScan()
-
-    @property
-    def finished(self) -> bool:
-        """`message_stop` has passed."""
-        return self._scan.finished
-
-    @property
-    def failed(self) -> bool:
-        """An `error` event has passed."""
-        return self._scan.failed
-
-    def data(self, name: str) -> Mapping[str, Any]:
-        """Data of the last event of that name."""
-        return self._scan.data(name)
-
-    async def prime(self) -> None:
-        """Read, and hold, up to the first content event.
-
-        Raises:
-            BackendError: the stream fails, or ends, before it.
-        """
-        scan, size = self._scan, 0
-        while not scan.content:
-            chunk = await anext(self._chunks, None)
-            if chunk is not None:
-                size += len(chunk)
-                if size > MAX_EVENT_BYTES:
-                    raise BackendProtocolError(f"no content within {MAX_EVENT_BYTES} bytes")
-                self._held.append(chunk)
-                scan.feed(chunk)
-            if scan.failed and not scan.content:
-                raise interrupted(scan.data("error"))
-            if chunk is None:
-                raise _ended_early(scan.started, any(self._held))
-
-    def rename(self, model: str) -> None:
-        """Have the `message_start` that is held name `model`; every other byte stays."""
-        held = b"".join(self._held)
-        for item in Decoder().feed(held):
-            if item.type == "message_start":
-                self._held = [held.replace(item.encode(), renamed(item, model).encode(), 1)]
-                return
-
-    def __aiter__(self) -> RawRelay:
-        """The bytes, those held first."""
-        return self
-
-    async def __anext__(self) -> bytes:
-        """The next piece."""
-        if self._held:
-            return self._held.pop(0)
-        chunk = await anext(self._chunks)
-        self._scan.feed(chunk)
-        return chunk
-
-
-class EventRelay:
-    """Events from a backend, checked for their order."""
-
-    def __init__(self, events: AsyncIterable[StreamEvent]) -> None:
-        self._events = aiter(events)
-        self._held: list[StreamEvent] = []
-        self._order = Order()
-        self._data: dict[str, Mapping[str, Any]] = {}
-        self.failed = False
-
-    @property
-    def finished(self) -> bool:
-        """`message_stop` has passed."""
-        return self._order.ended
-
-    def data(self, name: str) -> Mapping[str, Any]:
-        """Data of the last event of that name."""
-        return self._data.get(name, {})
-
-    async def prime(self) -> None:
-        """Read, and hold, up to the first content event. Raises as `RawRelay.prime` does."""
-        while True:
-            item = await anext(self._events, None)
-            if item is None:
-                raise _ended_early("message_start" in self._data, bool(self._held))
-            self._note(item)
-            if self.failed:
-                raise interrupted(item.data)
-            self._held.append(item)
-            if item.type in {"content_block_start", "message_delta"}:
-                return
-
-    def rename(self, model: str) -> None:
-        """Have the `message_start` that is held name `model`."""
-        self._held = [
-            renamed(item, model) if item.type == "message_start" else item for item in self._held
-        ]
-
-    def __aiter__(self) -> EventRelay:
-        """The events, those held first."""
-        return self
-
-    async def __anext__(self) -> StreamEvent:
-        """The next event."""
-        if self._held:
-            return self._held.pop(0)
-        item = await anext(self._events)
-        self._note(item)
-        return item
-
-    async def aclose(self) -> None:
-        """Nothing: the reply that owns the events is closed by the kernel."""
-
-    def _note(self, item: StreamEvent) -> None:
-        self._order.check(item)
-        if item.type in {"message_start", "message_delta", "error"}:
-            self._data[item.type] = item.data
-            self.failed = self.failed or item.type == "error"
-
-
-def _ended_early(started: bool, any_bytes: bool) -> Exception:
-    if started or not any_bytes:
-        return StreamInterrupted("the stream ended before its first content")
-    return BackendProtocolError("the answer is not an Anthropic event stream (no `event:` lines)")
 
 
 class Resources:
@@ -360,28 +215,18 @@ def _merged(first: Headers, last: Headers) -> Headers:
     return tuple(dict([*first, *last]).items())
 
 
-async def write_raw(relay: RawRelay, responder: Responder) -> None:
-    """Relay bytes. Raises `StreamInterrupted` where they stop before the real end."""
-    async for chunk in relay:
-        await responder.chunk(chunk)
-    if not (relay.finished or relay.failed):
-        raise StreamInterrupted("the upstream ended its stream without `message_stop`")
-
-
-async def write_events(events: AsyncIterable[StreamEvent], responder: Responder) -> None:
-    """Write events, checked once more where a plugin's layer made them."""
-    order = Order()
-    async for item in events:
-        if item.type == "error":
-            raise interrupted(as_object(item.data))
-        order.check(item)
-        await responder.chunk(item.encode())
-        await anyio.lowlevel.checkpoint()
-        if order.ended:
-            return
-    raise StreamInterrupted("the stream ended without `message_stop`")
-
-
 def timeout_of(clock: Clock) -> BackendTimeout:
     """The failure that a clock's verdict stands for."""
     return BackendTimeout(clock.verdict)
+
+
+def cut_of(scope: Scope) -> Callable[[], None]:
+    """How the server that handles `scope` breaks a response off."""
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    cut: Callable[[], None] = extensions.get("plugway.cut", _raise_cut)
+    return cut
+
+
+def _raise_cut() -> None:
+    """A server without our extension breaks the connection when the application fails."""
+    raise StreamInterrupted("the stream is broken off")

@@ -1,0 +1,69 @@
+"""What a client is told of a failure.
+
+Which failures are tried again is the policy plugins' business.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from plugway._backend import Attempt
+from plugway._errors import (
+    BackendError,
+    BackendRefused,
+    Headers,
+    HookError,
+    RequestRejected,
+    error_body,
+    error_type,
+)
+from plugway._exchange import Exchange
+from plugway._response import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failure of the whole exchange, with the attempt that it is told from."""
+
+    error: BackendError
+    attempt: Attempt
+
+
+def order_of_telling(failed: Failed) -> tuple[int, float]:
+    """Of several failures the client is told the one it can do most about (`docs/errors.md`), and
+    of several rate limits the one that ends first."""
+    error = failed.error
+    if isinstance(error, BackendRefused):
+        known = {429: 0, 401: 1, 402: 1, 403: 1, 404: 3, 501: 4}
+        rank = known.get(error.status, 2 if error.status < 500 else 5)
+    else:
+        rank = 0 if error.status == 429 else 6
+    return rank, math.inf if error.retry_after is None else error.retry_after
+
+
+def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
+    """The kernel's own rendering of a failure: an Anthropic upstream's answer as it is, anything
+    else in the Anthropic envelope."""
+    headers = error.headers
+    if isinstance(error, BackendRefused) and error.native:
+        return Reply.whole(error.status, error.body, headers=headers)
+    status = 529 if error.status == 503 and not error.permanent else error.status
+    extra: Headers = (("content-type", "application/json"),)
+    if error.permanent:
+        extra += (("x-should-retry", "false"),)
+    where = f"`{error.backend}`: " if error.backend else ""
+    body = error_body(error_type(status), where + error.message, exchange.id)
+    return Reply.whole(status, body, headers=(*headers, *extra))
+
+
+def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> Reply:
+    """A refusal, or a plugin's failure, in the Anthropic envelope."""
+    if isinstance(error, HookError):
+        message = f"{error}. The gateway's log has the details."
+        body = error_body("api_error", message, exchange.id)
+        return Reply.whole(500, body, headers=(("content-type", "application/json"),))
+    body = error_body(error.type, error.message, exchange.id)
+    return Reply.whole(
+        error.status, body, headers=(("content-type", "application/json"), *error.headers)
+    )

@@ -1,0 +1,69 @@
+"""How an exchange ended: token counts read from what the client was told, and the log line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from plugway._backend import Usage
+from plugway._exchange import Exchange, Outcome
+from plugway._json import as_object
+from plugway._relay import Watched
+
+log = logging.getLogger("plugway.exchange")
+
+
+def usage_of(relay: Watched | None, message: Mapping[str, Any]) -> tuple[Usage, str | None]:
+    """Usage and stop reason of a relayed stream, or of a whole message."""
+    if relay is None or not (start := relay.data("message_start")):
+        return parse_usage(as_object(message.get("usage"))), _text(message.get("stop_reason"))
+    end = relay.data("message_delta")
+    first = as_object(as_object(start.get("message")).get("usage"))
+    last = {k: v for k, v in as_object(end.get("usage")).items() if v is not None}
+    reason = as_object(end.get("delta")).get("stop_reason")
+    return parse_usage({**first, **last}), _text(reason)
+
+
+def parse_usage(usage: Mapping[str, Any]) -> Usage:
+    """The counts of an Anthropic `usage` object; what is missing or absurd counts as 0."""
+    return Usage(
+        _count(usage.get("input_tokens")),
+        _count(usage.get("output_tokens")),
+        _count(usage.get("cache_read_input_tokens")),
+        _count(usage.get("cache_creation_input_tokens")),
+    )
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**40 else 0
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def log_outcome(exchange: Exchange, outcome: Outcome) -> None:
+    """One line per exchange, without any of its content."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    served = exchange.served_by.target if exchange.served_by else "-"
+    log.info(
+        "%s %s %s %s",
+        exchange.endpoint,
+        served,
+        outcome.status,
+        outcome.kind,
+        extra={
+            "request_id": exchange.id,
+            "session_id": exchange.session_id,
+            "model": exchange.model_asked,
+            "served_by": served,
+            "status": outcome.status,
+            "outcome": outcome.kind,
+            "ms": round(outcome.seconds * 1000, 1),
+            "input_tokens": outcome.usage.input_tokens,
+            "output_tokens": outcome.usage.output_tokens,
+            "error": outcome.error[:300],
+        },
+    )
