@@ -100,15 +100,20 @@ class Pipeline:
 
     def direct_route(self, model: str) -> Route:
         """The route of an id that names its backend: `anthropic/<instance>/<model>` or
-        `<instance>/<model>`; or of any id, where there is one backend only.
+        `<instance>/<model>`; or of any other id, where there is one backend only.
+
+        An id of the first form whose backend is gone goes nowhere: what was meant for this machine
+        must not go to whoever is left.
 
         Raises:
             NoRoute: nothing serves it.
         """
-        name, _, rest = model.removeprefix("anthropic/").partition("/")
+        inner = model.removeprefix("anthropic/")
+        name, _, rest = (inner if "/" in inner else model).partition("/")
         if name in self.backends and rest:
             return Route(((name, rest),), f"`{model}` names its backend")
-        if len(self.backends) == 1:
+        names_another = inner != model and rest
+        if len(self.backends) == 1 and not names_another:
             (only,) = self.backends
             return Route(((only, model),), f"`{only}` is the only backend")
         hint = did_you_mean(name, list(self.backends))
