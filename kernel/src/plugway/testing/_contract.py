@@ -135,8 +135,8 @@ class FeatureContract(PluginContract):
         assert events[-1][0] == "message_stop"
 
     async def test_it_does_not_block_the_loop(self) -> None:
-        with blockbuster_ctx("plugway"):
-            async with gateway(self.stack()) as running:
+        async with gateway(self.stack()) as running:
+            with blockbuster_ctx("plugway"):
                 await running.ask("hello", **self.harmless)
 
     async def test_two_exchanges_at_once_share_nothing(self) -> None:
