@@ -53,7 +53,7 @@ class Facts:
     @cached_property
     def has_thinking(self) -> bool:
         """The request asks for thinking."""
-        return as_object(self._body.get("thinking")).get("type") in {"enabled", "adaptive"}
+        return as_object(self._body.get("thinking")).get("type") in ("enabled", "adaptive")
 
     @cached_property
     def user_text(self) -> str:

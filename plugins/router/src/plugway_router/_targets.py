@@ -39,12 +39,13 @@ def is_pattern(text: str) -> bool:
 
 
 def named_backend(model: str, zones: Zones) -> tuple[str, str] | None:
-    """The backend and model that an id names: `anthropic/INSTANCE/MODEL` or `INSTANCE/MODEL`."""
-    for text in (model.removeprefix("anthropic/"), model):
-        instance, _, rest = text.partition("/")
-        if instance in zones and rest:
-            return instance, rest
-    return None
+    """The backend and model that an id names: `anthropic/INSTANCE/MODEL` or `INSTANCE/MODEL`.
+
+    The kernel reads ids alike (`Pipeline.direct_route`).
+    """
+    inner = model.removeprefix("anthropic/")
+    instance, _, rest = (inner if "/" in inner else model).partition("/")
+    return (instance, rest) if instance in zones and rest else None
 
 
 def parse_target(text: str, zones: Zones) -> Target | None:
