@@ -1,0 +1,9 @@
+"""Inference that Plugway owns: GGUF models run by llama.cpp in a supervised process.
+
+The gateway's process imports neither llama.cpp nor a model; a crash there is one failed request.
+"""
+
+from plugway_llama_cpp._options import LlamaCppOptions
+from plugway_llama_cpp._plugin import LlamaCpp
+
+__all__ = ["LlamaCpp", "LlamaCppOptions"]

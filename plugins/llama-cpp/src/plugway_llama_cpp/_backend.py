@@ -1,0 +1,178 @@
+"""The backend: hands requests to the worker and makes its words into events.
+
+Rendering, counting and decoding happen in the worker; which worker, `_models` knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Final
+
+from plugway import (
+    Attempt,
+    BackendUnavailable,
+    Emitter,
+    MessagesRequest,
+    ModelInfo,
+    Reply,
+    RequestRejected,
+    StreamEvent,
+    StreamInterrupted,
+)
+from plugway_llama_cpp._models import Loaded, Models
+from plugway_llama_cpp._options import LlamaCppOptions
+from plugway_local_engine import Call, signature
+
+Note = Callable[[str], None]
+
+_log = logging.getLogger("plugway.llama-cpp")
+note_to: ContextVar[Note | None] = ContextVar("note_to", default=None)
+"""Where the worker's notes about the request of this context go; set by the plugin's hook."""
+
+_STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
+
+
+class LlamaCppBackend:
+    """One instance: a configured model, and others of the models folder on demand."""
+
+    zone = "local"
+
+    def __init__(self, name: str, options: LlamaCppOptions) -> None:
+        self.name = name
+        self._options = options
+        self.loader = Models(name, options)
+
+    async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+        """Run inference. The reply begins when the prompt is accepted, not when it is computed."""
+        loaded = await self.loader.get(attempt.model)
+        header = {
+            "op": "generate",
+            "session": request.header("x-claude-code-session-id"),
+            "agent": request.header("x-claude-code-agent-id"),
+        }
+        call = await loaded.supervisor.call(header, request.raw)
+        stream = Generation(call, loaded, request.model, note_to.get())
+        try:
+            await stream.begin()
+        except BaseException:
+            await stream.aclose()
+            raise
+        return Reply.streamed(stream)
+
+    async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
+        """Tokens of the rendered prompt, exactly."""
+        loaded = await self.loader.get(attempt.model)
+        call = await loaded.supervisor.call({"op": "count"}, request.raw)
+        try:
+            async for frame in call:
+                _raise_error(frame.header)
+                return int(frame.header["count"])
+        finally:
+            await call.aclose()
+        raise BackendUnavailable("the worker did not count", status=529)
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The configured model first, then what else lies in the models folder."""
+        return [self._info(file.name) for file in await self.loader.names()]
+
+    def _info(self, name: str) -> ModelInfo:
+        loaded = self.loader.loaded.get(name)
+        if loaded is None:
+            return ModelInfo(name, display_name=name, state="unloaded")
+        size = {"parameters": loaded.header.parameters, "bytes": loaded.header.size}
+        return ModelInfo(
+            name,
+            display_name=loaded.header.text("general.name") or name,
+            context_tokens=loaded.plan.context,
+            max_output_tokens=loaded.plan.context,
+            state=_STATES.get(loaded.supervisor.state, "unloaded"),  # pyright: ignore[reportArgumentType]
+            capabilities=frozenset({"tools", "structured_output"}),
+            extra={"architecture": loaded.header.architecture, **size},
+        )
+
+
+class Generation:
+    """The events of one reply, as the worker makes it."""
+
+    def __init__(self, call: Call, loaded: Loaded, model: str, note: Note | None) -> None:
+        self._call = call
+        self._emitter = Emitter(model=model)
+        self._signature = signature("local", loaded.file.name)
+        self._note = note
+        self._first: list[StreamEvent] = []
+        self._frames = aiter(call)
+        self._done = False
+
+    async def begin(self) -> None:
+        """Wait until the request has its slot.
+
+        Raises:
+            RequestRejected: the prompt is too long, or cannot be rendered.
+            BackendUnavailable: the worker died.
+        """
+        while not self._first:
+            self._first = await self._next()
+
+    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """The events, in order."""
+        for item in self._first:
+            yield item
+        while not self._done:
+            for item in await self._next():
+                yield item
+
+    async def aclose(self) -> None:
+        """Stop the work where it has not ended."""
+        await self._call.aclose()
+
+    async def _next(self) -> list[StreamEvent]:
+        frame = await anext(self._frames, None)
+        if frame is None:
+            raise StreamInterrupted("the worker ended the reply without an end")
+        header = frame.header
+        _raise_error(header)
+        events: list[StreamEvent] = []
+        for op in header.get("ops", ()):
+            events += self._events(op)
+        self._done = bool(header.get("end"))
+        return events
+
+    def _events(self, op: Sequence[Any]) -> list[StreamEvent]:
+        match op:
+            case ["text", str(text)]:
+                self._call.begun = True
+                return self._emitter.text(text)
+            case ["thinking", str(text)]:
+                self._call.begun = True
+                return self._emitter.thinking(text, signature=self._signature)
+            case ["tool", str(name), str(arguments)]:
+                self._call.begun = True
+                events = self._emitter.tool_start(name)
+                events += self._emitter.tool_arguments(arguments)
+                return [*events, *self._emitter.close_block()]
+            case ["start", usage]:
+                return self._emitter.start(usage)
+            case ["end", reason, stop, usage]:
+                return self._emitter.finish(reason, usage, stop_sequence=stop)
+            case ["note", str(text)]:
+                self._say(text)
+            case _:
+                _log.debug("the worker said something unknown: %r", op[:1])
+        return []
+
+    def _say(self, text: str) -> None:
+        if self._note is not None:
+            self._note(text)
+        _log.info("%s", text)
+
+
+def _raise_error(header: Mapping[str, Any]) -> None:
+    error = header.get("error")
+    if error is None:
+        return
+    message, status = str(error["message"]), int(error.get("status", 500))
+    if status < 500:
+        raise RequestRejected(message, status=status, retry=error.get("retry"))
+    raise BackendUnavailable(message, status=status, permanent=bool(error.get("permanent")))

@@ -1,0 +1,5 @@
+"""`plugway models`."""
+
+import typer
+
+models_app = typer.Typer(name="models", help="Local models.")

@@ -1,0 +1,200 @@
+"""What a model's words mean: parsed into text, reasoning and tool calls, and held to the grammar.
+
+One `Output` per request; it lives in the generation loop, so what it does per token must be little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from plugway_local_engine import (
+    CallArguments,
+    CallEnd,
+    CallError,
+    CallStart,
+    Constraint,
+    Family,
+    GrammarTokenizer,
+    OutputParser,
+    Part,
+    TextDelta,
+    ThinkingDelta,
+    TokenMask,
+    Tool,
+    check_arguments,
+)
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Logits
+
+Op = list[Any]
+MAX_REWINDS: Final = 1
+
+
+class Output:
+    """Reads one reply as it is generated."""
+
+    def __init__(
+        self,
+        family: Family,
+        tools: Sequence[Tool],
+        constraint: Constraint,
+        tokenizer: Callable[[], GrammarTokenizer],
+        *,
+        thinking: bool = False,
+        prefix: str = "",
+    ) -> None:
+        """`tokenizer` is made when a grammar is needed first. `prefix` is the client's prefill."""
+        self._new_parser = lambda: OutputParser(family, tools, thinking=thinking)
+        self._parser = self._new_parser()
+        self._schemas = {tool.name: tool.schema for tool in tools}
+        self._constraint = constraint
+        self._tokenizer = tokenizer
+        self._mask: TokenMask | None = None
+        self._masked = constraint.mode == "free"
+        """Nothing is left to begin: no constraint, or it is in force, or it could not be made."""
+        self._banned = self._ids(constraint.banned)
+        self._call: list[str] = []
+        self._call_at = 0
+        self._tokens = 0
+        self._rewinds = 0
+        self._faulty: list[Op] = []
+        self.calls = 0
+        """Tool calls that are part of the reply."""
+        self.done = False
+        """The reply ends here, whatever the model would add."""
+        self.rewind: int | None = None
+        """Go back to that many generated tokens: the call that began there is not valid."""
+        self._prefix = prefix
+        if prefix:
+            self._parser.feed(prefix)
+        self._constrain()
+
+    @property
+    def restricted(self) -> bool:
+        """Whether logits must be changed before the next choice."""
+        return self._mask is not None or self._banned is not None
+
+    def restrict(self, logits: Logits) -> None:
+        """Take away what may not come next."""
+        if self._banned is not None:
+            logits[self._banned] = -np.inf
+        if self._mask is not None and not self._mask.apply(logits):
+            self._mask = None
+
+    def feed(self, text: str, token: int) -> list[Op]:
+        """Take in the next token and the text that is certain with it."""
+        self._tokens += 1
+        if self._mask is not None and not self._mask.accept(token):
+            self._mask = None
+        if not text:
+            return []
+        ops = self._ops(self._parser.feed(text))
+        if not self._masked or self._constraint.mode == "calls":
+            self._constrain()
+        return ops
+
+    def finish(self, text: str) -> list[Op]:
+        """The rest: nothing more will come."""
+        parts = self._parser.feed(text) if text else []
+        ops = self._ops([*parts, *self._parser.finish()])
+        self.rewind = None
+        faulty, self._faulty = self._faulty, []
+        return [*faulty, *ops]
+
+    def rewound(self, text: str, tokens: int) -> None:
+        """The reply now ends after `tokens` tokens, which said `text`."""
+        self._rewinds += 1
+        self.rewind, self._faulty, self._call = None, [], []
+        self._tokens = tokens
+        self._parser = self._new_parser()
+        self._parser.feed(self._prefix + text)
+        self.calls = self._parser.calls
+        if self._constraint.mode == "calls":
+            self._mask = None
+            self._constrain()
+        else:
+            self._mask, self._masked = None, True
+
+    def give_up(self) -> list[Op]:
+        """It cannot be decoded again: what the model said stands."""
+        self.rewind = None
+        faulty, self._faulty = self._faulty, []
+        return faulty
+
+    # Grammar
+
+    def _constrain(self) -> None:
+        """Put a grammar into force where one is due."""
+        constraint = self._constraint
+        if constraint.mode == "whole" and not self._masked:
+            if self._parser.mode != "thinking":
+                self._mask, self._masked = constraint.whole(self._tokenizer()), True
+        elif constraint.mode == "calls":
+            pending = self._parser.pending
+            if pending is None:
+                self._mask, self._masked = None, False
+            elif not self._masked:
+                self._mask, self._masked = constraint.call(self._tokenizer(), pending), True
+                self._call_at = self._tokens
+
+    def _ids(self, texts: Sequence[str]) -> Any:
+        if not texts:
+            return None
+        special = self._tokenizer().special
+        ids = [special[text] for text in texts if text in special]
+        return np.array(ids, np.int64) if ids else None
+
+    # Parts
+
+    def _ops(self, parts: Sequence[Part]) -> list[Op]:
+        ops: list[Op] = []
+        for part in parts:
+            if self.done:
+                break
+            match part:
+                case TextDelta(text):
+                    ops.append(["text", text])
+                case ThinkingDelta(text):
+                    ops.append(["thinking", text])
+                case CallStart(name):
+                    self._call = [name]
+                case CallArguments(fragment):
+                    self._call.append(fragment)
+                case CallEnd():
+                    ops += self._finish_call()
+                case CallError(text, _):
+                    ops += self._or_again([["text", text]])
+        return ops
+
+    def _finish_call(self) -> list[Op]:
+        name, arguments = self._call[0], "".join(self._call[1:])
+        op: Op = ["tool", name, arguments]
+        if check_arguments(self._schemas.get(name, {}), arguments):
+            ops = self._or_again([op])
+            if not ops:
+                return []
+        self.calls += 1
+        self.done = self._constraint.single
+        return [op]
+
+    def _or_again(self, ops: list[Op]) -> list[Op]:
+        """`ops`, or nothing where the call is decoded again first."""
+        if self._rewinds >= MAX_REWINDS or not self._call_at or self.rewind is not None:
+            return ops
+        self.rewind, self._faulty = self._call_at, ops
+        return []
+
+
+def schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The JSON schema that the whole reply must fit, where the client gives one."""
+    for holder in (body.get("output_config"), {"format": body.get("output_format")}):
+        wanted: Any = holder.get("format") if isinstance(holder, Mapping) else None  # pyright: ignore
+        if isinstance(wanted, Mapping) and wanted.get("type") == "json_schema":  # pyright: ignore
+            schema: Any = wanted.get("schema")  # pyright: ignore
+            if isinstance(schema, Mapping):
+                return schema  # pyright: ignore
+    return None

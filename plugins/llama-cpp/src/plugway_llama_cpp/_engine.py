@@ -1,0 +1,382 @@
+"""The generation loop: one batch after the other, for all requests at once.
+
+Each round takes the next token of every running request and fills the rest of the batch with prompt
+tokens. Where prompts are taken up is `_prefix`'s business; requests are made by `_prepare`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from plugway_llama_cpp._binding import ABORTED, NO_ROOM, Context
+from plugway_llama_cpp._job import Job, checkpoints_due
+from plugway_llama_cpp._report import explain_reuse
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._prefix import PrefixCache
+    from plugway_llama_cpp._slots import Slot, SlotTable
+    from plugway_local_engine import Channel, Frame
+
+_log = logging.getLogger(__name__)
+
+FLUSH_SECONDS: Final = 0.008
+"""Tokens that come faster than this travel together: nobody reads that fast."""
+STEP_SECONDS: Final = 1.0
+"""Longest micro-batch aimed at: what a cancel may wait for where a decode cannot be aborted."""
+_FIRST_CHUNK: Final = 128
+_IDLE_BEFORE_STORING: Final = 0.3
+
+
+class Part(NamedTuple):
+    """A request's share of a batch."""
+
+    job: Job
+    slot: Slot
+    start: int
+    size: int
+    speaks: bool
+    """Its last token's output is wanted."""
+
+
+class Engine:
+    """Runs all jobs of one model in one thread."""
+
+    def __init__(
+        self, channel: Channel, context: Context, slots: SlotTable, prefix: PrefixCache
+    ) -> None:
+        self._channel = channel
+        self._context = context
+        self._slots = slots
+        self._prefix = prefix
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._arrived: deque[Job] = deque()
+        self._cancels: deque[int] = deque()
+        self._in_batch: frozenset[int] = frozenset()
+        self._gone: set[int] = set()
+        self._paused: set[int] = set()
+        self._parts: list[Part] = []
+        self._seconds_per_token = 0.0
+        self._flushed = 0.0
+        self._idle_since = time.monotonic()
+        self._stopping = False
+        self.tokens_computed = 0
+        channel.on_cancel = self._cancel_now
+
+    # Called from other threads
+
+    def submit(self, job: Job) -> None:
+        """Queue a job that is ready to be computed."""
+        self._arrived.append(job)
+        self._channel.wake()
+
+    def _cancel_now(self, number: int) -> None:
+        self._cancels.append(number)
+        if number in self._in_batch:
+            self._context.abort(True)
+
+    # The loop
+
+    def run(self, other: Callable[[Frame], None]) -> None:
+        """Work until told to stop; frames that are not for the loop go to `other`."""
+        count = 0
+        while not self._stopping:
+            for frame in self._channel.receive(0 if count else self._patience()):
+                self._take(frame, other)
+            self._arrivals()
+            self._admit()
+            count = self._fill()
+            if count:
+                self._step(count)
+                self._flush()
+            elif not self._running and not self._waiting:
+                self._store_when_idle()
+            self._channel.beat(
+                running=len(self._running), waiting=len(self._waiting), **self._progress()
+            )
+        self._store_all()
+
+    def _take(self, frame: Frame, other: Callable[[Frame], None]) -> None:
+        match frame.header.get("op"):
+            case "pause":
+                self._paused.add(frame.header["id"])
+            case "resume":
+                self._paused.discard(frame.header["id"])
+            case "stop":
+                self._stopping = True
+            case "wake" | "cancel":
+                pass
+            case _:
+                other(frame)
+
+    def _arrivals(self) -> None:
+        self._context.abort(False)
+        while self._arrived:
+            self._waiting.append(self._arrived.popleft())
+        while self._cancels:
+            self._cancel(self._cancels.popleft())
+        for job in [job for job in self._waiting if job.number in self._gone]:
+            self._gone.discard(job.number)
+            self._release(job)
+
+    def _cancel(self, number: int) -> None:
+        self._paused.discard(number)
+        found = [j for j in (*self._running, *self._waiting) if j.number == number]
+        for job in found:
+            _log.info("request %d cancelled after %d tokens", number, len(job.generated))
+            self._release(job)
+        if not found:
+            # It is still being prepared.
+            self._gone.add(number)
+        self._channel.send({"id": number, "end": True, "cancelled": True})
+
+    def _release(self, job: Job) -> None:
+        if job in self._running:
+            self._running.remove(job)
+        if job in self._waiting:
+            self._waiting.remove(job)
+        if job.slot is not None:
+            job.slot.job, job.slot.used = None, time.monotonic()
+            job.slot = None
+        job.close()
+        self._idle_since = time.monotonic()
+
+    def _progress(self) -> dict[str, Any]:
+        reading = [j for j in self._running if not j.prefilled and j.slot is not None]
+        if not reading:
+            return {}
+        done = sum(job.slot.length for job in reading if job.slot is not None)
+        return {"prefilled": done, "of": sum(len(job.prompt) for job in reading)}
+
+    # Beginning
+
+    def _admit(self) -> None:
+        """Give slots to waiting jobs, first come first served, but never behind one that waits
+        for another one's prefix."""
+        for job in list(self._waiting):
+            found = self._prefix.find(job.prompt, job.owner)
+            donor = self._prefix.worth_waiting_for(job.prompt, found.length)
+            if donor is not None:
+                self._wait_for(*donor)
+                continue
+            notes = explain_reuse(self._slots, job, found, self._context.model)
+            slot = self._prefix.place(found, job.owner, job)
+            if slot is None:
+                return
+            self._waiting.remove(job)
+            self._begin(job, slot)
+            if not job.counted:
+                job.notes += notes
+
+    def _wait_for(self, slot: Slot, length: int) -> None:
+        """The donor stops there for a checkpoint where its model needs one."""
+        if slot.job is not None and not self._context.model.trimmable:
+            slot.job.stops_at.add(length)
+
+    def _begin(self, job: Job, slot: Slot) -> None:
+        job.slot = slot
+        self._running.append(job)
+        if not self._context.model.trimmable:
+            job.stops_at |= {
+                p for p in checkpoints_due(job.boundaries, len(job.prompt)) if p > slot.length
+            }
+        if not job.counted:
+            job.reused = slot.length
+            job.ops.append(["start", job.usage()])
+
+    # One round
+
+    def _fill(self) -> int:
+        """Fill the batch: what speaks first, then prompts, oldest first."""
+        self._parts = []
+        count = 0
+        for job in self._running:
+            if job.prefilled and job.number not in self._paused:
+                assert job.slot is not None
+                self._put(count, job, job.slot, job.next_token)
+                count += 1
+        room = self._chunk() if count < self._context.batch else 0
+        for job in self._running:
+            if room <= 0:
+                break
+            if not job.prefilled:
+                taken = self._put_prompt(count, job, room)
+                count += taken
+                room -= taken
+        self._in_batch = frozenset(part.job.number for part in self._parts)
+        return count
+
+    def _put(self, at: int, job: Job, slot: Slot, token: int) -> None:
+        context = self._context
+        context.tokens[at] = token
+        context.positions[at] = slot.length
+        context.sequences[at] = slot.index
+        context.outputs[at] = 1
+        self._parts.append(Part(job, slot, at, 1, True))
+
+    def _put_prompt(self, at: int, job: Job, room: int) -> int:
+        slot, context = job.slot, self._context
+        assert slot is not None
+        start = slot.length
+        end = min(len(job.prompt), start + room)
+        end = min([end, *(stop for stop in job.stops_at if start < stop < end)])
+        count = end - start
+        context.tokens[at : at + count] = job.prompt[start:end]
+        context.positions[at : at + count] = np.arange(start, end, dtype=np.int32)
+        context.sequences[at : at + count] = slot.index
+        context.outputs[at : at + count] = 0
+        speaks = end == len(job.prompt)
+        context.outputs[at + count - 1] = speaks
+        self._parts.append(Part(job, slot, at, count, speaks))
+        return count
+
+    def _chunk(self) -> int:
+        """Prompt tokens per round, so that a round stays short on a slow machine."""
+        room = self._context.batch - len(self._parts)
+        if not self._seconds_per_token:
+            return min(room, _FIRST_CHUNK)
+        return min(room, max(16, int(STEP_SECONDS / self._seconds_per_token)))
+
+    def _step(self, count: int) -> None:
+        began = time.perf_counter()
+        status = self._context.decode(count)
+        if status == 0:
+            rows = self._commit()
+            if rows:
+                self._speak()
+            if count > 32:
+                self._seconds_per_token = (time.perf_counter() - began) / count
+        elif status == ABORTED:
+            self._resynchronise()
+        elif status == NO_ROOM:
+            self._make_room()
+        else:
+            raise RuntimeError(f"llama_decode failed with {status}")
+
+    def _commit(self) -> int:
+        tokens, rows = self._context.tokens, 0
+        for job, slot, start, count, speaks in self._parts:
+            slot.append(tokens[start : start + count])
+            rows += speaks
+            if not job.prefilled:
+                job.prefilled = speaks
+                if slot.length in job.stops_at:
+                    self._prefix.checkpoint(slot)
+        self.tokens_computed += sum(part.size for part in self._parts)
+        return rows
+
+    def _speak(self) -> None:
+        context = self._context
+        parts = [part for part in self._parts if part.speaks]
+        logits = context.logits(len(parts))
+        piece = context.model.piece
+        for row, (job, _, start, count, _) in enumerate(parts):
+            if job.limit <= 0:
+                job.finished = "max_tokens"
+            else:
+                token = job.choose(context, logits[row], start + count - 1)
+                job.accept(token, piece(token))
+            if job.output.rewind is not None and not job.finished:
+                self._rewind(job)
+            if job.finished:
+                self._finish(job)
+
+    def _rewind(self, job: Job) -> None:
+        """Go back to where a faulty call began, and let the job say it anew."""
+        keep = job.output.rewind
+        assert job.slot is not None
+        assert keep is not None
+        position = job.counted_prompt + keep
+        if not self._prefix.can_go_back(job.slot, position - 1):
+            job.ops += job.output.give_up()
+            return
+        self._prefix.go_back(job.slot, position - 1)
+        job.rewind(keep, self._context.model.piece)
+        job.ops.append(["note", "a tool call did not fit its schema and was decoded again"])
+
+    def _finish(self, job: Job) -> None:
+        job.ops.append(["end", job.finished, job.stream.stopped, job.usage()])
+        self._send([job])
+        self._release(job)
+
+    # When a round fails
+
+    def _resynchronise(self) -> None:
+        """After an abort nothing of the batch counts; what llama.cpp kept of it goes."""
+        for job, slot, _, _, _ in self._parts:
+            if self._context.last_position(slot.index) == slot.length - 1:
+                continue
+            removed = self._context.remove(slot.index, slot.length)
+            if not removed or self._context.last_position(slot.index) != slot.length - 1:
+                self._prefix.drop(slot)
+                self._requeue(job)
+
+    def _make_room(self) -> None:
+        if self._prefix.make_room():
+            return
+        youngest = max(self._running, key=lambda j: j.arrived)
+        if len(self._running) == 1:
+            _log.error("request %d does not fit into the context", youngest.number)
+            youngest.finished = "model_context_window_exceeded"
+            self._finish(youngest)
+            return
+        slot = youngest.slot
+        self._requeue(youngest)
+        if slot is not None:
+            self._prefix.clear(slot)
+
+    def _requeue(self, job: Job) -> None:
+        if job.slot is not None:
+            job.slot.job = None
+        self._running.remove(job)
+        job.again()
+        self._waiting.appendleft(job)
+
+    # Telling
+
+    def _flush(self) -> None:
+        now = time.monotonic()
+        if now - self._flushed >= FLUSH_SECONDS:
+            self._flushed = now
+            self._send([job for job in self._running if job.ops or job.notes])
+
+    def _send(self, jobs: list[Job]) -> None:
+        headers: list[dict[str, Any]] = []
+        for job in jobs:
+            ops = [*(["note", note] for note in job.notes), *job.ops]
+            header: dict[str, Any] = {"id": job.number, "ops": ops}
+            if job.finished:
+                header["end"] = True
+            headers.append(header)
+            job.ops, job.notes = [], []
+        if headers:
+            self._channel.send_all(headers)
+
+    # Between requests
+
+    def _patience(self) -> float:
+        if self._running or self._waiting:
+            # Slow readers hold everything back.
+            return 0.01
+        due = any(self._prefix.worth_storing(slot) for slot in self._slots.slots)
+        return _IDLE_BEFORE_STORING / 2 if due else 1.0
+
+    def _store_when_idle(self) -> None:
+        if time.monotonic() - self._idle_since < _IDLE_BEFORE_STORING:
+            return
+        for slot in self._slots.idle():
+            if self._prefix.worth_storing(slot):
+                self._prefix.store(slot)
+                return
+
+    def _store_all(self) -> None:
+        for slot in self._slots.idle():
+            if self._prefix.worth_storing(slot):
+                self._prefix.store(slot)
+        self._prefix.flush()

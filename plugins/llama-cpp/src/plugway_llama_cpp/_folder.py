@@ -1,0 +1,106 @@
+"""Model files: where they lie, what they are called, which file a name means.
+
+What is in a file is `_gguf`'s business; fetching them `_pull`'s.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+DEMO: Final = "demo"
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+
+
+class NoSuchModel(Exception):
+    """No file is meant by the name; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model that can be loaded."""
+
+    name: str
+    path: Path
+
+
+def models_folder() -> Path:
+    """Where `plugway models pull` puts files."""
+    return platformdirs.user_data_path("plugway") / "models"
+
+
+def cache_folder() -> Path:
+    """Where computed prompts are kept."""
+    return platformdirs.user_cache_path("plugway") / "prefixes"
+
+
+def log_folder() -> Path:
+    """Where workers write their logs."""
+    return platformdirs.user_log_path("plugway")
+
+
+def list_models(folder: Path | None = None) -> list[ModelFile]:
+    """The models in the folder, by name; of a split one the first part."""
+    folder = folder or models_folder()
+    found: list[ModelFile] = []
+    for path in sorted(folder.rglob("*.gguf")) if folder.is_dir() else ():
+        shard = _SHARD.search(path.stem)
+        if shard is None or shard[1] == "00001":
+            found.append(ModelFile(_name(path, folder), path))
+    return found
+
+
+def find_model(name: str, folder: Path | None = None) -> ModelFile:
+    """The model that `name` means: the demo, a path, or a name in the folder.
+
+    Raises:
+        NoSuchModel: there is none; names the file and the command.
+    """
+    if name == DEMO:
+        return ModelFile(DEMO, _demo_path())
+    path = Path(name).expanduser()
+    if path.is_file():
+        return ModelFile(path.stem, path)
+    known = list_models(folder)
+    for model in known:
+        if name in (model.name, model.path.name, model.path.stem):
+            return model
+    if path.suffix == ".gguf" and len(path.parts) > 1:
+        raise NoSuchModel(f"the model file {path} does not exist. {_advice(name, known)}")
+    raise NoSuchModel(
+        f"there is no model `{name}` in {folder or models_folder()}. {_advice(name, known)}"
+    )
+
+
+def _advice(name: str, known: Sequence[ModelFile]) -> str:
+    close = difflib.get_close_matches(name, [model.name for model in known], 3, 0.4)
+    hint = f"Did you mean {' or '.join(f'`{c}`' for c in close)}? " if close else ""
+    return (
+        f"{hint}`plugway models list` shows what is there, `plugway models pull ORG/REPO` gets more"
+    )
+
+
+def _demo_path() -> Path:
+    try:
+        package = importlib.import_module("plugway_demo_model")
+    except ImportError:
+        raise NoSuchModel(
+            "the embedded model is not installed: `plugway install demo-model`, "
+            "or set `model` to a GGUF file"
+        ) from None
+    path: Path = Path(package.model_path())
+    if not path.is_file():
+        raise NoSuchModel(f"the embedded model lacks its file {path}: `plugway install demo-model`")
+    return path
+
+
+def _name(path: Path, folder: Path) -> str:
+    relative = path.relative_to(folder).with_suffix("")
+    return _SHARD.sub("", relative.as_posix())

@@ -1,0 +1,154 @@
+"""One request in the engine: its prompt, its choice of tokens, and what it has said so far.
+
+When it is computed is `_engine`'s business; what its words mean, `_dialogue`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from plugway_llama_cpp._binding import Sampler, Sampling
+from plugway_llama_cpp._slots import Owner
+from plugway_llama_cpp._text import TextStream
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Context, Logits, Tokens
+    from plugway_llama_cpp._dialogue import Output
+    from plugway_llama_cpp._slots import Slot
+
+_REWIND_TEMPERATURE: Final = 0.7
+"""The same choice again would end in the same mistake."""
+
+Op = list[Any]
+"""One thing to tell the gateway: `["text", …]`, `["thinking", …]`, `["tool", name, json]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the client asks of the generation."""
+
+    max_tokens: int
+    stops: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+
+
+@dataclass(slots=True)
+class Job:
+    """A request on its way through the engine."""
+
+    number: int
+    owner: Owner
+    prompt: Tokens
+    output: Output
+    wishes: Wishes
+    boundaries: tuple[int, ...] = ()
+    """Where messages begin in the prompt."""
+    ends: frozenset[int] = frozenset()
+    limit: int = 0
+    """Tokens that may be generated, after the window was looked at."""
+    clamped: bool = False
+    """The window ends before `max_tokens` does."""
+    notes: list[str] = field(default_factory=list[str])
+    arrived: float = field(default_factory=time.monotonic)
+    slot: Slot | None = None
+    reused: int = 0
+    stops_at: set[int] = field(default_factory=set[int])
+    """Prompt positions where a checkpoint is due."""
+    generated: list[int] = field(default_factory=list[int])
+    next_token: int = -1
+    prefilled: bool = False
+    paused: bool = False
+    cancelled: bool = False
+    counted: int = 0
+    """Tokens of the client's prompt, once `prompt` also holds what was generated before the job
+    lost its slot."""
+    rewinds: int = 0
+    finished: str = ""
+    ops: list[Op] = field(default_factory=list[Op])
+    stream: TextStream = field(init=False)
+    sampler: Sampler | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stream = TextStream(self.wishes.stops)
+        sampling = self.wishes.sampling
+        self.sampler = None if sampling.greedy else Sampler(sampling)
+
+    @property
+    def counted_prompt(self) -> int:
+        """Prompt tokens as the client is told them."""
+        return self.counted or len(self.prompt)
+
+    def usage(self) -> Mapping[str, int]:
+        """Token counts for the client: what was computed and what was reused."""
+        return {
+            "input_tokens": self.counted_prompt - self.reused,
+            "cache_read_input_tokens": self.reused,
+            "cache_creation_input_tokens": 0,
+            "output_tokens": len(self.generated),
+        }
+
+    def choose(self, context: Context, logits: Logits, index: int) -> int:
+        """The next token, from the row of the last output; `index` is its place in the batch."""
+        if self.output.restricted:
+            self.output.restrict(logits)
+        if self.sampler is None:
+            return int(logits.argmax())
+        return self.sampler.sample(context, index)
+
+    def accept(self, token: int, piece: bytes) -> None:
+        """Take the token into the reply; sets `finished` where it ends."""
+        self.generated.append(token)
+        if token in self.ends:
+            self._finish("end_turn")
+            return
+        self.ops += self.output.feed(self.stream.feed(piece), token)
+        if self.stream.stopped is not None:
+            self._finish("stop_sequence")
+        elif self.output.done:
+            self._finish("end_turn")
+        elif len(self.generated) >= self.limit:
+            self._finish("model_context_window_exceeded" if self.clamped else "max_tokens")
+        else:
+            self.next_token = token
+
+    def _finish(self, reason: str) -> None:
+        self.ops += self.output.finish(self.stream.flush())
+        self.finished = "tool_use" if reason == "end_turn" and self.output.calls else reason
+
+    def rewind(self, keep: int, piece: Callable[[int], bytes]) -> None:
+        """Forget all but the first `keep` generated tokens, and choose differently from there."""
+        self.rewinds += 1
+        del self.generated[keep:]
+        self.next_token = self.generated[-1] if keep else int(self.prompt[-1])
+        self.stream = TextStream(self.wishes.stops)
+        self.close()
+        settings = self.wishes.sampling
+        warm = max(settings.temperature, _REWIND_TEMPERATURE)
+        self.sampler = Sampler(replace(settings, temperature=warm, seed=settings.seed ^ 1))
+        text = "".join(self.stream.feed(piece(token)) for token in self.generated)
+        self.output.rewound(text, keep)
+
+    def again(self) -> None:
+        """Go back to the queue: the slot is needed elsewhere."""
+        if self.generated:
+            tail = np.array(self.generated, np.int32)
+            self.counted = self.counted_prompt
+            self.prompt = np.concatenate([self.prompt[: self.counted], tail])
+        self.slot, self.prefilled = None, False
+
+    def close(self) -> None:
+        """Free what is not Python's."""
+        if self.sampler is not None:
+            self.sampler.close()
+            self.sampler = None
+
+
+def checkpoints_due(boundaries: Sequence[int], length: int) -> set[int]:
+    """Positions of a prompt where a checkpoint is taken."""
+    due = {position for position in boundaries if 0 < position < length}
+    return due or ({length - 4} if length > 64 else set())

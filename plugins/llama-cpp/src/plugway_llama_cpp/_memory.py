@@ -1,0 +1,145 @@
+"""The arithmetic of memory: what a model takes, what the machine has, what context fits.
+
+Estimates come from the file's header, so that a model that cannot fit is refused before it is
+loaded and not by the kernel's out-of-memory killer.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from plugway_llama_cpp._gguf import Header
+
+MIB: Final = 1 << 20
+DEFAULT_CONTEXT: Final = 65_536
+_LEAST_CONTEXT: Final = 2_048
+_KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+_RUNTIME: Final = 96 * MIB
+"""Interpreter, libraries and buffers of a worker without a model."""
+_RESERVE: Final = 0.05
+_MOST_CELLS: Final = 1 << 20
+_ALL_SLIDING: Final = {"gemma3": 6}
+"""Architectures whose every n-th layer sees all, the others a window. Others: all layers count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Sizes that were chosen, and the sum that they come to."""
+
+    context: int
+    """Tokens that one conversation may have."""
+    cells: int
+    """Tokens that all slots hold together."""
+    weights: int
+    cache: int
+    compute: int
+    available: int
+
+    @property
+    def total(self) -> int:
+        """Bytes that are needed."""
+        return self.weights + self.cache + self.compute + _RUNTIME
+
+    @property
+    def fits(self) -> bool:
+        """Whether that much is free, with a small reserve."""
+        return self.total <= self.available * (1 - _RESERVE)
+
+    def arithmetic(self) -> str:
+        """The sum in words, for the error and for `plugway models show`."""
+        return (
+            f"weights {_mib(self.weights)} + cache for {self.cells:,} tokens {_mib(self.cache)} + "
+            f"compute {_mib(self.compute)} + runtime {_mib(_RUNTIME)} = {_mib(self.total)}; "
+            f"available {_mib(self.available)}"
+        )
+
+
+def plan(
+    header: Header,
+    *,
+    context: int | None,
+    batch: int,
+    slots: int,
+    kv_type: str,
+    available: int | None = None,
+) -> Plan:
+    """Sizes for this model on this machine; `context` None: as large as fits, up to 65,536."""
+    free = available_memory() if available is None else available
+    weights = header.size
+    compute = _compute(header, batch)
+    per_token, fixed = _cache(header, slots, batch, kv_type)
+    budget = max(0, int(free * (1 - _RESERVE)) - weights - compute - _RUNTIME - fixed)
+    room = budget // per_token if per_token else _MOST_CELLS
+    trained = header.number("context_length", DEFAULT_CONTEXT)
+    wanted = context or min(trained, DEFAULT_CONTEXT)
+    if context is None:
+        wanted = max(min(wanted, room), min(_LEAST_CONTEXT, trained))
+    # Room for more than one long conversation, where it costs at most half of what is free.
+    cells = min(max(wanted, room // 2), wanted * min(slots, 4))
+    cells = -(-cells // 256) * 256
+    return Plan(wanted, cells, weights, cells * per_token + fixed, compute, free)
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping, a container's limit included."""
+    free = psutil.virtual_memory().available
+    for limit_file, used_file in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        ),
+    ):
+        limit, used = _number(limit_file), _number(used_file)
+        if limit is not None and used is not None and limit < 1 << 60:
+            free = min(free, max(0, limit - used))
+    return int(free)
+
+
+def default_threads() -> int:
+    """Physical cores that this process may use: hyper-threads only get in each other's way."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    physical = psutil.cpu_count(logical=False) or 1
+    return max(1, min(usable or 1, physical if physical > 1 else usable or 1))
+
+
+def _cache(header: Header, slots: int, batch: int, kv_type: str) -> tuple[int, int]:
+    """Bytes per token of the shared cache, and bytes that do not grow with the context."""
+    width = header.number("embedding_length")
+    heads = max(1, header.number("attention.head_count", 1))
+    kv_heads = header.number("attention.head_count_kv", heads)
+    key = header.number("attention.key_length", width // heads)
+    value = header.number("attention.value_length", width // heads)
+    per_layer = kv_heads * (key + value) * _KV_BYTES[kv_type]
+    layers = header.number("block_count", 1)
+    window = header.number("attention.sliding_window")
+    every = _ALL_SLIDING.get(header.architecture)
+    if window and every:
+        full = layers // every
+        cells = window * slots + batch
+        return int(full * per_layer), int((layers - full) * per_layer * cells)
+    return int(layers * per_layer), 0
+
+
+def _compute(header: Header, batch: int) -> int:
+    """Activations of one micro-batch, generously, and the rows of logits."""
+    width = header.number("embedding_length")
+    inner = header.number("feed_forward_length", 4 * width)
+    vocabulary = int(header.values.get("array:tokenizer.ggml.tokens", 0))
+    return 4 * batch * (8 * width + 3 * inner) + 4 * 16 * vocabulary + 32 * MIB
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:,.0f} MiB"

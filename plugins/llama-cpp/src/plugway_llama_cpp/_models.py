@@ -1,0 +1,200 @@
+"""The models of one backend instance: which are loaded, what each needs, who makes room.
+
+One supervised worker per loaded model. What requests are is `_backend`'s business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from plugway import BackendUnavailable, RequestRejected
+from plugway_llama_cpp._folder import (
+    ModelFile,
+    NoSuchModel,
+    cache_folder,
+    find_model,
+    list_models,
+    log_folder,
+)
+from plugway_llama_cpp._gguf import Header, HostileFile, read_header
+from plugway_llama_cpp._memory import Plan, default_threads, plan
+from plugway_llama_cpp._options import LlamaCppOptions
+from plugway_llama_cpp._settings import EngineSettings
+from plugway_local_engine import Supervisor, WorkerSpec
+
+ENTRY = "plugway_llama_cpp._start:main"
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model with its worker."""
+
+    file: ModelFile
+    header: Header
+    plan: Plan
+    supervisor: Supervisor
+    changed: tuple[int, int]
+    """Size and time of the file when it was read."""
+
+
+class Models:
+    """Loads on demand, keeps, and unloads."""
+
+    def __init__(self, name: str, options: LlamaCppOptions) -> None:
+        self._name = name
+        self._options = options
+        self._loaded: dict[str, Loaded] = {}
+        self._lock = anyio.Lock()
+
+    @property
+    def loaded(self) -> Mapping[str, Loaded]:
+        """Models that have a worker, by name."""
+        return self._loaded
+
+    async def get(self, model: str) -> Loaded:
+        """The model with a worker that is starting or running.
+
+        Raises:
+            BackendUnavailable: file missing, damaged or too large; permanent.
+            RequestRejected: no model has that name.
+        """
+        async with self._lock:
+            file = await self._file(model)
+            known = self._loaded.get(file.name)
+            if known is not None and known.changed == _state(file.path):
+                return known
+            if known is not None:
+                await known.supervisor.aclose()
+            loaded = await self._load(file)
+            self._loaded[file.name] = loaded
+            return loaded
+
+    async def names(self) -> list[ModelFile]:
+        """What can be asked for: the configured model first."""
+        found: list[ModelFile] = []
+        with contextlib.suppress(NoSuchModel):
+            found.append(await anyio.to_thread.run_sync(find_model, self._options.model))
+        others = await anyio.to_thread.run_sync(list_models)
+        return found + [m for m in others if all(m.path != f.path for f in found)]
+
+    async def unload(self, name: str) -> bool:
+        """Stop a worker; False where there is none."""
+        loaded = self._loaded.pop(name, None)
+        if loaded is None:
+            return False
+        await loaded.supervisor.aclose()
+        return True
+
+    async def unload_idle(self) -> None:
+        """Stop workers that were not used for longer than the option says."""
+        limit = self._options.idle_unload_seconds
+        for name, loaded in list(self._loaded.items()):
+            supervisor = loaded.supervisor
+            idle = time.monotonic() - supervisor.last_used
+            if limit and not supervisor.busy and supervisor.state == "ready" and idle > limit:
+                await self.unload(name)
+
+    async def aclose(self) -> None:
+        """Stop all workers."""
+        for name in list(self._loaded):
+            await self.unload(name)
+
+    async def _file(self, model: str) -> ModelFile:
+        wanted = self._options.model if model in ("", "default") else model
+        try:
+            main = await anyio.to_thread.run_sync(find_model, self._options.model)
+        except NoSuchModel as error:
+            if wanted == self._options.model:
+                raise BackendUnavailable(str(error), status=503, permanent=True) from None
+            main = None
+        if main is not None and wanted in (self._options.model, main.name, main.path.name):
+            return main
+        if "/" in wanted and Path(wanted).is_absolute():
+            raise RequestRejected(f"model: {wanted}", status=404, retry=False)
+        try:
+            return await anyio.to_thread.run_sync(find_model, wanted)
+        except NoSuchModel as error:
+            raise RequestRejected(f"model: {error}", status=404, retry=False) from None
+
+    async def _load(self, file: ModelFile) -> Loaded:
+        try:
+            header = await anyio.to_thread.run_sync(read_header, file.path)
+        except (HostileFile, OSError) as error:
+            raise BackendUnavailable(
+                f"the model cannot be used: {error}", status=503, permanent=True
+            ) from None
+        chosen = self._plan(header)
+        if not chosen.fits and await self._make_room():
+            chosen = self._plan(header)
+        if not chosen.fits:
+            raise BackendUnavailable(
+                f"`{file.name}` does not fit into memory: {chosen.arithmetic()}. "
+                "Set `context` or `slots` lower, or take a smaller quantisation",
+                status=503,
+                permanent=True,
+            )
+        supervisor = Supervisor(self._spec(file, chosen))
+        supervisor.start()
+        return Loaded(file, header, chosen, supervisor, _state(file.path))
+
+    def _plan(self, header: Header) -> Plan:
+        options = self._options
+        return plan(
+            header,
+            context=options.context,
+            batch=options.batch,
+            slots=options.slots,
+            kv_type=options.kv_type,
+        )
+
+    async def _make_room(self) -> bool:
+        """Unload what is idle; False where nothing was."""
+        idle = [n for n, loaded in self._loaded.items() if not loaded.supervisor.busy]
+        for name in idle:
+            await self.unload(name)
+        return bool(idle)
+
+    def _spec(self, file: ModelFile, chosen: Plan) -> WorkerSpec:
+        options = self._options
+        settings = EngineSettings(
+            path=str(file.path),
+            name=file.name,
+            instance=self._name,
+            context=chosen.context,
+            cells=chosen.cells,
+            batch=options.batch,
+            slots=options.slots,
+            threads=options.threads or default_threads(),
+            gpu_layers=options.gpu_layers,
+            flash_attention=options.flash_attention,
+            kv_type=options.kv_type,
+            seed=options.seed,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            min_p=options.min_p,
+            cache_mib=options.cache_mib,
+            disk_cache_mib=options.disk_cache_mib,
+            disk_folder=str(cache_folder()),
+            template=options.template,
+        )
+        mark = hashlib.blake2b(str(file.path).encode(), digest_size=3).hexdigest()
+        log = log_folder() / f"{self._name}-{file.path.stem}-{mark}.log"
+        config: dict[str, Any] = asdict(settings)
+        return WorkerSpec(f"{self._name}/{file.name}", ENTRY, config, log)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_size, status.st_mtime_ns)

@@ -1,0 +1,84 @@
+"""The plugin: registers the backend and the `models` command, owns the workers' lives."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+import typer
+
+from plugway import (
+    Attempt,
+    Backend,
+    Exchange,
+    MessagesRequest,
+    Plugin,
+    PlugwayError,
+    Reply,
+    Send,
+    hookimpl,
+)
+from plugway_llama_cpp._backend import LlamaCppBackend, note_to
+from plugway_llama_cpp._options import LlamaCppOptions
+
+
+class LlamaCpp(Plugin[LlamaCppOptions]):
+    """Runs a GGUF model here: one supervised process per model, nothing leaves the machine."""
+
+    def __init__(self, options: LlamaCppOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self.backend = LlamaCppBackend(self.name, options)
+
+    @hookimpl
+    def register_backends(self) -> Sequence[Backend]:
+        """One backend."""
+        return [self.backend]
+
+    @hookimpl
+    def register_commands(self) -> typer.Typer:
+        """`plugway models …`."""
+        from plugway_llama_cpp._commands import models_app
+
+        return models_app
+
+    @hookimpl
+    def lifespan(self) -> AbstractAsyncContextManager[object]:
+        """Loads the model in the background; stops all workers at the end."""
+        return self._live()
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """Lets the worker's notes (reuse, clamping, fallbacks) into the receipt."""
+        if attempt.backend is not self.backend:
+            return await send(request, attempt)
+        token = note_to.set(lambda text: exchange.note(self.name, text, stage="engine"))
+        try:
+            return await send(request, attempt)
+        finally:
+            note_to.reset(token)
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncGenerator[None]:
+        loader = self.backend.loader
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._keep)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await loader.aclose()
+
+    async def _keep(self) -> None:
+        loader = self.backend.loader
+        if self.options.preload:
+            try:
+                await loader.get("")
+            except PlugwayError as error:
+                self.log.warning("%s", error)
+        while self.options.idle_unload_seconds:
+            await anyio.sleep(min(30.0, self.options.idle_unload_seconds / 2))
+            await loader.unload_idle()

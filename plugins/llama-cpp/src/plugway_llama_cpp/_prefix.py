@@ -1,0 +1,300 @@
+"""Reuse of computed prompts: from live slots, from states in memory, from files.
+
+Decides where a request goes on and puts the state there. Models with sliding windows or recurrent
+layers cannot be cut at any token; they go on from checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from plugway_llama_cpp._slots import (
+    Checkpoint,
+    Owner,
+    Slot,
+    SlotTable,
+    common_prefix,
+    last_checkpoint,
+    may_continue,
+)
+from plugway_llama_cpp._states import SavedState, StateStore
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Context, Tokens
+    from plugway_llama_cpp._disk import DiskCache, Stored
+    from plugway_llama_cpp._job import Job
+
+_log = logging.getLogger(__name__)
+
+WORTH_WAITING: Final = 256
+"""Tokens that a request must save by waiting for another one's prefill."""
+WORTH_SAVING: Final = 512
+MAX_CHECKPOINTS: Final = 8
+_FILE_GAIN: Final = 256
+
+Source = Literal["slot", "copy", "memory", "disk", "none"]
+
+
+@dataclass(slots=True)
+class Found:
+    """The best way to begin a prompt."""
+
+    length: int = 0
+    source: Source = "none"
+    slot: Slot | None = None
+    state: SavedState | None = None
+    file: Stored | None = None
+    common: int = 0
+    """Tokens that agree; more than `length` where the state cannot be cut there."""
+    near: Tokens | None = field(default=None, repr=False)
+    """What the prompt was compared with, to explain a miss."""
+
+
+class PrefixCache:
+    """Everything that was computed and may serve again."""
+
+    def __init__(
+        self, context: Context, slots: SlotTable, memory: StateStore, disk: DiskCache
+    ) -> None:
+        self._context = context
+        self._slots = slots
+        self._memory = memory
+        self._disk = disk
+        self._free = context.model.trimmable
+        self._window = context.model.window
+        self._recurrent = context.model.recurrent
+
+    # Finding
+
+    def find(self, prompt: Tokens, owner: Owner) -> Found:
+        """The most that can be reused now. At least one token is always left to compute."""
+        best = Found()
+        for slot in self._slots.slots:
+            common = min(common_prefix(slot.content, prompt), len(prompt) - 1)
+            usable = self._usable_in(slot, common)
+            own = may_continue(slot, owner, usable)
+            if (usable, own) > (best.length, best.source == "slot"):
+                best = Found(usable, "slot" if own else "copy", slot, common=common)
+        for state in self._memory.states:
+            common = min(common_prefix(state.tokens, prompt), len(prompt) - 1)
+            positions = [c.position for c in state.checkpoints]
+            usable = self._usable(len(state.tokens), positions, common)
+            if usable > best.length:
+                best = Found(usable, "memory", state=state, common=common)
+        for entry in self._disk.known():
+            common = min(common_prefix(entry.tokens, prompt), len(prompt) - 1)
+            usable = self._usable(len(entry.tokens), entry.positions, common)
+            if usable > best.length + _FILE_GAIN:
+                best = Found(usable, "disk", file=entry, common=common)
+        return best
+
+    def worth_waiting_for(self, prompt: Tokens, now: int) -> tuple[Slot, int] | None:
+        """A request that is computing a prefix of `prompt` which is longer than what there is."""
+        best: tuple[Slot, int] | None = None
+        for slot in self._slots.slots:
+            job = slot.job
+            if job is None or job.prefilled:
+                continue
+            common = min(common_prefix(job.prompt, prompt), len(prompt) - 1, len(job.prompt) - 1)
+            useful = common > slot.length and common - now >= WORTH_WAITING
+            if useful and (best is None or common > best[1]):
+                best = (slot, common)
+        return best
+
+    def _usable_in(self, slot: Slot, common: int) -> int:
+        if common == 0 or self._free:
+            return common
+        if common == slot.length and slot.job is None:
+            return common
+        if not self._recurrent:
+            first = self._context.first_position(slot.index)
+            if 0 <= first <= max(0, common - self._window):
+                return common
+        checkpoint = slot.checkpoint_at(common)
+        return checkpoint.position if checkpoint else 0
+
+    def _usable(self, length: int, positions: list[int] | tuple[int, ...], common: int) -> int:
+        if self._free or common == length:
+            return common
+        return max((p for p in positions if p <= common), default=0)
+
+    # Placing
+
+    def place(self, found: Found, owner: Owner, job: Job) -> Slot | None:
+        """Put what was found into a slot for `job`; None where no slot is free now."""
+        if found.source == "slot" and found.slot is not None:
+            slot = found.slot
+            self._cut(slot, found.length)
+        else:
+            vacancy = self._slots.vacancy()
+            if vacancy is None:
+                return None
+            slot = vacancy
+            if found.slot is slot:
+                # The slot that is missed least is also the source: go on in it.
+                self._keep(slot)
+                self._cut(slot, found.length)
+            else:
+                self.clear(slot)
+                found.length = self._bring(found, slot)
+        slot.assign(owner, job)
+        return slot
+
+    def _bring(self, found: Found, slot: Slot) -> int:
+        match found.source:
+            case "copy":
+                assert found.slot is not None
+                return self._copy(found.slot, slot, found.length)
+            case "memory":
+                assert found.state is not None
+                found.state.used = time.monotonic()
+                return self._restore(found.state, slot, found.length)
+            case "disk":
+                assert found.file is not None
+                state = self._disk.load(found.file)
+                if state is None:
+                    return 0
+                return self._restore(state, slot, found.length)
+            case _:
+                return 0
+
+    def _cut(self, slot: Slot, length: int) -> None:
+        """Go back to `length` in place."""
+        if length == slot.length:
+            return
+        if not self._free and not self._in_window(slot, length):
+            checkpoint = slot.checkpoint_at(length)
+            if checkpoint is None or checkpoint.position != length:
+                self.clear(slot)
+                return
+            self._context.load(slot.index, checkpoint.blob, partial=True)
+        self._context.remove(slot.index, length)
+        slot.cut(length)
+
+    def _in_window(self, slot: Slot, length: int) -> bool:
+        if self._recurrent or length == 0:
+            return False
+        return 0 <= self._context.first_position(slot.index) <= max(0, length - self._window)
+
+    def _copy(self, source: Slot, target: Slot, length: int) -> int:
+        context = self._context
+        whole = source.length == length
+        context.copy(source.index, target.index, length)
+        if not self._free:
+            if whole or self._in_window(source, length):
+                blob = context.save(target.index, partial=True)
+            else:
+                checkpoint = source.checkpoint_at(length)
+                assert checkpoint is not None
+                blob = checkpoint.blob
+            # A cell of a sliding window that two sequences share can never be used again while
+            # both live (`find_slot` in llama.cpp), so the copy gets cells of its own.
+            if not context.load(target.index, blob, partial=True):
+                self.clear(target)
+                return 0
+        target.append(source.tokens[:length])
+        target.checkpoints = [c for c in source.checkpoints if c.position <= length]
+        return length
+
+    def _restore(self, state: SavedState, slot: Slot, length: int) -> int:
+        context = self._context
+        while not context.load(slot.index, state.blob, partial=False):
+            context.remove(slot.index, 0)
+            victim = self._slots.evictable()
+            if victim is None:
+                return 0
+            self.drop(victim)
+        slot.append(state.tokens)
+        slot.checkpoints = list(state.checkpoints)
+        if length < slot.length:
+            if not self._free:
+                checkpoint = last_checkpoint(slot.checkpoints, length)
+                assert checkpoint is not None
+                context.load(slot.index, checkpoint.blob, partial=True)
+            context.remove(slot.index, length)
+            slot.cut(length)
+        return length
+
+    def can_go_back(self, slot: Slot, length: int) -> bool:
+        """Whether a running request can return to `length` without computing anything again."""
+        return self._free or self._in_window(slot, length)
+
+    def go_back(self, slot: Slot, length: int) -> None:
+        """Forget what was said after `length`."""
+        self._context.remove(slot.index, length)
+        slot.cut(length)
+
+    # Keeping
+
+    def clear(self, slot: Slot) -> None:
+        """Empty a slot; what it held goes to memory where it is worth it."""
+        self._keep(slot)
+        self.drop(slot)
+
+    def _keep(self, slot: Slot) -> None:
+        if slot.length >= WORTH_SAVING and self._memory.limit > 0 and self._intact(slot):
+            self.remember(slot)
+
+    def drop(self, slot: Slot) -> None:
+        """Empty a slot for good."""
+        self._context.remove(slot.index, 0)
+        slot.length = 0
+        slot.checkpoints = []
+        slot.owner = Owner()
+        slot.saved_as, slot.saved_length = "", 0
+
+    def remember(self, slot: Slot) -> None:
+        """Keep a slot's state in memory, unless a state there covers it."""
+        content = slot.content
+        for state in self._memory.states:
+            if common_prefix(state.tokens, content) == slot.length:
+                state.used = time.monotonic()
+                return
+        self._memory.add(self._state(slot))
+
+    def store(self, slot: Slot) -> None:
+        """Begin to write a slot's state to disk."""
+        slot.saved_as = self._disk.save(self._state(slot), slot.saved_as)
+        slot.saved_length = slot.length
+
+    def flush(self) -> None:
+        """Wait a little for what is being written."""
+        self._disk.flush(2.5)
+
+    def worth_storing(self, slot: Slot) -> bool:
+        """Whether the conversation has grown enough since it was last written."""
+        if self._disk.limit <= 0 or slot.job is not None or not self._intact(slot):
+            return False
+        grown = slot.length - slot.saved_length
+        return slot.length >= WORTH_SAVING and grown >= max(64, slot.length // 50)
+
+    def checkpoint(self, slot: Slot) -> None:
+        """Remember the point that a slot has reached."""
+        position = slot.length
+        if self._free or any(c.position == position for c in slot.checkpoints):
+            return
+        blob = self._context.save(slot.index, partial=True)
+        slot.checkpoints.append(Checkpoint(position, blob))
+        while len(slot.checkpoints) > MAX_CHECKPOINTS:
+            # The first ends the system prompt, which other conversations share; the last ones
+            # are where the next turn begins.
+            del slot.checkpoints[1]
+
+    def _intact(self, slot: Slot) -> bool:
+        return slot.length > 0 and self._context.last_position(slot.index) == slot.length - 1
+
+    def _state(self, slot: Slot) -> SavedState:
+        blob = self._context.save(slot.index, partial=False)
+        return SavedState(slot.content.copy(), blob, tuple(slot.checkpoints))
+
+    def make_room(self) -> bool:
+        """Take the cells of the idle slot that is missed least; False where there is none."""
+        victim = self._slots.evictable()
+        if victim is None:
+            return False
+        _log.info("slot %d (%d tokens) makes room", victim.index, victim.length)
+        self.clear(victim)
+        return True

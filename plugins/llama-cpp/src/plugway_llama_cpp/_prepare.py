@@ -1,0 +1,265 @@
+"""From a request's bytes to a job: rendered, tokenized, checked against the window.
+
+Runs in a thread of its own, so that a long prompt being rendered delays nobody's next token.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import orjson
+
+from plugway_llama_cpp._binding import Sampling
+from plugway_llama_cpp._dialogue import Output, schema_of
+from plugway_llama_cpp._job import Job, Wishes
+from plugway_llama_cpp._slots import Owner
+from plugway_local_engine import (
+    ChatTemplate,
+    GrammarTokenizer,
+    LoadFailed,
+    TemplateError,
+    build_constraint,
+    build_conversation,
+    detect_family,
+    render_prompt,
+    tool_choice_of,
+    tools_of,
+)
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Model, Tokens
+    from plugway_llama_cpp._engine import Engine
+    from plugway_llama_cpp._settings import EngineSettings
+    from plugway_local_engine import Channel, Frame, Prompt
+
+_log = logging.getLogger(__name__)
+
+PLAIN_TEMPLATE: Final = """\
+{%- for message in messages -%}
+{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
+"""
+
+
+class Refused(Exception):
+    """The request cannot be served as it is."""
+
+    def __init__(self, message: str, *, status: int = 400, retry: bool | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry = retry
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A prompt in tokens."""
+
+    prompt: Prompt
+    tokens: Tokens
+    boundaries: tuple[int, ...]
+    prefill: str
+    notes: tuple[str, ...]
+
+
+class Preparer:
+    """Makes jobs for the engine."""
+
+    def __init__(
+        self, channel: Channel, engine: Engine, model: Model, settings: EngineSettings
+    ) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._model = model
+        self._settings = settings
+        self._template = _template(model, settings)
+        self._family = detect_family(self._template.source)
+        self._traits = self._template.traits
+        self._queue: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        stops = (self._single(text) for text in self._family.stops)
+        self._ends = model.ends | {token for token in stops if token is not None}
+        threading.Thread(target=self._run, name="prepare", daemon=True).start()
+
+    def facts(self) -> dict[str, Any]:
+        """For the `ready` frame."""
+        return {"family": self._family.name, "tools": self._traits.tools}
+
+    def take(self, frame: Frame) -> None:
+        """Queue a request; called by the engine's loop."""
+        self._queue.put(frame)
+
+    @cached_property
+    def tokenizer(self) -> GrammarTokenizer:
+        """Made when the first grammar is needed: it takes a while for a large vocabulary."""
+        return GrammarTokenizer.of_llama_cpp(self._model.vocab, eos=sorted(self._ends))
+
+    def _run(self) -> None:
+        while True:
+            frame = self._queue.get()
+            number = int(frame.header["id"])
+            try:
+                self._serve(number, frame)
+            except Refused as error:
+                self._refuse(number, str(error), error.status, error.retry)
+            except TemplateError as error:
+                self._refuse(number, str(error), 400, False)
+            except Exception as error:
+                # This thread serves all requests: one that breaks it must not end the others.
+                _log.exception("request %d cannot be prepared", number)
+                self._refuse(number, f"{type(error).__name__}: {error}", 500, None)
+
+    def _refuse(self, number: int, message: str, status: int, retry: bool | None) -> None:
+        error = {"message": message, "status": status, "retry": retry}
+        self._channel.send({"id": number, "end": True, "error": error})
+
+    def _serve(self, number: int, frame: Frame) -> None:
+        body: Any = orjson.loads(frame.body)
+        if not isinstance(body, dict):
+            raise Refused("the body must be a JSON object")
+        rendered = self._render(body)  # pyright: ignore[reportUnknownArgumentType]
+        if frame.header["op"] == "count":
+            self._channel.send({"id": number, "end": True, "count": len(rendered.tokens)})
+        else:
+            self._engine.submit(self._job(number, frame.header, body, rendered))  # pyright: ignore[reportUnknownArgumentType]
+
+    # Rendering
+
+    def _render(self, body: Mapping[str, Any]) -> Rendered:
+        conversation = build_conversation(body, family=self._family, traits=self._traits)
+        thinking: Any = body.get("thinking")
+        kind: Any = thinking.get("type") if isinstance(thinking, dict) else None  # pyright: ignore
+        extra = {"enable_thinking": kind in ("enabled", "adaptive")}
+        prompt = render_prompt(self._template, conversation, extra=extra)
+        tokens = self._tokenize(prompt.text)
+        return Rendered(
+            prompt,
+            tokens,
+            self._boundaries(prompt, tokens),
+            conversation.prefill,
+            (*conversation.notes, *prompt.notes),
+        )
+
+    def _tokenize(self, text: str) -> Tokens:
+        bos = self._model.special("bos")
+        begins = bos >= 0 and text.startswith(self._model.piece(bos).decode("utf-8", "replace"))
+        return self._model.tokenize(text, start=self._model.adds_bos and not begins)
+
+    def _boundaries(self, prompt: Prompt, tokens: Tokens) -> tuple[int, ...]:
+        """Token positions worth a checkpoint: the end of what is the same in all conversations,
+        the client's own marks, the last messages."""
+        ends = np.cumsum(self._model.piece_lengths[tokens])
+        found: dict[str, list[int]] = {}
+        for mark in prompt.marks:
+            offset = len(prompt.text[: mark.offset].encode("utf-8", "replace"))
+            at = int(np.searchsorted(ends, offset, side="right"))
+            found.setdefault(mark.kind, []).append(at)
+        due = {*found.get("cache_control", [])[-4:], *found.get("message", [])[-2:]}
+        for end in found.get("end", []):
+            due.add(end)
+            if end < len(tokens) and self._model.controls[tokens[end]]:
+                turns = np.flatnonzero(tokens == tokens[end])
+                due |= {int(turn) for turn in turns[1:2]}
+        return tuple(sorted(due))
+
+    def _single(self, text: str) -> int | None:
+        tokens = self._model.tokenize(text)
+        return int(tokens[0]) if len(tokens) == 1 else None
+
+    # Jobs
+
+    def _job(
+        self, number: int, header: Mapping[str, Any], body: Mapping[str, Any], rendered: Rendered
+    ) -> Job:
+        window, size = self._settings.context, len(rendered.tokens)
+        if size > window - 1:
+            raise Refused(f"prompt is too long: {size} tokens > {window - 1} maximum")
+        wishes = self._wishes(body, window)
+        limit = min(wishes.max_tokens, window - size)
+        tools, _ = tools_of(body)
+        choice = tool_choice_of(body)
+        constraint = build_constraint(self._family, tools, choice, schema=schema_of(body))
+        notes = [*rendered.notes, *constraint.notes]
+        if limit < wishes.max_tokens:
+            notes.append(
+                f"max_tokens: clamped from {wishes.max_tokens:,} to {limit:,}, what the window of "
+                f"{window:,} leaves"
+            )
+        output = Output(
+            self._family,
+            () if choice.mode == "none" else tools,
+            constraint,
+            lambda: self.tokenizer,
+            thinking=rendered.prompt.thinking,
+            prefix=rendered.prefill,
+        )
+        return Job(
+            number,
+            Owner(header.get("session"), header.get("agent")),
+            rendered.tokens,
+            output,
+            wishes,
+            rendered.boundaries,
+            self._ends,
+            limit,
+            limit < wishes.max_tokens,
+            notes,
+        )
+
+    def _wishes(self, body: Mapping[str, Any], window: int) -> Wishes:
+        settings = self._settings
+        temperature = _number(body, "temperature", 1.0, 0.0, 2.0)
+        if settings.temperature is not None:
+            temperature = settings.temperature
+        sampling = Sampling(
+            temperature=temperature,
+            top_k=int(_number(body, "top_k", settings.top_k, 0, 1 << 30)),
+            top_p=_number(body, "top_p", settings.top_p, 0.0, 1.0),
+            min_p=settings.min_p,
+            seed=secrets.randbits(32) if settings.seed is None else settings.seed,
+        )
+        most = int(_number(body, "max_tokens", window, 0, 1 << 40))
+        return Wishes(most, _stops(body), sampling)
+
+
+def _number(
+    body: Mapping[str, Any], field: str, default: float, least: float, most: float
+) -> float:
+    value = body.get(field)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Refused(f"`{field}`: {value!r} is not a number", retry=False)
+    if not least <= value <= most:
+        raise Refused(f"`{field}`: {value!r} is not between {least:g} and {most:g}", retry=False)
+    return value
+
+
+def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
+    value: Any = body.get("stop_sequences")
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):  # pyright: ignore
+        raise Refused("`stop_sequences` must be a list of strings", retry=False)
+    return tuple(value)  # pyright: ignore
+
+
+def _template(model: Model, settings: EngineSettings) -> ChatTemplate:
+    if settings.template:
+        source = Path(settings.template).expanduser().read_text(encoding="utf-8")
+    else:
+        source = model.meta("tokenizer.chat_template") or PLAIN_TEMPLATE
+    texts = {name: model.special(name) for name in ("bos", "eos")}
+    pieces = {n: model.piece(t).decode("utf-8", "replace") for n, t in texts.items() if t >= 0}
+    try:
+        return ChatTemplate(source, bos=pieces.get("bos", ""), eos=pieces.get("eos", ""))
+    except TemplateError as error:
+        raise LoadFailed(f"{settings.path}: its chat template is refused: {error}") from None

@@ -1,0 +1,31 @@
+"""What the gateway decided about a model and tells its worker: plain values that cross the line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """All that a worker needs to know."""
+
+    path: str
+    context: int
+    cells: int
+    batch: int
+    slots: int
+    threads: int
+    name: str = "model"
+    instance: str = "llama-cpp"
+    gpu_layers: int = -1
+    flash_attention: str = "auto"
+    kv_type: str = "f16"
+    seed: int | None = None
+    temperature: float | None = None
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    cache_mib: int = 512
+    disk_cache_mib: int = 0
+    disk_folder: str = ""
+    template: str | None = None

@@ -1,0 +1,144 @@
+"""Slots: which conversation lives in which sequence of the context, and who may take its place.
+
+Finding is here; copying and loading states is `_prefix`'s business. A slot belongs to a session and
+an agent, so that a title request or a subagent does not push out the main conversation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Blob, Tokens
+    from plugway_llama_cpp._job import Job
+
+PROTECTED_SECONDS: Final = 1800.0
+_SMALL_LOSS: Final = 256
+
+
+class Owner(NamedTuple):
+    """Whose conversation it is; both None where the client does not say."""
+
+    session: str | None = None
+    agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a model that cannot be cut freely needs in order to go on from `position`."""
+
+    position: int
+    blob: Blob
+
+
+class Slot:
+    """One sequence of the context and the tokens in it."""
+
+    def __init__(self, index: int, capacity: int) -> None:
+        self.index = index
+        self.tokens: Tokens = np.zeros(capacity, np.int32)
+        self.length = 0
+        self.owner = Owner()
+        self.used = 0.0
+        self.job: Job | None = None
+        self.checkpoints: list[Checkpoint] = []
+        self.saved_length = 0
+        """Tokens that the file on disk of this conversation covers."""
+        self.saved_as = ""
+
+    @property
+    def content(self) -> Tokens:
+        """The tokens whose state is in the context."""
+        return self.tokens[: self.length]
+
+    def append(self, tokens: Tokens) -> None:
+        """Tokens that were just decoded."""
+        end = self.length + len(tokens)
+        self.tokens[self.length : end] = tokens
+        self.length = end
+
+    def cut(self, length: int) -> None:
+        """Forget what lies behind `length`."""
+        self.length = length
+        self.checkpoints = [c for c in self.checkpoints if c.position <= length]
+
+    def assign(self, owner: Owner, job: Job) -> None:
+        """A request begins in this slot."""
+        if owner != self.owner:
+            self.saved_as, self.saved_length = "", 0
+        self.owner, self.job, self.used = owner, job, time.monotonic()
+
+    def checkpoint_at(self, length: int) -> Checkpoint | None:
+        """The last checkpoint that does not lie behind `length`."""
+        return last_checkpoint(self.checkpoints, length)
+
+
+def last_checkpoint(checkpoints: Sequence[Checkpoint], length: int) -> Checkpoint | None:
+    """The last of `checkpoints` at or before `length`; they are in order."""
+    for checkpoint in reversed(checkpoints):
+        if checkpoint.position <= length:
+            return checkpoint
+    return None
+
+
+def common_prefix(left: Tokens, right: Tokens) -> int:
+    """Tokens that both begin with."""
+    size = min(len(left), len(right))
+    different = left[:size] != right[:size]
+    at = int(different.argmax()) if size else 0
+    return at if size and different[at] else size
+
+
+@dataclass(slots=True)
+class SlotTable:
+    """All slots."""
+
+    slots: list[Slot] = field(default_factory=list["Slot"])
+
+    @classmethod
+    def of(cls, count: int, capacity: int) -> SlotTable:
+        """Empty slots."""
+        return cls([Slot(index, capacity) for index in range(count)])
+
+    def idle(self) -> list[Slot]:
+        """Slots without a request."""
+        return [slot for slot in self.slots if slot.job is None]
+
+    def vacancy(self) -> Slot | None:
+        """The slot to use for something new: an empty one, or the one that is missed least."""
+        idle = self.idle()
+        if not idle:
+            return None
+        return min(idle, key=lambda s: (s.length > 0, self._protected(s), s.used))
+
+    def evictable(self) -> Slot | None:
+        """The idle slot with content that is missed least."""
+        idle = [slot for slot in self.idle() if slot.length]
+        return min(idle, key=lambda s: (self._protected(s), s.used), default=None)
+
+    def _protected(self, slot: Slot) -> bool:
+        """Whether it is the main conversation of its session."""
+        if slot.owner.session is None or slot.owner.agent is not None or not slot.length:
+            return False
+        if time.monotonic() - slot.used > PROTECTED_SECONDS:
+            return False
+        same = [s.length for s in self.slots if s.owner == slot.owner]
+        return slot.length == max(same)
+
+
+def may_continue(slot: Slot, owner: Owner, kept: int) -> bool:
+    """Whether a request may go on in `slot` after its first `kept` tokens, losing the rest.
+
+    The owner's own request may cut up to half of it (an edited turn, a compaction in place);
+    anything else of the same owner, such as a title request, goes elsewhere. A conversation of
+    nobody known is continued only where next to nothing is lost.
+    """
+    if slot.job is not None or slot.owner != owner:
+        return False
+    loss = slot.length - kept
+    return loss <= (_SMALL_LOSS if owner.session is None else max(_SMALL_LOSS, slot.length // 2))

@@ -1,0 +1,133 @@
+"""The worker's entry: load a model, make the engine, serve until told to stop."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from plugway_llama_cpp import _binding as binding
+from plugway_llama_cpp._binding import Context, ContextSettings, Model
+from plugway_llama_cpp._disk import DiskCache
+from plugway_llama_cpp._engine import Engine
+from plugway_llama_cpp._prefix import PrefixCache
+from plugway_llama_cpp._prepare import Preparer
+from plugway_llama_cpp._settings import EngineSettings
+from plugway_llama_cpp._slots import SlotTable
+from plugway_llama_cpp._states import StateStore
+from plugway_local_engine import LoadFailed
+
+if TYPE_CHECKING:
+    from plugway_local_engine import Channel
+
+_MIB: Final = 1 << 20
+_TRIALS: Final = 16
+
+
+def main(channel: Channel, config: Mapping[str, Any]) -> None:
+    """Called by `plugway_local_engine._worker` in the child."""
+    settings = EngineSettings(**config)
+    began = time.monotonic()
+    # The loop and the threads that read and prepare share one interpreter lock: hand it over
+    # quickly, so that a long prompt being rendered does not hold up everyone's next token.
+    sys.setswitchinterval(0.0005)
+    system = binding.start()
+    model = _load(settings, channel)
+    try:
+        context = Context(
+            model,
+            ContextSettings(
+                settings.cells,
+                settings.batch,
+                settings.slots,
+                settings.threads,
+                settings.flash_attention,
+                settings.kv_type,
+            ),
+        )
+    except MemoryError as error:
+        raise LoadFailed(f"{settings.path}: {error}; set `context` lower") from None
+    speaking = _warm_up(context, settings.threads)
+    slots = SlotTable.of(settings.slots, settings.context + 8)
+    disk = DiskCache(Path(settings.disk_folder), _key(settings), settings.disk_cache_mib * _MIB)
+    memory = StateStore(settings.cache_mib * _MIB)
+    engine = Engine(channel, context, slots, PrefixCache(context, slots, memory, disk))
+    preparer = Preparer(channel, engine, model, settings)
+    channel.send(
+        {
+            "op": "ready",
+            "description": model.description,
+            "context": settings.context,
+            "cells": context.cells,
+            "trained_context": model.trained_context,
+            "window": model.window,
+            "vocabulary": model.vocabulary_size,
+            "system": system,
+            "threads": [speaking, settings.threads],
+            "seconds": round(time.monotonic() - began, 3),
+            **preparer.facts(),
+        }
+    )
+    engine.run(preparer.take)
+
+
+def _load(settings: EngineSettings, channel: Channel) -> Model:
+    if not os.path.isfile(settings.path):
+        raise LoadFailed(f"{settings.path}: there is no such file")
+
+    def progress(done: float) -> None:
+        channel.beat(loaded=round(done, 3))
+
+    try:
+        return Model(settings.path, gpu_layers=settings.gpu_layers, progress=progress)
+    except ValueError as error:
+        raise LoadFailed(f"{error}; the worker's log says why") from None
+
+
+def _warm_up(context: Context, threads: int) -> int:
+    """The first decode sets up buffers and threads; no request should pay for it.
+
+    Returns the threads that decode a token fastest: for a small model, waiting for each other
+    after every operation can cost more than a second thread computes.
+    """
+    context.tokens[:_TRIALS] = max(context.model.special("bos"), 0)
+    context.positions[:_TRIALS] = np.arange(_TRIALS)
+    context.sequences[:_TRIALS] = 0
+    context.outputs[:_TRIALS] = 0
+    context.decode(_TRIALS)
+    context.outputs[0] = 1
+    seconds: dict[int, float] = {}
+    for count in {1, threads}:
+        context.set_threads(count, threads)
+        runs = [_one(context) for _ in range(_TRIALS)]
+        seconds[count] = sorted(runs)[len(runs) // 2]
+    context.remove(0, 0)
+    best = min(seconds, key=lambda count: seconds[count])
+    context.set_threads(best, threads)
+    return best
+
+
+def _one(context: Context) -> float:
+    context.positions[0] = context.last_position(0) + 1
+    began = time.perf_counter()
+    context.decode(1)
+    return time.perf_counter() - began
+
+
+def _key(settings: EngineSettings) -> str:
+    """Names what a saved state depends on: the model file, the state's layout, the library."""
+    digest = hashlib.blake2b(digest_size=12)
+    with open(settings.path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for place in (0, size // 3, size // 2, max(0, size - _MIB)):
+            file.seek(place)
+            digest.update(file.read(_MIB))
+    layout = (size, settings.kv_type, settings.flash_attention, binding.version(), sys.byteorder)
+    digest.update(repr(layout).encode())
+    return digest.hexdigest()

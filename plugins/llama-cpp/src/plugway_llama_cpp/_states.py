@@ -1,0 +1,55 @@
+"""Saved states of conversations in memory, within a bound, least recently used out first.
+
+Files are `_disk`'s business; what a state is good for, `_prefix`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from plugway_llama_cpp._slots import Checkpoint, common_prefix
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Blob, Tokens
+
+
+@dataclass(slots=True)
+class SavedState:
+    """A whole conversation's state, and the points before its end where one can go on too."""
+
+    tokens: Tokens
+    blob: Blob
+    checkpoints: tuple[Checkpoint, ...] = ()
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.blob.nbytes + sum(c.blob.nbytes for c in self.checkpoints)
+
+
+class StateStore:
+    """States of conversations that lost their slot."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.states: list[SavedState] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(state.size for state in self.states)
+
+    def add(self, state: SavedState) -> bool:
+        """Keep a state; those it makes superfluous go, and the oldest until all fits."""
+        if state.size > self.limit:
+            return False
+        self.states = [
+            s for s in self.states if common_prefix(s.tokens, state.tokens) < len(s.tokens)
+        ]
+        self.states.append(state)
+        while self.size > self.limit:
+            self.states.remove(min(self.states, key=lambda s: s.used))
+        return True
