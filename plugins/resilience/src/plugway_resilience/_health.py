@@ -44,6 +44,8 @@ class Health:
         self._breakers: dict[str, Breaker] = {}
         self._blocks: dict[Hashable, Block] = {}
         """By target, or by credential."""
+        self._open: set[str] = set()
+        """Targets whose circuit is open, so that asking costs nothing while none is."""
 
     def breaker(self, target: str) -> Breaker:
         """The circuit of a target."""
@@ -59,20 +61,33 @@ class Health:
 
     def clear(self, key: Key) -> None:
         """The target answered: nothing is held against it or its credential."""
-        if self._blocks:
-            self._blocks.pop(key.target, None)
-            self._blocks.pop(key.credential, None)
+        self._blocks.pop(key.target, None)
+        self._blocks.pop(key.credential, None)
+        self._open.discard(key.target)
+
+    def opened(self, target: str) -> None:
+        """The circuit of a target was opened."""
+        self._open.add(target)
+
+    @property
+    def well(self) -> bool:
+        """Nothing is known against any target: nobody needs to be asked about one."""
+        return not self._blocks and not self._open
 
     def blocked(self, key: Key, now: float) -> Block | None:
         """Why the target is to be left alone now; None where it may be asked."""
-        for name in (key.credential, key.target) if self._blocks else ():
+        for name in (key.credential, key.target):
             block = self._blocks.get(name)
             if block is not None and block.until > now:
                 return block
+            if block is not None:
+                del self._blocks[name]
         breaker = self._breakers.get(key.target)
-        if breaker is None or breaker.ready(now):
+        if breaker is None or breaker.open_until is None:
+            self._open.discard(key.target)
             return None
-        assert breaker.open_until is not None
+        if breaker.ready(now):
+            return None
         if breaker.open_until > now:
             return Block(Kind.SERVER, breaker.open_until, "it failed too often")
         return Block(Kind.SERVER, now, "it failed too often and is just being tried again")

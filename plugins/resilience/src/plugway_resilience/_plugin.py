@@ -94,7 +94,7 @@ class Resilience(Plugin[ResilienceOptions]):
     ) -> Sequence[Attempt] | None:
         """The targets that are worth asking, and no more than may be asked."""
         limit = self.options.max_attempts
-        if len(attempts) < 2:
+        if len(attempts) < 2 or (self._health.well and len(attempts) <= limit):
             return None
         now = self._clock()
         blocks = [self._health.blocked(_key(attempt, exchange), now) for attempt in attempts]
@@ -119,14 +119,14 @@ class Resilience(Plugin[ResilienceOptions]):
         run = exchange.state.get(_RUN)
         if run is None:
             run = exchange.state[_RUN] = _Run()
-        key = _key(attempt, exchange)
-        block = None if attempt.last else self._health.blocked(key, self._clock())
-        if block is not None:
-            self._skip(attempt, block, run, exchange)
-            raise BackendUnavailable(f"`{attempt.target}` was skipped: {block.reason}")
+        if not (attempt.last or self._health.well):
+            block = self._health.blocked(_key(attempt, exchange), self._clock())
+            if block is not None:
+                self._skip(attempt, block, run, exchange)
+                raise BackendUnavailable(f"`{attempt.target}` was skipped: {block.reason}")
         self._budget.waiting += 1
         try:
-            return await self._with_repeats(send, request, attempt, key, run, exchange)
+            return await self._with_repeats(send, request, attempt, run, exchange)
         finally:
             self._budget.waiting -= 1
 
@@ -140,7 +140,7 @@ class Resilience(Plugin[ResilienceOptions]):
         if outcome.kind == "completed":
             breaker.succeeded(self._clock())
         elif outcome.kind == "failed" and breaker.failed(self._clock(), probe=False):
-            self._log_open(run.answered_by)
+            self._opened(run.answered_by)
 
     # ── one target ───────────────────────────────────────────────────────────────────────────
 
@@ -149,16 +149,15 @@ class Resilience(Plugin[ResilienceOptions]):
         send: Send,
         request: MessagesRequest,
         attempt: Attempt,
-        key: Key,
         run: _Run,
         exchange: Exchange,
     ) -> Reply:
         made = 0
         while True:
             try:
-                return await self._once(send, request, attempt, key, run)
+                return await self._once(send, request, attempt, run, exchange)
             except BackendError as failure:
-                cause = self._judge(failure, attempt, key, exchange)
+                cause = self._judge(failure, attempt, exchange)
                 delay = self._delay(cause, attempt, made, run, failure)
                 if delay is None:
                     run.causes.append(cause)
@@ -176,11 +175,17 @@ class Resilience(Plugin[ResilienceOptions]):
                 self._budget.repeating -= 1
 
     async def _once(
-        self, send: Send, request: MessagesRequest, attempt: Attempt, key: Key, run: _Run
+        self,
+        send: Send,
+        request: MessagesRequest,
+        attempt: Attempt,
+        run: _Run,
+        exchange: Exchange,
     ) -> Reply:
         seconds = self._time_for(attempt, run)
         began = self._clock()
-        breaker = self._health.breaker(attempt.target)
+        target = attempt.target
+        breaker = self._health.breaker(target)
         probe = breaker.begin(began)
         if probe and not attempt.last and not _local(attempt):
             seconds = min(seconds, self.options.probe_seconds)
@@ -192,17 +197,18 @@ class Resilience(Plugin[ResilienceOptions]):
         except BackendError as failure:
             blamed = kind_of(failure) in BLAMED
             if blamed and breaker.failed(self._clock(), probe=probe):
-                self._log_open(attempt.target)
+                self._opened(target)
             raise
         finally:
             if probe:
                 breaker.release()
             self._spend(attempt, self._clock() - began, run)
         if not breaker.closed:
-            self.log.info("`%s` answers again", attempt.target)
+            self.log.info("`%s` answers again", target)
         breaker.answered()
-        self._health.clear(key)
-        run.answered_by = attempt.target
+        if not self._health.well:
+            self._health.clear(_key(attempt, exchange))
+        run.answered_by = target
         return reply
 
     def _time_for(self, attempt: Attempt, run: _Run) -> float:
@@ -246,11 +252,9 @@ class Resilience(Plugin[ResilienceOptions]):
 
     # ── what a failure leaves behind ─────────────────────────────────────────────────────────
 
-    def _judge(
-        self, failure: BackendError, attempt: Attempt, key: Key, exchange: Exchange
-    ) -> Cause:
+    def _judge(self, failure: BackendError, attempt: Attempt, exchange: Exchange) -> Cause:
         """The cause; a target that asks to be left alone, or refuses its credential, is."""
-        kind = kind_of(failure)
+        kind, key = kind_of(failure), _key(attempt, exchange)
         now = self._clock()
         options = self.options
         wait = None
@@ -275,7 +279,8 @@ class Resilience(Plugin[ResilienceOptions]):
         what = f"skipped `{attempt.target}` for {seconds:.0f} s more: {block.reason}"
         exchange.note(self.name, what, stage="route")
 
-    def _log_open(self, target: str) -> None:
+    def _opened(self, target: str) -> None:
+        self._health.opened(target)
         until = self._health.breaker(target).open_until or 0
         self.log.warning(
             "`%s` failed too often; left alone for %.0f s", target, until - self._clock()
