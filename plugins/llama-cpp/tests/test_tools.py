@@ -132,6 +132,36 @@ async def test_auto_constrains_from_the_moment_a_call_begins(engine, models):
             jsonschema.validate(call["input"], WEATHER["input_schema"])
 
 
+UNIQUE = {
+    "type": "object",
+    "properties": {
+        "p": {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 2, "maxItems": 3}
+    },
+    "required": ["p"],
+    "additionalProperties": False,
+}
+UNIQUE["properties"]["p"]["uniqueItems"] = True
+
+
+@pytest.mark.parametrize("choice", ["auto", "tool"])
+async def test_a_call_that_breaks_its_schema_is_decoded_again_once(engine, models, choice):
+    tool = {"name": "pick", "description": "", "input_schema": UNIQUE}
+    prompt = [{"role": "user", "content": "go"}]
+    fields = {"tool_choice": {"type": "tool", "name": "pick"}}
+    if choice == "auto":
+        prompt.append({"role": "assistant", "content": "Well.\n<tool_call>"})
+        fields = {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+    valid = 0
+    async with engine(models["sliding"], seed=None) as e:
+        for _ in range(20):
+            message = await e.say(prompt, tools=[tool], temperature=1, max_tokens=99, **fields)
+            picked = calls_of(message)[0]["input"]["p"]
+            valid += len(set(picked)) == len(picked)
+        again = sum("decoded again" in note for note in e.notes)
+    assert again > 0
+    assert valid >= 20 - again
+
+
 async def test_an_output_format_is_held(engine, models):
     schema = {
         "type": "object",
@@ -152,7 +182,7 @@ async def test_a_schema_nobody_can_compile_is_said_and_the_request_served(engine
     huge = {"type": "object", "properties": {f"p{n}": {"enum": ["x" * 200]} for n in range(50_000)}}
     tool = {"name": "huge", "description": "", "input_schema": huge}
     async with engine(models["full"], context=65536, slots=1) as e:
-        with pytest.raises(RequestRejected, match="prompt is too long"):
+        with pytest.raises(RequestRejected, match=r"prompt is too long|MiB"):
             await e.say("go", tools=[tool])
         cyclic = {"type": "object", "$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
         tool = {"name": "cyclic", "description": "", "input_schema": cyclic}

@@ -58,7 +58,8 @@ class Output:
         """Nothing is left to begin: no constraint, or it is in force, or it could not be made."""
         self._banned = self._ids(constraint.banned)
         self._call: list[str] = []
-        self._call_at = 0
+        self._call_at: int | None = None
+        """Tokens of the reply when the call that is being written began."""
         self._tokens = 0
         self._rewinds = 0
         self._faulty: list[Op] = []
@@ -93,8 +94,7 @@ class Output:
         if not text:
             return []
         ops = self._ops(self._parser.feed(text))
-        if not self._masked or self._constraint.mode == "calls":
-            self._constrain()
+        self._constrain()
         return ops
 
     def finish(self, text: str) -> list[Op]:
@@ -109,15 +109,15 @@ class Output:
         """The reply now ends after `tokens` tokens, which said `text`."""
         self._rewinds += 1
         self.rewind, self._faulty, self._call = None, [], []
-        self._tokens = tokens
+        back, self._tokens = self._tokens - tokens, tokens
         self._parser = self._new_parser()
         self._parser.feed(self._prefix + text)
-        self.calls = self._parser.calls
         if self._constraint.mode == "calls":
+            self._mask, self._masked = None, False
+        elif self._mask is not None and not self._mask.rollback(back):
             self._mask = None
-            self._constrain()
-        else:
-            self._mask, self._masked = None, True
+        self._call_at = None
+        self._constrain()
 
     def give_up(self) -> list[Op]:
         """It cannot be decoded again: what the model said stands."""
@@ -129,17 +129,19 @@ class Output:
 
     def _constrain(self) -> None:
         """Put a grammar into force where one is due."""
-        constraint = self._constraint
-        if constraint.mode == "whole" and not self._masked:
-            if self._parser.mode != "thinking":
-                self._mask, self._masked = constraint.whole(self._tokenizer()), True
-        elif constraint.mode == "calls":
+        constraint, mode = self._constraint, self._parser.mode
+        if mode != "call":
+            self._call_at = None
+        elif self._call_at is None:
+            self._call_at = self._tokens
+        if constraint.mode == "whole" and not self._masked and mode != "thinking":
+            self._mask, self._masked = constraint.whole(self._tokenizer()), True
+        elif constraint.mode == "calls" and mode != "call":
+            self._mask, self._masked = None, False
+        elif constraint.mode == "calls" and not self._masked:
             pending = self._parser.pending
-            if pending is None:
-                self._mask, self._masked = None, False
-            elif not self._masked:
-                self._mask, self._masked = constraint.call(self._tokenizer(), pending), True
-                self._call_at = self._tokens
+            assert pending is not None
+            self._mask, self._masked = constraint.call(self._tokenizer(), pending), True
 
     def _ids(self, texts: Sequence[str]) -> Any:
         if not texts:
@@ -183,7 +185,7 @@ class Output:
 
     def _or_again(self, ops: list[Op]) -> list[Op]:
         """`ops`, or nothing where the call is decoded again first."""
-        if self._rewinds >= MAX_REWINDS or not self._call_at or self.rewind is not None:
+        if self._rewinds >= MAX_REWINDS or self._call_at is None or self.rewind is not None:
             return ops
         self.rewind, self._faulty = self._call_at, ops
         return []
