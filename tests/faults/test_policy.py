@@ -179,7 +179,7 @@ async def test_the_next_target_is_asked_within_50_ms(fault):
     async with bench(
         BEFORE_CONTENT[fault], FINE, breaker_failures=100, breaker_least_calls=100
     ) as b:
-        for _ in range(5):
+        for _ in range(3):
             await b.ask()
         arrivals = [request.arrived for request in b.found[1].requests]
         delays = [a - f for a, f in zip(arrivals, b.watch.failures, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway_resilience._breaker import Breaker, BreakerRules, _Window
@@ -107,6 +107,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(STEPS, st.floats(0, 1))
 def test_whatever_happens_the_machine_keeps_its_promises(steps, chance):
     found = Breaker(RULES, lambda: chance)
@@ -143,6 +144,7 @@ def test_whatever_happens_the_machine_keeps_its_promises(steps, chance):
             assert found.open_until == before
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 30), st.booleans()), max_size=80))
 def test_the_window_counts_what_is_recent_and_nothing_old(calls):
     window, now, seen = _Window(60), 0.0, []

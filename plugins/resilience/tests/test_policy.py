@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway import (
@@ -58,6 +58,7 @@ def test_every_failure_has_a_kind(failure, kind):
     assert kind_of(failure) is kind
 
 
+@settings(deadline=None)
 @given(st.integers(400, 499))
 def test_no_4xx_is_ever_held_against_the_target(status):
     assert kind_of(BackendRefused(status, b"")) not in BLAMED
@@ -82,6 +83,7 @@ def test_retry_after_is_read_as_seconds_or_date(text, seconds):
     assert retry_after_of(failure, 1000) == seconds
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_no_retry_after_breaks_it(text):
     failure = BackendError("x", status=429, headers=(("retry-after", text),))
@@ -118,6 +120,7 @@ def test_a_conflict_is_repeated_once_wherever_it_is():
     assert [delay(Kind.CONFLICT, made=n, last=False) for n in range(2)] == [0.375, None]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(Kind),
     st.integers(0, 5),
@@ -134,6 +137,7 @@ def test_a_repeat_is_never_late_never_endless_and_never_for_what_cannot_heal(
     assert found is None or 0 <= found <= 2
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 300))
 def test_repeats_are_a_fifth_of_the_work_but_three_are_always_allowed(waiting, repeating):
     budget = Budget(0.2, 3)
@@ -147,6 +151,7 @@ def test_repeats_are_a_fifth_of_the_work_but_three_are_always_allowed(waiting, r
 BLOCKS = st.none() | st.builds(Block, st.just(Kind.SERVER), st.floats(0, 100), st.just("it failed"))
 
 
+@settings(deadline=None)
 @given(st.lists(BLOCKS, max_size=8))
 def test_what_is_well_is_asked_in_order_and_there_is_always_somebody_to_ask(blocks):
     chosen = choose(blocks)

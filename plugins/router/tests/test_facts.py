@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway import MessagesRequest
@@ -108,6 +108,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON, JSON, JSON)
 def test_no_body_breaks_the_questions(messages, tools, thinking):
     found = facts(messages, tools=tools, thinking=thinking)

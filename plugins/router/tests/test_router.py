@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway import Exchange, MessagesRequest, ModelInfo, NoRoute
@@ -225,6 +225,7 @@ async def test_what_is_left_out_stands_in_the_receipt_and_in_the_log(caplog):
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([f"{name}/m{n}" for name in ZONES for n in range(2)]), min_size=1,
              max_size=6, unique=True),
@@ -312,6 +313,7 @@ def test_without_a_backend_the_message_says_so():
 NAMES = st.sampled_from(["a", "b", "c", "d", "here/x", "nowhere/x"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(NAMES, max_size=3), max_size=4))
 def test_aliases_are_refused_or_lead_to_targets(aliases):
     found = Router(RouterOptions.model_validate({"aliases": aliases}), name="router")
