@@ -1,5 +1,229 @@
-"""`plugway models`."""
+"""`plugway models`: fetch, list, inspect, remove model files; load and unload in the gateway."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
 
-models_app = typer.Typer(name="models", help="Local models.")
+from plugway_llama_cpp._control import ask_gateways
+from plugway_llama_cpp._folder import ModelFile, NoSuchModel, find_model, list_models, models_folder
+from plugway_llama_cpp._gguf import Header, HostileFile, read_header
+from plugway_llama_cpp._memory import MIB, plan
+from plugway_llama_cpp._options import LlamaCppOptions
+from plugway_llama_cpp._pull import Hub, PullFailed, pull
+
+models_app = typer.Typer(
+    name="models",
+    help="Local models: GGUF files, and which of them the gateway has loaded.",
+    no_args_is_help=True,
+)
+_out = Console(soft_wrap=True)
+_talk = Console(stderr=True, soft_wrap=True)
+_LOAD_SECONDS = 600.0
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="Name as `plugway models list` shows it, or a path.")]
+
+
+@models_app.command("list", epilog="Example: plugway models list --json")
+def list_command(as_json: Json = False) -> None:
+    """The models that can be loaded."""
+    rows = [_row(model) for model in _with_demo()]
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        _talk.print(f"No models in {models_folder()}. Example: plugway models pull ORG/REPO")
+        return
+    table = Table("model", "size", "architecture", "trained for", "about", box=None)
+    for row in rows:
+        size = f"{row['bytes'] / MIB:,.0f} MiB"
+        cells = (row["model"], size, row["architecture"], f"{row['context']:,}", row["about"])
+        table.add_row(*(str(cell) for cell in cells))
+    _out.print(table)
+
+
+@models_app.command("pull", epilog="Example: plugway models pull unsloth/Qwen3-4B-GGUF:Q4_K_M")
+def pull_command(
+    name: Annotated[str, typer.Argument(help="ORG/REPO, or ORG/REPO:QUANT.")],
+    endpoint: Annotated[
+        str, typer.Option(help="Address of the hub; default HF_ENDPOINT, or the public one.")
+    ] = "",
+) -> None:
+    """Fetch a model. Goes on where an earlier try was cut off, and checks what it got."""
+    hub = Hub(endpoint)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=_talk) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def report(file: str, done: int, total: int) -> None:
+                if file not in tasks:
+                    tasks[file] = bars.add_task(Path(file).name, total=total or None)
+                bars.update(tasks[file], completed=done)
+
+            paths = pull(hub, name, models_folder(), report)
+    except PullFailed as error:
+        _fail(str(error))
+    finally:
+        hub.close()
+    known = {model.path: model.name for model in list_models()}
+    _out.print(known.get(paths[0], str(paths[0])))
+
+
+@models_app.command("show", epilog="Example: plugway models show demo")
+def show_command(name: Name, as_json: Json = False) -> None:
+    """What a model file says of itself, and what it needs on this machine."""
+    model, header = _open(name)
+    options = LlamaCppOptions()
+    chosen = plan(
+        header,
+        context=options.context,
+        batch=options.batch,
+        slots=options.slots,
+        kv_type=options.kv_type,
+    )
+    facts: dict[str, Any] = {
+        **_row(model),
+        "parameters": header.parameters,
+        "layers": header.number("block_count"),
+        "window": header.number("attention.sliding_window"),
+        "chat_template": bool(header.text("tokenizer.chat_template")),
+        "license": header.text("general.license"),
+        "default_context": chosen.context,
+        "memory": chosen.arithmetic(),
+        "fits": chosen.fits,
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    for key, value in facts.items():
+        _out.print(f"{key:16} {value:,}" if type(value) is int else f"{key:16} {value}")
+
+
+@models_app.command("rm", epilog="Example: plugway models rm ORG/REPO/FILE --yes")
+def rm_command(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
+    """Delete a model from the models folder, all parts of it."""
+    model = _find(name)
+    folder = models_folder()
+    if not model.path.is_relative_to(folder):
+        _fail(f"{model.path} is not in {folder}: delete it yourself")
+    stem = model.path.stem.split("-00001-of-")[0]
+    parts = [p for p in model.path.parent.glob("*.gguf") if p.stem.split("-0")[0] == stem]
+    files = parts if "-00001-of-" in model.path.stem else [model.path]
+    if not yes and not typer.confirm(f"Delete {', '.join(p.name for p in files)}?", err=True):
+        raise typer.Exit(1)
+    for path in files:
+        path.unlink()
+    _talk.print(f"deleted {model.name}")
+
+
+@models_app.command("ps", epilog="Example: plugway models ps --json")
+def ps_command(as_json: Json = False) -> None:
+    """The models that running gateways have loaded."""
+    answers = _answers({"do": "ps"})
+    rows = [{"instance": a["instance"], **m} for a in answers for m in a.get("models", ())]
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("instance", "model", "state", "pid", "requests", "needs", "idle", box=None)
+    for row in rows:
+        needs, idle = f"{row['needs_bytes'] / MIB:,.0f} MiB", f"{row['idle_seconds']:.0f} s"
+        cells = (row["instance"], row["model"], row["state"], row["pid"], row["requests"])
+        table.add_row(*(str(cell) for cell in cells), needs, idle)
+        if row["reason"]:
+            _talk.print(row["reason"])
+    _out.print(table)
+
+
+@models_app.command("load", epilog="Example: plugway models load demo")
+def load_command(name: Name) -> None:
+    """Load a model into the running gateway; also ends a quarantine after crashes."""
+    answers = _answers({"do": "load", "model": name}, _LOAD_SECONDS)
+    for row in answers[0].get("models", ()):
+        _talk.print(f"{answers[0]['instance']}: {row['model']} is {row['state']}")
+
+
+@models_app.command("unload", epilog="Example: plugway models unload demo")
+def unload_command(name: Name) -> None:
+    """Take a model out of the running gateway's memory."""
+    answers = _answers({"do": "unload", "model": name})
+    if not any(answer.get("unloaded") for answer in answers):
+        _fail(f"`{name}` is not loaded; `plugway models ps` shows what is")
+    _talk.print(f"unloaded {name}")
+
+
+def _answers(command: dict[str, Any], timeout: float = 10.0) -> list[dict[str, Any]]:
+    answers = ask_gateways(command, timeout)
+    good = [answer for answer in answers if "error" not in answer]
+    if not answers:
+        _fail("no gateway with a `llama-cpp` plugin is running: `plugway serve`")
+    if not good:
+        _fail("; ".join(str(answer["error"]) for answer in answers))
+    return good
+
+
+def _with_demo() -> list[ModelFile]:
+    models = list_models()
+    try:
+        return [find_model("demo"), *models]
+    except NoSuchModel:
+        return models
+
+
+def _row(model: ModelFile) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": model.name, "path": str(model.path), "architecture": "?"}
+    row |= {"bytes": model.path.stat().st_size, "context": 0, "about": ""}
+    try:
+        header = read_header(model.path)
+    except (HostileFile, OSError) as error:
+        return row | {"about": f"cannot be loaded: {error}"}
+    about = header.text("general.name") or header.text("general.basename")
+    context = header.number("context_length")
+    return row | {"architecture": header.architecture, "context": context, "about": about}
+
+
+def _open(name: str) -> tuple[ModelFile, Header]:
+    model = _find(name)
+    try:
+        return model, read_header(model.path)
+    except (HostileFile, OSError) as error:
+        _fail(str(error))
+
+
+def _find(name: str) -> ModelFile:
+    try:
+        return find_model(name)
+    except NoSuchModel as error:
+        _fail(str(error))
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _fail(message: str) -> NoReturn:
+    _talk.print(message)
+    raise typer.Exit(1)

@@ -20,6 +20,7 @@ from plugway import (
     hookimpl,
 )
 from plugway_llama_cpp._backend import LlamaCppBackend, note_to
+from plugway_llama_cpp._control import control_socket
 from plugway_llama_cpp._options import LlamaCppOptions
 
 
@@ -66,7 +67,8 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
         async with anyio.create_task_group() as group:
             group.start_soon(self._keep)
             try:
-                yield
+                async with control_socket(self.name, loader):
+                    yield
             finally:
                 group.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):

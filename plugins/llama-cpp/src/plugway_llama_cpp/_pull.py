@@ -1,0 +1,232 @@
+"""Fetches GGUF files from a Hugging Face-style hub: resumed where cut off, checked, then renamed.
+
+Which file a name means locally is `_folder`'s business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import httpx2
+
+from plugway_llama_cpp._gguf import HostileFile, read_header
+
+PUBLIC_HUB: Final = "https://huggingface.co"
+_PREFERRED: Final = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0", "Q6_K", "IQ4_XS", "BF16", "F16")
+_NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<quant>[\w.-]+))?")
+_SHARD: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
+_SHA256: Final = re.compile(r'^(?:W/)?"?([0-9a-f]{64})"?$')
+_ATTEMPTS: Final = 5
+
+Progress = Callable[[str, int, int], None]
+"""Called with file name, bytes there, bytes in all."""
+
+
+class PullFailed(Exception):
+    """The model could not be fetched; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository."""
+
+    path: str
+    size: int
+    sha256: str
+    """Empty where the hub does not say."""
+
+
+class Hub:
+    """One hub."""
+
+    def __init__(self, endpoint: str = "", *, token: str = "", timeout: float = 30.0) -> None:
+        """`endpoint`: default is `HF_ENDPOINT`, or the public hub; `token`: `HF_TOKEN`."""
+        self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or PUBLIC_HUB).rstrip("/")
+        token = token or os.environ.get("HF_TOKEN", "")
+        headers = {"accept-encoding": "identity"}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        # The client drops the token where a redirect leads to another host.
+        self._client = httpx2.Client(headers=headers, timeout=timeout, follow_redirects=True)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._client.close()
+
+    def files(self, repo: str) -> list[RemoteFile]:
+        """All GGUF files of a repository."""
+        url = f"{self.endpoint}/api/models/{quote(repo)}/tree/main"
+        answer = self._get(url, {"recursive": "1"}, repo)
+        entries: Any = answer.json()
+        if not isinstance(entries, list):
+            raise PullFailed(f"{self.endpoint} did not list the files of `{repo}`")
+        found: list[RemoteFile] = []
+        for entry in cast("list[dict[str, Any]]", entries):
+            path = str(entry.get("path", ""))
+            if path.endswith(".gguf"):
+                lfs: Any = entry.get("lfs") or {}
+                size = int(lfs.get("size") or entry.get("size") or 0)
+                found.append(RemoteFile(path, size, str(lfs.get("oid") or "")))
+        return found
+
+    def download(self, repo: str, file: RemoteFile, target: Path, progress: Progress) -> None:
+        """Fetch into `target`; a part that is there already is continued."""
+        part = target.with_name(target.name + ".part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(part, file)
+        url = f"{self.endpoint}/{quote(repo)}/resolve/main/{quote(file.path)}"
+        expected = file.sha256
+        for attempt in range(_ATTEMPTS):
+            try:
+                expected = self._fetch(url, part, file, progress) or expected
+                break
+            except (httpx2.TransportError, _CutOff) as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise PullFailed(
+                        f"{file.path} was cut off {_ATTEMPTS} times ({error}); "
+                        "run the command again to go on where it stopped"
+                    ) from None
+        _verify(part, expected, file)
+        part.replace(target)
+
+    def _fetch(self, url: str, part: Path, file: RemoteFile, progress: Progress) -> str:
+        """One attempt; returns the hash that the server states, if it does."""
+        have = part.stat().st_size if part.is_file() else 0
+        if have > file.size > 0:
+            part.unlink()
+            have = 0
+        if file.size and have == file.size:
+            return ""
+        headers = {"range": f"bytes={have}-"} if have else {}
+        with self._client.stream("GET", url, headers=headers) as answer:
+            _raise_status(answer.status_code, url, file.path)
+            stated = _stated_hash([*answer.history, answer])
+            resumed = have > 0 and answer.status_code == 206
+            have = have if resumed else 0
+            with part.open("ab" if resumed else "wb") as out:
+                for chunk in answer.iter_bytes():
+                    out.write(chunk)
+                    have += len(chunk)
+                    progress(file.path, have, file.size)
+        if file.size and have < file.size:
+            raise _CutOff(f"{have:,} of {file.size:,} bytes")
+        return stated
+
+    def _get(self, url: str, query: dict[str, str], repo: str) -> httpx2.Response:
+        try:
+            answer = self._client.get(url, params=query)
+        except httpx2.TransportError as error:
+            raise PullFailed(f"{self.endpoint} cannot be reached: {error}") from None
+        _raise_status(answer.status_code, url, repo)
+        return answer
+
+
+class _CutOff(Exception):
+    """The transfer ended early."""
+
+
+def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
+    """Fetch `ORG/REPO[:QUANT]` into `folder`; returns the files, the one to load first.
+
+    Raises:
+        PullFailed: no such repository or file, a network that fails, a hash that does not fit.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or ".." in name:
+        raise PullFailed(f"`{name}` is not of the form ORG/REPO or ORG/REPO:QUANT")
+    repo = match["repo"]
+    chosen = choose(hub.files(repo), match["quant"] or "", repo)
+    paths: list[Path] = []
+    for file in chosen:
+        target = folder / repo / Path(file.path).name
+        if not _complete(target, file):
+            hub.download(repo, file, target, progress)
+        paths.append(target)
+    return paths
+
+
+def choose(files: Sequence[RemoteFile], quant: str, repo: str) -> list[RemoteFile]:
+    """The file of that quantisation, all parts of it; without one, a common small one."""
+    models = [f for f in files if "mmproj" not in f.path.lower()]
+    if not models:
+        raise PullFailed(f"`{repo}` has no GGUF file; look for a repository with GGUF in its name")
+    for wanted in (quant,) if quant else _PREFERRED:
+        pattern = re.compile(rf"(^|[^a-z0-9]){re.escape(wanted.lower())}([^a-z0-9_]|$)")
+        found = [f for f in models if pattern.search(f.path.lower())]
+        if found:
+            return _parts(found)
+    if quant:
+        known = ", ".join(f"`{Path(f.path).name}`" for f in models[:20])
+        raise PullFailed(f"`{repo}` has no `{quant}`; it has {known}")
+    return _parts(models)
+
+
+def _parts(found: list[RemoteFile]) -> list[RemoteFile]:
+    first = min(found, key=lambda f: (len(f.path), f.path))
+    shard = _SHARD.search(first.path)
+    if shard is None:
+        return [first]
+    stem = first.path[: shard.start()]
+    return sorted(
+        (f for f in found if f.path.startswith(stem) and _SHARD.search(f.path)),
+        key=lambda f: f.path,
+    )
+
+
+def _complete(target: Path, file: RemoteFile) -> bool:
+    return target.is_file() and target.stat().st_size == file.size > 0
+
+
+def _check_space(part: Path, file: RemoteFile) -> None:
+    have = part.stat().st_size if part.is_file() else 0
+    free = shutil.disk_usage(part.parent).free
+    if file.size - have > free:
+        raise PullFailed(
+            f"{file.path} needs {file.size - have:,} bytes and {part.parent} has {free:,} left"
+        )
+
+
+def _verify(part: Path, expected: str, file: RemoteFile) -> None:
+    if expected:
+        with part.open("rb") as data:
+            found = hashlib.file_digest(data, "sha256").hexdigest()
+        if found != expected:
+            part.unlink()
+            raise PullFailed(
+                f"{file.path} has the SHA-256 {found}, and {expected} was announced: deleted"
+            )
+    try:
+        read_header(part)
+    except HostileFile as error:
+        part.unlink()
+        raise PullFailed(f"{file.path} is no model that can be loaded: {error}") from None
+
+
+def _stated_hash(answers: Sequence[httpx2.Response]) -> str:
+    """The hash stands in the answer that redirects to the storage, or in the storage's own."""
+    for answer in answers:
+        for header in ("x-linked-etag", "etag"):
+            match = _SHA256.match(answer.headers.get(header, ""))
+            if match:
+                return match[1]
+    return ""
+
+
+def _raise_status(status: int, url: str, what: str) -> None:
+    if status < 400:
+        return
+    reasons = {
+        401: "needs a token: set HF_TOKEN, and accept the model's licence on its page",
+        403: "is not open to this token: accept the model's licence on its page",
+        404: "does not exist there",
+        416: "changed while it was fetched: delete its .part file and run the command again",
+    }
+    raise PullFailed(f"`{what}` {reasons.get(status, f'was refused with status {status}')} ({url})")
