@@ -192,12 +192,14 @@ def _from_tags(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     for match in re.finditer(spec.parameter, body, re.DOTALL):
         key = match["key"].strip()
         typed = match.groupdict().get("typed")
-        arguments[key] = _tag_value(match["value"], as_object(schemas.get(key)), typed)
+        raw = match["value"]
+        if spec.wrapped:
+            raw = raw.removeprefix("\n").removesuffix("\n")
+        arguments[key] = _tag_value(raw, as_object(schemas.get(key)), typed)
     return name, arguments
 
 
-def _tag_value(raw: str, schema: dict[str, Any], typed: str | None) -> Any:
-    text = _unwrapped(raw)
+def _tag_value(text: str, schema: dict[str, Any], typed: str | None) -> Any:
     kinds = schema.get("type")
     allowed = {kinds} if isinstance(kinds, str) else {str(k) for k in as_list(kinds)}
     if typed == "true" or allowed == {"string"}:
@@ -206,11 +208,6 @@ def _tag_value(raw: str, schema: dict[str, Any], typed: str | None) -> Any:
     if isinstance(value, str) or not allowed or _kind(value) in allowed:
         return value
     return text if "string" in allowed else value
-
-
-def _unwrapped(raw: str) -> str:
-    """A value without the one line break that families put before and after it."""
-    return raw.removeprefix("\n").removesuffix("\n")
 
 
 def _scalar(text: str) -> Any:

@@ -28,11 +28,19 @@ _TYPES: Final = {"object", "array", "string", "number", "integer", "boolean", "n
 _FORMATS: Final = {
     "date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri",
 }  # fmt: skip
-_SCHEMA_MAPS: Final = {"properties", "patternProperties", "$defs", "definitions"}
+_SCHEMA_MAPS: Final = {
+    "properties", "patternProperties", "$defs", "definitions", "dependentSchemas",
+}  # fmt: skip
 _SCHEMA_LISTS: Final = {"allOf", "anyOf", "oneOf", "prefixItems"}
 _SCHEMAS: Final = {
     "items", "additionalProperties", "additionalItems", "contains", "propertyNames", "not", "if",
-    "then", "else", "unevaluatedItems", "unevaluatedProperties", "dependentSchemas",
+    "then", "else", "unevaluatedItems", "unevaluatedProperties",
+}  # fmt: skip
+_LISTS: Final = {"required", "enum", "examples"}
+_NUMBERS: Final = {
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
+    "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains",
+    "maxContains",
 }  # fmt: skip
 _NOT_IN_GRAMMARS: Final = {
     "not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems",
@@ -141,11 +149,13 @@ class _Walk:
     def _keyword(self, result: dict[str, Any], key: str, value: Any, depth: int) -> None:
         if self.purpose == "grammar" and key in _NOT_IN_GRAMMARS:
             self.notes.append(f"`{key}` is checked afterwards, not enforced")
-        elif key in _SCHEMA_MAPS and isinstance(value, dict):
+        elif not _well_formed(key, value):
+            self.notes.append(f"`{key[:100]}` has a value that makes no sense there")
+        elif key in _SCHEMA_MAPS:
             result[key] = self._map(key, as_object(value), depth)
-        elif key in _SCHEMA_LISTS or (key == "items" and isinstance(value, list)):
+        elif isinstance(value, list) and (key in _SCHEMA_LISTS or key == "items"):
             result[key] = [self.schema(item, depth + 1) for item in as_list(value)]
-        elif key in _SCHEMAS and isinstance(value, dict | bool):
+        elif key in _SCHEMAS:
             result[key] = self.schema(value, depth + 1)
         elif (kept := self._plain(key, value)) is not None:
             result[key] = kept
@@ -199,6 +209,29 @@ class _Walk:
         if not known:
             self.notes.append(f"the type {str(value)[:100]!r} is unknown")
         return known or None
+
+
+def _well_formed(key: str, value: Any) -> bool:
+    if key in _SCHEMA_MAPS:
+        return isinstance(value, dict) and _all_schemas([*as_object(value).values()])
+    if key in _SCHEMA_LISTS or (key == "items" and isinstance(value, list)):
+        return bool(as_list(value)) and _all_schemas(as_list(value))
+    if key in _SCHEMAS:
+        return isinstance(value, dict | bool)
+    if key in _LISTS:
+        return isinstance(value, list) and (key != "required" or _all_text(as_list(value)))
+    if key in _NUMBERS:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (value > 0 or key != "multipleOf")
+    return key not in {"dependentRequired", "dependencies"} or isinstance(value, dict)
+
+
+def _all_schemas(values: list[Any]) -> bool:
+    return all(isinstance(value, dict | bool) for value in values)
+
+
+def _all_text(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _over(value: Any, limit: int) -> bool:

@@ -196,12 +196,14 @@ class QuotedFinder:
         if self._head is not None and self._head.match(text[:_HEAD_LIMIT]) is None:
             return NOT_A_CALL if final or len(text) >= _HEAD_LIMIT else None
         while True:
-            end = text.find(self._closing, self._at)
             quote = text.find(self._quote, self._at) if self._quote else -1
-            if quote >= 0 and (self._open or end < 0 or quote < end):
+            end = -1 if self._open else text.find(self._closing, self._at)
+            if quote >= 0 and (end < 0 or quote < end):
                 self._open = not self._open
                 self._at = quote + len(self._quote)
-            elif self._open or end < 0:
-                return NOT_A_CALL if final else None
-            else:
+            elif end >= 0:
                 return end + len(self._closing)
+            else:
+                longest = max(len(self._quote), len(self._closing))
+                self._at = max(self._at, len(text) - longest + 1)
+                return NOT_A_CALL if final else None

@@ -47,12 +47,25 @@ def check_arguments(schema: Mapping[str, Any], arguments: str | Mapping[str, Any
         validator = _validator(prepare_schema(schema, "check").schema)
         errors = validator.iter_errors(as_object(value))
         return [_in_words(error) for error in islice(errors, MAX_PROBLEMS)]
-    except (SchemaTooLarge, _TooManyReferences, RecursionError, Unresolvable):
+    except _UNUSABLE:
         return []
 
 
 class _TooManyReferences(Exception):
     """References that fan out again and again take exponential time."""
+
+
+_UNUSABLE: Final = (
+    SchemaTooLarge,
+    _TooManyReferences,
+    RecursionError,
+    Unresolvable,
+    # What the library raises where a keyword has a value that it does not expect.
+    AttributeError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+)
 
 
 def _validator(schema: dict[str, Any]) -> Validator:

@@ -54,6 +54,8 @@ class CallFormat:
     """Regular expression between opening and arguments, with a group `name`."""
     parameter: str = ""
     """Regular expression of one argument in tags: groups `key`, `value` and perhaps `typed`."""
+    wrapped: bool = False
+    """A value in tags stands on lines of its own."""
     quote: str = ""
     """Around strings in braces."""
     shape: Shape | None = None

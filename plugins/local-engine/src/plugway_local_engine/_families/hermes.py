@@ -22,6 +22,7 @@ QWEN_CODER_CALL = CallFormat(
     opening="<function=",
     closing="</function>",
     outer="</tool_call>",
+    wrapped=True,
     head=r"(?P<name>[^>\s]+)\s*>",
     parameter=r"<parameter=(?P<key>[^>]+)>(?P<value>.*?)"
     r"(?:</parameter>(?=\s*(?:<parameter=|\Z))|(?=<parameter=)|\Z)",

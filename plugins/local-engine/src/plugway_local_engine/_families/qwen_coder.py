@@ -14,6 +14,7 @@ _CALL = CallFormat(
     opening="<tool_call>",
     closing="</function>",
     outer="</tool_call>",
+    wrapped=True,
     head=r"\s*<function=(?P<name>[^>\s]+)\s*>",
     parameter=QWEN_CODER_CALL.parameter,
     shape=Shape(
