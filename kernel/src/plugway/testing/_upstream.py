@@ -26,6 +26,7 @@ from plugway.testing._answers import (
     Script,
     Sleep,
     WaitFor,
+    anthropic_message,
     anthropic_stream,
     respond,
     sse,
@@ -67,8 +68,6 @@ Answer: TypeAlias = Script | Callable[[ReceivedRequest], Script]
 
 def _default(request: ReceivedRequest) -> Script:
     """A short Anthropic answer, streamed or whole as the request wants it."""
-    from plugway.testing._answers import anthropic_message
-
     body: dict[str, Any] = json.loads(request.body or b"{}")
     model = str(body.get("model", "test-model"))
     if body.get("stream"):
@@ -138,6 +137,8 @@ class ScriptedUpstream:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        # What a step writes is on its way before the next step begins, a reset included.
+        writer.transport.set_write_buffer_limits(high=0)
         try:
             taken: bytes | None = b""
             while taken is not None:
@@ -174,7 +175,9 @@ class ScriptedUpstream:
         watch = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({play, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not play.done():
+            if watch.done() and not watch.exception() and watch.result():
+                await asyncio.wait({play})  # the peer has sent its next request already
+            if not play.done() or play.exception():
                 request.closed_at = time.monotonic()
                 request.left.set()
                 return None
