@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias
 
 from plugway.testing._wire import Event, JsonObject
 
@@ -52,7 +52,7 @@ class Hold:
 
 Step: TypeAlias = bytes | Sleep | WaitFor | Cut | Reset | Hold
 Script: TypeAlias = Sequence[Step]
-Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+Headers: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 ToolCall: TypeAlias = tuple[str, Mapping[str, object]]
 """The name of a tool and its input."""
 
@@ -211,7 +211,7 @@ def anthropic_error(status: int, type: str, message: str, headers: Headers = ())
 
 def _pairs(headers: Headers) -> list[tuple[str, str]]:
     if isinstance(headers, Mapping):
-        return list(cast("Mapping[str, str]", headers).items())
+        return list(headers.items())
     return list(headers)
 
 

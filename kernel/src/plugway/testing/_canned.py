@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from ._answers import Step, respond
+from plugway.testing._answers import Step, respond
 
 _JSON: Final = (("content-type", "application/json"),)
 _EVENTS: Final = (("content-type", "text/event-stream"),)
@@ -203,7 +203,8 @@ ERRORS: Final[Mapping[str, CannedAnswer]] = MappingProxyType({
     # llama.cpp server
     "llamacpp.context_overflow": _llama_cpp(
         400, "exceed_context_size_error",
-        "request (13392 tokens) exceeds the available context size (8192 tokens), try increasing it",
+        "request (13392 tokens) exceeds the available context size (8192 tokens), try increasing "
+        "it",
         n_prompt_tokens=13392, n_ctx=8192,
     ),
     "llamacpp.loading": _llama_cpp(503, "unavailable_error", "Loading model"),
@@ -249,7 +250,7 @@ ERRORS: Final[Mapping[str, CannedAnswer]] = MappingProxyType({
     "deepseek.context_overflow": _openai(
         400, "This model's maximum context length is 65536 tokens.", _INVALID, None
     ),
-    "deepseek.quota": _openai(402, "Insufficient Balance", "unknown_error", "invalid_request_error"),
+    "deepseek.quota": _openai(402, "Insufficient Balance", "unknown_error", _INVALID),
     "bedrock.context_overflow": _answer(
         400, {"message": "Input is too long for requested model."},
         x_amzn_errortype="ValidationException",
