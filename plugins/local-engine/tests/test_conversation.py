@@ -148,7 +148,9 @@ def test_kimi_counts_its_calls():
 
 
 def test_parallel_calls_become_one_after_the_other_where_only_one_is_taken():
-    traits = TemplateTraits(tool_calls=True, tool_role=True, repeated_roles=True)
+    traits = TemplateTraits(
+        tool_calls=True, tool_role=True, repeated_roles=True, text_beside_calls=True
+    )
     turns = messages(
         user("a"),
         assistant(text("Look."), call(1, "/a"), call(2, "/b")),
@@ -157,6 +159,19 @@ def test_parallel_calls_become_one_after_the_other_where_only_one_is_taken():
     )
     assert [m["role"] for m in turns] == ["user", "assistant", "tool", "assistant", "tool"]
     assert [m["content"] for m in turns if m["role"] == "tool"] == ["one", "two"]
+
+
+def test_what_was_said_beside_a_call_gets_a_turn_of_its_own_where_it_would_not_be_shown():
+    traits = TemplateTraits(
+        tool_calls=True, tool_role=True, parallel_calls=True, repeated_roles=True
+    )
+    turns = messages(user("a"), assistant(text("Look."), call(1)), user([result(1)]), traits=traits)
+    assert [(m["role"], m["content"]) for m in turns] == [
+        ("user", "a"),
+        ("assistant", "Look."),
+        ("assistant", ""),
+        ("tool", "done"),
+    ]
 
 
 def test_a_failed_call_is_marked():
@@ -313,6 +328,14 @@ def test_marks_stand_at_the_ends_of_messages_and_breakpoints():
         ("three", "message"),
         ("", "end"),
     ]
+
+
+def test_marks_are_found_where_the_system_text_comes_last():
+    source = "{% for m in messages[1:] %}[{{ m.content }}]{% endfor %}{{ messages[0].content }}"
+    body = {"system": "Be kind.", "messages": [user("one"), assistant(text("two")), user("three")]}
+    prompt = render_prompt(ChatTemplate(source), build(body))
+    assert [mark.kind for mark in prompt.marks] == ["message"] * 3 + ["system"]
+    assert prompt.text[: prompt.marks[2].offset].endswith("three")
 
 
 def test_a_prompt_that_opens_the_reasoning_says_so():

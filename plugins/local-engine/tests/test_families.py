@@ -63,6 +63,7 @@ def test_a_call_that_is_written_is_read_back(family: Family, file_path: str, con
 TEMPLATES = {
     "<|im_start|>{{ message.role }} <tool_call> {{ tool_call.arguments }}": "hermes",
     "<tool_call>\n<function={{ name }}>\n<parameter={{ key }}>": "qwen-coder",
+    "<seed:tool_call><function={{ name }}><parameter={{ key }}>": "seed-oss",
     "<|start_header_id|>user<|end_header_id|> {{ x }}<|eot_id|>": "llama",
     "[AVAILABLE_TOOLS][TOOL_CALLS][": "mistral-v3",
     "[SYSTEM_PROMPT]x[/SYSTEM_PROMPT][TOOL_CALLS]name[ARGS]": "mistral",

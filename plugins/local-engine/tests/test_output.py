@@ -56,7 +56,7 @@ def replies(draw):
     return family, "".join(bits)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(replies(), st.lists(st.integers(0, 2000), max_size=8), st.booleans())
 def test_any_split_of_a_reply_gives_the_same_parts(reply, cuts, thinking):
     family, text = reply

@@ -49,7 +49,8 @@ def parse_calls(spec: CallFormat, text: str, tools: Tools, name: str = "") -> li
     try:
         match spec.kind:
             case "object":
-                found = list(_from_object(_loads(_value_text(text, spec)), tools))
+                values = _values(_value_text(text, spec))
+                found = [call for value in values for call in _from_object(value, tools)]
             case "arguments":
                 found = [_from_head(spec, text, name)]
             case "tags":
@@ -57,7 +58,7 @@ def parse_calls(spec: CallFormat, text: str, tools: Tools, name: str = "") -> li
             case "braces":
                 found = [_from_braces(spec, text)]
             case "python":
-                found = list(_from_python(text))
+                found = list(_from_python(text, spec.closing))
     except RecursionError:
         raise MalformedCall("it is nested too deeply") from None
     if not found:
@@ -93,6 +94,21 @@ def _value_text(text: str, spec: CallFormat) -> str:
     if spec.closing:
         body = body.removesuffix(spec.closing).rstrip()
     return body.removesuffix("```").rstrip().rstrip(";")
+
+
+def _values(text: str) -> list[Any]:
+    """One value, or several objects one after the other."""
+    decoder = json.JSONDecoder(strict=False)
+    found: list[Any] = []
+    rest = text
+    while not found or rest.startswith("{"):
+        try:
+            value, end = decoder.raw_decode(rest)
+        except ValueError:
+            return [*found, _loads(rest)]
+        found.append(value)
+        rest = rest[end:].lstrip(" \n\r\t,;")
+    return found
 
 
 def _loads(text: str) -> Any:
@@ -238,8 +254,8 @@ def _from_braces(spec: CallFormat, text: str) -> tuple[str, Any]:
         raise MalformedCall(f"its arguments cannot be read: {error}") from None
 
 
-def _from_python(text: str) -> Iterator[tuple[str, Any]]:
-    source = text.strip().removesuffix("```").strip()
+def _from_python(text: str, closing: str) -> Iterator[tuple[str, Any]]:
+    source = text.strip().removesuffix(closing).strip()
     if len(source) > _LITERAL_LIMIT:
         raise MalformedCall("it is too long")
     try:

@@ -33,6 +33,7 @@ class Anchor:
     kind: str
     """`system`, `message` or `cache_control`."""
     text: str
+    in_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,16 @@ def _opens_thinking(header: str) -> bool:
 
 
 def _marks(text: str, anchors: tuple[Anchor, ...]) -> list[Mark]:
+    marks = _found(text, [anchor for anchor in anchors if anchor.in_system], 0)
+    rest = [anchor for anchor in anchors if not anchor.in_system]
+    after = marks[-1].offset if marks else 0
+    # Some templates write the system text into the last user turn.
+    start = after if rest and text.find(rest[0].text.strip(), after) >= 0 else 0
+    return sorted([*marks, *_found(text, rest, start)], key=lambda mark: mark.offset)
+
+
+def _found(text: str, anchors: list[Anchor], at: int) -> list[Mark]:
     marks: list[Mark] = []
-    at = 0
     for anchor in anchors:
         needle = anchor.text.strip()
         found = text.find(needle, at) if needle else -1
@@ -253,9 +262,8 @@ class _Builder:
 
     def _anchor(self, block: Mapping[str, Any], kind: str, text: str) -> None:
         if text:
-            self.anchors.append(
-                Anchor("cache_control" if block.get("cache_control") else kind, text)
-            )
+            shown = "cache_control" if block.get("cache_control") else kind
+            self.anchors.append(Anchor(shown, text, in_system=kind == "system"))
 
 
 def _nine(client_id: str) -> str:

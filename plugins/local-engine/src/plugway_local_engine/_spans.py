@@ -14,6 +14,7 @@ from plugway_local_engine._families._base import CallFormat
 NOT_A_CALL: Final = -1
 """The text is no call in this format."""
 
+_NEXT_VALUE: Final = -2
 _HEAD_LIMIT: Final = 300
 """Characters within which the name of a call must have come."""
 _IN_STRING = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
@@ -59,9 +60,11 @@ class JsonFinder:
             if start is None or start == NOT_A_CALL:
                 return start
             self._at = start
-        if self._value_end < 0 and not self._scan(text, final):
-            return NOT_A_CALL if final else None
-        return self._with_closing(text, final)
+        while self._value_end >= 0 or self._scan(text, final):
+            end = self._with_closing(text, final)
+            if end != _NEXT_VALUE:
+                return end
+        return NOT_A_CALL if final else None
 
     def _start(self, text: str, final: bool) -> int | None:
         """Where the value begins."""
@@ -129,6 +132,9 @@ class JsonFinder:
         rest = text[at : at + len(self._closing)]
         if rest == self._closing:
             return at + len(rest)
+        if rest.startswith("{") and self._head is None:
+            self._at, self._depth, self._value_end = at, 0, -1
+            return _NEXT_VALUE
         if self._closing.startswith(rest) and not final:
             return None
         return self._value_end

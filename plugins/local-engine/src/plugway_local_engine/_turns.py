@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from plugway_local_engine._probe import TemplateTraits
@@ -56,6 +56,8 @@ def shape_turns(
         turns = _without_tool_roles(turns, write, notes)
     elif not traits.parallel_calls:
         turns = _one_call_each(turns)
+    if traits.repeated_roles and traits.tool_calls and not traits.text_beside_calls:
+        turns = _text_before_calls(turns)
     if not traits.system_inside:
         turns = _without_inner_system(turns, notes)
     if system:
@@ -121,6 +123,17 @@ def _one_call_each(turns: list[Turn]) -> list[Turn]:
     return result
 
 
+def _text_before_calls(turns: list[Turn]) -> list[Turn]:
+    """What was said beside a call as a turn of its own, where it would not be shown otherwise."""
+    result: list[Turn] = []
+    for turn in turns:
+        if turn.calls and turn.text:
+            result.append(Turn("assistant", turn.text))
+            turn = replace(turn, text="")
+        result.append(turn)
+    return result
+
+
 def _without_inner_system(turns: list[Turn], notes: list[str]) -> list[Turn]:
     result: list[Turn] = []
     for turn in turns:
@@ -155,14 +168,8 @@ def _alternating(turns: list[Turn], notes: list[str]) -> list[Turn]:
             last.text = _JOIN.join(text for text in (last.text, turn.text) if text)
             last.calls += turn.calls
         else:
-            result.append(_copied(turn))
+            result.append(replace(turn, calls=list(turn.calls)))
     return result
-
-
-def _copied(turn: Turn) -> Turn:
-    return Turn(
-        turn.role, turn.text, list(turn.calls), turn.reasoning, turn.call_id, turn.name, turn.error
-    )
 
 
 def _message(turn: Turn, traits: TemplateTraits, notes: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from plugway_local_engine._families.kimi import KIMI
 from plugway_local_engine._families.llama import LLAMA
 from plugway_local_engine._families.minimax import MINIMAX
 from plugway_local_engine._families.mistral import MISTRAL, MISTRAL_V3
-from plugway_local_engine._families.qwen_coder import QWEN_CODER
+from plugway_local_engine._families.qwen_coder import QWEN_CODER, SEED_OSS
 
 __all__ = ["FAMILIES", "CallFormat", "Family", "Header", "Sample", "Shape", "detect_family"]
 
@@ -27,6 +27,7 @@ FAMILIES: tuple[Family, ...] = (
     GEMMA4,
     FUNCTION_GEMMA,
     HARMONY,
+    SEED_OSS,
     QWEN_CODER,
     HERMES,
     MISTRAL,

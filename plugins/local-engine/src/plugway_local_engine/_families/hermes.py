@@ -67,6 +67,7 @@ HERMES = Family(
             "<tool_call>\n{'name': 'Read', 'arguments': {'file_path': '/a.txt'}}\n</tool_call>",
             (_READ,),
         ),
+        Sample(f"<tool_call>\n{_READ_JSON}\n{_READ_JSON}\n</tool_call>", (_READ, _READ)),
         Sample("The Read tool takes a path.", (("text", "The Read tool takes a path."),)),
         Sample(
             '<tool_call>\n{"name": "Fly", "arguments": {}}\n</tool_call>',

@@ -1,37 +1,43 @@
-"""Qwen3-Coder and Qwen 3.5: one tag per argument inside `<function=…>`.
+"""Qwen3-Coder, Qwen 3.5 and Seed-OSS: one tag per argument inside `<function=…>`.
 
-Sources: chat templates of Qwen3-Coder and Qwen 3.5; llama.cpp's `common/chat.cpp` for what models
-get wrong.
+Sources: chat templates of Qwen3-Coder, Qwen 3.5 and Seed-OSS; llama.cpp's `common/chat.cpp` for
+what models get wrong.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
 from plugway_local_engine._families.hermes import HERMES_CALL, QWEN_CODER_CALL
 
-_CALL = CallFormat(
-    kind="tags",
-    opening="<tool_call>",
-    closing="</function>",
-    outer="</tool_call>",
-    wrapped=True,
-    head=r"\s*<function=(?P<name>[^>\s]+)\s*>",
-    parameter=QWEN_CODER_CALL.parameter,
-    shape=Shape(
-        before="\n<function=",
-        between=">\n",
-        after="</function>\n</tool_call>",
-        key="<parameter={key}>\n",
-        value_end="\n</parameter>\n",
-    ),
-)
+
+def _call(tag: str) -> CallFormat:
+    return CallFormat(
+        kind="tags",
+        opening=f"<{tag}>",
+        closing="</function>",
+        outer=f"</{tag}>",
+        wrapped=True,
+        head=r"\s*<function=(?P<name>[^>\s]+)\s*>",
+        parameter=QWEN_CODER_CALL.parameter,
+        shape=Shape(
+            before="\n<function=",
+            between=">\n",
+            after=f"</function>\n</{tag}>",
+            key="<parameter={key}>\n",
+            value_end="\n</parameter>\n",
+        ),
+    )
+
+
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')
 _BODY = "<function=Read>\n<parameter=file_path>\n/a.txt\n</parameter>\n</function>"
 
 QWEN_CODER = Family(
     name="qwen-coder",
     detect=(("<function=", "<parameter="),),
-    calls=(_CALL, QWEN_CODER_CALL, HERMES_CALL),
+    calls=(_call("tool_call"), QWEN_CODER_CALL, HERMES_CALL),
     stops=("<|im_end|>", "<|endoftext|>"),
     separator="\n",
     samples=(
@@ -71,6 +77,30 @@ QWEN_CODER = Family(
         Sample(
             "<tool_call>\n<function=Read>\n<parameter=file_path>\n/a",
             (("error", "<tool_call>\n<function=Read>\n<parameter=file_path>\n/a"),),
+        ),
+    ),
+)
+
+_SEED = "<seed:tool_call>\n{}\n</seed:tool_call>"
+SEED_OSS = Family(
+    name="seed-oss",
+    detect=(("<seed:tool_call>",),),
+    calls=(_call("seed:tool_call"), replace(QWEN_CODER_CALL, outer="</seed:tool_call>")),
+    reasoning=(("<seed:think>", "</seed:think>"),),
+    stops=("<seed:eos>",),
+    separator="\n",
+    samples=(
+        Sample(_SEED.format(_BODY), (_READ,)),
+        Sample(
+            f"<seed:think>\nHm.</seed:think>Reading.\n{_SEED.format(_BODY)}<seed:eos>",
+            (("thinking", "Hm."), ("text", "Reading."), _READ),
+        ),
+        Sample(_BODY, (_READ,)),
+        Sample("Hm.</seed:think>Hi.", (("thinking", "Hm."), ("text", "Hi.")), thinking=True),
+        Sample("<seed:think></seed:think>Hi.", (("text", "Hi."),)),
+        Sample(
+            "<seed:tool_call>\n<function=Fly>\n</function>\n</seed:tool_call>",
+            (("error", "<seed:tool_call>\n<function=Fly>\n</function>\n</seed:tool_call>"),),
         ),
     ),
 )
