@@ -113,6 +113,17 @@ async def test_serving_answers_for_the_length_of_the_block():
         await anyio.connect_tcp("127.0.0.1", port)
 
 
+async def test_answers_on_a_kept_connection_do_not_wait():
+    async with serving(Inside()) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        took = []
+        for _ in range(8):
+            began = time.perf_counter()
+            await stream.send(ASK)
+            await until(stream, b"0\r\n\r\n")
+            took.append(time.perf_counter() - began)
+    assert sorted(took)[4] < 0.02, took
+
+
 async def test_an_error_in_the_block_is_not_wrapped():
     with pytest.raises(ZeroDivisionError):
         async with serving(Inside()):
