@@ -96,8 +96,7 @@ def test_a_conversation_goes_on_with_the_file_of_the_first_turn(ask):
     messages += [{"role": "assistant", "content": "Done: I created hello.txt."},
                  user("now append a line")]
     name, arguments = called(ask(*messages))
-    assert name == "Bash"
-    assert arguments["command"].endswith(" >> hello.txt")
+    assert (name, arguments["command"]) == ("Bash", r"printf '\n%s' 'another line' >> hello.txt")
 
 
 def test_a_long_prompt_before_the_request_changes_nothing(ask):
