@@ -39,7 +39,17 @@ def installed(tmp_path_factory):
 def test_its_own_tests_pass(installed):
     folder, env = installed
     tests = folder / "plugway-house-rules" / "tests"
-    run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests), env=env, cwd=folder)
+    run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(tests),
+        env=env,
+        cwd=folder,
+    )
 
 
 def test_it_is_listed_but_not_active(installed):
