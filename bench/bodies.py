@@ -1,0 +1,97 @@
+"""Request bodies, the same in every run: a small chat, and one of the shape of an agent's first.
+
+What the upstream shall answer stands in the last user message, so that it arrives whatever a
+gateway does to headers, to the path or to the order of keys.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+BIG_BYTES = 115_000
+_TEXT = """file path edit read write search line text match result command shell output error
+branch commit test function class module value string number option user agent task plan step
+change review directory pattern content replace exact before after must never always"""
+_WORDS = _TEXT.split()
+
+
+def marker(**orders: int) -> str:
+    """What the upstream shall do.
+
+    `e` events, `r` of them per second, `b` in one write, `c=1` in one chunk; `i` is the number to
+    ask `/bench/state` for, `s=1` is silence.
+    """
+    return "bench:" + ";".join(f"{name}={value}" for name, value in orders.items()) + ";"
+
+
+def small(order: str, *, stream: bool) -> bytes:
+    """A chat request of some 200 bytes."""
+    return _encode({"model": "bench", "max_tokens": 1024, "stream": stream}, order)
+
+
+def big(order: str, *, stream: bool) -> bytes:
+    """115 KB with 24 tools and three system blocks."""
+    source = random.Random(115)
+    fields: dict[str, Any] = {
+        "model": "bench",
+        "max_tokens": 32000,
+        "stream": stream,
+        "thinking": {"type": "adaptive"},
+        "metadata": {"user_id": "bench"},
+        "system": [
+            {"type": "text", "text": _prose(source, size), "cache_control": {"type": "ephemeral"}}
+            for size in (60, 2_000, 16_000)
+        ],
+        "tools": [_tool(source, number) for number in range(24)],
+    }
+    missing = BIG_BYTES - len(_encode(fields, order))
+    fields["system"][2]["text"] += "." * missing
+    return _encode(fields, order)
+
+
+def request(body: bytes, token: str, port: int) -> bytes:
+    """A whole HTTP request with the headers that an agent client sends."""
+    lines = [
+        "POST /v1/messages?beta=true HTTP/1.1",
+        f"host: 127.0.0.1:{port}",
+        "user-agent: bench",
+        "accept: application/json",
+        "content-type: application/json",
+        "anthropic-version: 2023-06-01",
+        "anthropic-beta: interleaved-thinking-2025-05-14",
+        "x-claude-code-session-id: 00000000-0000-4000-8000-000000000000",
+        f"authorization: Bearer {token}",
+        f"content-length: {len(body)}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _encode(fields: dict[str, Any], order: str) -> bytes:
+    # The messages come last: the upstream finds its order at the end of the body.
+    messages = [{"role": "user", "content": f"Please answer. {order}"}]
+    return json.dumps(fields | {"messages": messages}, separators=(",", ":")).encode()
+
+
+def _tool(source: random.Random, number: int) -> dict[str, Any]:
+    properties = {
+        f"{source.choice(_WORDS)}_{index}": {
+            "type": source.choice(["string", "integer", "boolean"]),
+            "description": _prose(source, 160),
+        }
+        for index in range(6)
+    }
+    schema = {"type": "object", "properties": properties, "required": list(properties)[:2]}
+    return {
+        "name": f"Tool{number:02}",
+        "description": _prose(source, 2_400),
+        "input_schema": schema | {"additionalProperties": False},
+    }
+
+
+def _prose(source: random.Random, size: int) -> str:
+    text = ""
+    while len(text) < size:
+        text += " ".join(source.choices(_WORDS, k=12)).capitalize() + ". "
+    return text[:size]

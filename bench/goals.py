@@ -1,0 +1,121 @@
+"""What the gateway is held to, and how its figures of one run are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Figures: TypeAlias = Mapping[str, float]
+Measure: TypeAlias = Callable[[Figures, Figures, Figures], float]
+"""From the figures of the gateway, of nginx and of the direct connection."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One row: what is measured, in which unit, and the bound."""
+
+    name: str
+    unit: str
+    measure: Measure
+    at_least: float | None = None
+    at_most: float | None = None
+    needs: tuple[str, ...] = ("nginx",)
+
+    @property
+    def text(self) -> str:
+        """The bound, as people write it."""
+        if self.at_least is not None:
+            return f">= {self.at_least:g} {self.unit}"
+        return f"<= {self.at_most:g} {self.unit}"
+
+    def met(self, value: float) -> bool:
+        """Whether a value is within the bound."""
+        if self.at_least is not None:
+            return value >= self.at_least
+        return self.at_most is not None and value <= self.at_most
+
+
+def _to_nginx(key: str) -> Measure:
+    return lambda gateway, nginx, direct: gateway[key] / nginx[key]
+
+
+def _added(key: str) -> Measure:
+    return lambda gateway, nginx, direct: gateway[key] - direct[key]
+
+
+def _own(key: str) -> Measure:
+    return lambda gateway, nginx, direct: gateway[key]
+
+
+_OWN: tuple[str, ...] = ()
+_DIRECT = ("direct",)
+
+GOALS: tuple[Goal, ...] = (
+    Goal("small requests/s, 1 at a time", "x nginx", _to_nginx("small_1_rps"), at_least=0.35),
+    Goal("big requests/s, 1 at a time", "x nginx", _to_nginx("big_1_rps"), at_least=0.4),
+    Goal("big requests/s, 16 at once", "x nginx", _to_nginx("big_16_rps"), at_least=0.5),
+    Goal(
+        "added to first byte, small, p50", "ms", _added("small_first_byte_p50_ms"),
+        at_most=0.5, needs=_DIRECT,
+    ),
+    Goal(
+        "added to first byte, small, p99", "ms", _added("small_first_byte_p99_ms"),
+        at_most=1.5, needs=_DIRECT,
+    ),
+    Goal(
+        "added to first byte, big, p50", "ms", _added("big_first_byte_p50_ms"),
+        at_most=0.8, needs=_DIRECT,
+    ),
+    Goal(
+        "added to first byte, big, p99", "ms", _added("big_first_byte_p99_ms"),
+        at_most=1.5, needs=_DIRECT,
+    ),
+    Goal("streams/s, 16 at once", "x nginx", _to_nginx("streams_16_per_s"), at_least=0.5),
+    Goal("CPU per relayed event, paced", "x nginx", _to_nginx("paced_cpu_us_per_event"), at_most=3),
+    Goal("paced events lost", "events", _own("paced_events_lost"), at_most=0, needs=_OWN),
+    Goal(
+        "one stream flat out", "events/s", _own("flat_events_per_s"), at_least=150_000, needs=_OWN
+    ),
+    Goal("start to first 200", "s", _own("start_s"), at_most=0.8, needs=_OWN),
+    Goal("idle memory", "MB", _own("rss_idle_mb"), at_most=60, needs=_OWN),
+    *(
+        goal
+        for phase in ("before", "after")
+        for goal in (
+            Goal(
+                f"client leaves {phase} the first byte: noticed", "of all",
+                _own(f"abort_{phase}_first_byte_noticed"), at_least=1, needs=_OWN,
+            ),
+            Goal(
+                f"client leaves {phase} the first byte: p50", "ms",
+                _own(f"abort_{phase}_first_byte_p50_ms"), at_most=1, needs=_OWN,
+            ),
+            Goal(
+                f"client leaves {phase} the first byte: p99", "ms",
+                _own(f"abort_{phase}_first_byte_p99_ms"), at_most=10, needs=_OWN,
+            ),
+        )
+    ),
+)  # fmt: skip
+
+
+def judge(results: Mapping[str, Figures]) -> list[tuple[str, str, str, str]]:
+    """Rows of goal, bound, measured, verdict; what lacks a figure to compare with is said so."""
+    rows: list[tuple[str, str, str, str]] = []
+    for goal in GOALS:
+        missing = [name for name in ("gateway", *goal.needs) if name not in results]
+        try:
+            if missing:
+                raise KeyError(missing[0])
+            value = goal.measure(
+                results["gateway"], results.get("nginx", {}), results.get("direct", {})
+            )
+        except KeyError as problem:
+            rows.append((goal.name, goal.text, "-", f"no figure: {problem.args[0]}"))
+        else:
+            verdict = "ok" if goal.met(value) else "miss"
+            rows.append(
+                (goal.name, goal.text, f"{value:,.3g}" if value < 1e4 else f"{value:,.0f}", verdict)
+            )
+    return rows

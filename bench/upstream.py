@@ -1,0 +1,205 @@
+"""A deterministic upstream, fast enough not to be what is measured.
+
+`python -m bench.upstream --port 9180` answers `POST /v1/messages` as the marker in the body says
+(`bench.bodies.marker`), and `GET /bench/state?i=7` with when request 7 arrived and when its peer
+left, by the system's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from bench.process import pin
+
+T = TypeVar("T")
+ORDER = re.compile(rb"bench:((?:[a-z]=\d+;)+)")
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+def _event(name: str, **fields: Any) -> bytes:
+    return f"event: {name}\ndata: {json.dumps({'type': name, **fields})}\n\n".encode()
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+USAGE = {"input_tokens": 10, "output_tokens": 1}
+MESSAGE: dict[str, Any] = {
+    "id": "msg_bench", "type": "message", "role": "assistant", "model": "bench",
+    "content": [], "stop_reason": None, "stop_sequence": None, "usage": USAGE,
+}  # fmt: skip
+WHOLE = json.dumps(
+    MESSAGE | {"content": [{"type": "text", "text": "Hello."}], "stop_reason": "end_turn"}
+).encode()
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_bench\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(WHOLE), WHOLE)
+)
+HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache\r\nrequest-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+START = (
+    HEAD
+    + _chunk(_event("message_start", message=MESSAGE))
+    + _chunk(_event("content_block_start", index=0, content_block={"type": "text", "text": ""}))
+)
+DELTA = _event("content_block_delta", index=0, delta={"type": "text_delta", "text": " tok"})
+END = (
+    _chunk(_event("content_block_stop", index=0))
+    + _chunk(
+        _event(
+            "message_delta",
+            delta={"stop_reason": "end_turn", "stop_sequence": None},
+            usage={"output_tokens": 9},
+        )
+    )
+    + _chunk(_event("message_stop"))
+    + b"0\r\n\r\n"
+)
+
+SEEN: dict[int, dict[str, float]] = {}
+
+
+class Upstream(asyncio.Protocol):
+    """One connection: reads a request, does what its marker says, reads the next."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.head = b""
+        self.pieces: list[bytes] = []
+        self.missing = 0
+        self.paused = False
+        self.scheduled = False
+        self.left = 0
+        self.per_write = 1
+        self.interval = 0.0
+        self.next = 0.0
+        self.delta = b""
+        self.identity = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def eof_received(self) -> None:
+        self._gone()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone()
+
+    def _gone(self) -> None:
+        self.left = 0
+        if self.identity:
+            SEEN.setdefault(self.identity, {}).setdefault("left", time.monotonic())
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.left and not self.scheduled:
+            self.write_more()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.missing:
+            self.head += data
+            end = self.head.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            data = self.head[end + 4 :]
+            self.head, head = b"", self.head[:end]
+            if head.startswith(b"GET"):
+                self.report(head)
+                return
+            length = LENGTH.search(head)
+            self.missing = int(length[1]) if length else 0
+            self.pieces.clear()
+        self.missing -= len(data)
+        self.pieces.append(data)
+        if self.missing <= 0:
+            self.missing = 0
+            self.answer()
+
+    def report(self, head: bytes) -> None:
+        """What was seen of a request, or only that this process is up."""
+        wanted = re.search(rb"i=(\d+)", head)
+        body = json.dumps(SEEN.get(int(wanted[1]), {}) if wanted else {}).encode()
+        self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+    def answer(self) -> None:
+        """Start what the marker asks for; without a marker a small whole message."""
+        found = ORDER.search(self.pieces[-1][-512:]) or ORDER.search(b"".join(self.pieces))
+        order = dict(item.split(b"=") for item in found[1].split(b";") if item) if found else {}
+        orders = {name.decode(): int(value) for name, value in order.items()}
+        self.identity = orders.get("i", 0)
+        if self.identity:
+            SEEN.setdefault(self.identity, {})["arrived"] = time.monotonic()
+        if orders.get("s"):
+            return
+        if not orders.get("e"):
+            self.identity = 0
+            self.transport.write(ANSWER)
+            return
+        self.left = orders["e"]
+        self.per_write = orders.get("b", 1)
+        self.interval = 1 / orders["r"] if orders.get("r") else 0.0
+        events = DELTA * self.per_write
+        self.delta = _chunk(events) if orders.get("c") else _chunk(DELTA) * self.per_write
+        self.next = self.loop.time()
+        self.transport.write(START)
+        self.write_more()
+
+    def write_more(self) -> None:
+        """One write, then the next one in the next turn of the loop or when it is due."""
+        self.scheduled = False
+        if self.paused or not self.left:
+            return
+        self.transport.write(self.delta)
+        self.left = max(0, self.left - self.per_write)
+        if not self.left:
+            self.identity = 0
+            self.transport.write(END)
+            return
+        self.scheduled = True
+        if self.interval:
+            self.next += self.interval
+            self.loop.call_at(self.next, self.write_more)
+        else:
+            self.loop.call_soon(self.write_more)
+
+
+async def serve(port: int) -> None:
+    """Serve until the process is ended."""
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
+    print(f"upstream on http://127.0.0.1:{port}", flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the fastest loop there is."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=9180)
+    parser.add_argument("--core", type=int, help="keep to this core")
+    options = parser.parse_args()
+    pin(options.core)
+    run(serve(options.port))
+
+
+if __name__ == "__main__":
+    main()
