@@ -33,11 +33,11 @@ from plugway._request import MessagesRequest
 from plugway._response import DecodedStream, Reply
 from plugway.testing._gateway import build_plugin, gateway, request_body
 
-pytestmark = pytest.mark.anyio
-
 
 class PluginContract:
     """Holds for every plugin."""
+
+    pytestmark = pytest.mark.anyio
 
     plugin: ClassVar[type[Plugin[Any]]]
     """The class under test."""
@@ -45,6 +45,11 @@ class PluginContract:
     """Options that make a valid instance."""
     beside: ClassVar[tuple[tuple[type[Plugin[Any]], Mapping[str, Any]], ...]] = ()
     """Further plugins, with options, that must be there for a request to be answered."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        """The event loop that the gateway runs on."""
+        return "asyncio"
 
     def make(self) -> Plugin[Any]:
         """A fresh instance."""

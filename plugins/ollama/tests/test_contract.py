@@ -1,0 +1,16 @@
+"""What holds for every backend holds for this one."""
+
+from contextlib import asynccontextmanager
+
+from plugway.testing import BackendContract, ScriptedUpstream
+from plugway_ollama import Ollama
+
+
+class TestContract(BackendContract):
+    plugin = Ollama
+    options = {}
+
+    @asynccontextmanager
+    async def upstream(self):
+        async with ScriptedUpstream() as upstream:
+            yield {"base_url": upstream.url}
