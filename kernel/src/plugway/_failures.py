@@ -19,6 +19,7 @@ from plugway._errors import (
     error_type,
 )
 from plugway._exchange import Exchange
+from plugway._log import redact
 from plugway._response import Reply
 
 
@@ -53,7 +54,8 @@ def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
     if error.permanent:
         extra += (("x-should-retry", "false"),)
     where = f"`{error.backend}`: " if error.backend else ""
-    body = error_body(error_type(status), where + error.message, exchange.id)
+    # An upstream's words may repeat the key that it was sent.
+    body = error_body(error_type(status), where + redact(error.message), exchange.id)
     return Reply.whole(status, body, headers=(*headers, *extra))
 
 

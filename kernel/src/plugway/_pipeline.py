@@ -218,9 +218,9 @@ class Pipeline:
         prepared = await self.prepare(request, attempt, exchange)
         exchange.served_by = attempt
         try:
-            async with asyncio.timeout(self.limits.first_event_seconds):
-                counted = await attempt.backend.count(prepared, attempt)
+            counted = await self._counted(prepared, attempt)
         except BackendError as error:
+            error.backend = attempt.backend.name
             return await self._failure_reply(Failed(error, attempt), exchange)
         if isinstance(counted, Reply):
             return counted
@@ -228,13 +228,22 @@ class Pipeline:
             raise NoRoute(f"`{attempt.target}` cannot count tokens", retry=False)
         return Reply.message({"input_tokens": counted})
 
+    async def _counted(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
+        seconds = self.limits.first_event_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await attempt.backend.count(request, attempt)
+        except TimeoutError:
+            late = f"`{attempt.target}` did not count the tokens within {seconds:g} s"
+            raise BackendTimeout(late) from None
+
     async def explain(self, request: MessagesRequest, exchange: Exchange) -> Mapping[str, Any]:
         """What would happen to this request, without inference."""
         request = await self.hooks.transform_request(request, exchange)
         attempts = await self.plan(request, exchange)
         prepared = await self.prepare(request, attempts[0], exchange)
         try:
-            counted = await attempts[0].backend.count(prepared, attempts[0])
+            counted = await self._counted(prepared, attempts[0])
         except (BackendError, RequestRejected) as error:
             exchange.note("kernel", f"tokens were not counted: {error}", stage="count")
             counted = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from plugway._client_errors import FAILURES, LOST, as_backend_error, unanswered
 from plugway._errors import (
     BackendError,
     BackendProtocolError,
     BackendRefused,
-    BackendTimeout,
     BackendUnavailable,
     Headers,
-    StreamInterrupted,
 )
 from plugway._url import is_loopback
 
@@ -118,7 +116,7 @@ class _Body:
             raise self._failure
         try:
             chunk = await self._content.readany()
-        except _FAILURES as error:
+        except FAILURES as error:
             failure = as_backend_error(error, self._where, started=True)
             # What had arrived before the break still counts: a finished tool call may be in it.
             # aiohttp keeps these bytes but has no public way to get them once it has failed.
@@ -201,11 +199,11 @@ class Upstream:
             async with asyncio.timeout(seconds):
                 try:
                     response = await self._send(method, path, body, lines)
-                except _LOST as error:
-                    if _opened.get() or not _unanswered(error):
+                except LOST as error:
+                    if _opened.get() or not unanswered(error):
                         raise
                     response = await self._send(method, path, body, lines)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise as_backend_error(error, self.base_url) from error
         try:
             return _checked(response, self.base_url)
@@ -288,48 +286,3 @@ def _checked(response: aiohttp.ClientResponse, origin: str) -> UpstreamResponse:
         and not name.startswith("access-control-")
     )
     return UpstreamResponse(response.status, lines, response)
-
-
-_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
-"""Everything that the HTTP client raises; `tests/kernel/test_upstream.py` goes through its list."""
-_LOST = (
-    aiohttp.ServerDisconnectedError,
-    aiohttp.ClientOSError,
-    aiohttp.ClientConnectionResetError,
-)
-"""How a connection that the other side has closed shows."""
-
-
-def _unanswered(error: Exception) -> bool:
-    """Whether no part of an answer had come (aiohttp hands over the head that was begun)."""
-    return not isinstance(error, aiohttp.ServerDisconnectedError) or isinstance(error.message, str)
-
-
-def as_backend_error(error: Exception, where: str, *, started: bool = False) -> BackendError:
-    """A failure of the HTTP client as one of ours.
-
-    `started` says that the head of the answer was there, so that a loss is an interruption.
-    """
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return BackendUnavailable(f"{where} did not accept the connection in time")
-        case TimeoutError():
-            return BackendTimeout(f"{where} did not answer in time")
-        case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch() | ssl.SSLError() if (
-            not started
-        ):
-            reason = f"{where} cannot be trusted: TLS failed ({error})"
-            failure = BackendUnavailable(reason, status=502, permanent=True)
-            failure.try_next = False
-            return failure
-        case aiohttp.ClientConnectorDNSError():
-            return BackendUnavailable(f"the name in {where} cannot be resolved")
-        case aiohttp.ClientConnectorError():
-            reason = error.os_error.strerror or str(error.os_error)
-            return BackendUnavailable(f"{where} cannot be reached: {reason}")
-        case aiohttp.ClientPayloadError() | aiohttp.ClientConnectionError() | OSError():
-            if started:
-                return StreamInterrupted(f"{where} broke off its answer")
-            return BackendUnavailable(f"{where} closed the connection before it answered")
-        case _:
-            return BackendProtocolError(f"{where} does not answer in valid HTTP: {error}")
