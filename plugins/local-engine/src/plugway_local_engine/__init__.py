@@ -30,10 +30,10 @@ from plugway_local_engine._parts import (
     to_events,
 )
 from plugway_local_engine._probe import TemplateTraits
-from plugway_local_engine._signature import Signature, parse_signature, signature
 from plugway_local_engine._template import ChatTemplate, TemplateError, TemplateRefusal
 from plugway_local_engine._tools import Tool, ToolChoice, tool_choice_of, tools_of
 from plugway_local_engine._validate import check_arguments
+from plugway_signature import Signature, parse_signature, signature
 
 if TYPE_CHECKING:
     from plugway_local_engine._frames import Frame

@@ -15,11 +15,11 @@ from typing import Any, Final
 from plugway_local_engine._blocks import BlockReader
 from plugway_local_engine._families._base import Family
 from plugway_local_engine._probe import TemplateTraits
-from plugway_local_engine._signature import parse_signature
 from plugway_local_engine._template import ChatTemplate
 from plugway_local_engine._tools import Tool, as_list, as_object, tools_of
 from plugway_local_engine._turns import Turn, shape_turns
 from plugway_local_engine._write import write_call
+from plugway_signature import parse_signature
 
 ATTRIBUTION: Final = "x-anthropic-billing-header:"
 SEPARATOR: Final = "\n\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugway_local_engine import Signature, parse_signature, signature
+from plugway_signature import Signature, is_ours, parse_signature, session_hash, signature
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -15,12 +15,19 @@ JSON = st.recursive(
 )
 
 
-@given(st.text(), st.text(), JSON)
-def test_what_is_signed_is_read_back(provider, model, state):
-    text = signature(provider, model, state)
+@given(st.text(), st.text(), JSON, st.text())
+def test_what_is_signed_is_read_back(provider, model, state, session):
+    text = signature(provider, model, state, session)
     assert text.startswith("plugway.1.")
     assert text.isascii()
-    assert parse_signature(text) == Signature(provider, model, state)
+    assert is_ours(text)
+    assert parse_signature(text) == Signature(provider, model, state, session)
+
+
+def test_a_session_is_told_apart_and_not_told():
+    assert session_hash("a-session") != session_hash("another")
+    assert "a-session" not in session_hash("a-session")
+    assert session_hash(None) == ""
 
 
 def test_the_same_input_gives_the_same_signature():
