@@ -1,0 +1,35 @@
+"""What the errors of model servers mean: a library, not a plugin.
+
+`meaning_of` reads a failure by the table `wording.toml`; the sentences are those that Claude Code
+acts on. `error-normalizer` tells them, `context-guard` learns from them.
+"""
+
+from plugway_upstream_errors._limits import Learned
+from plugway_upstream_errors._meaning import KINDS, WORDINGS, KindRule, Meaning, Wording, meaning_of
+from plugway_upstream_errors._sentences import (
+    LEAST_ROOM,
+    TOO_LONG,
+    fit_to_tell,
+    max_tokens_sentence,
+    overflow_sentence,
+    window_sentence,
+)
+from plugway_upstream_errors._unwrap import Facts, unwrap
+
+__all__ = [
+    "KINDS",
+    "LEAST_ROOM",
+    "TOO_LONG",
+    "WORDINGS",
+    "Facts",
+    "KindRule",
+    "Learned",
+    "Meaning",
+    "Wording",
+    "fit_to_tell",
+    "max_tokens_sentence",
+    "meaning_of",
+    "overflow_sentence",
+    "unwrap",
+    "window_sentence",
+]

@@ -1,0 +1,31 @@
+"""Limits of models that their refusals have taught, remembered for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+MAX_REMEMBERED: Final = 1000
+REMEMBERED_SECONDS: Final = 3600.0
+"""A server may come back with a larger window; a wrong memory costs early compaction only."""
+
+
+class Learned:
+    """Numbers by target (`instance/model`); the oldest is forgotten first."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[str, tuple[int, float]] = {}
+
+    def learn(self, target: str, limit: int) -> None:
+        """Remember what `target` has said."""
+        self._known.pop(target, None)
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.pop(next(iter(self._known)))
+        self._known[target] = (limit, self._clock())
+
+    def get(self, target: str) -> int:
+        """The limit, or 0."""
+        limit, when = self._known.get(target, (0, 0.0))
+        return limit if limit and self._clock() - when < REMEMBERED_SECONDS else 0

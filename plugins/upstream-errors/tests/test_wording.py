@@ -1,0 +1,168 @@
+"""Every row of the table has a sentence that only it understands first."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plugway import BackendRefused
+from plugway_upstream_errors import (
+    KINDS,
+    WORDINGS,
+    Learned,
+    fit_to_tell,
+    meaning_of,
+    overflow_sentence,
+    unwrap,
+    window_sentence,
+)
+
+# (status, text, kind, prompt, limit, answer)
+SENTENCES = [
+    (400, "prompt is too long: 7 tokens > 5 maximum", "overflow", 7, 5, 0),
+    (400, "input length and `max_tokens` exceed context limit: 7 + 3 > 9", "overflow", 7, 9, 3),
+    (400, "maximum context length is 9 tokens. However, you requested 10 tokens (7 in the messages, 3 in the completion)", "overflow", 7, 9, 3),
+    (400, "maximum context length is 9 tokens. However, you requested about 10 tokens (7 of text input, 3 in the output)", "overflow", 7, 9, 3),
+    (400, "This model's maximum context length is 4097 tokens. However, your messages resulted in 5,000 tokens.", "overflow", 5000, 4097, 0),
+    (400, "You passed 7 input tokens and requested 3 output tokens. However, the model's context length is only 9 tokens, resulting in", "overflow", 7, 9, 3),
+    (400, "'max_tokens' or 'max_completion_tokens' is too large: 3. This model's maximum context length is 9 tokens and your request has 7 input tokens", "overflow", 7, 9, 3),
+    (400, "The prompt (total length 7) is too long to fit into the model (context length 5).", "overflow", 7, 5, 0),
+    (400, "The decoder prompt (length 7) is longer than the maximum model length of 5.", "overflow", 7, 5, 0),
+    (400, "request (7 tokens) exceeds the available context size (5 tokens), try", "overflow", 7, 5, 0),
+    (400, "(n_keep: 7>= n_ctx: 5)", "overflow", 7, 5, 0),
+    (400, "Cannot truncate prompt with n_keep (7) >= n_ctx (5)", "overflow", 7, 5, 0),
+    (400, "Trying to keep the first 7 tokens when context the overflows. However, the model is loaded with context length of only 5 tokens", "overflow", 7, 5, 0),
+    (400, "Requested tokens (7) exceed context window of 5", "overflow", 7, 5, 0),
+    (400, "The input token count (7) exceeds the maximum number of tokens allowed (5).", "overflow", 7, 5, 0),
+    (400, "The input token count exceeds the maximum number of tokens allowed 5.", "overflow", 0, 5, 0),
+    (400, "prompt token count of 7 exceeds the limit of 5", "overflow", 7, 5, 0),
+    (400, "maximum context length of 9 tokens. You requested a total of 10 tokens: 7 tokens from the input messages and 3 tokens for the completion", "overflow", 7, 9, 3),
+    (400, "Input length (7 tokens) exceeds the maximum allowed length (5 tokens)", "overflow", 7, 5, 0),
+    (422, "`inputs` tokens + `max_new_tokens` must be <= 9. Given: 7 `inputs` tokens and 3 `max_new_tokens`", "overflow", 7, 9, 3),
+    (400, "Prompt contains 7 tokens and 0 draft tokens, too large for model with 5 maximum context length", "overflow", 7, 5, 0),
+    (400, "This model's maximum prompt length is 5 but the request contains 7 tokens.", "overflow", 7, 5, 0),
+    (400, "too many tokens: total number of tokens in the prompt cannot exceed 5 - received 7.", "overflow", 7, 5, 0),
+    (400, "The prompt is too long: 7, model maximum context length: 5", "overflow", 7, 5, 0),
+    (400, "Your request exceeded model token limit: 5", "overflow", 0, 5, 0),
+    (400, "Range of input length should be [1, 5]", "overflow", 0, 5, 0),
+    (400, "This model's maximum context length is 5 tokens.", "overflow", 0, 5, 0),
+    (400, "Your input exceeds the context window of this model.", "overflow", 0, 0, 0),
+    (400, "the input length exceeds the context length", "overflow", 0, 0, 0),
+    (400, "Input is too long for requested model.", "overflow", 0, 0, 0),
+    (400, "the request exceeds the available context size. try increasing it", "overflow", 0, 0, 0),
+    (400, "Prompt exceeds max length", "overflow", 0, 0, 0),
+    (400, "invalid params, context window exceeds limit", "overflow", 0, 0, 0),
+    (400, "prompt is too long", "overflow", 0, 0, 0),
+    (400, '{"error":{"code":"context_length_exceeded"}}', "overflow", 0, 0, 0),
+    (400, "max_tokens is too large: 3. This model supports at most 2 completion tokens.", "output_limit", 0, 2, 3),
+    (400, "max_tokens: 3 > 2, which is the maximum allowed number of output tokens", "output_limit", 0, 2, 3),
+    (400, "Invalid max_tokens value, the valid range of max_tokens is [1, 2]", "output_limit", 0, 2, 0),
+    (400, '{"error":{"details":[{"reason":"API_KEY_INVALID"}]}}', "auth", 0, 0, 0),
+    (400, "API key expired. Please renew the API key.", "auth", 0, 0, 0),
+    (400, "Incorrect API key provided", "auth", 0, 0, 0),
+    (429, '{"error":{"code":"insufficient_quota"}}', "quota", 0, 0, 0),
+    (400, "Your credit balance is too low to access the API.", "quota", 0, 0, 0),
+    (400, '{"error":{"status":"RESOURCE_EXHAUSTED"}}', "rate_limit", 0, 0, 0),
+    (429, "You exceeded your current quota, please check your plan and billing details.", "quota", 0, 0, 0),
+    (500, "Model is not loaded", "not_loaded", 0, 0, 0),
+    (503, "Loading model", "loading", 0, 0, 0),
+    (404, 'model "m" not found, try pulling it first', "model_not_found", 0, 0, 0),
+    (404, "model 'm' not found", "model_not_found", 0, 0, 0),
+    (500, "The model `m` does not exist.", "model_not_found", 0, 0, 0),
+    (400, "models/m is not found for API version v1beta", "model_not_found", 0, 0, 0),
+    (400, "The provided model identifier is invalid.", "model_not_found", 0, 0, 0),
+    (400, "m is not a valid model ID", "model_not_found", 0, 0, 0),
+    (400, '{"error":{"code":"model_not_found"}}', "model_not_found", 0, 0, 0),
+    (500, "failed to load model", "broken", 0, 0, 0),
+    (500, "Error rendering the chat template", "broken", 0, 0, 0),
+    (400, '{"error":{"code":"unsupported_value"}}', "unsupported", 0, 0, 0),
+    (422, "Extra inputs are not permitted", "unsupported", 0, 0, 0),
+    (500, "server is busy", "overloaded", 0, 0, 0),
+    (500, '{"error":{"type":"overloaded_error"}}', "overloaded", 0, 0, 0),
+]  # fmt: skip
+
+
+def first_row(status, text):
+    facts = unwrap(text.encode())
+    words = "\n".join(facts.texts)
+    for row in WORDINGS:
+        if row.statuses and status not in row.statuses:
+            continue
+        if (row.match and row.match.search(words)) or (
+            row.code and any(row.code.fullmatch(code) for code in facts.codes)
+        ):
+            return row
+    return None
+
+
+@pytest.mark.parametrize("sentence", SENTENCES, ids=lambda s: s[1][:60])
+def test_a_sentence_is_understood_with_its_numbers(sentence):
+    status, text, kind, prompt, limit, answer = sentence
+    found = meaning_of(BackendRefused(status, text.encode()))
+    assert (found.kind, found.prompt, found.limit, found.answer) == (kind, prompt, limit, answer)
+    assert found.status == KINDS[kind].status
+
+
+def test_every_row_of_the_table_has_a_sentence():
+    hit = {id(first_row(status, text)) for status, text, *_ in SENTENCES}
+    assert [row for row in WORDINGS if id(row) not in hit] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":{"message":"WORDS"}}',
+        b'[{"error":{"message":"WORDS"}}]',
+        b'"WORDS"',
+        b"WORDS",
+        b'event: error\ndata: {"error":"WORDS"}\n\n',
+        b'{"detail":"WORDS"}',
+        b'{"detail":[{"loc":["body"],"msg":"WORDS"}]}',
+        b'{"error":"{\\"error\\":{\\"message\\":\\"WORDS\\"}}"}',
+        b'"\\"\\\\\\"WORDS\\\\\\"\\""',
+        b'{"error":{"message":"Provider returned error","metadata":{"raw":"{\\"error\\":\\"WORDS\\"}"}}}',
+        b'{"response":{"error":{"message":"WORDS"}}}',
+    ],
+)
+def test_the_words_are_found_in_any_shape(body):
+    assert unwrap(body).text == "WORDS"
+
+
+def test_a_web_page_has_no_words():
+    assert unwrap(b"<html><h1>502</h1></html>").texts == []
+
+
+@given(prompt=st.integers(-5, 10**7), answer=st.integers(0, 10**6), limit=st.integers(-5, 10**7))
+def test_the_sentence_names_a_prompt_above_the_limit(prompt, answer, limit):
+    text = window_sentence(prompt, answer, limit)
+    if text.startswith("prompt is too long: "):
+        first, last = text.removeprefix("prompt is too long: ").split(" tokens > ")
+        assert int(first) > int(last.split()[0])
+    else:
+        assert limit - prompt >= 4000
+
+
+def test_a_prompt_equal_to_the_limit_is_told_as_one_more():
+    assert "6 tokens > 5 maximum" in overflow_sentence(5, 5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_can_be_told(text):
+    fit_to_tell(text).encode()
+
+
+def test_what_was_learned_is_forgotten_after_an_hour():
+    now = [0.0]
+    learned = Learned(lambda: now[0])
+    learned.learn("a/b", 5)
+    assert learned.get("a/b") == 5
+    now[0] = 3601
+    assert learned.get("a/b") == 0
+
+
+def test_no_more_is_learned_than_fits():
+    learned = Learned()
+    for number in range(1500):
+        learned.learn(f"a/{number}", 5)
+    assert learned.get("a/0") == 0
+    assert learned.get("a/1499") == 5
