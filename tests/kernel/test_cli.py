@@ -125,7 +125,7 @@ def test_the_example_is_one_text_in_the_package_and_at_the_root(plugway: Any) ->
 def test_the_example_parses_and_shows_every_backend() -> None:
     text = (ROOT / "config.example.yaml").read_text("utf-8")
     config = parse_config(text)
-    assert [entry.use for entry in config.plugins] == ["resilience", "router", "echo"]
+    assert [entry.use for entry in config.plugins] == ["resilience", "router", "llama-cpp"]
     for backend in ("anthropic", "ollama", "lmstudio", "llama-server", "vllm"):
         assert f"# - use: {backend}\n" in text
 
@@ -146,7 +146,7 @@ def test_the_commented_parts_of_the_example_are_yaml_too() -> None:
         or "options:" in line
         or "name:" in line
         or "models:" in line
-        or "[echo" in line
+        or "[local" in line
     ]
     config = parse_config("plugins:\n" + "\n".join(lines))
     assert len(config.plugins) == 9
@@ -569,7 +569,7 @@ def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_pa
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8484 ANTHROPIC_AUTH_TOKEN=" in text
     assert f"$(cat {tmp_path}/home/state/plugway/token)" in text
     assert "curl http://127.0.0.1:8484/v1/messages" in text
-    assert "There is no model behind this yet" in text
+    assert "tiny demonstration model" in text
 
 
 @pytest.fixture
@@ -627,7 +627,7 @@ def test_serve_without_a_file_takes_the_installed_stack() -> None:
     config = chosen_config(None)
     assert config.path is None
     assert config.document.where == "stack of plugway-starter"
-    assert [entry.use for entry in config.plugins] == ["resilience", "router", "echo"]
+    assert [entry.use for entry in config.plugins] == ["resilience", "router", "llama-cpp"]
 
 
 class FakeApp:
