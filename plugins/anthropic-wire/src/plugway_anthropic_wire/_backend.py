@@ -65,11 +65,19 @@ class Wire:
 class AnthropicBackend:
     """A server of the Messages API. Enter it as a context to open its connections."""
 
+    kind: str = "anthropic-compatible"
+    """What server it is, for plugins that know what it takes: `ollama`, `vllm`."""
+
     def __init__(self, name: str, zone: str, upstream: Upstream, wire: Wire | None = None) -> None:
         self.name = name
         self.zone = zone
         self.upstream = upstream
         self.wire = wire or Wire()
+
+    @property
+    def native(self) -> bool:
+        """Whether it is Anthropic's API itself, at whatever address: its errors say so."""
+        return self.wire.native_errors
 
     async def __aenter__(self) -> AnthropicBackend:
         """Open the pool of connections."""

@@ -25,6 +25,7 @@ class LlamaServerOptions(EndpointOptions):
 class LlamaServerBackend(AnthropicBackend):
     """llama-server, asked for windows and load state."""
 
+    kind = "llama-server"
     _known: tuple[str, ...] = ()
 
     async def models(self) -> Sequence[ModelInfo]:

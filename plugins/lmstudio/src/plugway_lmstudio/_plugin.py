@@ -32,6 +32,7 @@ class LmStudioOptions(EndpointOptions):
 class LmStudioBackend(AnthropicBackend):
     """LM Studio, asked for load state and windows."""
 
+    kind = "lmstudio"
     unloaded_context_tokens = 0
 
     async def models(self) -> Sequence[ModelInfo]:

@@ -46,6 +46,8 @@ class OllamaOptions(EndpointOptions):
 class OllamaBackend(AnthropicBackend):
     """Ollama, asked for the window of each model."""
 
+    kind = "ollama"
+
     def __init__(self, name: str, options: OllamaOptions) -> None:
         upstream = upstream_of(options)
         leaves = options.cloud_models and not options.zone

@@ -26,6 +26,8 @@ class VllmOptions(EndpointOptions):
 class VllmBackend(AnthropicBackend):
     """vLLM, whose models are all loaded."""
 
+    kind = "vllm"
+
     async def models(self) -> Sequence[ModelInfo]:
         """The served names; an adapter has the window of the model that it sits on."""
         entries = await self.listed()

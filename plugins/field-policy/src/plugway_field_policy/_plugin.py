@@ -1,0 +1,138 @@
+"""The plugin: finds the policy of the target and writes down what was changed.
+
+What servers take is in `_presets`; what is done to conversation and tools, in `_rewrite`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from plugway import (
+    REMOVE,
+    Attempt,
+    Exchange,
+    MessagesRequest,
+    Plugin,
+    as_list,
+    as_object,
+    hookimpl,
+)
+from plugway_field_policy._options import FieldPolicyOptions
+from plugway_field_policy._policy import Policy, policy_of
+from plugway_field_policy._presets import REASONS
+from plugway_field_policy._rewrite import Rewriter
+
+BETA_HEADER = "anthropic-beta"
+
+
+class FieldPolicy(Plugin[FieldPolicyOptions]):
+    """Leaves requests to Anthropic alone, and adapts all others to what their target takes."""
+
+    def __init__(self, options: FieldPolicyOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._policies: dict[str, Policy] = {}
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """Backends that do not exist."""
+        known = ", ".join(f"`{name}`" for name in zones) or "none"
+        return [
+            (("backends", name), f"there is no backend `{name}`; there are {known}")
+            for name in self.options.backends
+            if name not in zones
+        ]
+
+    @hookimpl
+    def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """The request as the target takes it; None where it can go as it is."""
+        backend = attempt.backend
+        policy = self._policies.get(backend.name)
+        if policy is None:
+            policy = self._policies[backend.name] = policy_of(backend, self.options)
+        return None if policy.untouched else adapted(request, policy)
+
+
+def adapted(request: MessagesRequest, policy: Policy) -> MessagesRequest:
+    """`request` under a policy: the same object where nothing is to be done."""
+    request = _fields(request, policy)
+    request = _betas(request, policy)
+    if policy.everything:
+        return request
+    request = _output_config(request, policy)
+    return _contents(request, Rewriter(policy))
+
+
+def _fields(request: MessagesRequest, policy: Policy) -> MessagesRequest:
+    body = request.body
+    if not policy.everything and body.keys() <= policy.fields:
+        return request
+    for name in [name for name in body if not policy.takes_field(name)]:
+        reason = REASONS.get(name, f"no field that `{policy.preset}` is known to take")
+        if name in policy.drops:
+            reason = "the options say so"
+        request = request.replace(because=reason, **{name: REMOVE})
+    return request
+
+
+def _betas(request: MessagesRequest, policy: Policy) -> MessagesRequest:
+    lines = [value for name, value in request.headers if name == BETA_HEADER]
+    if not lines:
+        return request
+    values = [value.strip() for value in ",".join(lines).split(",")]
+    kept = [value for value in values if value and policy.takes_beta(value)]
+    gone = [value for value in values if value and value not in kept]
+    if not gone:
+        return request
+    reason = f"their half in the body does not go there either: {', '.join(gone)}"
+    if kept:
+        return request.replace(because=reason, headers={BETA_HEADER: ",".join(kept)})
+    return request.replace(because=reason, headers={BETA_HEADER: REMOVE})
+
+
+def _output_config(request: MessagesRequest, policy: Policy) -> MessagesRequest:
+    config = as_object(request.body.get("output_config"))
+    if policy.output_keys is None or not config or config.keys() <= policy.output_keys:
+        return request
+    kept = {key: value for key, value in config.items() if key in policy.output_keys}
+    gone = ", ".join(f"`{key}`" for key in config if key not in kept)
+    return request.replace(
+        because=f"`{policy.preset}` takes no {gone}", output_config=kept or REMOVE
+    )
+
+
+def _contents(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
+    body = request.body
+    tools = as_list(body.get("tools"))
+    kept = rewriter.tools(tools)
+    if kept is not tools:
+        because = rewriter.because()
+        request = request.replace(because=because, tools=kept or REMOVE)
+        request = _tool_choice(request, kept)
+    messages = as_list(body.get("messages"))
+    turns = rewriter.messages(messages)
+    if turns is not messages and turns:
+        request = request.replace(because=rewriter.because(), messages=turns)
+    return _system(request, rewriter)
+
+
+def _tool_choice(request: MessagesRequest, tools: list[Any]) -> MessagesRequest:
+    """A choice of a tool that was left out would be an error."""
+    choice = as_object(request.body.get("tool_choice"))
+    names = {as_object(tool).get("name") for tool in tools}
+    if not choice or (tools and choice.get("name", ...) in {..., *names}):
+        return request
+    return request.replace(because="the tool that it names was left out", tool_choice=REMOVE)
+
+
+def _system(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
+    value = request.body.get("system")
+    system = rewriter.system(value)
+    if rewriter.hoisted:
+        texts = [{"type": "text", "text": system}] if isinstance(system, str) else as_list(system)
+        rewriter.notes["system turns added at the end, as the options say"] += 1
+        system = [*texts, *rewriter.hoisted]
+    if system is value:
+        return request
+    return request.replace(because=rewriter.because(), system=system or REMOVE)

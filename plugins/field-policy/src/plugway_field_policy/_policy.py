@@ -1,0 +1,105 @@
+"""The policy of one backend: its preset with what the user wants otherwise, worked out once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from plugway import Backend
+from plugway_field_policy._options import FieldPolicyOptions, Target
+from plugway_field_policy._presets import (
+    BETAS,
+    BLOCK_EXTRAS,
+    BLOCK_KEYS,
+    CORE,
+    PRESETS,
+    TOOL_KEYS,
+    PresetName,
+    SystemTurns,
+)
+
+_KINDS: Final[dict[str, PresetName]] = {name: name for name in PRESETS}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a backend takes, in the shape in which requests are held against it."""
+
+    preset: PresetName
+    everything: bool
+    takes: frozenset[str]
+    drops: frozenset[str]
+    fields: frozenset[str]
+    """Top-level members of the body."""
+    output_keys: frozenset[str] | None
+    """Members of `output_config`; None for all."""
+    tool_keys: frozenset[str] | None
+    """Members of tools; None for all."""
+    block_keys: dict[str, frozenset[str]]
+    system_turns: SystemTurns
+    merge_turns: bool
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing is ever changed."""
+        return self.everything and not self.drops
+
+    def takes_field(self, name: str) -> bool:
+        """Whether a top-level member stays."""
+        return name not in self.drops if self.everything else name in self.fields
+
+    def takes_beta(self, value: str) -> bool:
+        """Whether a value of `anthropic-beta` stays: where its half in the body does."""
+        name = next((name for prefix, name in BETAS if value.startswith(prefix)), None)
+        if name is None:
+            return self.everything
+        field, _, part = name.partition(".")
+        if self.everything:
+            return not {name, field} & self.drops
+        whole = f"{field}.*" in self.takes or (field == "output_config" and field in self.takes)
+        return name in self.takes or (bool(part) and whole)
+
+
+def preset_of(backend: Backend, unknown: PresetName) -> PresetName:
+    """The preset for what a backend says of itself.
+
+    `native` and `kind` are attributes that backends on `plugway-anthropic-wire` have. Without them
+    it is no server of the Messages API: it reads the request itself.
+    """
+    native = getattr(backend, "native", None)
+    if native is None:
+        return "translating"
+    if native:
+        return "anthropic"
+    kind = getattr(backend, "kind", "")
+    return _KINDS.get(kind, unknown)
+
+
+def policy_of(backend: Backend, options: FieldPolicyOptions) -> Policy:
+    """The policy for a backend."""
+    wanted = options.backends.get(backend.name, Target())
+    name = wanted.preset or preset_of(backend, options.unknown)
+    preset = PRESETS[name]
+    drops = frozenset(wanted.drop)
+    takes = (preset.takes | frozenset(wanted.keep)) - drops
+    fields = frozenset(entry.partition(".")[0] for entry in takes)
+    extras = takes & BLOCK_EXTRAS
+    return Policy(
+        preset=name,
+        everything=preset.everything,
+        takes=takes,
+        drops=drops,
+        fields=(fields | CORE) - (drops - {"model", "messages", "max_tokens"}),
+        output_keys=None if "output_config" in takes else _parts("output_config", takes),
+        tool_keys=None
+        if "tools.*" in takes
+        else TOOL_KEYS | _parts("tools", takes) | (takes & {"cache_control"}),
+        block_keys={kind: keys | extras for kind, keys in BLOCK_KEYS.items()},
+        system_turns=wanted.system_turns or preset.system_turns,
+        merge_turns=preset.merge_turns if wanted.merge_turns is None else wanted.merge_turns,
+    )
+
+
+def _parts(field: str, takes: frozenset[str]) -> frozenset[str]:
+    prefix = f"{field}."
+    return frozenset(name.removeprefix(prefix) for name in takes if name.startswith(prefix))

@@ -1,0 +1,210 @@
+"""Holds `system`, `tools` and `messages` against a policy. Pure: same request, same result.
+
+What is not changed is the same object afterwards, so that its bytes can stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_field_policy._policy import Policy
+from plugway_field_policy._presets import BETA_BLOCKS, SERVER_BLOCKS
+from plugway_field_policy._words import in_words, reminder, said_in, text_block
+
+ATTRIBUTION: Final = "x-anthropic-billing-header:"
+_TURN_KEYS: Final = frozenset(("role", "content"))
+
+
+class Rewriter:
+    """One pass over one request; `notes` counts what was done, for the receipt."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._keys = policy.block_keys
+        self.notes: Counter[str] = Counter()
+        self.hoisted: list[dict[str, Any]] = []
+        """Texts of system turns that belong to the end of `system`."""
+
+    def because(self) -> str:
+        """What was done since this was last asked, in words."""
+        parts = [note if n == 1 else f"{note} ({n} times)" for note, n in self.notes.items()]
+        self.notes.clear()
+        return "; ".join(parts)
+
+    # ── system ───────────────────────────────────────────────────────────────────────────────
+
+    def system(self, value: Any) -> Any:
+        """`system` without the attribution entry, its blocks as the server takes them."""
+        if not isinstance(value, list):
+            return value
+        blocks: list[Any] = as_list(value)
+        first = 0
+        if "attribution" not in self._policy.takes:
+            while first < len(blocks) and _is_attribution(blocks[first]):
+                first += 1
+                self.notes["the attribution entry changes and would spoil every cached prefix"] += 1
+        kept = blocks[first:] if first else blocks
+        return self._blocks(kept)
+
+    # ── tools ────────────────────────────────────────────────────────────────────────────────
+
+    def tools(self, tools: list[Any]) -> list[Any]:
+        """Tools that the server can offer, with the members that it takes."""
+        kept: list[Any] = []
+        for tool in tools:
+            new = self._tool(tool)
+            if new is not None:
+                kept.append(new)
+        same = len(kept) == len(tools) and all(a is b for a, b in zip(kept, tools, strict=True))
+        return tools if same else kept
+
+    def _tool(self, tool: Any) -> Any:
+        fields = as_object(tool)
+        keys = self._policy.tool_keys
+        if keys is not None and fields.keys() <= keys and "type" not in fields:
+            return tool
+        kind = fields.get("type")
+        typed = kind not in (None, "custom") and "input_schema" not in fields
+        if typed and "server_tools" not in self._policy.takes:
+            name = fields.get("name")
+            self.notes[f"`{name}` (`{kind}`) runs on Anthropic's servers only: left out"] += 1
+            return None
+        if keys is None or typed or fields.keys() <= keys:
+            return tool
+        return self._without(fields, fields.keys() - keys)
+
+    # ── messages ─────────────────────────────────────────────────────────────────────────────
+
+    def messages(self, messages: list[Any]) -> list[Any]:
+        """The conversation as the server takes it."""
+        turns: list[Any] = []
+        changed = False
+        keep_system = self._policy.system_turns == "keep"
+        for message in messages:
+            turn = message
+            if message["role"] == "system" and not keep_system:
+                turn = self._system_turn(as_object(message))
+            elif isinstance(message["content"], list) or len(message) > 2:
+                turn = self._turn(as_object(message))
+            changed = changed or turn is not message
+            if turn is not None:
+                turns.append(turn)
+        if self._policy.merge_turns:
+            merged = self._merged(turns)
+            changed, turns = changed or merged is not turns, merged
+        return turns if changed else messages
+
+    def _turn(self, message: dict[str, Any]) -> dict[str, Any]:
+        content = message["content"]
+        new = self._blocks(as_list(content)) if isinstance(content, list) else content
+        extra = message.keys() - _TURN_KEYS
+        if extra and "beta_blocks" not in self._policy.takes:
+            message = self._without(message, extra)
+        return message if new is content else {**message, "content": new}
+
+    def _system_turn(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        content = message["content"]
+        said = [content] if isinstance(content, str) else [_told(b) for b in as_list(content)]
+        text = "\n\n".join(filter(None, said))
+        if not text:
+            self.notes["an empty system turn left out"] += 1
+            return None
+        if self._policy.system_turns == "hoist":
+            self.notes["a system turn moved to `system`, as the options say"] += 1
+            self.hoisted.append(text_block(text))
+            return None
+        self.notes["a system turn told as a reminder in a user turn, in its place"] += 1
+        return {"role": "user", "content": [text_block(reminder(text))]}
+
+    def _merged(self, turns: list[Any]) -> list[Any]:
+        last = ""
+        for turn in turns:
+            if turn["role"] == last:
+                break
+            last = turn["role"]
+        else:
+            return turns
+        groups: list[list[Any]] = []
+        for turn in turns:
+            if groups and groups[-1][0]["role"] == turn["role"]:
+                groups[-1].append(turn)
+                self.notes["turns of one role in a row made one, for chat templates"] += 1
+            else:
+                groups.append([turn])
+        return [_joined(group) for group in groups]
+
+    # ── blocks ───────────────────────────────────────────────────────────────────────────────
+
+    def _blocks(self, blocks: list[Any]) -> list[Any]:
+        new: list[Any] | None = None
+        for index, block in enumerate(blocks):
+            told = self._block(block)
+            if told is not block and new is None:
+                new = blocks[:index]
+            if new is not None:
+                new.append(told)
+        return blocks if new is None else new
+
+    def _block(self, block: Any) -> Any:
+        if not isinstance(block, dict):
+            return block
+        fields = as_object(block)
+        kind = fields.get("type")
+        keys = self._keys.get(kind) if isinstance(kind, str) else None
+        if keys is None:
+            return self._unknown(fields, str(kind))
+        if kind == "tool_result" and isinstance(content := fields.get("content"), list):
+            inner = self._blocks(as_list(content))
+            if inner is not content:
+                fields = {**fields, "content": inner}
+        extra = fields.keys() - keys
+        return self._without(fields, extra) if extra else fields
+
+    def _unknown(self, block: dict[str, Any], kind: str) -> dict[str, Any]:
+        takes = self._policy.takes
+        if kind == "tool_reference":
+            known = "tool_reference" in takes
+        elif kind == "server_tool_use" or kind.endswith(SERVER_BLOCKS):
+            known = "server_tools" in takes
+        else:
+            known = kind not in BETA_BLOCKS or "beta_blocks" in takes
+        if not known:
+            self.notes[f"a `{kind}` block told in words"] += 1
+            return text_block(in_words(block))
+        if "cache_control" in block and "cache_control" not in takes:
+            return self._without(block, {"cache_control"})
+        return block
+
+    def _without(self, fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
+        for name in sorted(names):
+            self.notes[f"`{name}` left out"] += 1
+        return {key: value for key, value in fields.items() if key not in names}
+
+
+def _is_attribution(block: Any) -> bool:
+    text = as_object(block).get("text")
+    return isinstance(text, str) and text.startswith(ATTRIBUTION)
+
+
+def _told(block: Any) -> str:
+    fields = as_object(block)
+    return said_in(fields.get("text", "")) if fields.get("type") == "text" else in_words(fields)
+
+
+def _joined(turns: list[Any]) -> Any:
+    """One turn; results of tools come first in it, as the API wants them."""
+    if len(turns) == 1:
+        return turns[0]
+    blocks: list[Any] = []
+    for turn in turns:
+        content = turn["content"]
+        if isinstance(content, list):
+            blocks += as_list(content)
+        elif content:
+            blocks.append(text_block(content))
+    results = [block for block in blocks if as_object(block).get("type") == "tool_result"]
+    if results:
+        blocks = [*results, *(b for b in blocks if as_object(b).get("type") != "tool_result")]
+    return {"role": turns[0]["role"], "content": blocks}
