@@ -1,0 +1,163 @@
+"""Anthropic's API: whose credential goes there, and that nothing else is changed."""
+
+import pytest
+from pydantic import ValidationError
+
+from plugway import Attempt, BackendRefused, MessagesRequest
+from plugway._backend import Caller
+from plugway.testing import (
+    ScriptedUpstream,
+    anthropic_error,
+    build_plugin,
+    gateway,
+    request_body,
+    respond,
+)
+from plugway_anthropic import Anthropic
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+KEY = "canary-of-the-key"
+OWN = "canary-of-the-client"
+
+
+@pytest.fixture
+async def server():
+    async with ScriptedUpstream() as found:
+        yield found
+
+
+def plugin(server, **options):
+    given = {"api_key": KEY} if options.get("credential") != "client" else {}
+    return build_plugin(Anthropic, "cloud", base_url=server.url, **given, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "needs `api_key`"),
+        ({"api_key": KEY, "credential": "client"}, "take one of the two away"),
+        ({"api_key": KEY, "credential": "both"}, "credential"),
+        ({"api_key": KEY, "base_url": "http://api.example.com"}, "clear text"),
+        ({"credential": "client", "base_url": "http://api.example.com"}, "clear text"),
+        ({"api_key": KEY, "base_url": "https://api.example.com/v1"}, "/v1"),
+        ({"api_key": KEY, "extra_headers": {"X-Api-Key": "k"}}, "keys belong in `api_key`"),
+        ({"api_key": KEY, "extra_headers": {"Authorization": "k"}}, "keys belong in `api_key`"),
+        ({"api_key": KEY, "extra_headers": {"a b": "k"}}, "not a header line"),
+        ({"api_key": KEY, "extra_headers": {"a": "k\r\nb: c"}}, "not a header line"),
+    ],
+)
+def test_mistakes_in_the_options_are_named(options, reason):
+    with pytest.raises(ValidationError, match=reason) as caught:
+        build_plugin(Anthropic, "cloud", **options)
+    assert KEY not in str(caught.value)
+
+
+def test_the_address_is_anthropics_own_unless_set():
+    made = build_plugin(Anthropic, "cloud", api_key=KEY)
+    assert made.backend.upstream.base_url == "https://api.anthropic.com"
+    assert made.backend.zone == "anthropic"
+
+
+async def test_the_key_goes_there_and_the_gateways_token_does_not(server):
+    async with gateway([plugin(server, extra_headers={"X-Mine": "1"})]) as running:
+        await running.ask("hello")
+    (asked,) = server.requests
+    assert (asked.header("x-api-key"), asked.header("x-mine")) == (KEY, "1")
+    assert asked.header("authorization") is None
+    assert "test-token" not in str(asked.headers)
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "authorization"])
+async def test_the_clients_own_credential_goes_there_where_it_is_asked_for(server, name):
+    own = {"x-api-key": OWN, "authorization": f"Bearer {OWN}"}[name]
+    async with gateway([plugin(server, credential="client")]) as running:
+        lines = {"plugway-token": running.token, "content-type": "application/json", name: own}
+        running.client.headers.pop("authorization")
+        response = await running.client.post("/v1/messages", json=request_body(), headers=lines)
+        explained = await running.client.post(
+            "/v1/messages/explain", json=request_body(), headers=lines
+        )
+    assert response.status_code == 200
+    assert server.requests[0].header(name) == own
+    assert running.token not in str(server.requests[0].headers)
+    assert OWN not in explained.text + str(response.headers)
+
+
+async def test_both_credential_headers_at_once_are_told_apart(server):
+    async with gateway([plugin(server, credential="client")]) as running:
+        lines = {"x-api-key": OWN}
+        assert await running.client.post("/v1/messages", json=request_body(), headers=lines)
+    (asked,) = server.requests
+    assert (asked.header("x-api-key"), asked.header("authorization")) == (OWN, None)
+
+
+async def test_a_client_without_a_credential_of_its_own_is_told_how_to_bring_one(server):
+    async with gateway([plugin(server, credential="client")]) as running:
+        response = await running.post(request_body())
+    assert response.status_code == 401
+    assert response.headers["x-should-retry"] == "false"
+    assert response.json()["error"]["type"] == "authentication_error"
+    message = response.json()["error"]["message"]
+    assert "`cloud` is set to `credential: client`" in message
+    assert "ANTHROPIC_API_KEY" in message
+    assert server.requests == []
+
+
+async def test_credentials_for_somebody_else_are_not_sent(server):
+    made = plugin(server, credential="client")
+    caller = Caller("token", ((b"x-goog-api-key", b"k"), (b"api-key", b"k")))
+    async with made.backend:
+        with pytest.raises(BackendRefused, match="brings no credential"):
+            await made.backend.send(
+                MessagesRequest(b"{}"), Attempt(made.backend, "m", caller=caller)
+            )
+    assert OWN not in repr(Attempt(made.backend, "m", caller=Caller("t", ((b"a", OWN.encode()),))))
+
+
+async def test_a_refused_key_is_one_clear_error_without_the_key(server):
+    server.script(anthropic_error(401, "authentication_error", f"invalid x-api-key {KEY}"))
+    async with gateway([plugin(server)]) as running:
+        response = await running.post(request_body())
+    assert response.status_code == 401
+    assert response.headers["x-should-retry"] == "false"
+    assert "option `api_key` of `cloud`" in response.json()["error"]["message"]
+    assert "plugway keys" in response.json()["error"]["message"]
+
+
+async def test_a_refused_credential_of_the_client_comes_back_to_the_byte(server):
+    server.script(anthropic_error(401, "authentication_error", "OAuth token has expired"))
+    async with gateway([plugin(server, credential="client")]) as running:
+        response = await running.client.post(
+            "/v1/messages", json=request_body(), headers={"x-api-key": OWN}
+        )
+    assert response.status_code == 401
+    assert response.json()["request_id"] == "req_scripted"
+    assert response.json()["error"]["message"] == "OAuth token has expired"
+    assert "x-should-retry" not in response.headers
+
+
+async def test_models_are_asked_for_with_key_version_and_paging(server):
+    server.script(
+        respond(200, {"data": [{"id": "a"}], "has_more": True, "last_id": "a"}),
+        respond(200, {"data": [{"id": "b"}], "has_more": False}),
+    )
+    made = plugin(server, extra_headers={"x-mine": "1"})
+    async with made.backend:
+        assert [info.id for info in await made.backend.models()] == ["a", "b"]
+    for asked in server.requests:
+        assert asked.header("anthropic-version") == "2023-06-01"
+        assert (asked.header("x-api-key"), asked.header("x-mine")) == (KEY, "1")
+
+
+async def test_without_a_key_of_its_own_nothing_is_listed_and_nothing_asked(server):
+    made = plugin(server, credential="client")
+    async with made.backend:
+        assert list(await made.backend.models()) == []
+    assert server.requests == []

@@ -1,0 +1,212 @@
+"""Ollama: the window that a model really has, load state, cloud models, errors."""
+
+import json
+
+import pytest
+
+from plugway.testing import (
+    ERRORS,
+    ScriptedUpstream,
+    build_plugin,
+    gateway,
+    request_body,
+    respond,
+)
+from plugway_ollama import Ollama
+from plugway_ollama._models import asked_window, is_cloud_name, trained_window
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+def tag(name, **fields):
+    """An entry of `/api/tags` as Ollama's API reference shows it."""
+    entry = {
+        "name": name,
+        "model": name,
+        "modified_at": "2026-05-04T14:56:49.277302595-07:00",
+        "size": 5_225_388_164,
+        "digest": f"digest of {name}",
+        "details": {"format": "gguf", "family": "qwen3", "parameter_size": "8.2B"},
+    }
+    return {**entry, **fields}
+
+
+def shown(window=40960, parameters="", capabilities=("completion", "tools", "thinking")):
+    """An answer of `/api/show`."""
+    return {
+        "license": "...",
+        "parameters": parameters,
+        "model_info": {
+            "general.architecture": "qwen3",
+            "qwen3.context_length": window,
+            "qwen3.embedding_length": 4096,
+        },
+        "capabilities": list(capabilities),
+    }
+
+
+class Server:
+    """Answers Ollama's own routes from tables."""
+
+    def __init__(self):
+        self.tags, self.running, self.shown = [], [], {}
+
+    def __call__(self, request):
+        if request.path == "/api/tags":
+            return respond(200, {"models": self.tags})
+        if request.path == "/api/ps":
+            return respond(200, {"models": self.running})
+        if request.path == "/api/show":
+            found = self.shown.get(request.json["model"])
+            return respond(200, found) if found else respond(404, {"error": "model not found"})
+        return respond(404, b"404 page not found", {"content-type": "text/plain"})
+
+
+@pytest.fixture
+async def server():
+    says = Server()
+    async with ScriptedUpstream(otherwise=says) as found:
+        found.says = says
+        yield found
+
+
+async def models(server, **options):
+    made = build_plugin(Ollama, "ollama", base_url=server.url, **options)
+    async with made.backend:
+        return {info.id: info for info in await made.backend.models()}
+
+
+def test_it_is_on_this_machine_unless_told():
+    made = build_plugin(Ollama, "ollama")
+    assert made.backend.upstream.base_url == "http://127.0.0.1:11434"
+    assert made.backend.zone == "local"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "running", "options", "window"),
+    [
+        ("", None, {}, 4096),
+        ("", None, {"default_context_tokens": 65536}, 40960),
+        ("", None, {"default_context_tokens": 32768}, 32768),
+        ('num_ctx                        16384\nstop    "<|im_end|>"', None, {}, 16384),
+        ("num_ctx 99999999", None, {}, 40960),
+        ("num_ctx 16384", 8192, {}, 8192),
+        ("", 32768, {}, 32768),
+    ],
+    ids=[
+        "the server's default",
+        "never more than the model was made for",
+        "a default that is set",
+        "num_ctx of the model",
+        "an absurd num_ctx",
+        "what is loaded wins",
+        "loaded with more than the default",
+    ],
+)
+async def test_the_window_is_the_one_that_is_used(server, parameters, running, options, window):
+    server.says.tags = [tag("qwen3:8b")]
+    server.says.shown = {"qwen3:8b": shown(parameters=parameters)}
+    if running:
+        server.says.running = [tag("qwen3:8b", context_length=running, size_vram=1)]
+    info = (await models(server, **options))["qwen3:8b"]
+    assert info.context_tokens == window
+    assert info.state == ("loaded" if running else "unloaded")
+    assert info.capabilities == {"tools", "thinking"}
+    assert info.extra == {"trained_context_tokens": 40960}
+
+
+async def test_a_model_that_cannot_be_shown_has_the_default_window(server):
+    server.says.tags = [tag("odd"), tag("fine")]
+    server.says.shown = {"fine": shown()}
+    found = await models(server)
+    assert [found[name].context_tokens for name in ("odd", "fine")] == [4096, 4096]
+
+
+async def test_models_are_shown_again_only_when_they_change(server):
+    server.says.tags = [tag("a"), tag("b")]
+    server.says.shown = {"a": shown(), "b": shown()}
+    made = build_plugin(Ollama, "ollama", base_url=server.url)
+    async with made.backend:
+        await made.backend.models()
+        await made.backend.models()
+        assert sum(r.path == "/api/show" for r in server.requests) == 2
+        server.says.tags[0]["digest"] = "another"
+        await made.backend.models()
+    assert [json.loads(r.body)["model"] for r in server.requests if r.path == "/api/show"][2] == "a"
+
+
+async def test_cloud_models_are_neither_listed_nor_asked_without_consent(server):
+    server.says.tags = [
+        tag("glm-4.7:cloud", remote_host="https://ollama.com:443", remote_model="glm-4.7"),
+        tag("renamed", remote_host="https://ollama.com:443"),
+        tag("qwen3:8b"),
+    ]
+    server.says.shown = {"qwen3:8b": shown(), "glm-4.7:cloud": shown(200_000)}
+    assert list(await models(server)) == ["qwen3:8b"]
+    made = build_plugin(Ollama, "ollama", base_url=server.url)
+    async with gateway([made]) as running:
+        response = await running.post(request_body(model="glm-4.7:cloud"))
+    assert response.status_code == 403
+    assert response.headers["x-should-retry"] == "false"
+    assert "`cloud_models: true`" in response.json()["error"]["message"]
+    assert not [r for r in server.requests if r.path == "/v1/messages"]
+
+
+async def test_with_consent_the_zone_says_that_data_leaves(server):
+    server.says.tags = [tag("glm-4.7:cloud", remote_host="https://ollama.com:443")]
+    server.says.shown = {"glm-4.7:cloud": shown(200_000)}
+    found = await models(server, cloud_models=True)
+    assert found["glm-4.7:cloud"].context_tokens == 200_000
+    made = build_plugin(Ollama, "ollama", cloud_models=True)
+    assert made.backend.zone == "ollama-cloud"
+    assert build_plugin(Ollama, "o", cloud_models=True, zone="mine").backend.zone == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "cloud"),
+    [
+        ("glm-4.7:cloud", True),
+        ("gpt-oss:120b-cloud", True),
+        ("cloud", True),
+        ("my-cloud-model:8b", False),
+        ("qwen3:8b", False),
+    ],
+)
+def test_cloud_models_are_known_by_name(name, cloud):
+    assert is_cloud_name(name) is cloud
+
+
+@pytest.mark.parametrize(
+    "shown_",
+    [{}, {"model_info": None}, {"model_info": {"x.context_length": "8"}}, {"parameters": 5}],
+)
+def test_odd_answers_say_nothing(shown_):
+    assert (trained_window(shown_), asked_window(shown_)) == (0, 0)
+
+
+async def test_tokens_cannot_be_counted_and_the_client_is_told_so(server):
+    async with gateway([build_plugin(Ollama, "ollama", base_url=server.url)]) as running:
+        response = await running.post(request_body(), path="/v1/messages/count_tokens")
+    assert response.status_code == 404
+    assert response.json()["error"]["type"] == "not_found_error"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind", "text"),
+    [
+        ("ollama.model_not_found", 404, "not_found_error", "model 'no-such-model' not found"),
+        ("ollama.overloaded", 529, "overloaded_error", "server busy, please try again."),
+        ("ollama.context_overflow", 400, "invalid_request_error", "exceeds the context length"),
+    ],
+)
+async def test_its_errors_are_told_in_its_words(server, name, status, kind, text):
+    server.script(ERRORS[name].script())
+    async with gateway([build_plugin(Ollama, "ollama", base_url=server.url)]) as running:
+        response = await running.post(request_body())
+    assert (response.status_code, response.json()["error"]["type"]) == (status, kind)
+    assert text in response.json()["error"]["message"]
