@@ -189,7 +189,7 @@ def test_what_does_not_exist_fails_with_advice():
 @pytest.mark.anyio
 async def test_a_running_gateway_loads_and_unloads(engine, models, monkeypatch):
     folder = Path(tempfile.mkdtemp())
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     try:
         async with engine(models["full"]) as e:
             await e.ready()

@@ -70,6 +70,7 @@ def write(
     window: int = 64,
     seed: int = 1,
     template: str | None = CHAT_TEMPLATE,
+    vocabulary: int = 0,
 ) -> Path:
     """A model of a few hundred kilobytes. `gemma3` slides over `window` tokens in every layer."""
     writer = gguf.GGUFWriter(str(path), architecture)
@@ -87,8 +88,8 @@ def write(
         writer.add_key_length(head)
         writer.add_value_length(head)
         writer.add_sliding_window(window)
-    vocabulary = _add_vocabulary(writer, template)
-    _add_tensors(writer, architecture, layers, width, head, vocabulary, seed)
+    tokens = _add_vocabulary(writer, template, vocabulary)
+    _add_tensors(writer, architecture, layers, width, head, tokens, seed)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -96,8 +97,10 @@ def write(
     return path
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, template: str | None) -> int:
-    tokens = [*byte_symbols(), *_MERGED, *SPECIALS]
+def _add_vocabulary(writer: gguf.GGUFWriter, template: str | None, least: int) -> int:
+    """Filled up to `least` tokens with words that no text is split into."""
+    tokens = [*byte_symbols(), *_MERGED]
+    tokens += [f"word{n}" for n in range(least - len(tokens) - len(SPECIALS))] + [*SPECIALS]
     kinds = [gguf.TokenType.NORMAL] * (len(tokens) - len(SPECIALS))
     kinds += [gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.USER_DEFINED] * (len(SPECIALS) - 3)
     writer.add_tokenizer_model("gpt2")

@@ -29,7 +29,6 @@ ABORTED: Final = 2
 NO_ROOM: Final = 1
 KV_TYPES: Final = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
 _PARTIAL: Final = 1
-_FEW_TOKENS: Final = 8
 _WARNING, _ERROR = 3, 4
 _FLASH: Final = {"auto": -1, "off": 0, "on": 1}
 
@@ -216,7 +215,7 @@ class Context:
         self._make_abort()
         self._decode = _fast("llama_decode", [ctypes.c_void_p, api.llama_batch], ctypes.c_int32)
         self._get_logits = _fast("llama_get_logits", [ctypes.c_void_p], ctypes.c_void_p)
-        self.set_threads(settings.threads, settings.threads)
+        self._threads = settings.threads
         self._logits_at = 0
         self._logits = np.empty((0, 0), np.float32)
 
@@ -257,16 +256,13 @@ class Context:
     def decode(self, count: int) -> int:
         """Compute the first `count` tokens of the batch. 0, `NO_ROOM`, `ABORTED`, or negative."""
         self._batch.n_tokens = count
-        threads = self._few if count <= _FEW_TOKENS else self._many
-        if threads != self._threads:
-            # llama.cpp itself tells one token from several, which is not where the line is.
-            self._threads = threads
-            api.llama_set_n_threads(self.handle, threads, threads)
         return int(self._decode(self.handle, self._batch))
 
-    def set_threads(self, few: int, many: int) -> None:
-        """Threads for a decode of few tokens, and for one of many."""
-        self._few, self._many, self._threads = few, many, 0
+    def set_threads(self, threads: int) -> None:
+        """For the next decode. llama.cpp itself only tells one token from several."""
+        if threads != self._threads:
+            self._threads = threads
+            api.llama_set_n_threads(self.handle, threads, threads)
 
     def logits(self, rows: int) -> Logits:
         """The output rows of the last decode, in batch order; writable, valid until the next."""

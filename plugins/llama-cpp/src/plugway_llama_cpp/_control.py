@@ -26,7 +26,7 @@ _LIMIT = 1 << 20
 
 def control_folder() -> Path:
     """Where the sockets lie."""
-    return platformdirs.user_runtime_path("plugway") / "llama-cpp"
+    return platformdirs.user_state_path("plugway") / "llama-cpp"
 
 
 @asynccontextmanager

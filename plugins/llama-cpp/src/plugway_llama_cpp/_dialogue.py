@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Op = list[Any]
 MAX_REWINDS: Final = 1
+_LONGEST_MARKER: Final = 40
+"""Tokens after the last character that may begin a marker: then no marker is being written."""
 
 
 class Output:
@@ -57,6 +59,9 @@ class Output:
         self._masked = constraint.mode == "free"
         """Nothing is left to begin: no constraint, or it is in force, or it could not be made."""
         self._banned = self._ids(constraint.banned)
+        self._triggers = _first_characters(family)
+        self._held = ""
+        self._alert = _LONGEST_MARKER
         self._call: list[str] = []
         self._call_at: int | None = None
         """Tokens of the reply when the call that is being written began."""
@@ -93,14 +98,42 @@ class Output:
             self._mask = None
         if not text:
             return []
-        ops = self._ops(self._parser.feed(text))
+        self._held += text
+        if self._calm(text):
+            return []
+        ops = self.drain()
         self._constrain()
         return ops
 
+    def drain(self) -> list[Op]:
+        """What is certain of the text that was only gathered so far."""
+        if not self._held:
+            return []
+        held, self._held = self._held, ""
+        return self._ops(self._parser.feed(held))
+
+    def _calm(self, text: str) -> bool:
+        """Whether the parser may see this later, with more: no marker can begin in it.
+
+        Looking for markers costs more than everything else that is done per token.
+        """
+        if self._parser.mode not in ("text", "thinking") or not self._masked_or_waiting:
+            return False
+        if self._triggers.isdisjoint(text):
+            self._alert -= 1
+        else:
+            self._alert = _LONGEST_MARKER
+        return self._alert < 0
+
+    @property
+    def _masked_or_waiting(self) -> bool:
+        """A grammar for the whole reply need not be put into force first."""
+        return self._masked or self._constraint.mode == "calls"
+
     def finish(self, text: str) -> list[Op]:
         """The rest: nothing more will come."""
-        parts = self._parser.feed(text) if text else []
-        ops = self._ops([*parts, *self._parser.finish()])
+        self._held += text
+        ops = [*self.drain(), *self._ops(self._parser.finish())]
         self.rewind = None
         faulty, self._faulty = self._faulty, []
         return [*faulty, *ops]
@@ -110,6 +143,7 @@ class Output:
         self._rewinds += 1
         self.rewind, self._faulty, self._call = None, [], []
         back, self._tokens = self._tokens - tokens, tokens
+        self._held, self._alert = "", _LONGEST_MARKER
         self._parser = self._new_parser()
         self._parser.feed(self._prefix + text)
         if self._constraint.mode == "calls":
@@ -189,6 +223,16 @@ class Output:
             return ops
         self.rewind, self._faulty = self._call_at, ops
         return []
+
+
+def _first_characters(family: Family) -> frozenset[str]:
+    """Characters with which anything but plain text can begin; `{` and `[` begin bare calls."""
+    markers = [*family.noise, *family.stops, *family.section, "{", "["]
+    markers += [marker for pair in family.reasoning for marker in pair]
+    markers += [spec.opening for spec in family.calls]
+    if family.header is not None:
+        markers += family.header.openings
+    return frozenset(marker[0] for marker in markers if marker)
 
 
 def schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -21,6 +21,7 @@ from plugway_llama_cpp._report import explain_reuse
 if TYPE_CHECKING:
     from plugway_llama_cpp._prefix import PrefixCache
     from plugway_llama_cpp._slots import Slot, SlotTable
+    from plugway_llama_cpp._threads import Threads
     from plugway_local_engine import Channel, Frame
 
 _log = logging.getLogger(__name__)
@@ -48,12 +49,18 @@ class Engine:
     """Runs all jobs of one model in one thread."""
 
     def __init__(
-        self, channel: Channel, context: Context, slots: SlotTable, prefix: PrefixCache
+        self,
+        channel: Channel,
+        context: Context,
+        slots: SlotTable,
+        prefix: PrefixCache,
+        threads: Threads,
     ) -> None:
         self._channel = channel
         self._context = context
         self._slots = slots
         self._prefix = prefix
+        self._threads = threads
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._arrived: deque[Job] = deque()
@@ -244,14 +251,17 @@ class Engine:
         return min(room, max(16, int(STEP_SECONDS / self._seconds_per_token)))
 
     def _step(self, count: int) -> None:
+        self._context.set_threads(self._threads.choose(count))
         began = time.perf_counter()
         status = self._context.decode(count)
+        seconds = time.perf_counter() - began
+        self._threads.report(count, seconds)
         if status == 0:
             rows = self._commit()
             if rows:
                 self._speak()
             if count > 32:
-                self._seconds_per_token = (time.perf_counter() - began) / count
+                self._seconds_per_token = seconds / count
         elif status == ABORTED:
             self._resynchronise()
         elif status == NO_ROOM:
@@ -342,8 +352,11 @@ class Engine:
 
     def _flush(self) -> None:
         now = time.monotonic()
-        if now - self._flushed >= FLUSH_SECONDS:
+        first = any(len(job.generated) == 1 for job in self._running)
+        if first or now - self._flushed >= FLUSH_SECONDS:
             self._flushed = now
+            for job in self._running:
+                job.ops += job.output.drain()
             self._send([job for job in self._running if job.ops or job.notes])
 
     def _send(self, jobs: list[Job]) -> None:

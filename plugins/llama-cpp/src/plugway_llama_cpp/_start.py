@@ -21,6 +21,7 @@ from plugway_llama_cpp._prepare import Preparer
 from plugway_llama_cpp._settings import EngineSettings
 from plugway_llama_cpp._slots import SlotTable
 from plugway_llama_cpp._states import StateStore
+from plugway_llama_cpp._threads import Threads
 from plugway_local_engine import LoadFailed
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     slots = SlotTable.of(settings.slots, settings.context + 8)
     disk = DiskCache(Path(settings.disk_folder), _key(settings), settings.disk_cache_mib * _MIB)
     memory = StateStore(settings.cache_mib * _MIB)
-    engine = Engine(channel, context, slots, PrefixCache(context, slots, memory, disk))
+    prefix = PrefixCache(context, slots, memory, disk)
+    engine = Engine(channel, context, slots, prefix, Threads(settings.threads, speaking))
     preparer = Preparer(channel, engine, model, settings)
     channel.send(
         {
@@ -104,13 +106,11 @@ def _warm_up(context: Context, threads: int) -> int:
     context.outputs[0] = 1
     seconds: dict[int, float] = {}
     for count in {1, threads}:
-        context.set_threads(count, threads)
+        context.set_threads(count)
         runs = [_one(context) for _ in range(_TRIALS)]
         seconds[count] = sorted(runs)[len(runs) // 2]
     context.remove(0, 0)
-    best = min(seconds, key=lambda count: seconds[count])
-    context.set_threads(best, threads)
-    return best
+    return min(seconds, key=lambda count: seconds[count])
 
 
 def _one(context: Context) -> float:

@@ -1,0 +1,84 @@
+"""Finds out, while it works, with how many threads few tokens are decoded fastest.
+
+For a small model, or on a machine that is busy with something else, threads that wait for each
+other after every operation cost more than they compute; and that changes from minute to minute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+FEW: Final = 8
+"""Up to so many tokens count as few; prompts are always computed with all threads."""
+_FIRST_TRIAL: Final = 32
+_LAST_TRIAL: Final = 4096
+_TRIAL: Final = 6
+_HOPELESS: Final = 2.5
+_BETTER: Final = 0.97
+
+
+@dataclass(slots=True)
+class _Race:
+    """One thread count in use, the other one tried now and then."""
+
+    used: int
+    other: int
+    typical: float = 0.0
+    steps: int = 0
+    wait: int = _FIRST_TRIAL
+    trial: int = 0
+    best: float = 0.0
+
+    def choose(self) -> int:
+        return self.other if self.trial else self.used
+
+    def report(self, seconds: float) -> None:
+        if self.trial:
+            self._tried(seconds)
+            return
+        self.typical = seconds if not self.typical else 0.9 * self.typical + 0.1 * seconds
+        self.steps += 1
+        if self.steps >= self.wait:
+            self.steps, self.trial, self.best = 0, _TRIAL, 0.0
+
+    def _tried(self, seconds: float) -> None:
+        self.trial -= 1
+        if self.trial == _TRIAL - 1:
+            # The first step with another number of threads pays for the change.
+            if seconds > _HOPELESS * _HOPELESS * self.typical:
+                self._lost()
+            return
+        self.best = self.best + seconds
+        if seconds > _HOPELESS * self.typical:
+            self._lost()
+        elif self.trial == 0 and self.best / (_TRIAL - 1) < _BETTER * self.typical:
+            self.used, self.other = self.other, self.used
+            self.typical, self.wait = self.best / (_TRIAL - 1), _FIRST_TRIAL
+        elif self.trial == 0:
+            self._lost()
+
+    def _lost(self) -> None:
+        self.trial = 0
+        self.wait = min(2 * self.wait, _LAST_TRIAL)
+
+
+class Threads:
+    """Threads for the next decode. Two races: for one token, and for few."""
+
+    def __init__(self, threads: int, first: int) -> None:
+        """`first` is what was faster when the model was loaded."""
+        self.all = threads
+        other = 1 if first == threads else threads
+        self._races = None if threads == 1 else (_Race(first, other), _Race(first, other))
+
+    def choose(self, count: int) -> int:
+        """For a batch of `count` tokens."""
+        if self._races is None or count > FEW:
+            return self.all
+        return self._races[count > 1].choose()
+
+    def report(self, count: int, seconds: float) -> None:
+        """What that batch took."""
+        if self._races is not None and count <= FEW:
+            self._races[count > 1].report(seconds)
