@@ -69,10 +69,11 @@ def _fields(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     if not policy.everything and body.keys() <= policy.fields:
         return request
     for name in [name for name in body if not policy.takes_field(name)]:
+        removed: dict[str, Any] = {name: REMOVE}
         reason = REASONS.get(name, f"no field that `{policy.preset}` is known to take")
         if name in policy.drops:
             reason = "the options say so"
-        request = request.replace(because=reason, **{name: REMOVE})
+        request = request.replace(because=reason, **removed)
     return request
 
 
@@ -86,9 +87,8 @@ def _betas(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     if not gone:
         return request
     reason = f"their half in the body does not go there either: {', '.join(gone)}"
-    if kept:
-        return request.replace(because=reason, headers={BETA_HEADER: ",".join(kept)})
-    return request.replace(because=reason, headers={BETA_HEADER: REMOVE})
+    line = ",".join(kept) or REMOVE
+    return request.replace(because=reason, headers={BETA_HEADER: line})
 
 
 def _output_config(request: MessagesRequest, policy: Policy) -> MessagesRequest:
@@ -112,8 +112,11 @@ def _contents(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
         request = _tool_choice(request, kept)
     messages = as_list(body.get("messages"))
     turns = rewriter.messages(messages)
-    if turns is not messages and turns:
+    if not turns:  # nothing but system turns: moved away, nothing would be left to answer
+        rewriter.hoisted.clear()
+    elif turns is not messages:
         request = request.replace(because=rewriter.because(), messages=turns)
+    rewriter.notes.clear()
     return _system(request, rewriter)
 
 

@@ -99,9 +99,8 @@ class Rewriter:
     def _turn(self, message: dict[str, Any]) -> dict[str, Any]:
         content = message["content"]
         new = self._blocks(as_list(content)) if isinstance(content, list) else content
-        extra = message.keys() - _TURN_KEYS
-        if extra and "beta_blocks" not in self._policy.takes:
-            message = self._without(message, extra)
+        if len(message) > 2 and "beta_blocks" not in self._policy.takes:
+            message = self._without(message, message.keys() - _TURN_KEYS)
         return message if new is content else {**message, "content": new}
 
     def _system_turn(self, message: dict[str, Any]) -> dict[str, Any] | None:
@@ -139,28 +138,31 @@ class Rewriter:
 
     def _blocks(self, blocks: list[Any]) -> list[Any]:
         new: list[Any] | None = None
+        keys_of = self._keys
         for index, block in enumerate(blocks):
-            told = self._block(block)
+            told = block
+            if isinstance(block, dict):
+                fields = as_object(block)
+                kind = fields.get("type")
+                keys = keys_of.get(kind) if isinstance(kind, str) else None
+                if keys is None or kind == "tool_result" or not fields.keys() <= keys:
+                    told = self._block(fields, str(kind), keys)
             if told is not block and new is None:
                 new = blocks[:index]
             if new is not None:
                 new.append(told)
         return blocks if new is None else new
 
-    def _block(self, block: Any) -> Any:
-        if not isinstance(block, dict):
-            return block
-        fields = as_object(block)
-        kind = fields.get("type")
-        keys = self._keys.get(kind) if isinstance(kind, str) else None
+    def _block(
+        self, fields: dict[str, Any], kind: str, keys: frozenset[str] | None
+    ) -> dict[str, Any]:
         if keys is None:
-            return self._unknown(fields, str(kind))
+            return self._unknown(fields, kind)
         if kind == "tool_result" and isinstance(content := fields.get("content"), list):
             inner = self._blocks(as_list(content))
             if inner is not content:
                 fields = {**fields, "content": inner}
-        extra = fields.keys() - keys
-        return self._without(fields, extra) if extra else fields
+        return fields if fields.keys() <= keys else self._without(fields, fields.keys() - keys)
 
     def _unknown(self, block: dict[str, Any], kind: str) -> dict[str, Any]:
         takes = self._policy.takes
