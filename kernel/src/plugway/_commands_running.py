@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import httpx2
 from rich.console import Console, Group, RenderableType
 from rich.json import JSON
 from rich.panel import Panel
@@ -47,6 +46,8 @@ def ask(server: ServerOptions, method: str, path: str, body: bytes | None = None
     headers = {"authorization": f"Bearer {gateway_token(server)}"}
     if body is not None:
         headers["content-type"] = "application/json"
+    import httpx2  # 60 ms that `plugway serve`, which shares this module, does not need
+
     try:
         with httpx2.Client(base_url=url, timeout=_SECONDS, trust_env=False) as client:
             answer = client.request(method, path, content=body, headers=headers)
