@@ -1,0 +1,74 @@
+"""The plugin: asks what kind of request it is, and answers those that need no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field
+
+from plugway import Exchange, MessagesRequest, Options, Plugin, Reply, hookimpl, new_id
+from plugway_local_answers._known import Known, estimated_tokens, probe, title, topic
+
+MAX_BYTES: Final = 256 * 1024
+"""A request above this size is not looked into: what needs no model is small."""
+
+
+def _is_word(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        if not word.strip() or len(word.split()) > 1:
+            raise ValueError(f"{word!r} should be a single word")
+    return tuple(word.casefold().strip() for word in words)
+
+
+class LocalAnswersOptions(Options):
+    """Options of `local-answers`."""
+
+    probes: bool = True
+    """Answer probes: one of `probe_words` alone, with `max_tokens: 1`."""
+    probe_words: Annotated[tuple[str, ...], AfterValidator(_is_word)] = Field(
+        default=("quota", "test", "count", "foo")
+    )
+    """What a probe says, in any case."""
+    titles: bool = True
+    """Answer title requests with the first words of the prompt."""
+    topics: bool = True
+    """Answer requests that ask whether a first message begins a new topic: it does."""
+
+
+class LocalAnswers(Plugin[LocalAnswersOptions]):
+    """Answers probes, title and topic requests at once, without a model."""
+
+    @hookimpl
+    def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
+        """The answer where no model is needed, otherwise None."""
+        body = request.body
+        if body.get("tools") or len(request.raw) > MAX_BYTES:
+            return None
+        known = self._known(body)
+        if known is None:
+            return None
+        exchange.note(self.name, known.why, stage="answer")
+        return Reply.message(_message(request, known))
+
+    def _known(self, body: Mapping[str, Any]) -> Known | None:
+        options = self.options
+        return (
+            (probe(body, options.probe_words) if options.probes else None)
+            or (title(body) if options.titles else None)
+            or (topic(body) if options.topics else None)
+        )
+
+
+def _message(request: MessagesRequest, known: Known) -> dict[str, Any]:
+    tokens = 1 if known.kind == "probe" else max(1, len(known.text) // 4)
+    return {
+        "id": new_id("msg"),
+        "type": "message",
+        "role": "assistant",
+        "model": request.model,
+        "content": [{"type": "text", "text": known.text}],
+        "stop_reason": "max_tokens" if known.kind == "probe" else "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": estimated_tokens(request.body), "output_tokens": tokens},
+    }
