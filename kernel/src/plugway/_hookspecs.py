@@ -133,7 +133,11 @@ class Hookspecs:
 
     @_hook("CHAIN", fails="open", inward=False)
     async def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
-        """Called before the first byte goes to the client. Returns a changed reply, or None."""
+        """Called before the first byte goes to the client. Returns a changed reply, or None.
+
+        Answers to `count_tokens` come by too (`exchange.endpoint`), also the 404 of a backend that
+        cannot count, of which the receipt has a line of the stage `count`.
+        """
 
     @_hook("CHAIN", fails="open", inward=False)
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:

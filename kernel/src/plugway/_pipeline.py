@@ -19,7 +19,7 @@ from plugway._backend import Attempt, Backend, Caller
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, NoRoute, RequestRejected
 from plugway._exchange import AttemptRecord, Exchange, Route
-from plugway._failures import Failed, failure_reply, order_of_telling
+from plugway._failures import Failed, failure_reply, order_of_telling, rejection_reply
 from plugway._hooks import Hooks
 from plugway._relay import primed, under_name
 from plugway._request import MessagesRequest
@@ -221,12 +221,10 @@ class Pipeline:
             counted = await self._counted(prepared, attempt)
         except BackendError as error:
             error.backend = attempt.backend.name
-            return await self._failure_reply(Failed(error, attempt), exchange)
-        if isinstance(counted, Reply):
-            return counted
-        if counted is None:
-            raise NoRoute(f"`{attempt.target}` cannot count tokens", retry=False)
-        return Reply.message({"input_tokens": counted})
+            reply = await self._failure_reply(Failed(error, attempt), exchange)
+        else:
+            reply = _count_reply(counted, attempt, exchange)
+        return await self.hooks.transform_response(reply, exchange)
 
     async def _counted(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         seconds = self.limits.first_event_seconds
@@ -261,6 +259,17 @@ class Pipeline:
                 "body": prepared.body,
             },
         }
+
+
+def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchange) -> Reply:
+    """A count as an answer; where there is none, a 404 that a plugin may replace by an estimate."""
+    if isinstance(counted, Reply):
+        return counted
+    if counted is not None:
+        return Reply.message({"input_tokens": counted})
+    cannot = f"`{attempt.target}` cannot count tokens"
+    exchange.note("kernel", cannot, stage="count")
+    return rejection_reply(NoRoute(cannot, retry=False), exchange)
 
 
 def _failed_sends(exchange: Exchange) -> int:

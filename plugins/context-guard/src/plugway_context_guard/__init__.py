@@ -1,0 +1,6 @@
+"""Keeps prompts inside the real window of a model, and tells the client in time."""
+
+from plugway_context_guard._options import ContextGuardOptions
+from plugway_context_guard._plugin import ContextGuard
+
+__all__ = ["ContextGuard", "ContextGuardOptions"]

@@ -1,0 +1,293 @@
+"""The plugin: looks at each request before it is sent, and at what came of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+import orjson
+
+from plugway import (
+    REMOVE,
+    Attempt,
+    BackendError,
+    BackendRefused,
+    EventStream,
+    Exchange,
+    MessagesRequest,
+    ModelInfo,
+    Outcome,
+    Plugin,
+    Reply,
+    RequestRejected,
+    Send,
+    StateKey,
+    as_list,
+    as_object,
+    hookimpl,
+)
+from plugway_context_guard._edits import apply, least_trigger, wanted
+from plugway_context_guard._meter import Count, Features, Meter, features_of
+from plugway_context_guard._options import ContextGuardOptions
+from plugway_context_guard._room import Room, room_in, with_answer
+from plugway_context_guard._usage import Telling, ToldStream, prompt_tokens
+from plugway_context_guard._windows import Window, Windows
+from plugway_upstream_errors import meaning_of, overflow_sentence
+
+COUNT_SECONDS: Final = 0.8
+"""Patience with a backend that counts; together with asking for windows it must stay under the
+kernel's 2 s for a hook."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """One exchange, on one attempt."""
+
+    target: str = ""
+    size: int = 0
+    features: Features | None = None
+    telling: Telling = field(default_factory=Telling)
+    told: bool = False
+    """The reply's numbers are changed already."""
+    real: int = 0
+    """Tokens of the prompt as the server counted them, where what was told differs."""
+    request: MessagesRequest | None = None
+    """The request of a question for its count."""
+
+
+_SEEN: StateKey[_Seen] = StateKey("context-guard")
+_EDITS: StateKey[Any] = StateKey("context-guard.edits")
+
+
+class ContextGuard(Plugin[ContextGuardOptions]):
+    """Counts prompts before they are sent, and keeps them and their answers inside the window."""
+
+    def __init__(self, options: ContextGuardOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._meter = Meter()
+        self._windows = Windows(options.windows, options.warn_below_tokens)
+        self._uncountable: set[str] = set()
+
+    @hookimpl
+    def lifespan(self) -> AbstractAsyncContextManager[object]:
+        """Windows are asked again in the background."""
+        return self._windows.open()
+
+    @hookimpl
+    def list_models(self, models: Sequence[ModelInfo]) -> None:
+        """Small windows are warned about as soon as a client looks at the list."""
+        for info in models:
+            self._windows.warn(info.id.removeprefix("anthropic/"), info.context_tokens)
+
+    @hookimpl
+    def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
+        """Keeps in mind what the client wants cleared, before other plugins take it away."""
+        edits = request.body.get("context_management")
+        if edits is not None and self.options.emulate_context_management:
+            exchange.state[_EDITS] = edits
+
+    @hookimpl
+    async def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """The request with old content cleared and `max_tokens` inside the window.
+
+        Raises:
+            BackendRefused: the prompt does not fit, in the words that the client acts on.
+        """
+        if attempt.backend.zone in self.options.skip_zones:
+            return None
+        window = await self._windows.of(attempt)
+        seen = exchange.state[_SEEN] = _Seen(attempt.target)
+        scale = self._scale(window, exchange)
+        request, applied = self._edited(request, scale, seen, exchange)
+        if scale != 1.0 or applied:
+            seen.telling = Telling(scale, applied)
+        seen.size = len(request.raw)
+        if exchange.endpoint == "count_tokens":
+            seen.request = request
+            return request
+        return await self._inside(request, attempt, window, seen, exchange)
+
+    @hookimpl
+    async def around_attempt(self, send: Send, request: MessagesRequest, attempt: Attempt) -> Reply:
+        """The attempt; a refusal teaches the limits of its model."""
+        try:
+            return await send(request, attempt)
+        except BackendError as failure:
+            if not (isinstance(failure, BackendRefused) and failure.native):
+                self._learn(failure, attempt)
+            raise
+
+    @hookimpl
+    def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
+        """A whole reply with the numbers that the client shall see."""
+        seen = exchange.state.get(_SEEN)
+        if seen is None or reply.body is None:
+            return None
+        if exchange.endpoint == "count_tokens":
+            return self._counted(reply, seen, exchange)
+        if reply.status != 200 or not seen.telling.changes:
+            return None
+        with suppress(orjson.JSONDecodeError):
+            message = as_object(orjson.loads(reply.body))
+            seen.real = prompt_tokens(message.get("usage"))
+            seen.told = True
+            return reply.replace(body=orjson.dumps(seen.telling.message(message)))
+        return None
+
+    @hookimpl
+    def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
+        """A layer where numbers change; none otherwise."""
+        seen = exchange.state.get(_SEEN)
+        if seen is None or seen.told or not seen.telling.changes:
+            return None
+        return ToldStream(stream, seen.telling)
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """The server's own count teaches the meter."""
+        seen = exchange.state.get(_SEEN)
+        served = exchange.served_by
+        if seen is None or served is None or outcome.kind != "completed":
+            return
+        usage = outcome.usage
+        told = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
+        if served.target == seen.target and exchange.endpoint == "messages":
+            self._meter.learn(seen.target, seen.real or told, seen.size, seen.features)
+
+    # ── before sending ───────────────────────────────────────────────────────────────────────
+
+    async def _inside(
+        self,
+        request: MessagesRequest,
+        attempt: Attempt,
+        window: Window,
+        seen: _Seen,
+        exchange: Exchange,
+    ) -> MessagesRequest:
+        asked = request.body.get("max_tokens")
+        asked = asked if isinstance(asked, int) else 0
+        over_output = window.output and asked > window.output
+        loose = self._meter.at_most(attempt.target, seen.size)
+        if not over_output and (not window.context or loose + asked <= window.context):
+            return request
+        if not window.context:
+            return with_answer(request, window.output, f"`{attempt.target}` writes no more")
+        seen.features = features_of(request)
+        count = self._meter.count(attempt.target, seen.features)
+        room = room_in(window, count, self.options.least_output_tokens)
+        if room.doubtful:
+            count = await self._counted_by(request, attempt, seen) or count
+            room = room_in(window, count, self.options.least_output_tokens)
+        if not room.fits:
+            self._refuse(room, window, attempt, exchange)
+            return request
+        if asked <= room.answer:
+            return request
+        because = f"the prompt has {count}, the window {window.context} ({window.source})"
+        return with_answer(request, room.answer, because)
+
+    def _refuse(self, room: Room, window: Window, attempt: Attempt, exchange: Exchange) -> None:
+        """The overflow, before the upstream sees it; another target may have a larger window."""
+        text = (
+            f"{overflow_sentence(room.count.tokens, room.limit)} ({room.count} counted for "
+            f"`{attempt.target}`; its window of {window.context} keeps "
+            f"{window.context - room.limit} for the answer; {window.source})"
+        )
+        exchange.note(self.name, text, stage="prepare_attempt")
+        if exchange.endpoint == "explain":
+            return
+        error = {"type": "invalid_request_error", "message": text}
+        body = orjson.dumps({"type": "error", "error": error, "request_id": exchange.id})
+        headers = (("content-type", "application/json"),)
+        refusal = BackendRefused(400, body, headers=headers, native=True, message=text)
+        refusal.try_next = True
+        raise refusal
+
+    async def _counted_by(
+        self, request: MessagesRequest, attempt: Attempt, seen: _Seen
+    ) -> Count | None:
+        """The backend's own count; None where it has none, or takes too long for it."""
+        if not self.options.exact_count or attempt.backend.name in self._uncountable:
+            return None
+        counted: Any = None
+        try:
+            with anyio.fail_after(COUNT_SECONDS):
+                counted = await attempt.backend.count(request, attempt)
+        except (BackendError, RequestRejected, TimeoutError) as error:
+            self.log.info("`%s` did not count: %s", attempt.target, error or "it takes too long")
+            return None
+        if isinstance(counted, Reply):
+            counted = _input_tokens(counted)
+        if not isinstance(counted, int) or counted <= 0:
+            self._uncountable.add(attempt.backend.name)
+            return None
+        self._meter.learn(attempt.target, counted, seen.size, seen.features)
+        return Count(counted)
+
+    def _edited(
+        self, request: MessagesRequest, scale: float, seen: _Seen, exchange: Exchange
+    ) -> tuple[MessagesRequest, list[dict[str, Any]]]:
+        """What `context_management` asks for, done here."""
+        asked = exchange.state.get(_EDITS)
+        edits = wanted(asked) if asked is not None else []
+        if not edits:
+            return request, []
+        target, size = seen.target, len(request.raw)
+        prompt = self._meter.at_most(target, size)
+        if prompt * scale > least_trigger(edits):
+            prompt = self._meter.count(target, features_of(request)).tokens
+        share = prompt / max(1, size)
+        messages = as_list(request.body.get("messages"))
+        edited = apply(
+            messages, edits, round(prompt * scale), lambda piece: round(len(piece) * share)
+        )
+        because = "this server does not edit contexts; done here as the client asks"
+        fields: dict[str, Any] = {"messages": edited.messages} if edited.applied else {}
+        if "context_management" in request.body:
+            fields["context_management"] = REMOVE
+        if not fields:
+            return request, []
+        return request.replace(because=because, **fields), edited.applied
+
+    # ── what is told ─────────────────────────────────────────────────────────────────────────
+
+    def _scale(self, window: Window, exchange: Exchange) -> float:
+        """What the client is told for each real token, so that it compacts in time."""
+        options = self.options
+        if not options.scale_usage or not window.context or exchange.session_id is None:
+            return 1.0
+        return options.client_compacts_at / (options.compact_share * window.context)
+
+    def _counted(self, reply: Reply, seen: _Seen, exchange: Exchange) -> Reply | None:
+        """The answer to `count_tokens`: the server's own, or the estimate where it has none."""
+        if seen.request is not None and any(e.stage == "count" for e in exchange.receipt):
+            count = self._meter.count(seen.target, features_of(seen.request))
+            exchange.note(self.name, f"estimated {count}", stage="transform_response")
+            return Reply.message({"input_tokens": max(1, seen.telling.tokens(count.tokens))})
+        if reply.status != 200 or seen.telling.scale == 1.0:
+            return None
+        counted = _input_tokens(reply)
+        return Reply.message({"input_tokens": seen.telling.tokens(counted)}) if counted else None
+
+    def _learn(self, failure: BackendError, attempt: Attempt) -> None:
+        meaning = meaning_of(failure)
+        if not meaning.limit:
+            return
+        if meaning.kind == "overflow":
+            self._windows.contexts.learn(attempt.target, meaning.limit)
+        elif meaning.kind == "output_limit":
+            self._windows.outputs.learn(attempt.target, meaning.limit)
+
+
+def _input_tokens(reply: Reply) -> int:
+    """The count in an answer to `count_tokens`, or 0."""
+    try:
+        counted = as_object(orjson.loads(reply.body or b"")).get("input_tokens")
+    except orjson.JSONDecodeError:
+        return 0
+    return counted if isinstance(counted, int) and counted > 0 else 0

@@ -1,0 +1,94 @@
+"""What the client is told of tokens: scaled usage, and the edits that were made.
+
+Nothing here is added to an exchange where there is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from plugway import EventStream, StreamEvent, as_object
+
+_COUNTS: Final = frozenset(
+    ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How the numbers of one exchange are changed for the client."""
+
+    scale: float = 1.0
+    applied: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to change."""
+        return self.scale != 1.0 or bool(self.applied)
+
+    def usage(self, usage: Any) -> dict[str, Any]:
+        """A `usage` object with its counts scaled, those of `cache_creation` included."""
+        return {name: self._value(name, value) for name, value in as_object(usage).items()}
+
+    def _value(self, name: str, value: Any) -> Any:
+        if name == "cache_creation" and isinstance(value, dict):
+            parts = as_object(value)
+            return {key: self.tokens(part) for key, part in parts.items()}
+        return self.tokens(value) if name in _COUNTS else value
+
+    def tokens(self, value: Any) -> Any:
+        """A count as the client is told it; anything else as it is."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        return round(value * self.scale)
+
+    def message(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """A whole message."""
+        new = dict(message)
+        if self.scale != 1.0 and "usage" in message:
+            new["usage"] = self.usage(message["usage"])
+        return new | self._edits()
+
+    def event(self, item: StreamEvent) -> StreamEvent:
+        """An event of a stream; only the two with usage in them are changed."""
+        if item.type == "message_start" and self.scale != 1.0:
+            message = as_object(item.data.get("message"))
+            usage = self.usage(message.get("usage"))
+            return StreamEvent(item.type, {**item.data, "message": {**message, "usage": usage}})
+        if item.type == "message_delta":
+            data = dict(item.data) | self._edits()
+            if "usage" in data:
+                data["usage"] = self.usage(data["usage"])
+            return StreamEvent(item.type, data)
+        return item
+
+    def _edits(self) -> dict[str, Any]:
+        return {"context_management": {"applied_edits": self.applied}} if self.applied else {}
+
+
+class ToldStream:
+    """A stream whose numbers are changed; it owns nothing."""
+
+    def __init__(self, stream: EventStream, telling: Telling) -> None:
+        self._events = aiter(stream)
+        self._telling = telling
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """The events, as they come."""
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        """The next event."""
+        return self._telling.event(await anext(self._events))
+
+    async def aclose(self) -> None:
+        """Nothing: the stream below is closed by the kernel."""
+
+
+def prompt_tokens(usage: Any) -> int:
+    """All tokens of a prompt that a `usage` object counts."""
+    counts = as_object(usage)
+    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    return sum(counts[name] for name in names if isinstance(counts.get(name), int))

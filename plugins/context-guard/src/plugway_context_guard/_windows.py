@@ -1,0 +1,143 @@
+"""The window that a model really has: configured, learned from a refusal, or asked of its backend.
+
+What a prompt takes of it is the business of `_meter`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+import anyio
+import anyio.abc
+
+from plugway import Attempt, Backend, BackendError, ModelInfo
+from plugway_upstream_errors import Learned
+
+FIRST_SECONDS: Final = 1.0
+"""Patience with a backend that is asked for its models while a request waits."""
+FRESH_SECONDS: Final = 60.0
+UNKNOWN_SECONDS: Final = 10.0
+"""The same for a backend that did not know the model's window, or did not answer."""
+
+_log = logging.getLogger("plugway.context-guard")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Limits of a model in tokens; 0 where nobody knows."""
+
+    context: int = 0
+    output: int = 0
+    source: str = "nobody says"
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What a backend has said about its models."""
+
+    when: float = 0.0
+    models: Mapping[str, ModelInfo] = field(default_factory=dict[str, ModelInfo])
+    asking: bool = False
+
+    def find(self, model: str) -> ModelInfo | None:
+        """The model, also where its tag is left out, or where it is the only one."""
+        found = self.models.get(model) or self.models.get(f"{model}:latest")
+        if found is None and len(self.models) == 1:
+            (found,) = self.models.values()
+        return found
+
+
+class Windows:
+    """The windows of all targets."""
+
+    def __init__(
+        self,
+        configured: Mapping[str, int],
+        warn_below: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._configured = configured
+        self._warn_below = warn_below
+        self._clock = clock
+        self._asked: dict[str, _Asked] = {}
+        self._group: anyio.abc.TaskGroup | None = None
+        self._warned: set[str] = set()
+        self.contexts = Learned(clock)
+        self.outputs = Learned(clock)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Lists of models are refreshed in the background while this is open."""
+        for pattern, tokens in self._configured.items():
+            self.warn(pattern, tokens)
+        async with anyio.create_task_group() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+                group.cancel_scope.cancel()
+
+    async def of(self, attempt: Attempt) -> Window:
+        """The window of the attempt's model."""
+        target = attempt.target
+        context, source = self._as_configured(target), "configured"
+        info = await self._info(attempt)
+        if not context and info is not None:
+            context, source = info.context_tokens, f"`{attempt.backend.name}` says so"
+        learned = self.contexts.get(target)
+        if learned and (not context or learned < context):
+            context, source = learned, "a refusal told"
+        output = self.outputs.get(target) or (info.max_output_tokens if info else 0)
+        self.warn(target, context)
+        return Window(context, output, source)
+
+    def warn(self, target: str, tokens: int) -> None:
+        """Say once that a window is small."""
+        if 0 < tokens < self._warn_below and target not in self._warned:
+            self._warned.add(target)
+            _log.warning(
+                "`%s` has a window of %d tokens, less than the %d that an agent needs: load it "
+                "with a larger one, or keep it for small jobs",
+                target,
+                tokens,
+                self._warn_below,
+            )
+
+    def _as_configured(self, target: str) -> int:
+        for pattern, tokens in self._configured.items():
+            if fnmatchcase(target, pattern):
+                return tokens
+        return 0
+
+    async def _info(self, attempt: Attempt) -> ModelInfo | None:
+        backend = attempt.backend
+        asked = self._asked.get(backend.name)
+        if asked is None:
+            asked = self._asked[backend.name] = _Asked()
+            with anyio.move_on_after(FIRST_SECONDS):
+                await self._ask(backend, asked)
+        info = asked.find(attempt.model)
+        age = self._clock() - asked.when
+        known = info is not None and info.context_tokens
+        stale = age > (FRESH_SECONDS if known else UNKNOWN_SECONDS)
+        if stale and not asked.asking and self._group is not None:
+            self._group.start_soon(self._ask, backend, asked)
+        return info
+
+    async def _ask(self, backend: Backend, asked: _Asked) -> None:
+        asked.asking = True
+        try:
+            found = await backend.models()
+            asked.models = {info.id: info for info in found}
+        except BackendError as error:
+            _log.info("`%s` did not list its models: %s", backend.name, error)
+        finally:
+            asked.asking = False
+            asked.when = self._clock()

@@ -1,0 +1,341 @@
+"""Windows, prompts and what the client is told, through the gateway."""
+
+import logging
+import re
+import time
+
+import orjson
+import pytest
+
+from plugway import BackendRefused, MessagesRequest, ModelInfo, Plugin, Reply, hookimpl
+from plugway.testing import ERRORS, PlainOptions, build_plugin, gateway, request_body
+from plugway_context_guard import ContextGuard
+from plugway_context_guard._meter import Meter, text_features
+from plugway_router import Router
+
+pytestmark = pytest.mark.anyio
+
+LONG = re.compile(r"prompt is too long: (\d+) tokens > (\d+) maximum. capability_rejected: prompt_")
+CLAUDE = {"x-claude-code-session-id": "a-session"}
+
+
+class Small(Plugin[PlainOptions]):
+    """A backend whose window is small, and which counts as it is told to."""
+
+    zone = "local"
+    window = 32_768
+    output = 0
+    counts = None
+    """Tokens for a byte of the request, or None: it cannot count."""
+    refuses = None
+    streams = False
+
+    def __init__(self, options, *, name="small"):
+        super().__init__(options, name=name)
+        self.seen, self.counted = [], 0
+
+    @hookimpl
+    def register_backends(self):
+        return [self]
+
+    def tokens(self, request):
+        return round(Meter().count("", text_features(request.raw)).tokens * (self.counts or 1))
+
+    async def send(self, request, attempt):
+        self.seen.append(request)
+        if self.refuses is not None:
+            raise self.refuses
+        usage = {"input_tokens": self.tokens(request), "output_tokens": 10}
+        return Reply.message(
+            {
+                "id": "msg_1",
+                "type": "message",
+                "role": "assistant",
+                "model": attempt.model,
+                "content": [{"type": "text", "text": "yes"}],
+                "stop_reason": "end_turn",
+                "usage": usage,
+            }
+        )
+
+    async def count(self, request, attempt):
+        self.counted += 1
+        return None if self.counts is None else self.tokens(request)
+
+    async def models(self):
+        return [ModelInfo("m", context_tokens=self.window, max_output_tokens=self.output)]
+
+
+def small(name="small", **attributes):
+    made = Small(PlainOptions(), name=name)
+    for key, value in attributes.items():
+        setattr(made, key, value)
+    return made
+
+
+def words(tokens):
+    """A text of about that many tokens."""
+    return "some words of a prompt, " * (tokens // 6)
+
+
+@pytest.fixture
+def guard():
+    return build_plugin(ContextGuard, "guard")
+
+
+async def test_max_tokens_is_lowered_to_what_is_left(guard):
+    backend = small()
+    async with gateway([guard, backend]) as running:
+        response = await running.post(request_body(words(3000), model="m", max_tokens=32_000))
+    assert response.status_code == 200
+    assert 25_000 < backend.seen[0].body["max_tokens"] < 32_000
+
+
+async def test_max_tokens_is_lowered_to_what_the_model_writes(guard):
+    backend = small(window=1_000_000, output=8192)
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body("hi", model="m", max_tokens=32_000))
+    assert backend.seen[0].body["max_tokens"] == 8192
+
+
+async def test_a_thinking_budget_is_lowered_too(guard):
+    backend = small(output=4096, window=200_000)
+    thinking = {"type": "enabled", "budget_tokens": 10_000}
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body("hi", model="m", max_tokens=32_000, thinking=thinking))
+    assert backend.seen[0].body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+
+
+async def test_a_prompt_that_is_too_long_is_refused_without_asking_the_server(guard):
+    backend = small()
+    async with gateway([guard, backend]) as running:
+        response = await running.post(request_body(words(60_000), model="m"))
+    assert response.status_code == 400
+    prompt, limit = map(int, LONG.match(response.json()["error"]["message"]).groups())
+    assert prompt > limit == 32_768 - 2048
+    assert backend.seen == []
+    assert backend.counted == 0, "far over: there is nothing to count"
+
+
+async def test_the_next_target_may_have_a_larger_window(guard):
+    backend, large = small(), small("large", window=1_000_000)
+    router = build_plugin(Router, "router", models={"*": ["small/m", "large/m"]})
+    async with gateway([guard, router, backend, large]) as running:
+        response = await running.post(request_body(words(60_000), model="any"))
+    assert response.status_code == 200
+    assert len(large.seen) == 1
+
+
+@pytest.mark.parametrize(("counts", "status"), [(0.95, 200), (1.35, 400)])
+async def test_a_doubtful_prompt_is_counted_by_the_backend(guard, counts, status):
+    backend = small(counts=counts)
+    async with gateway([guard, backend]) as running:
+        response = await running.post(request_body(words(27_500), model="m"))
+    assert response.status_code == status
+    assert backend.counted == 1
+
+
+async def test_a_small_prompt_is_not_counted(guard):
+    backend = small(counts=1.0)
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body("hi", model="m"))
+    assert backend.counted == 0
+    assert backend.seen[0].raw == orjson.dumps(request_body("hi", model="m"))
+
+
+async def test_a_backend_that_cannot_count_is_asked_once(guard):
+    backend = small()
+    async with gateway([guard, backend]) as running:
+        for _ in range(3):
+            await running.post(request_body(words(27_500), model="m"))
+    assert backend.counted == 1
+
+
+@pytest.mark.parametrize("name", ["vllm.context_overflow", "lmstudio.context_overflow_as_500"])
+async def test_a_refusal_teaches_the_window(guard, name):
+    canned = ERRORS[name]
+    backend = small(window=0, refuses=BackendRefused(canned.status, canned.body))
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body(words(60_000), model="m"))
+        response = await running.post(request_body(words(60_000), model="m"))
+    assert len(backend.seen) == 1
+    assert LONG.match(response.json()["error"]["message"])
+
+
+async def test_a_refusal_teaches_the_longest_answer(guard):
+    canned = ERRORS["openai.max_tokens_too_large"]
+    backend = small(window=0, refuses=BackendRefused(canned.status, canned.body))
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body(model="m", max_tokens=32_000))
+        await running.post(request_body(model="m", max_tokens=32_000))
+    assert [seen.body["max_tokens"] for seen in backend.seen] == [32_000, 16_384]
+
+
+async def test_anthropic_counts_for_itself(guard):
+    backend = small(zone="anthropic")
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body(words(60_000), model="m", max_tokens=32_000))
+    assert backend.seen[0].body["max_tokens"] == 32_000
+
+
+async def test_a_small_window_is_warned_about_once(caplog):
+    guard = build_plugin(ContextGuard, "guard", windows={"other/*": 4096})
+    backend = small(window=8192)
+    with caplog.at_level(logging.WARNING):
+        async with gateway([guard, backend]) as running:
+            assert "`other/*` has a window of 4096 tokens" in caplog.text
+            for _ in range(3):
+                await running.client.get("/v1/models")
+                await running.post(request_body(model="m"))
+    assert caplog.text.count("`small/m` has a window of 8192 tokens") == 1
+
+
+async def test_explain_tells_of_the_overflow_and_does_not_fail(guard):
+    async with gateway([guard, small()]) as running:
+        response = await running.post(
+            request_body(words(60_000), model="m"), "/v1/messages/explain"
+        )
+    assert response.status_code == 200
+    assert "prompt is too long" in response.text
+
+
+async def test_a_backend_that_cannot_count_is_counted_for(guard):
+    backend = small()
+    body = {"model": "m", "messages": [{"role": "user", "content": words(1000)}]}
+    async with gateway([guard, backend]) as running:
+        response = await running.post(body, "/v1/messages/count_tokens")
+    assert response.status_code == 200
+    assert 800 < response.json()["input_tokens"] < 1300
+
+
+async def test_usage_is_scaled_in_whole_replies_streams_and_counts():
+    guard = build_plugin(ContextGuard, "guard", scale_usage=True)
+    backend = small(counts=1.0)
+    body = request_body(words(1000), model="m")
+    async with gateway([guard, backend]) as running:
+        running.client.headers.update(CLAUDE)
+        whole = (await running.post(body)).json()["usage"]
+        events = await running.stream(words(1000), model="m")
+        counted = (await running.post(body, "/v1/messages/count_tokens")).json()["input_tokens"]
+    real = backend.tokens(MessagesRequest(orjson.dumps(body)))
+    scale = 167_000 / (0.8 * 32_768)
+    assert whole == {"input_tokens": round(real * scale), "output_tokens": round(10 * scale)}
+    last = next(data for name, data in events if name == "message_delta")
+    assert last["usage"]["output_tokens"] == round(10 * scale)
+    assert abs(counted / whole["input_tokens"] - 1) < 0.05
+
+
+async def test_usage_of_other_clients_is_not_scaled():
+    guard = build_plugin(ContextGuard, "guard", scale_usage=True)
+    async with gateway([guard, small()]) as running:
+        message = await running.ask("hi", model="m")
+    assert message["usage"]["output_tokens"] == 10
+
+
+async def test_streams_have_no_layer_while_nothing_is_scaled(guard):
+    async with gateway([guard, small()]) as running:
+        response = await running.post(request_body(model="m", stream=True))
+    assert "guard" not in response.headers["plugway-receipt"]
+
+
+def conversation(turns, size=4000):
+    messages = [{"role": "user", "content": "begin"}]
+    for number in range(turns):
+        use = {"type": "tool_use", "id": f"t{number}", "name": "Read", "input": {"n": number}}
+        thought = {"type": "thinking", "thinking": "so " * 50, "signature": "x"}
+        result = {"type": "tool_result", "tool_use_id": f"t{number}", "content": "x " * size}
+        messages += [
+            {"role": "assistant", "content": [thought, use]},
+            {"role": "user", "content": [result]},
+        ]
+    return messages
+
+
+EDITS = {
+    "edits": [
+        {"type": "clear_thinking_20251015", "keep": {"type": "thinking_turns", "value": 1}},
+        {"type": "clear_tool_uses_20250919", "trigger": {"type": "input_tokens", "value": 5000}},
+    ]
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_old_results_are_cleared_and_reported(guard, stream):
+    backend = small(window=200_000)
+    body = request_body(
+        model="m", stream=stream, messages=conversation(6), context_management=EDITS
+    )
+    async with gateway([guard, backend]) as running:
+        response = await running.post(body)
+    sent = backend.seen[0].body
+    assert "context_management" not in sent
+    results = [b["content"] for m in sent["messages"][2::2] for b in m["content"]]
+    assert results[:3] == ["[Old tool result content cleared]"] * 3
+    assert all(len(result) > 1000 for result in results[3:])
+    thoughts = [b["type"] == "thinking" for m in sent["messages"][1::2] for b in m["content"]]
+    assert thoughts.count(True) == 1
+    found = re.search(r'"context_management":(\{.*?\]\})', response.text)
+    applied = orjson.loads(found[1])["applied_edits"]
+    assert [edit["type"] for edit in applied] == [edit["type"] for edit in EDITS["edits"]]
+    assert applied[1]["cleared_tool_uses"] == 3
+    assert applied[1]["cleared_input_tokens"] > 3000
+
+
+async def test_below_the_trigger_nothing_is_cleared(guard):
+    backend = small(window=200_000)
+    edits = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+    messages = conversation(6)
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body(model="m", messages=messages, context_management=edits))
+    assert backend.seen[0].body["messages"] == messages
+
+
+async def test_a_long_conversation_never_exceeds_the_window():
+    """The server's tokens are a third more than the estimate thinks, and it cannot count."""
+    guard = build_plugin(ContextGuard, "guard")
+    backend = small(counts=1.25)
+    backend.count = _cannot_count
+    messages, compactions = [{"role": "user", "content": "begin"}], 0
+    async with gateway([guard, backend]) as running:
+        for turn in range(120):
+            body = request_body(model="m", messages=messages, max_tokens=32_000)
+            response = await running.post(body)
+            if response.status_code == 400:
+                prompt, limit = LONG.match(response.json()["error"]["message"]).groups()
+                assert int(prompt) > int(limit)
+                compactions += 1
+                messages = [{"role": "user", "content": "a summary " * 50}]
+                continue
+            messages += [
+                {"role": "assistant", "content": words(300)},
+                {"role": "user", "content": f"result {turn}: " + words(500)},
+            ]
+    assert compactions >= 2
+    for request in backend.seen:
+        assert backend.tokens(request) + request.body["max_tokens"] <= backend.window
+    fullest = max(backend.tokens(request) for request in backend.seen)
+    assert fullest > 0.85 * backend.window, "the window is used, not only kept"
+
+
+async def _cannot_count(request, attempt):
+    return None
+
+
+async def test_nothing_to_do_costs_little(guard):
+    from plugway import Attempt, Exchange
+
+    backend = small(window=200_000)
+    body = request_body(words(29_000), model="m", max_tokens=32_000)
+    request = MessagesRequest(orjson.dumps(body))
+    assert len(request.raw) > 110_000
+    attempt, exchange = Attempt(backend, "m"), Exchange(request)
+    await guard.prepare_attempt(request, attempt, exchange)
+    best = min([await _timed(guard, request, attempt, exchange) for _ in range(20)])
+    assert best < 0.0002
+
+
+async def _timed(guard, request, attempt, exchange):
+    began = time.perf_counter()
+    guard.transform_request(request, exchange)
+    assert await guard.prepare_attempt(request, attempt, exchange) is request
+    return time.perf_counter() - began

@@ -1,0 +1,110 @@
+"""The estimate against real tokenizers.
+
+The demo model's vocabulary is always there. Those of the sources of llama.cpp are tried where
+`tools/build-llama-server` has unpacked them.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from plugway import MessagesRequest
+from plugway_context_guard._meter import LEAST_BOUND, Meter, features_of, text_features
+
+sys.path.insert(0, str(Path(__file__).parent))
+from shape import conversation, rendered
+
+CACHE = Path(os.environ.get("PLUGWAY_BUILD_CACHE", Path.home() / ".cache/plugway-build"))
+LIMIT = 0.05
+KNOWN = ["llama-bpe", "deepseek-llm", "gemma-4"]
+
+
+def vocabulary(name):
+    llama_cpp = pytest.importorskip("llama_cpp")
+    if name == "demo":
+        demo = pytest.importorskip("plugway_demo_model")
+        path = Path(demo.__file__).parent / "data/demo.gguf"
+    else:
+        found = CACHE.glob(f"llama-server/*/sources/models/ggml-vocab-{name}.gguf")
+        path = next(found, None)
+    if path is None or not path.is_file():
+        pytest.skip(f"the vocabulary of {name} is not here")
+    model = llama_cpp.Llama(model_path=str(path), vocab_only=True, verbose=False)
+    return lambda text: len(model.tokenize(text.encode(), special=True))
+
+
+def sized(body):
+    raw = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return len(raw), features_of(MessagesRequest(raw))
+
+
+@pytest.mark.parametrize("name", ["demo", *KNOWN])
+def test_after_one_answer_the_error_in_a_conversation_is_below_five_percent(name):
+    tokens_in, meter, within, first = vocabulary(name), Meter(), [], []
+    for seed in range(3):
+        for turn, body in enumerate(conversation(seed, 6)):
+            size, features = sized(body)
+            real, count = tokens_in(rendered(body)), meter.count(name, features)
+            (within if turn else first).append(abs(count.tokens / real - 1))
+            if turn or seed or name != "demo":  # 4,096 pieces are fewer than any in use has
+                assert count.least <= real <= count.most, "the stated bound holds"
+            assert real <= meter.at_most(name, size)
+            meter.learn(name, real, size, features)
+    shown = " ".join(f"{error:.3f}" for error in first)
+    print(f"{name}: largest error {max(within):.3f}; first requests {shown}")
+    assert max(within) < LIMIT
+
+
+TEXT = text_features(b"some words of a prompt, " * 200)
+
+
+def test_before_the_first_answer_the_bound_is_wide():
+    assert 0.15 < Meter().count("a/b", TEXT).bound <= 0.3
+
+
+def test_the_bound_grows_with_errors_and_shrinks_again():
+    meter = Meter()
+    for _ in range(20):
+        meter.learn("a/b", 1000, 4800, TEXT)
+    assert meter.count("a/b", TEXT).tokens == 1000
+    assert meter.count("a/b", TEXT).bound == LEAST_BOUND
+    meter.learn("a/b", 1100, 4800, TEXT)
+    assert 0.1 < meter.count("a/b", TEXT).bound < 0.2
+    for _ in range(30):
+        meter.learn("a/b", 1100, 4800, TEXT)
+    assert meter.count("a/b", TEXT).bound == LEAST_BOUND
+
+
+def test_the_weights_stay_sane_over_many_answers():
+    meter = Meter()
+    for number in range(3000):
+        features = text_features(b"some words, 12 and \xc3\xa9 " * (50 + number % 70))
+        meter.learn("a/b", round(sum(features) / 3), 10_000, features)
+    assert 500 < meter.count("a/b", TEXT).tokens < 3000
+
+
+@pytest.mark.parametrize("tokens", [0, 3, 10**9])
+def test_a_count_that_cannot_be_this_prompts_teaches_nothing(tokens):
+    meter = Meter()
+    meter.learn("a/b", tokens, 4000, TEXT)
+    assert meter.count("a/b", TEXT) == Meter().count("a/b", TEXT)
+
+
+def test_an_image_counts_by_its_kind_and_not_by_its_bytes():
+    source = {"type": "base64", "media_type": "image/png", "data": "A" * 100_000}
+    image = {"type": "image", "source": source}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [image]}
+    body = {"model": "m", "messages": [{"role": "user", "content": [image, result]}]}
+    assert sized(body)[1][-1] == 3200
+    assert sum(sized(body)[1][:-1]) < 400
+
+
+def test_many_targets_are_forgotten_in_turn():
+    meter = Meter()
+    for number in range(1200):
+        meter.learn(f"a/{number}", 1500, 4800, TEXT)
+    assert meter.count("a/0", TEXT) == Meter().count("a/0", TEXT)
+    assert meter.count("a/1199", TEXT).tokens > 1300
