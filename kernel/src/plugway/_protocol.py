@@ -9,7 +9,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import httptools
 from uvicorn.config import Config
@@ -120,6 +120,7 @@ class GatewayProtocol(HttpToolsProtocol):
             super().on_message_complete()
         else:
             self._body = body
+            self._outlet.expect_head()
             self.cycle.transport = self._outlet
 
     def on_headers_complete(self) -> None:
@@ -168,6 +169,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def cut(self) -> None:
         """End the connection here: what was written is flushed, nothing says it is complete."""
         self._ended = True
+        self._outlet.flush()
         self._abandon()
         self.transport.close()
         self._arm(self._limits.stall_seconds)
@@ -184,6 +186,7 @@ class GatewayProtocol(HttpToolsProtocol):
         Closing with unread input makes the kernel reset the connection, and some clients then
         report the reset instead of the answer.
         """
+        self._outlet.flush()
         if self._body is None:
             self.transport.close()
         else:
@@ -234,15 +237,46 @@ class GatewayProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+
 class _Outlet(asyncio.Transport):
-    """What an exchange writes to while its request may still be arriving."""
+    """What an exchange writes to while its request may still be arriving.
+
+    The head of an answer waits for the piece that follows it in the same turn of the loop, because
+    a second write to the socket costs a third of all the time that a small request takes.
+    """
 
     def __init__(self, protocol: GatewayProtocol) -> None:
         super().__init__()
+        self._loop = protocol.loop
+        self._head = b""
         # Bound once and not wrapped: every piece of every stream passes here.
-        self.write = protocol.transport.write
+        self._send = protocol.transport.write
+        self.write = self._send
         self.is_closing = protocol.transport.is_closing
         self.close = protocol.hang_up
+
+    def expect_head(self) -> None:
+        """The next thing written is the head of an answer."""
+        self.flush()
+        self.write = self._hold
+
+    def flush(self) -> None:
+        """Write a head that waits."""
+        self.write = self._send
+        if self._head:
+            head, self._head = self._head, b""
+            self._send(head)
+
+    def _hold(self, data: Bytes) -> None:
+        self._head = bytes(data)
+        self.write = self._join
+        self._loop.call_soon(self.flush)
+
+    def _join(self, data: Bytes) -> None:
+        self._head += bytes(data)
+        self.flush()
 
 
 def _answer(error: WireError, default_headers: list[tuple[bytes, bytes]]) -> bytes:
