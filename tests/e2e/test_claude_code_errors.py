@@ -6,6 +6,7 @@ import pytest
 
 from plugway.testing import ERRORS, ScriptedUpstream, build_plugin, gateway, respond
 from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_resilience import Resilience
 from tests.e2e.claude import Claude
@@ -58,3 +59,17 @@ async def test_an_account_that_is_used_up_ends_at_once(scripted):
     answer = await claude.run("-p", "hi")
     assert "the account behind `up` is used up" in answer.out + answer.err
     assert len(upstream.requests) == 1
+
+
+async def test_a_prompt_beyond_a_small_window_is_recognised_and_never_sent(tmp_path):
+    async with ScriptedUpstream() as upstream:
+        stack = [
+            build_plugin(ContextGuard, "guard", windows={"up/*": 8192}),
+            build_plugin(AnthropicCompatible, "up", base_url=upstream.url),
+        ]
+        async with gateway(stack) as running:
+            claude = Claude(tmp_path, running.url, running.token, "anthropic/up/m")
+            answer = await claude.run("-p", "hi")
+    told = (answer.out + answer.err).lower()
+    assert "too long" in told or "context" in told
+    assert not [request for request in upstream.requests if request.path.startswith("/v1/messages")]

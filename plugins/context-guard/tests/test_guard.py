@@ -4,6 +4,7 @@ import logging
 import re
 import time
 
+import anyio
 import orjson
 import pytest
 
@@ -188,6 +189,35 @@ async def test_a_small_window_is_warned_about_once(caplog):
                 await running.client.get("/v1/models")
                 await running.post(request_body(model="m"))
     assert caplog.text.count("`small/m` has a window of 8192 tokens") == 1
+
+
+async def test_requests_at_once_all_wait_for_the_first_answer_about_windows(guard):
+    backend, asked = small(), []
+    listed = backend.models
+
+    async def slowly():
+        asked.append(1)
+        await anyio.sleep(0.1)
+        return await listed()
+
+    backend.models = slowly
+    async with gateway([guard, backend]) as running, anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(running.post, request_body(words(60_000), model="m"))
+    assert len(asked) == 1
+    assert backend.seen == []
+
+
+async def test_a_backend_whose_list_is_broken_is_still_asked(guard):
+    backend = small()
+
+    async def broken():
+        raise ZeroDivisionError
+
+    backend.models = broken
+    async with gateway([guard, backend]) as running:
+        response = await running.post(request_body("hi", model="m"))
+    assert response.status_code == 200
 
 
 async def test_explain_tells_of_the_overflow_and_does_not_fail(guard):

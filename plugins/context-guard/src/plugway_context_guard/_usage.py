@@ -55,8 +55,9 @@ class Telling:
         """An event of a stream; only the two with usage in them are changed."""
         if item.type == "message_start" and self.scale != 1.0:
             message = as_object(item.data.get("message"))
-            usage = self.usage(message.get("usage"))
-            return StreamEvent(item.type, {**item.data, "message": {**message, "usage": usage}})
+            if "usage" in message:
+                message = {**message, "usage": self.usage(message["usage"])}
+            return StreamEvent(item.type, {**item.data, "message": message})
         if item.type == "message_delta":
             data = dict(item.data) | self._edits()
             if "usage" in data:

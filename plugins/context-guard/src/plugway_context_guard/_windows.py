@@ -44,6 +44,8 @@ class _Asked:
     when: float = 0.0
     models: Mapping[str, ModelInfo] = field(default_factory=dict[str, ModelInfo])
     asking: bool = False
+    answered: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the backend was asked for the first time, whatever came of it."""
 
     def find(self, model: str) -> ModelInfo | None:
         """The model, also where its tag is left out, or where it is the only one."""
@@ -123,6 +125,9 @@ class Windows:
             asked = self._asked[backend.name] = _Asked()
             with anyio.move_on_after(FIRST_SECONDS):
                 await self._ask(backend, asked)
+        elif not asked.answered.is_set():  # of requests at once, the first one asks for all
+            with anyio.move_on_after(FIRST_SECONDS):
+                await asked.answered.wait()
         info = asked.find(attempt.model)
         age = self._clock() - asked.when
         known = info is not None and info.context_tokens
@@ -138,6 +143,9 @@ class Windows:
             asked.models = {info.id: info for info in found}
         except BackendError as error:
             _log.info("`%s` did not list its models: %s", backend.name, error)
+        except Exception:  # a defect of one backend must not end the background work for all
+            _log.exception("`%s` failed to list its models", backend.name)
         finally:
             asked.asking = False
+            asked.answered.set()
             asked.when = self._clock()
