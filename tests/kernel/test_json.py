@@ -85,7 +85,7 @@ def test_the_quick_way_is_not_taken_where_the_model_may_stand_twice(raw):
         (b"\xef\xbb\xbf{}", "byte order mark"),
         (b'{"a": "\xff"}', "line 1"),
         (b"[" * 2000, "depth"),
-        (b'{"a":' * 201 + b"1" + b"}" * 201, "deep"),
+        (b'{"a":' * 255 + b"1" + b"}" * 255, "deep"),
     ],
 )
 def test_what_is_not_one_json_document_is_refused_with_its_place(raw, said):
