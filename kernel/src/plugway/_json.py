@@ -41,7 +41,7 @@ def parse(raw: bytes) -> Any:
     Raises:
         JsonError: not UTF-8, not JSON, more than one document, or nested too deeply.
     """
-    if not raw.strip():
+    if not raw or raw.isspace():
         raise JsonError("the body is empty; expected a JSON object")
     try:
         value = orjson.loads(raw)
@@ -61,7 +61,7 @@ def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
 
 def _writable(value: Any) -> bool:
     try:
-        orjson.dumps(value)  # 12 µs for a body of 115 KB, where a walk in Python takes ten times that
+        orjson.dumps(value)  # 12 µs for 115 KB, where a walk in Python takes ten times that
     except TypeError:
         return False
     return True
