@@ -1,0 +1,155 @@
+"""Reads what was meant to be JSON: with comments, commas too many, other quotes, no closers.
+
+A text that is cut off inside of a string is not read: what is missing there cannot be known.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+_MAX_DEPTH: Final = 100
+_SKIP = re.compile(r"(?:\s+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_WORD = re.compile(r"[A-Za-z_$][\w$-]*")
+_STRING = {
+    '"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL),
+    "'": re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL),
+}
+_WORDS: Final[dict[str, Any]] = {
+    "true": True,
+    "false": False,
+    "null": None,
+    "True": True,
+    "False": False,
+    "None": None,
+    "undefined": None,
+}
+_FENCE = re.compile(r"\s*```[\w-]*\s*\n?(.*?)\n?\s*```\s*", re.DOTALL)
+
+
+class NotJson(ValueError):
+    """The text cannot be read; the message says why."""
+
+
+def load(text: str) -> tuple[Any, bool]:
+    """The value of a whole text, and whether it had to be read loosely.
+
+    Raises:
+        NotJson: it is not even nearly JSON.
+    """
+    try:
+        return json.loads(text), False
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    fenced = _FENCE.fullmatch(text)
+    try:
+        value, end = read(fenced[1] if fenced else text, 0)
+    except NotJson as error:
+        raise NotJson(f"{reason}; {error}") from None
+    rest = (fenced[1] if fenced else text)[end:].strip(" \t\r\n;}],")
+    if rest:
+        raise NotJson(f"{reason}; there is more after the value: {rest[:40]!r}")
+    return value, True
+
+
+def read(text: str, start: int) -> tuple[Any, int]:
+    """The value that begins at `start`, and where it ends.
+
+    Raises:
+        NotJson: none does.
+    """
+    reader = _Reader(text, start)
+    value = reader.value(0)
+    return value, reader.at
+
+
+class _Reader:
+    def __init__(self, text: str, at: int) -> None:
+        self._text = text
+        self.at = at
+
+    def value(self, depth: int) -> Any:
+        if depth > _MAX_DEPTH:
+            raise NotJson("it is nested too deeply")
+        mark = self._peek()
+        if mark == "{":
+            return self._object(depth)
+        if mark == "[":
+            return self._list(depth)
+        if mark in _STRING:
+            return self._string(mark)
+        return self._plain()
+
+    def _object(self, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        self.at += 1
+        while (mark := self._peek()) != "}":
+            if mark == "":
+                return found
+            if mark == ",":
+                self.at += 1
+                continue
+            key = self._string(mark) if mark in _STRING else self._word()
+            if self._peek() != ":":
+                raise NotJson(f"expected `:` at {self.at}")
+            self.at += 1
+            found[key] = self.value(depth + 1)
+            self._between("}")
+        self.at += 1
+        return found
+
+    def _list(self, depth: int) -> list[Any]:
+        found: list[Any] = []
+        self.at += 1
+        while (mark := self._peek()) != "]":
+            if mark == "":
+                return found
+            if mark == ",":
+                self.at += 1
+                continue
+            found.append(self.value(depth + 1))
+            self._between("]")
+        self.at += 1
+        return found
+
+    def _between(self, closer: str) -> None:
+        if self._peek() not in {",", closer, ""}:
+            raise NotJson(f"expected `,` or `{closer}` at {self.at}")
+
+    def _string(self, quote: str) -> str:
+        match = _STRING[quote].match(self._text, self.at)
+        if match is None:
+            raise NotJson(f"the string that begins at {self.at} has no end")
+        self.at = match.end()
+        body = match[1]
+        if quote == "'":
+            body = re.sub(r"\\'|\"", lambda m: "'" if m[0] == "\\'" else '\\"', body)
+        try:
+            return str(json.loads(f'"{body}"', strict=False))
+        except ValueError as error:
+            raise NotJson(f"the string that begins at {match.start()}: {error}") from None
+
+    def _plain(self) -> Any:
+        match = _NUMBER.match(self._text, self.at)
+        if match is not None:
+            self.at = match.end()
+            word = match[0]
+            return int(word) if re.fullmatch(r"-?\d{1,300}", word) else float(word)
+        word = self._word()
+        if word not in _WORDS:
+            raise NotJson(f"{word!r} is no value")
+        return _WORDS[word]
+
+    def _word(self) -> str:
+        match = _WORD.match(self._text, self.at)
+        if match is None:
+            raise NotJson(f"expected a value at {self.at}")
+        self.at = match.end()
+        return match[0]
+
+    def _peek(self) -> str:
+        skipped = _SKIP.match(self._text, self.at)
+        self.at = skipped.end() if skipped else self.at
+        return self._text[self.at : self.at + 1]

@@ -1,0 +1,55 @@
+"""The plugin: looks after the requests to, and replies of, backends that are not native."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from plugway import (
+    Attempt,
+    Exchange,
+    MessagesRequest,
+    Plugin,
+    Reply,
+    Send,
+    as_list,
+    hookimpl,
+)
+from plugway_tool_repair._options import ToolRepairOptions
+from plugway_tool_repair._requests import mended
+from plugway_tool_repair._stream import Asking
+from plugway_tool_repair._tools import Toolbox
+
+__all__ = ["ToolRepair", "ToolRepairOptions"]
+
+
+class ToolRepair(Plugin[ToolRepairOptions]):
+    """Makes tool calls valid: written as text, with wrong arguments, or not there at all."""
+
+    @hookimpl
+    async def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """Each call of the conversation gets one result."""
+        if attempt.backend.zone in self.options.native_zones:
+            return None
+        messages, notes = mended(as_list(request.body.get("messages")))
+        if not notes:
+            return None
+        return request.replace(messages=messages, because="; ".join(dict.fromkeys(notes)))
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """The reply, with its calls mended.
+
+        Raises:
+            BackendError: the attempt failed, or gave nothing that may be handed on.
+        """
+        if attempt.backend.zone in self.options.native_zones:
+            return await send(request, attempt)
+        toolbox = Toolbox(request.body)
+        if not toolbox and not self.options.without_tools:
+            return await send(request, attempt)
+        note = partial(exchange.note, self.name, stage="repair")
+        return await Asking(send, attempt, self.options, toolbox, note).run(request)

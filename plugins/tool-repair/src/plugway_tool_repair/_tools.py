@@ -1,0 +1,73 @@
+"""The tools of a request, and the verdict on a call of one of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_local_engine import Tool
+from plugway_tool_repair._arguments import Fitter, dumps, normal
+
+_PREFIX = re.compile(r"^(?:functions?|tools?|default_api)[.:/]")
+_MAX_NAMED: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be made of a call."""
+
+    name: str
+    arguments: str
+    """JSON text."""
+    fixes: tuple[str, ...] = ()
+    """What was mended; empty: the call is as it came."""
+    problems: tuple[str, ...] = ()
+    """What cannot be mended; empty: the call is valid."""
+
+
+class Toolbox:
+    """The tools that the model may call."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.tools: dict[str, Tool] = {}
+        if as_object(body.get("tool_choice")).get("type") != "none":
+            for entry in as_list(body.get("tools")):
+                item = as_object(entry)
+                name = item.get("name")
+                if isinstance(name, str) and name:
+                    self.tools[name] = Tool(name, schema=as_object(item.get("input_schema")))
+        self._close: dict[str, list[str]] = {}
+        for name in self.tools:
+            self._close.setdefault(normal(name), []).append(name)
+
+    def __bool__(self) -> bool:
+        return bool(self.tools)
+
+    def named(self, name: str) -> str | None:
+        """The one tool that `name` can mean."""
+        if name in self.tools:
+            return name
+        name = _PREFIX.sub("", name.strip())
+        if name in self.tools:
+            return name
+        close = self._close.get(normal(name), [])
+        return close[0] if len(close) == 1 else None
+
+    def judge(self, name: str, arguments: str) -> Verdict:
+        """The call as it is, mended, or with its problems."""
+        real = self.named(name)
+        if real is None:
+            names = ", ".join(list(self.tools)[:_MAX_NAMED])
+            problem = f"there is no tool `{name[:100]}`; there are: {names}"
+            return Verdict(name, arguments, problems=(problem,))
+        fitter = Fitter(self.tools[real].schema)
+        value, problems = fitter.fit_text(arguments)
+        fixes = fitter.fixes if real == name else [f"it is called `{real}`", *fitter.fixes]
+        if problems:
+            return Verdict(real, arguments, problems=tuple(problems))
+        if not fixes:
+            return Verdict(name, arguments)
+        return Verdict(real, dumps(value), tuple(fixes))

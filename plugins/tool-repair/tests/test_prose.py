@@ -1,0 +1,159 @@
+"""Pain 1 of FEATURES section 7: tool calls appear as plain text, and nothing is executed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plugway_local_engine import FAMILIES
+
+from .conftest import calls_of, pieces_of
+
+SAMPLES = [
+    pytest.param(sample, id=f"{family.name}-{number}")
+    for family in FAMILIES
+    for number, sample in enumerate(family.samples)
+]
+FIRST = {
+    family.name: next(
+        s.text for s in family.samples if [b[0] for b in s.blocks] == ["call"] and "Read" in s.text
+    )
+    for family in FAMILIES
+}
+READ = [("call", "Read", {"file_path": "/a.txt"})]
+
+
+def expected(sample):
+    return [("call", b[1], json.loads(b[2])) for b in sample.blocks if b[0] == "call"]
+
+
+@pytest.mark.parametrize("size", [None, 1, 7])
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_pain_1_recorded_calls_in_text_become_calls(sample, size):
+    assert calls_of(sample.text, size) == expected(sample)
+
+
+def json_of(text):
+    start = text.find("{")
+    return text[start : text.rfind("}") + 1] if start >= 0 else ""
+
+
+WRONG = {
+    "trailing comma": lambda t: re.sub(r'"(\s*)\}', r'",\1}', t, count=1),
+    "single quotes": lambda t: t.replace('"/a.txt"', "'/a.txt'").replace(
+        '"file_path"', "'file_path'"
+    ),
+    "comment": lambda t: t.replace('"file_path":', '/* the file */ "file_path":'),
+    "line comment": lambda t: t.replace('"file_path":', '// the file\n"file_path":'),
+    "bare key": lambda t: t.replace('"file_path":', "file_path:"),
+    "wrong case of the tool": lambda t: t.replace("Read", "read"),
+    "capitals": lambda t: t.replace("Read", "READ"),
+    "quoted path": lambda t: t.replace('"/a.txt"', '"\\"/a.txt\\""'),
+    "camel case": lambda t: t.replace("file_path", "filePath"),
+    "argument in capitals": lambda t: t.replace("file_path", "FILE_PATH"),
+    "leak behind": lambda t: t + "<|im_end|>",
+    "end token behind": lambda t: t + "<|eot_id|>",
+    "eos behind": lambda t: t + "</s>",
+    "unused token behind": lambda t: t + "<unused24>",
+    "line before": lambda t: "\n" + t,
+    "lines around": lambda t: "\n\n" + t + "\n\n",
+    "twice closed": lambda t: t + "\n</tool_call>",
+    "thinking before": lambda t: "<think>I should read.</think>\n" + t,
+    "thinking before, with space": lambda t: "<think>\nHm\n</think>\n\n\n" + t,
+    "text before": lambda t: t if t[0] in "{[" else "I look.\n" + t,
+    "leak before": lambda t: "<|im_start|>assistant\n" + t,
+}
+
+
+def mended(text):
+    from .conftest import TOOLBOX
+
+    result = []
+    for _, name, arguments in calls_of(text):
+        verdict = TOOLBOX.judge(name, json.dumps(arguments))
+        assert not verdict.problems
+        result.append(("call", verdict.name, json.loads(verdict.arguments)))
+    return result
+
+
+@pytest.mark.parametrize("family", FIRST)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_pain_1_calls_in_twenty_wrong_shapes_become_valid_calls(family, wrong):
+    assert mended(WRONG[wrong](FIRST[family])) == READ
+
+
+MENTIONS = [
+    "The Read tool takes a file_path.",
+    "Use `<tool_call>` tags around the call.",
+    'Write `<tool_call>{"name": "Read", "arguments": {"file_path": "/a"}}</tool_call>` to read.',
+    'For example:\n```\n<tool_call>{"name": "Read", "arguments": {"file_path": "/a"}}</tool_call>\n```\nDone.',
+    'To read, say {"name": "Read", "arguments": {"file_path": "/a.txt"}} and wait.',
+    "<tool_call> is a tag that models write.",
+    "Qwen writes <function=NAME> and then parameters. " * 30,
+    '<tool_call>{"name": "Fly", "arguments": {}}</tool_call>',
+    '{"name": "Bob", "age": 3}',
+    "[link](http://example.com) and [1, 2]",
+    "[TOOL_CALLS] is Mistral's marker.",
+    'The config:\n```json\n{"name": "x", "version": "1"}\n```\nis short.',
+    "`Read(file_path='/a')` in Python.",
+    "a < b and c[0] > d; x = `y`; <div>Read</div>",
+    "<s>old</s> and <think> between </think> tags",
+    "In `<|im_end|>` the bar matters.",
+]
+
+
+@pytest.mark.parametrize("size", [None, 1, 5])
+@pytest.mark.parametrize("text", MENTIONS)
+def test_pain_1_text_that_mentions_a_tool_stays_text_to_the_letter(text, size):
+    assert pieces_of(text, size) == [("text", text)]
+
+
+WORDS = st.sampled_from(
+    ["Read", "the file", "<tool", "_call", "`", "\n", "{", "}", '"name"', ": ", "<", "|", ">", "[",
+     "tool", "Bash", "```", "json", "<function=", "<|", "call", "file_path", "arguments", " "]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(WORDS, max_size=30), st.integers(1, 9))
+def test_pain_1_nothing_is_invented_and_nothing_is_lost(words, size):
+    text = "".join(words)
+    whole = pieces_of(text)
+    assert not [p for p in whole if p[0] == "call" and p[1] not in {"Read", "Bash"}]
+    if not any(p[0] == "call" for p in whole):
+        assert "".join(p[1] for p in whole) == text
+    assert pieces_of(text, size) == whole
+
+
+@pytest.mark.parametrize(
+    "leak", ["<|im_end|>", "<|eot_id|>", "<unused24>", "</s>", "<end_of_turn>"]
+)
+@pytest.mark.parametrize("size", [None, 1])
+def test_template_leaks_are_removed_and_counted(leak, size):
+    leaks = Counter()
+    assert pieces_of(f"Hi{leak} there.{leak}", size, leaks) == [("text", "Hi there.")]
+    assert leaks == {leak: 2}
+
+
+def test_a_call_in_a_fence_is_no_call_where_text_follows():
+    from plugway_tool_repair._prose import Calls, Prose
+
+    from .conftest import TOOLBOX
+
+    text = 'So:\n```json\n{"name": "Read", "arguments": {"file_path": "/a"}}\n```'
+    (call,) = [p for p in Prose(TOOLBOX, None).feed(text) if isinstance(p, Calls)]
+    assert call.quoted
+    assert call.source in text
+
+
+def test_one_megabyte_of_arguments_in_text_is_read_in_reasonable_time():
+    content = "x\n" * 500_000
+    call = json.dumps({"name": "Write", "arguments": {"file_path": "/a", "content": content}})
+    text = f"On it. <tool_call>\n{call}\n</tool_call> Done."
+    ((_, name, arguments),) = calls_of(text, 40_000)
+    assert (name, arguments["content"]) == ("Write", content)
