@@ -82,26 +82,27 @@ class Rewriter:
         turns: list[Any] = []
         changed = False
         keep_system = self._policy.system_turns == "keep"
+        last, alike = "", False
         for message in messages:
-            turn = message
-            if message["role"] == "system" and not keep_system:
-                turn = self._system_turn(as_object(message))
-            elif isinstance(message["content"], list) or len(message) > 2:
-                turn = self._turn(as_object(message))
+            turn, role, content = message, message["role"], message["content"]
+            if role == "system" and not keep_system:
+                turn, role = self._system_turn(as_object(message)), "user"
+            else:
+                new = self._blocks(content) if content.__class__ is list else content
+                if new is not content or len(message) > 2:
+                    turn = self._turn(as_object(message), new)
             changed = changed or turn is not message
             if turn is not None:
                 turns.append(turn)
-        if self._policy.merge_turns:
-            merged = self._merged(turns)
-            changed, turns = changed or merged is not turns, merged
+                alike, last = alike or role == last, role
+        if alike and self._policy.merge_turns:
+            return self._merged(turns)
         return turns if changed else messages
 
-    def _turn(self, message: dict[str, Any]) -> dict[str, Any]:
-        content = message["content"]
-        new = self._blocks(as_list(content)) if isinstance(content, list) else content
+    def _turn(self, message: dict[str, Any], content: Any) -> dict[str, Any]:
         if len(message) > 2 and "beta_blocks" not in self._policy.takes:
             message = self._without(message, message.keys() - _TURN_KEYS)
-        return message if new is content else {**message, "content": new}
+        return message if content is message["content"] else {**message, "content": content}
 
     def _system_turn(self, message: dict[str, Any]) -> dict[str, Any] | None:
         content = message["content"]
@@ -118,13 +119,6 @@ class Rewriter:
         return {"role": "user", "content": [text_block(reminder(text))]}
 
     def _merged(self, turns: list[Any]) -> list[Any]:
-        last = ""
-        for turn in turns:
-            if turn["role"] == last:
-                break
-            last = turn["role"]
-        else:
-            return turns
         groups: list[list[Any]] = []
         for turn in turns:
             if groups and groups[-1][0]["role"] == turn["role"]:
@@ -141,12 +135,11 @@ class Rewriter:
         keys_of = self._keys
         for index, block in enumerate(blocks):
             told = block
-            if isinstance(block, dict):
-                fields = as_object(block)
-                kind = fields.get("type")
-                keys = keys_of.get(kind) if isinstance(kind, str) else None
-                if keys is None or kind == "tool_result" or not fields.keys() <= keys:
-                    told = self._block(fields, str(kind), keys)
+            if block.__class__ is dict:  # every block of every turn passes here: no calls
+                kind = block.get("type")
+                keys = keys_of.get(kind) if kind.__class__ is str else None
+                if keys is None or not block.keys() <= keys or kind == "tool_result":
+                    told = self._block(block, str(kind), keys)
             if told is not block and new is None:
                 new = blocks[:index]
             if new is not None:
