@@ -38,15 +38,10 @@ def test_pain_1_recorded_calls_in_text_become_calls(sample, size):
     assert calls_of(sample.text, size) == expected(sample)
 
 
-def json_of(text):
-    start = text.find("{")
-    return text[start : text.rfind("}") + 1] if start >= 0 else ""
-
-
 WRONG = {
     "trailing comma": lambda t: re.sub(r'"(\s*)\}', r'",\1}', t, count=1),
     "single quotes": lambda t: t.replace('"/a.txt"', "'/a.txt'").replace(
-        '"file_path"', "'file_path'"
+        '"file_path":', "'file_path':"
     ),
     "comment": lambda t: t.replace('"file_path":', '/* the file */ "file_path":'),
     "line comment": lambda t: t.replace('"file_path":', '// the file\n"file_path":'),

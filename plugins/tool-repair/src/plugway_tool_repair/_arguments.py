@@ -50,7 +50,7 @@ class Fitter:
         if isinstance(value, str):
             value = self._parsed(value, dict, "arguments")
         if value is None:
-            value = dict[str, Any]()
+            value = cast("Any", {})
             self.fixes.append("`null` in place of arguments")
         if not isinstance(value, dict):
             return {}, ["the arguments must be a JSON object"]
@@ -104,11 +104,12 @@ class Fitter:
         if isinstance(value, dict):
             return self._object(schema, as_object(value), path, depth)
         if isinstance(value, list) and "items" in schema:
-            return [
+            items: list[Any] = [
                 self._value(schema["items"], item, f"{path}[{number}]", depth + 1)
                 for number, item in enumerate(as_list(value))
             ]
-        return value
+            return items
+        return cast("Any", value)
 
     def _branch(self, schema: dict[str, Any], branches: list[Any], value: Any) -> dict[str, Any]:
         """The alternative that takes a value of this kind, else the first that it can become."""
@@ -194,8 +195,7 @@ class Fitter:
             return text
         if isinstance(value, type_) and not quiet:
             self.fixes.append(f"`{path}`: JSON written as a string")
-        fits = isinstance(value, type_)
-        return cast("Any", value) if fits else text
+        return text if not isinstance(value, type_) else value
 
     def _resolved(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """`schema` with its own `$ref` followed; circles end after some steps."""
