@@ -313,6 +313,17 @@ async def test_a_body_that_ends_early_is_an_interruption(server, upstream, end, 
     await response.aclose()
 
 
+async def test_a_malformed_chunk_is_an_interruption(server, upstream):
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n"
+    server.script([head, Sleep(0.02), b"zz\r\n", Hold()])
+    response = await upstream.request("GET", "/")
+    chunks = response.chunks()
+    assert await anext(chunks) == b"abcde"
+    with anyio.fail_after(1), pytest.raises(StreamInterrupted):
+        await anext(chunks)
+    await response.aclose()
+
+
 async def test_an_answer_that_is_let_go_closes_its_connection_at_once(server, upstream):
     server.script(sse([b": hello\n\n"], end=Hold()))
     response = await upstream.request("GET", "/")

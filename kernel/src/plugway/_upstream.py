@@ -11,6 +11,7 @@ import io
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -107,6 +108,20 @@ class _Body:
         self._content = response.content
         self._failure: BackendError | None = None
         self._where = f"{response.url.origin()}"
+        # aiohttp closes the connection on a chunk that is malformed but does not tell the reader,
+        # who would wait for ever (`test_a_malformed_chunk_is_an_interruption`).
+        protocol = response.connection.protocol if response.connection is not None else None
+        closed = protocol.closed if protocol is not None else None
+        if closed is not None:
+            closed.add_done_callback(self._lost)
+            self._content.on_eof(partial(self._complete, closed))
+
+    def _complete(self, closed: asyncio.Future[None]) -> None:
+        closed.remove_done_callback(self._lost)
+
+    def _lost(self, _: asyncio.Future[None]) -> None:
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
     def __aiter__(self) -> _Body:
         return self
@@ -256,7 +271,16 @@ class _Connector(aiohttp.TCPConnector):
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         _opened.set(True)
-        return await super()._create_connection(*args, **kwargs)
+        protocol = await super()._create_connection(*args, **kwargs)
+        if protocol.closed is not None:
+            protocol.closed.add_done_callback(_read)
+        return protocol
+
+
+def _read(closed: asyncio.Future[None]) -> None:
+    """The end of a connection nobody waits for is not an error to be logged."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 def _text(value: str) -> str:
