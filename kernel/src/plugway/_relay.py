@@ -36,8 +36,9 @@ class Watched(Protocol):
 class RawRelay:
     """An upstream's bytes, followed but not parsed."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], *, cut_on_error: bool = False) -> None:
         self._chunks = chunks
+        self._cut_on_error = cut_on_error
         self._held: list[bytes] = []
         self._scan = StreamScan()
 
@@ -70,7 +71,7 @@ class RawRelay:
                     raise BackendProtocolError(f"no content within {MAX_EVENT_BYTES} bytes")
                 self._held.append(chunk)
                 scan.feed(chunk)
-            if scan.failed and not scan.content:
+            if scan.failed and (self._cut_on_error or not scan.content):
                 raise interrupted(scan.data("error"))
             if chunk is None:
                 raise _ended_early(scan.started, any(self._held))
@@ -88,11 +89,13 @@ class RawRelay:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece."""
+        """The next piece. Raises `StreamInterrupted` where an error is to cut the stream."""
         if self._held:
             return self._held.pop(0)
         chunk = await anext(self._chunks)
         self._scan.feed(chunk)
+        if self._cut_on_error and self._scan.failed:
+            raise interrupted(self._scan.data("error"))
         return chunk
 
 
@@ -190,7 +193,7 @@ async def primed(reply: Reply, resources: Resources) -> Reply:
         return reply
     relay: RawRelay | EventRelay
     if reply.chunks is not None:
-        relay = RawRelay(reply.chunks)
+        relay = RawRelay(reply.chunks, cut_on_error=reply.cut_on_error)
         reply = reply.replace(chunks=relay)
     else:
         assert reply.events is not None

@@ -38,6 +38,8 @@ class Reply:
     """An event stream as the upstream sends it, not decoded."""
     events: AsyncIterable[StreamEvent] | None = None
     """An event stream made here."""
+    cut_on_error: bool = False
+    """An `error` event in `chunks` breaks the stream off instead of being passed on."""
     close: Close = field(default=_nothing, repr=False)
     """Lets go of what the reply holds; the kernel calls it exactly once."""
 
@@ -53,10 +55,19 @@ class Reply:
 
     @classmethod
     def relay(
-        cls, chunks: AsyncIterator[bytes], *, headers: Headers = (), close: Close = _nothing
+        cls,
+        chunks: AsyncIterator[bytes],
+        *,
+        headers: Headers = (),
+        close: Close = _nothing,
+        cut_on_error: bool = False,
     ) -> Reply:
-        """An Anthropic event stream in an upstream's own bytes."""
-        return cls(headers=headers, chunks=chunks, close=close)
+        """An Anthropic event stream in an upstream's own bytes.
+
+        `cut_on_error` is for upstreams other than Anthropic: a client heals from a cut, and not
+        from an `error` event after content (`docs/errors.md`).
+        """
+        return cls(headers=headers, chunks=chunks, close=close, cut_on_error=cut_on_error)
 
     @classmethod
     def streamed(

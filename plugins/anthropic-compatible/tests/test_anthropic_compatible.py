@@ -81,10 +81,10 @@ async def test_a_prefix_and_other_paths_are_used(server):
 
 async def test_models_may_be_stated(server):
     stated = ["big", {"id": "small", "context_tokens": 4096, "max_output_tokens": 512}]
-    made = build_plugin(AnthropicCompatible, "work", base_url=server.url, models=stated)
+    made = build_plugin(AnthropicCompatible, "mine", base_url=server.url, models=stated)
     async with gateway([made]) as running:
         listed = (await running.client.get("/v1/models")).json()["data"]
-    assert [item["id"] for item in listed] == ["anthropic/work/big", "anthropic/work/small"]
+    assert [item["id"] for item in listed] == ["anthropic/mine/big", "anthropic/mine/small"]
     assert (listed[1]["max_input_tokens"], listed[1]["max_tokens"]) == (4096, 512)
     assert server.requests == []
 

@@ -96,7 +96,10 @@ class AnthropicBackend:
                 raise await self._refusal(response)
             if response.content_type == "text/event-stream":
                 return Reply.relay(
-                    response.chunks(), headers=response.headers, close=response.aclose
+                    response.chunks(),
+                    headers=response.headers,
+                    close=response.aclose,
+                    cut_on_error=not self.wire.native_errors,
                 )
             body = await response.read()
             if response.status != 200 or not _is_message(body):

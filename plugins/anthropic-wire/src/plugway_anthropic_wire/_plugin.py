@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar
 
@@ -34,7 +35,7 @@ STEERING: Final = (
 configuration alone does, and a server that believes them must not see them either."""
 
 
-class EndpointPlugin(Plugin[AddressOptionsT]):
+class EndpointPlugin(Plugin[AddressOptionsT], ABC):
     """Registers one backend; opens and closes what it talks through.
 
     A subclass gives its options in the brackets and overrides `make_backend`.
@@ -44,9 +45,9 @@ class EndpointPlugin(Plugin[AddressOptionsT]):
         super().__init__(options, name=name)
         self.backend = self.make_backend()
 
+    @abstractmethod
     def make_backend(self) -> AnthropicBackend:
         """The backend of this instance; called once."""
-        raise NotImplementedError
 
     @hookimpl
     def register_backends(self) -> list[Backend]:

@@ -1,0 +1,83 @@
+"""A gateway in front of one upstream, for the tests of its faults."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+
+from plugway import NoOptions, Plugin, hookimpl
+from plugway.testing import (
+    Cut,
+    RawClient,
+    Reset,
+    ScriptedUpstream,
+    anthropic_stream,
+    build_plugin,
+    gateway,
+    messages_request,
+    request_body,
+)
+from plugway_anthropic import Anthropic
+from plugway_anthropic_compatible import AnthropicCompatible
+
+EVENTS = anthropic_stream(
+    ["Hel", "lo \u00e9."], thinking="Hm.", tool_calls=[("Read", {"path": "a.txt"})]
+)
+OVERLOADED = ("error", {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})
+PING = ("ping", {"type": "ping"})
+ENDS = {"fin": Cut(), "rst": Reset(), "bad chunk": b"zz\r\n"}
+BROKEN_OFF = {**ENDS, "clean": None}
+
+
+class Watch(Plugin[NoOptions]):
+    """Notes how exchanges end."""
+
+    def __init__(self):
+        super().__init__(NoOptions(), name="watch")
+        self.outcomes = []
+
+    @hookimpl
+    async def finished(self, exchange, outcome):
+        self.outcomes.append(outcome)
+
+
+class Bench:
+    def __init__(self, running, upstream, watch):
+        self.running, self.upstream, self.watch = running, upstream, watch
+
+    async def ask(self, stream=True, **fields):
+        """The whole answer as it comes, however it ends."""
+        body = request_body("x", stream=stream, **fields)
+        host = f"127.0.0.1:{self.running.port}"
+        async with RawClient(self.running.url) as client:
+            await client.send(messages_request(body, self.running.token, host=host))
+            return await client.read()
+
+    async def outcome(self):
+        with anyio.fail_after(2):
+            while not self.watch.outcomes:
+                await anyio.sleep(0.005)
+        return self.watch.outcomes[-1]
+
+
+@asynccontextmanager
+async def bench(*scripts, native=False, url=None, zone="vendor", **server):
+    """A gateway in front of one upstream that says `scripts`, one after the other."""
+    limits = {"first_event_seconds": 2, "first_event_local_seconds": 2, **server}
+    watch = Watch()
+    async with ScriptedUpstream(*scripts) as upstream:
+        address = url or upstream.url
+        if native:
+            plugin = build_plugin(Anthropic, "up", api_key="k", base_url=address)
+        else:
+            plugin = build_plugin(AnthropicCompatible, "up", base_url=address, zone=zone)
+        async with gateway([watch, plugin], **limits) as running:
+            yield Bench(running, upstream, watch)
+
+
+def told(response):
+    """Status, type and message of an error in the envelope."""
+    found = response.json
+    assert found["type"] == "error"
+    assert response.header("content-type") == "application/json"
+    assert response.header("request-id")
+    return response.status, found["error"]["type"], found["error"]["message"]
