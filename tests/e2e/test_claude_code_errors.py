@@ -1,10 +1,19 @@
 """How the real Claude Code takes errors in the words of other vendors."""
 
+import json
 import time
 
 import pytest
 
-from plugway.testing import ERRORS, ScriptedUpstream, build_plugin, gateway, respond
+from plugway.testing import (
+    ERRORS,
+    ScriptedUpstream,
+    anthropic_stream,
+    build_plugin,
+    gateway,
+    respond,
+    sse,
+)
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer
@@ -73,3 +82,43 @@ async def test_a_prompt_beyond_a_small_window_is_recognised_and_never_sent(tmp_p
     told = (answer.out + answer.err).lower()
     assert "too long" in told or "context" in told
     assert not [request for request in upstream.requests if request.path.startswith("/v1/messages")]
+
+
+def numbered(number, events):
+    """The events of a message and a tool call of their own, as the client tells them apart."""
+    text = json.dumps(events).replace("msg_scripted", f"msg_{number}")
+    return [tuple(event) for event in json.loads(text.replace("toolu_0001", f"toolu_{number:04}x"))]
+
+
+def using(tokens):
+    return {"input_tokens": tokens, "output_tokens": 5}
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+async def test_scaled_usage_makes_the_client_compact_before_a_small_window_is_full(
+    tmp_path, scaled
+):
+    """The fifth prompt has 27,000 tokens of 32,768. The client takes the window for 200,000."""
+    async with ScriptedUpstream() as upstream:
+        options = {"windows": {"up/*": 32_768}, "scale_usage": scaled}
+        stack = [
+            build_plugin(ContextGuard, "guard", **options),
+            build_plugin(AnthropicCompatible, "up", base_url=upstream.url),
+        ]
+        async with gateway(stack) as running:
+            claude = Claude(tmp_path, running.url, running.token, "anthropic/up/m")
+            claude._env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = "200000"
+            path = claude.project / "a.txt"
+            path.write_text("hello")
+            call = ("Read", {"file_path": str(path)})
+            reads = [
+                anthropic_stream("I read.", tool_calls=[call], usage=using(9000 + 4500 * turn))
+                for turn in range(5)
+            ]
+            ends = [anthropic_stream("<summary>Done.</summary>", usage=using(9000))] * 4
+            upstream.script(*[sse(numbered(n, events)) for n, events in enumerate(reads + ends)])
+            answer = await claude.run("-p", "read it", "--tools", "Read")
+    assert "Done." in answer.out
+    asked = [str(r.json["messages"][-1]) for r in upstream.requests if r.body]
+    compactions = [n for n, text in enumerate(asked) if "<summary> block" in text]
+    assert bool(compactions) == scaled
