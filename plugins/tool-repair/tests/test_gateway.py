@@ -40,14 +40,13 @@ class Running:
     def __init__(self, upstream, gateway):
         self.upstream, self.gateway = upstream, gateway
 
-    async def raw(self, script, **fields):
-        self.upstream.script(script)
+    async def raw(self, *scripts, **fields):
+        self.upstream.script(*scripts)
         body = request_body(**{"tools": [*TOOLS, NUMBER], "stream": True, **fields})
         return await self.gateway.post(body)
 
     async def content(self, *scripts, **fields):
-        self.upstream.script(*scripts[1:])
-        answer = await self.raw(scripts[0], **fields)
+        answer = await self.raw(*scripts, **fields)
         assert answer.status_code == 200, answer.text
         return blocks_of(parse_sse(answer.content))
 

@@ -38,7 +38,7 @@ class Fitter:
     def fit_text(self, text: str) -> tuple[dict[str, Any], list[str]]:
         """The arguments, and what is still wrong with them."""
         try:
-            value, loosely = load(text) if text.strip() else ({}, False)
+            value, loosely = load(text if text.strip() else "{}")
         except NotJson as error:
             return {}, [f"the arguments are not valid JSON: {error}"]
         if loosely:
@@ -50,9 +50,8 @@ class Fitter:
         if isinstance(value, str):
             value = self._parsed(value, dict, "arguments")
         if value is None:
-            value = cast("Any", {})
             self.fixes.append("`null` in place of arguments")
-        if not isinstance(value, dict):
+        elif not isinstance(value, dict):
             return {}, ["the arguments must be a JSON object"]
         given = as_object(value)
         problems = check_arguments(self._root, given)

@@ -90,6 +90,7 @@ FIRST: Final = re.compile("[" + re.escape("".join(sorted({m[0] for m in ALL}))) 
 """Any character that a mark may begin with: text without one needs no second look."""
 MARK: Final = re.compile(f"{_alternation(ALL)}|{UNUSED}")
 LONGEST: Final = max(len(mark) for mark in ALL)
+_NUMBERED: Final = ("<unused", "<|reserved_special_token_", "<extra_id_")
 _UNUSED_BEGUN = re.compile(
     r"<(?:unused\d{0,4}|\|reserved_special_token_\d{0,4}\|?|extra_id_\d{0,3})"
 )
@@ -100,7 +101,9 @@ def held(text: str) -> int:
     start = max(0, len(text) - LONGEST)
     for match in FIRST.finditer(text, start):
         tail = text[match.start() :]
-        if _UNUSED_BEGUN.fullmatch(tail) or any(mark.startswith(tail) for mark in ALL):
+        if _UNUSED_BEGUN.fullmatch(tail) or any(
+            mark.startswith(tail) for mark in (*ALL, *_NUMBERED)
+        ):
             return len(tail)
     return 0
 
@@ -143,7 +146,7 @@ def head_names(text: str, names: Iterable[str]) -> bool:
 def aliases(text: str, tools: dict[str, Tool], named: Any) -> list[tuple[str, Tool]]:
     """Tools under the names by which `text` seems to call them."""
     found: dict[str, Tool] = {}
-    for word in re.findall(r"[A-Za-z_][\w.:/-]*", text):
+    for word in re.findall(r"[A-Za-z_][\w-]*", text):
         real = named(word)
         if real is not None and word not in tools:
             found[word] = Tool(word, schema=tools[real].schema)

@@ -128,8 +128,10 @@ class Mender:
             if text := delta.get("text"):
                 self._text(block, str(text), item, out)
         elif block.kind == "tool_use":
-            block.parts.append(str(delta.get("partial_json") or ""))
-            block.events.append(item)
+            part = delta.get("partial_json")
+            if isinstance(part, str):
+                block.parts.append(part)
+                block.events.append(item)
         else:
             self._enter(block, out)
             out.append(self._numbered(item))
@@ -359,13 +361,17 @@ class Mender:
             wanted = "tool_use"
         elif not self._calls and reason == "tool_use":
             wanted = "end_turn"
-        if wanted == reason:
+        if wanted == reason and isinstance(item.data.get("usage"), dict):
             out.append(item)
             return
         self.changed = True
-        self._note(f"stop_reason {reason} made {wanted}")
-        new = {**delta, "stop_reason": wanted, "stop_sequence": None}
-        out.append(StreamEvent(item.type, {**item.data, "delta": new}))
+        new = {"usage": {"output_tokens": 0}, **item.data, "delta": delta}
+        if wanted != reason:
+            self._note(f"stop_reason {reason} made {wanted}")
+            new["delta"] = {**delta, "stop_reason": wanted, "stop_sequence": None}
+        if new["usage"] is None:
+            new["usage"] = {"output_tokens": 0}
+        out.append(StreamEvent(item.type, new))
 
 
 def _key(verdict: Verdict) -> tuple[str, bytes]:
