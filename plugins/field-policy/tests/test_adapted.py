@@ -127,8 +127,17 @@ def test_each_change_is_told_with_its_reason():
 
 def test_effort_and_format_stay_where_they_are_taken():
     assert under("vllm").body["output_config"] == CLIENT["output_config"]
-    assert under("ollama").body["output_config"] == {"effort": "high"}
+    kept = under("ollama", keep=("output_config.effort",)).body
+    assert kept["output_config"] == {"effort": "high"}
     assert "output_config" not in under("llama-server").body
+
+
+def test_ollama_is_not_asked_to_think_but_can_be_asked_not_to():
+    assert not {"thinking", "output_config"} & under("ollama").body.keys()
+    off = {"type": "disabled"}
+    assert under("ollama", CLIENT | {"thinking": off}).body["thinking"] == off
+    assert under("ollama", keep=("thinking",)).body["thinking"] == CLIENT["thinking"]
+    assert "thinking" not in under("strict", CLIENT | {"thinking": off}).body
 
 
 @pytest.mark.parametrize(
@@ -139,7 +148,7 @@ def test_effort_and_format_stay_where_they_are_taken():
             "claude-code-20250219,interleaved-thinking-2025-05-14,effort-2025-11-24,"
             "extended-cache-ttl-2025-04-11",
         ),
-        ("ollama", "interleaved-thinking-2025-05-14,effort-2025-11-24"),
+        ("ollama", None),
         ("llama-server", "interleaved-thinking-2025-05-14"),
         ("strict", None),
     ],

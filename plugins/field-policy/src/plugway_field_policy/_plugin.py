@@ -61,6 +61,7 @@ def adapted(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     if policy.everything:
         return request
     request = _output_config(request, policy)
+    request = _thinking(request, policy)
     return _contents(request, Rewriter(policy))
 
 
@@ -100,6 +101,15 @@ def _output_config(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     return request.replace(
         because=f"`{policy.preset}` takes no {gone}", output_config=kept or REMOVE
     )
+
+
+def _thinking(request: MessagesRequest, policy: Policy) -> MessagesRequest:
+    """Some servers take the word that there shall be no thinking, and fail over any other."""
+    kind = as_object(request.body.get("thinking")).get("type")
+    if "thinking" in policy.takes or "thinking" not in request.body or kind == "disabled":
+        return request
+    reason = f"`{policy.preset}` fails where a model has no thinking, and turns it on by itself"
+    return request.replace(because=reason, thinking=REMOVE)
 
 
 def _contents(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:

@@ -80,7 +80,9 @@ PRESETS: Final[dict[PresetName, Preset]] = {
     "compatible": Preset(_COMPATIBLE),
     "llama-server": Preset(CORE | {"thinking"}),
     "lmstudio": Preset(CORE | {"thinking"}),
-    "ollama": Preset(CORE | {"output_config.effort", "thinking", "tools.type"}),
+    # Ollama answers 400 where thinking or effort is asked of a model that has none, and lets
+    # models that have it think unless told not to (`server/routes.go`, `ChatHandler`).
+    "ollama": Preset(CORE | {"thinking.disabled", "tools.type"}),
     "strict": Preset(CORE),
     "translating": Preset(_ALL, "keep", merge_turns=False),
     "vllm": Preset(CORE | {"output_config.effort", "output_config.format", "tools.strict"}),
