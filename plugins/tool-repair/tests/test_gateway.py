@@ -308,3 +308,33 @@ async def test_native_backends_are_left_alone():
         async with gateway(plugins) as found:
             answer = await found.post(request_body(tools=TOOLS, stream=True))
     assert b"tool_call" in answer.content
+
+
+FENCED = '```json\n{"name": "Read", "arguments": {"file_path": "/a.txt"}}\n```'
+
+
+@pytest.mark.parametrize("size", [3, 1000])
+async def test_pain_1_a_call_in_a_fence_counts_only_where_nothing_follows(running, size):
+    def pieces(text):
+        parts = [text[i : i + size] for i in range(0, len(text), size)]
+        return sse(anthropic_stream(parts))
+
+    last, _ = await running.content(pieces(f"So:\n{FENCED}\n"))
+    assert last[-1] == ("Read", {"file_path": "/a.txt"})
+    text = f"So:\n{FENCED}\n\nreads the file."
+    assert await running.content(pieces(text)) == ([text], "end_turn")
+
+
+async def test_reasoning_in_text_becomes_a_signed_thinking_block(running):
+    script = sse(anthropic_stream(["<thi", "nk>Hm.</th", "ink>\n\nHi."]))
+    events = parse_sse((await running.raw(script)).content)
+    assert blocks_of(events)[0] == ["Hm.", "\n\nHi."]
+    assert any(d.get("delta", {}).get("type") == "signature_delta" for _, d in events)
+
+
+@pytest.mark.parametrize("options", [{"hold_thinking": True}])
+async def test_thinking_that_is_held_lets_a_bad_call_be_asked_for_again(running):
+    bad = anthropic_stream("", thinking="Hm.", tool_calls=[("Number", {"x": 1})])
+    good = anthropic_stream("", thinking="Ah.", tool_calls=[("Number", {"n": 1})])
+    content, _ = await running.content(sse(bad), sse(good))
+    assert content == ["Ah.", ("Number", {"n": 1})]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -171,6 +171,10 @@ class Mender:
             if isinstance(piece, Text):
                 if piece.text.strip():
                     self._settle(out, real=False, block=block)
+                elif self._quoted:
+                    last = self._quoted[-1]
+                    self._quoted[-1] = replace(last, source=last.source + piece.text)
+                    continue
                 self._visible(block, piece.text, out, None)
             elif isinstance(piece, Calls):
                 self._rescue_calls(block, piece, out)
