@@ -1,13 +1,14 @@
 """What a request looks like under each preset."""
 
 import copy
+import time
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway import MessagesRequest
+from plugway import InvalidRequest, MessagesRequest
 from plugway_field_policy import FieldPolicyOptions, Target
 from plugway_field_policy._plugin import adapted
 from plugway_field_policy._policy import policy_of
@@ -175,6 +176,20 @@ def test_c_05_keys_of_engines_are_never_passed_on(preset, key):
     assert key not in request.body
     assert key not in orjson.loads(request.raw)
     assert key in changed(request)
+
+
+@pytest.mark.parametrize("key", ["because", "headers", "self"])
+def test_c_05_a_key_with_the_name_of_a_parameter_is_refused(key):
+    with pytest.raises(InvalidRequest, match=f"{key}: Extra inputs are not permitted"):
+        under("strict", CLIENT | {key: 1})
+    assert not under("anthropic", CLIENT | {key: 1}).changes
+
+
+def test_c_05_ten_thousand_unknown_keys_take_no_longer_than_they_must():
+    began = time.perf_counter()
+    request = under("strict", CLIENT | {f"key{n}": n for n in range(10_000)})
+    assert time.perf_counter() - began < 1
+    assert "key9999" not in request.body
 
 
 def test_server_tools_are_known_by_their_type_not_by_their_name():

@@ -1,5 +1,7 @@
 """What is answered without a model, and what never is."""
 
+import time
+
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -200,11 +202,21 @@ def test_a_schema_with_another_field_is_not_a_title_request():
         ("a" * 400, "A" + "a" * 49),
         ("", "New session"),
         ("<session></session>", "New session"),
+        ("<session>\ncut off here", "Cut off here"),
+        ("<command-name>/x</command-name><system-reminder>open", "Open"),
         ("日本語のタイトル", "日本語のタイトル"),
     ],
 )
 def test_titles(prompt, expected):
     assert title_of(prompt) == expected
+
+
+@pytest.mark.parametrize("piece", ["<session>", "<system-reminder>", "<command-a>", "<a", "</"])
+def test_a_hostile_prompt_takes_no_time(piece):
+    began = time.perf_counter()
+    title_of(piece * 50_000)
+    title_of("".join(f"<command-{n}>" for n in range(20_000)))
+    assert time.perf_counter() - began < 0.5
 
 
 JSON = st.recursive(

@@ -6,12 +6,13 @@ What servers take is in `_presets`; what is done to conversation and tools, in `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from plugway import (
     REMOVE,
     Attempt,
     Exchange,
+    InvalidRequest,
     MessagesRequest,
     Plugin,
     as_list,
@@ -23,7 +24,9 @@ from plugway_field_policy._policy import Policy, policy_of
 from plugway_field_policy._presets import REASONS
 from plugway_field_policy._rewrite import Rewriter
 
-BETA_HEADER = "anthropic-beta"
+BETA_HEADER: Final = "anthropic-beta"
+_PARAMETERS: Final = frozenset(("because", "headers", "self"))
+"""Fields of no API that cannot be taken away, as `replace` has parameters of these names."""
 
 
 class FieldPolicy(Plugin[FieldPolicyOptions]):
@@ -69,12 +72,18 @@ def _fields(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     body = request.body
     if not policy.everything and body.keys() <= policy.fields:
         return request
-    for name in [name for name in body if not policy.takes_field(name)]:
-        removed: dict[str, Any] = {name: REMOVE}
+    gone: dict[str, dict[str, Any]] = {}
+    for name in body:
+        if policy.takes_field(name):
+            continue
+        if name in _PARAMETERS:
+            raise InvalidRequest(f"{name}: Extra inputs are not permitted", retry=False)
         reason = REASONS.get(name, f"no field that `{policy.preset}` is known to take")
         if name in policy.drops:
             reason = "the options say so"
-        request = request.replace(because=reason, **removed)
+        gone.setdefault(reason, {})[name] = REMOVE
+    for reason, names in gone.items():
+        request = request.replace(because=reason, **names)
     return request
 
 

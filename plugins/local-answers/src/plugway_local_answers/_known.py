@@ -18,13 +18,13 @@ from plugway import as_list, as_object
 
 TITLE_WORDS: Final = 6
 TITLE_CHARACTERS: Final = 50
-MAX_PROMPT_CHARACTERS: Final = 100_000
+MAX_PROMPT_CHARACTERS: Final = 20_000
 """Of a prompt, as much as is looked at."""
 
-_SESSION: Final = re.compile(r"<session>(.*)</session>", re.S)
+_SESSION: Final = ("<session>", "</session>")
 """What there is to name, in a prompt that goes on with instructions."""
-_SLIPPED_IN: Final = re.compile(r"<(system-reminder|command-\w+|local-command-\w+)>.*?</\1>", re.S)
-"""What the client adds to a prompt by itself."""
+_SLIPPED_IN: Final = re.compile(r"<(system-reminder|command-\w+|local-command-\w+)>")
+"""Begins what the client adds to a prompt by itself."""
 _TAG: Final = re.compile(r"</?[a-z][\w-]*>")
 _MARKUP: Final = re.compile(r"[`*_#>\[\]{}|\"“”]+")  # noqa: RUF001
 
@@ -86,8 +86,7 @@ def topic(body: Mapping[str, Any]) -> Known | None:
 
 def title_of(prompt: str) -> str:
     """The first words of a prompt as a title; the same prompt gives the same title."""
-    session = _SESSION.search(prompt[:MAX_PROMPT_CHARACTERS])
-    text = _SLIPPED_IN.sub(" ", session[1] if session else prompt[:MAX_PROMPT_CHARACTERS])
+    text = _without_slipped_in(_session_in(prompt[:MAX_PROMPT_CHARACTERS]))
     words = _MARKUP.sub(" ", _TAG.sub(" ", text)).split()
     chosen = ""
     for word in words[:TITLE_WORDS]:
@@ -97,6 +96,29 @@ def title_of(prompt: str) -> str:
         chosen = longer
     chosen = (chosen or "".join(words[:1])[:TITLE_CHARACTERS]).rstrip(".,;:!? ")
     return chosen[:1].upper() + chosen[1:] if chosen else "New session"
+
+
+def _session_in(prompt: str) -> str:
+    begin, end = _SESSION
+    _, found, rest = prompt.partition(begin)
+    if not found:
+        return prompt
+    inside, closed, _ = rest.rpartition(end)
+    return inside if closed else rest
+
+
+def _without_slipped_in(text: str) -> str:
+    pieces: list[str] = []
+    at = 0
+    for opening in _SLIPPED_IN.finditer(text):
+        if opening.start() < at:
+            continue
+        closing = f"</{opening[1]}>"
+        end = text.find(closing, opening.end())
+        if end >= 0:
+            pieces.append(text[at : opening.start()])
+            at = end + len(closing)
+    return " ".join([*pieces, text[at:]])
 
 
 def estimated_tokens(body: Mapping[str, Any]) -> int:
