@@ -11,11 +11,14 @@ from typing import Final
 
 FEW: Final = 8
 """Up to so many tokens count as few; prompts are always computed with all threads."""
-_FIRST_TRIAL: Final = 32
-_LAST_TRIAL: Final = 4096
+_FIRST_TRIAL: Final = 256
+_LAST_TRIAL: Final = 8192
 _TRIAL: Final = 6
 _HOPELESS: Final = 2.5
 _BETTER: Final = 0.97
+_STALL: Final = 4.0
+_MANY_STALLS: Final = 2.0
+"""Stalled steps, older ones counting less: somebody else needs the cores now."""
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class _Race:
     wait: int = _FIRST_TRIAL
     trial: int = 0
     best: float = 0.0
+    stalls: float = 0.0
 
     def choose(self) -> int:
         return self.other if self.trial else self.used
@@ -37,10 +41,21 @@ class _Race:
         if self.trial:
             self._tried(seconds)
             return
+        if self.used > self.other and self.typical and seconds > _STALL * self.typical:
+            self._stalled()
+            return
+        self.stalls *= 0.95
         self.typical = seconds if not self.typical else 0.9 * self.typical + 0.1 * seconds
         self.steps += 1
         if self.steps >= self.wait:
             self.steps, self.trial, self.best = 0, _TRIAL, 0.0
+
+    def _stalled(self) -> None:
+        self.stalls += 1
+        if self.stalls > _MANY_STALLS:
+            self.used, self.other = self.other, self.used
+            self.typical, self.stalls, self.steps = 0.0, 0.0, 0
+            self.wait = max(self.wait, 4 * _FIRST_TRIAL)
 
     def _tried(self, seconds: float) -> None:
         self.trial -= 1
