@@ -271,3 +271,33 @@ async def test_the_trace_prints_each_call(monkeypatch, capsys):
     line = capsys.readouterr().err
     assert "transform_request" in line
     assert "MessagesRequest" in line
+
+
+async def test_a_hook_that_waits_several_times_goes_on_after_each():
+    async def transform_request(self, request, exchange):
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        with pytest.raises(TimeoutError):
+            with anyio.fail_after(0.01):
+                await anyio.sleep_forever()
+        return request.replace(because="t", trail="done")
+
+    hooks = Hooks([plugin("a", transform_request=transform_request)])
+    request = await hooks.transform_request(MessagesRequest(RAW), exchange())
+    assert request.body["trail"] == "done"
+
+
+async def test_a_waiting_hook_sees_the_cancellation_of_its_exchange():
+    seen = []
+
+    async def transform_request(self, request, exchange):
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.append("left")
+
+    hooks = Hooks([plugin("a", transform_request=transform_request)])
+    with anyio.move_on_after(0.02) as scope:
+        await hooks.transform_request(MessagesRequest(RAW), exchange())
+    assert scope.cancelled_caught
+    assert seen == ["left"]
