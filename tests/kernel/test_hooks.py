@@ -17,7 +17,8 @@ from plugway import (
     Route,
     hookimpl,
 )
-from plugway._hooks import STRIKES, Hooks
+from plugway._hooks import Hooks
+from plugway._impls import STRIKES
 from plugway._plugin import NoOptions
 
 pytestmark = pytest.mark.anyio

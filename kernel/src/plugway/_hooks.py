@@ -14,16 +14,14 @@ import sys
 import time
 import types
 from collections.abc import Coroutine, Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-
-import pluggy
 
 from plugway._backend import Attempt, Backend, ModelInfo
 from plugway._errors import BackendError, HookError, PluginError, RequestRejected
 from plugway._events import EventStream
 from plugway._exchange import Exchange, Outcome, Route
-from plugway._hookspecs import PROJECT, HookInfo, Hookspecs, Send, hook_infos
+from plugway._hookspecs import Send
+from plugway._impls import Impl, registered
 from plugway._plugin import Plugin
 from plugway._request import MessagesRequest
 from plugway._response import Reply
@@ -32,27 +30,6 @@ log = logging.getLogger("plugway.hooks")
 T = TypeVar("T")
 
 _SEQUENCE: Final[Any] = (list, tuple)
-STRIKES: Final = 3
-"""Failures after which an implementation of a hook that fails open is no longer called."""
-
-
-@dataclass(slots=True)
-class Impl:
-    """One implementation of a hook, ready to be called."""
-
-    plugin: Plugin[Any]
-    hook: str
-    info: HookInfo
-    function: Any
-    order: tuple[int, ...]
-    """Positions, among the hook's parameters, of those that the implementation takes."""
-    is_async: bool
-    failures: int = 0
-
-    @property
-    def quarantined(self) -> bool:
-        """Whether it failed too often to be called again."""
-        return self.info.fails == "open" and self.failures >= STRIKES
 
 
 class Hooks:
@@ -60,16 +37,7 @@ class Hooks:
 
     def __init__(self, plugins: Sequence[Plugin[Any]]) -> None:
         """Raises `PluginError` where a plugin breaks the contract of a hook."""
-        manager = pluggy.PluginManager(PROJECT)
-        manager.add_hookspecs(Hookspecs)
-        for plugin in reversed(plugins):  # pluggy calls the last one registered first
-            _check_markers(plugin)
-            try:
-                manager.register(plugin, name=plugin.name)
-            except (pluggy.PluginValidationError, ValueError) as error:
-                raise PluginError(plugin.name, str(error)) from error
-        _check_pending(manager)
-        self._impls = {n: _implementations(manager, n, info) for n, info in hook_infos().items()}
+        self._impls = registered(plugins)
         self._trace = os.environ.get("PLUGWAY_TRACE_HOOKS") == "1"
 
     def has(self, hook: str) -> bool:
@@ -316,40 +284,3 @@ def _print_trace(impl: Impl, began: float, result: object) -> None:
     ms = (time.perf_counter() - began) * 1000
     answer = "None" if result is None else type(result).__name__
     print(f"hook {impl.hook:18} {impl.plugin.name:16} {ms:7.2f} ms  {answer}", file=sys.stderr)
-
-
-def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -> list[Impl]:
-    caller: Any = getattr(manager.hook, hook)
-    parameters = list(inspect.signature(getattr(Hookspecs, hook)).parameters)[1:]
-    spec_is_async = inspect.iscoroutinefunction(getattr(Hookspecs, hook))
-    impls: list[Impl] = []
-    for found in reversed(caller.get_hookimpls()):
-        is_async = inspect.iscoroutinefunction(found.function)
-        if is_async and not spec_is_async:
-            reason = f"hook `{hook}` must be a plain `def`, not `async def`"
-            raise PluginError(found.plugin.name, reason)
-        order = tuple(parameters.index(name) for name in found.argnames)
-        impls.append(Impl(found.plugin, hook, info, found.function, order, is_async))
-    return impls if info.inward else impls[::-1]
-
-
-def _check_markers(plugin: Plugin[Any]) -> None:
-    for name, member in inspect.getmembers(type(plugin), callable):
-        options = getattr(member, f"{PROJECT}_impl", None)
-        if options is None:
-            continue
-        if options.get("wrapper") or options.get("hookwrapper"):
-            reason = f"hook `{name}` is a wrapper; use `around_attempt` or `transform_stream`"
-            raise PluginError(plugin.name, reason)
-        kinds = inspect.signature(member).parameters.values()
-        if any(p.kind is p.KEYWORD_ONLY for p in kinds):
-            raise PluginError(plugin.name, f"hook `{name}` has keyword-only parameters")
-
-
-def _check_pending(manager: pluggy.PluginManager) -> None:
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        known = ", ".join(f"`{name}`" for name in hook_infos())
-        name = getattr(error.plugin, "name", "?")
-        raise PluginError(str(name), f"{error}; the hooks are {known}") from error

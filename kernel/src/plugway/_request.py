@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+import orjson
+
 from plugway import _json
 from plugway._errors import Headers, InvalidRequest
 
@@ -42,7 +44,7 @@ class MessagesRequest:
     otherwise the client's bytes with only the changed top-level members written anew.
     """
 
-    __slots__ = ("_body", "_edits", "_origin", "_raw", "changes", "headers", "query")
+    __slots__ = ("_body", "_edits", "_origin", "_parsed", "_raw", "changes", "headers", "query")
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class MessagesRequest:
         self._origin = raw
         self._raw: bytes | None = raw
         self._body: dict[str, Any] | None = None
+        self._parsed: Mapping[str, Any] = {}
         self._edits: dict[str, Any] = {}
         self.headers = headers
         """The client's header lines, without those that carry credentials."""
@@ -123,6 +126,7 @@ class MessagesRequest:
         """
         new = MessagesRequest.__new__(MessagesRequest)
         new._origin, new.query = self._origin, self.query
+        new._parsed = self._parsed or self.body
         changes: list[Change] = []
         new._body, new._edits, new._raw = self._edited(fields, changes, because)
         new.headers = _edited_headers(self.headers, headers or {}, changes, because)
@@ -147,10 +151,13 @@ class MessagesRequest:
 
     def _write(self) -> bytes:
         if len(self._edits) == 1 and isinstance(new := self._edits.get("model"), str):
-            original = MessagesRequest(self._origin).model
-            quick = _json.replace_leading_model(self._origin, original, new)
+            quick = _json.replace_leading_model(self._origin, str(self._parsed.get("model")), new)
             if quick is not None:
                 return quick
+        if orjson.dumps(self._parsed) == self._origin:
+            # Written by most clients as orjson would: then writing it whole loses nothing, and
+            # costs a twentieth of finding the members.
+            return orjson.dumps(self._body)
         removed = frozenset(name for name, value in self._edits.items() if value is REMOVE)
         changed = {name: v for name, v in self._edits.items() if v is not REMOVE}
         try:
