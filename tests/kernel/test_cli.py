@@ -26,6 +26,17 @@ from plugway._config import Config, parse_config
 from plugway._errors import ConfigError, PluginError
 from plugway._loader import installed
 
+STACK = [
+    "local-answers",
+    "thinking",
+    "resilience",
+    "error-normalizer",
+    "tool-repair",
+    "context-guard",
+    "field-policy",
+    "router",
+    "llama-cpp",
+]
 ROOT = Path(__file__).parents[2]
 
 
@@ -125,7 +136,7 @@ def test_the_example_is_one_text_in_the_package_and_at_the_root(plugway: Any) ->
 def test_the_example_parses_and_shows_every_backend() -> None:
     text = (ROOT / "config.example.yaml").read_text("utf-8")
     config = parse_config(text)
-    assert [entry.use for entry in config.plugins] == ["resilience", "router", "llama-cpp"]
+    assert [entry.use for entry in config.plugins] == STACK
     for backend in ("anthropic", "ollama", "lmstudio", "llama-server", "vllm"):
         assert f"# - use: {backend}\n" in text
 
@@ -138,9 +149,9 @@ def test_the_example_passes_check_as_it_is(plugway: Any, tmp_path: Path) -> None
 
 def test_the_commented_parts_of_the_example_are_yaml_too() -> None:
     text = (ROOT / "config.example.yaml").read_text("utf-8")
-    stack = text.index("  - use: resilience")
+    stack = text.index("  - use: local-answers")
     lines = [
-        line.replace("# ", "", 1)
+        re.sub(r"^( *)# ", r"\1", line)
         for line in text[stack:].splitlines()
         if "- use" in line
         or "options:" in line
@@ -149,7 +160,7 @@ def test_the_commented_parts_of_the_example_are_yaml_too() -> None:
         or "[local" in line
     ]
     config = parse_config("plugins:\n" + "\n".join(lines))
-    assert len(config.plugins) == 9
+    assert len(config.plugins) == 15
 
 
 def test_the_path_is_data_and_a_missing_file_is_talk(plugway: Any, tmp_path: Path) -> None:
@@ -627,7 +638,7 @@ def test_serve_without_a_file_takes_the_installed_stack() -> None:
     config = chosen_config(None)
     assert config.path is None
     assert config.document.where == "stack of plugway-starter"
-    assert [entry.use for entry in config.plugins] == ["resilience", "router", "llama-cpp"]
+    assert [entry.use for entry in config.plugins] == STACK
 
 
 class FakeApp:
