@@ -92,8 +92,12 @@ def test_a_doubled_field_is_refused_when_the_body_has_to_be_written_anew():
 
 def test_a_body_as_most_clients_write_it_is_written_anew_in_the_same_order():
     raw = '{"model":"m","max_tokens":5,"stream":true,"system":"é \\" x","big":1.5}'.encode()
-    made = request(raw).replace(because="t", max_tokens=3, top_k=1).replace(because="u", stream=REMOVE)
-    assert made.raw == '{"model":"m","max_tokens":3,"system":"é \\" x","big":1.5,"top_k":1}'.encode()
+    made = (
+        request(raw).replace(because="t", max_tokens=3, top_k=1).replace(because="u", stream=REMOVE)
+    )
+    assert (
+        made.raw == '{"model":"m","max_tokens":3,"system":"é \\" x","big":1.5,"top_k":1}'.encode()
+    )
 
 
 def test_integers_beyond_64_bits_survive_a_change_elsewhere():

@@ -25,8 +25,9 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         tokenizer = Tokenizer.from_file(self.path)
         template = load_template()
         rng = random.Random(self.seed)
-        start, end, newline = (tokenizer.token_to_id(t) for t in ("<|im_start|"
-                                                                  ">", "<|im_end|>", "Ċ"))
+        start, end, newline = (
+            tokenizer.token_to_id(t) for t in ("<|im_start|>", "<|im_end|>", "Ċ")
+        )
         assistant = tokenizer.encode("assistant").ids
         request, result = (tokenizer.token_to_id(t) for t in ("<|request|>", "<|result|>"))
 
@@ -37,7 +38,7 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
                 token = ids[position]
                 if token == start:
                     body = position + 1 + len(assistant)
-                    if ids[position + 1:body] == assistant and ids[body] == newline:
+                    if ids[position + 1 : body] == assistant and ids[body] == newline:
                         position, current = body + 1, 1.0
                         continue
                 elif token == request:
@@ -61,5 +62,7 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
                 more = tokenizer.encode(template.render(messages=messages, tools=tools)).ids
                 ids += more
                 weights += weigh(more)
-            yield (torch.from_numpy(np.array(ids[: self.length + 1], dtype=np.int64)),
-                   torch.from_numpy(np.array(weights[1 : self.length + 1], dtype=np.float32)))
+            yield (
+                torch.from_numpy(np.array(ids[: self.length + 1], dtype=np.int64)),
+                torch.from_numpy(np.array(weights[1 : self.length + 1], dtype=np.float32)),
+            )

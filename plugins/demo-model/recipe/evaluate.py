@@ -14,14 +14,23 @@ from heldout import ROWS
 from llama_cpp import Llama
 from words import filler
 
-TOOLS = [{"name": name, "description": "", "parameters": {}}
-         for name in ("Bash", "Edit", "Glob", "Grep", "Read", "Task", "Write")]
+TOOLS = [
+    {"name": name, "description": "", "parameters": {}}
+    for name in ("Bash", "Edit", "Glob", "Grep", "Read", "Task", "Write")
+]
 
 
 class Runner:
     def __init__(self, path: pathlib.Path, threads: int, context: int = 4096) -> None:
-        self.llm = Llama(str(path), n_ctx=context, n_batch=512, n_threads=threads,
-                         n_threads_batch=threads, swa_full=False, verbose=False)
+        self.llm = Llama(
+            str(path),
+            n_ctx=context,
+            n_batch=512,
+            n_threads=threads,
+            n_threads_batch=threads,
+            swa_full=False,
+            verbose=False,
+        )
         self.template = load_template()
 
     def __call__(self, messages: list[Message], tools: list[Message]) -> str:
@@ -60,8 +69,9 @@ def same(made: str, wanted: str) -> bool:
     if two is None or one is None:
         return made == wanted
     drop = ("description", "replace_all")
-    return one[0] == two[0] and {k: v for k, v in one[1].items() if k not in drop} == \
-        {k: v for k, v in two[1].items() if k not in drop}
+    return one[0] == two[0] and {k: v for k, v in one[1].items() if k not in drop} == {
+        k: v for k, v in two[1].items() if k not in drop
+    }
 
 
 def by_hand(run: Runner, noise: int, rng: random.Random) -> list[tuple[str, str, str, bool]]:
@@ -74,15 +84,19 @@ def by_hand(run: Runner, noise: int, rng: random.Random) -> list[tuple[str, str,
                 {"role": "user", "content": f"create {memory[0]} with the text one"},
                 {"role": "assistant", "content": "", "tool_calls": [{"function": call}]},
                 {"role": "tool", "content": f"File created successfully at: {memory[0]}"},
-                {"role": "assistant", "content": f"Done: I created {memory[0]}."}]
+                {"role": "assistant", "content": f"Done: I created {memory[0]}."},
+            ]
         messages.append({"role": "user", "content": words})
         made = run(messages, TOOLS)
         if isinstance(wanted, str):
             right = made.startswith(wanted)
         else:
             call = parse(made)
-            right = call is not None and call[0] == wanted[0] and all(
-                call[1].get(key) == value for key, value in wanted[1].items())
+            right = (
+                call is not None
+                and call[0] == wanted[0]
+                and all(call[1].get(key) == value for key, value in wanted[1].items())
+            )
         rows.append((kind, words, made, right))
     return rows
 
@@ -97,8 +111,9 @@ def generated(run: Runner, count: int, rng: random.Random) -> list[tuple[str, st
                 last = message["content"].split("</system-reminder>")[-1].strip()
             if message["role"] == "assistant":
                 made, wanted = run(messages[:number], tools), expected_text(message)
-                rows.append((message["kind"], f"{last}\n    want "
-                                              f"{wanted}", made, same(made, wanted)))
+                rows.append(
+                    (message["kind"], f"{last}\n    want {wanted}", made, same(made, wanted))
+                )
     return rows
 
 
@@ -107,20 +122,24 @@ def main() -> None:
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--count", type=int, default=100, help="generated conversations")
     parser.add_argument("--seed", type=int, default=987_654_321)
-    parser.add_argument("--noise", type=int, default=3000, help="characters before a hand-written "
-                                                                "one")
+    parser.add_argument(
+        "--noise", type=int, default=3000, help="characters before a hand-written one"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--show", type=int, default=40, help="failures to print")
     options = parser.parse_args()
     run, rng = Runner(options.model, options.threads), random.Random(options.seed)
-    for title, rows in (("hand-written", by_hand(run, options.noise, rng)),
-                        ("generated", generated(run, options.count, rng))):
+    for title, rows in (
+        ("hand-written", by_hand(run, options.noise, rng)),
+        ("generated", generated(run, options.count, rng)),
+    ):
         total: dict[str, list[bool]] = defaultdict(list)
         for kind, words, made, right in rows:
             total[kind].append(right)
             if not right and sum(not r for k in total.values() for r in k) <= options.show:
-                print(f"  - {kind}: {words!r}\n    made "
-                      f"{made!r}".replace("\\n    want", "\n    want"))
+                print(
+                    f"  - {kind}: {words!r}\n    made {made!r}".replace("\\n    want", "\n    want")
+                )
         rates = [f"{kind} {sum(r)}/{len(r)}" for kind, r in sorted(total.items())]
         print(f"{title}:", ", ".join(rates))
         every = [r for k in total.values() for r in k]

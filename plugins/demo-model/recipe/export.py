@@ -22,11 +22,18 @@ CONTEXT = 131072
 MATRIX = gguf.GGMLQuantizationType.F16
 GATE = gguf.GGMLQuantizationType.Q5_1  # keeps the file under 8 MB; the least sensitive matrices
 NAMES = {
-    "input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
-    "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
 
@@ -40,8 +47,13 @@ def gguf_name(name: str) -> str:
     return f"blk.{number}.{NAMES[rest.removesuffix('.weight')]}.weight"
 
 
-def write_gguf(path: pathlib.Path, weights: dict[str, torch.Tensor], tokenizer: dict[str, Any],
-               template: str, config: Config) -> None:
+def write_gguf(
+    path: pathlib.Path,
+    weights: dict[str, torch.Tensor],
+    tokenizer: dict[str, Any],
+    template: str,
+    config: Config,
+) -> None:
     writer = gguf.GGUFWriter(str(path), "gemma3")
     writer.add_name("Plugway demo model")
     writer.add_description("A very small demonstration model; connect a real model for real work.")
@@ -61,9 +73,14 @@ def write_gguf(path: pathlib.Path, weights: dict[str, torch.Tensor], tokenizer: 
     vocabulary = dict(tokenizer["model"]["vocab"])
     vocabulary |= {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-    kinds = [gguf.TokenType.CONTROL if token in CONTROL else
-             gguf.TokenType.USER_DEFINED if token in PLAIN else gguf.TokenType.NORMAL
-             for token in tokens]
+    kinds = [
+        gguf.TokenType.CONTROL
+        if token in CONTROL
+        else gguf.TokenType.USER_DEFINED
+        if token in PLAIN
+        else gguf.TokenType.NORMAL
+        for token in tokens
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("deepseek-coder")
     writer.add_token_list(tokens)
@@ -89,8 +106,13 @@ def write_gguf(path: pathlib.Path, weights: dict[str, torch.Tensor], tokenizer: 
     writer.close()
 
 
-def write_safetensors(folder: pathlib.Path, weights: dict[str, torch.Tensor], tokenizer: str,
-                      template: str, config: Config) -> None:
+def write_safetensors(
+    folder: pathlib.Path,
+    weights: dict[str, torch.Tensor],
+    tokenizer: str,
+    template: str,
+    config: Config,
+) -> None:
     """mlx-lm looks at the cache of the sixth layer, the first global one, whether it exists or not.
 
     So there is one: its output projections are zero, and it adds nothing.
@@ -98,25 +120,54 @@ def write_safetensors(folder: pathlib.Path, weights: dict[str, torch.Tensor], to
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{name}": weight.bfloat16().contiguous() for name, weight in weights.items()}
     last, extra = f"model.layers.{config.num_hidden_layers - 1}.", "model.layers.5."
-    tensors |= {name.replace(last, extra): torch.zeros_like(weight)
-                for name, weight in tensors.items() if name.startswith(last)}
+    tensors |= {
+        name.replace(last, extra): torch.zeros_like(weight)
+        for name, weight in tensors.items()
+        if name.startswith(last)
+    }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     end = {"eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 0}
-    (folder / "config.json").write_text(json.dumps({
-        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", **config.as_dict(),
-        "num_hidden_layers": 6, "sliding_window_pattern": 6,
-        "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
-        "query_pre_attn_scalar": config.head_dim, "rope_theta": 1000000.0,
-        "max_position_embeddings": CONTEXT, "hidden_activation": "gelu_pytorch_tanh",
-        "attention_bias": False, "tie_word_embeddings": True, "torch_dtype": "bfloat16", **end},
-        indent=2) + "\n")
+    (folder / "config.json").write_text(
+        json.dumps(
+            {
+                "architectures": ["Gemma3ForCausalLM"],
+                "model_type": "gemma3_text",
+                **config.as_dict(),
+                "num_hidden_layers": 6,
+                "sliding_window_pattern": 6,
+                "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
+                "query_pre_attn_scalar": config.head_dim,
+                "rope_theta": 1000000.0,
+                "max_position_embeddings": CONTEXT,
+                "hidden_activation": "gelu_pytorch_tanh",
+                "attention_bias": False,
+                "tie_word_embeddings": True,
+                "torch_dtype": "bfloat16",
+                **end,
+            },
+            indent=2,
+        )
+        + "\n"
+    )
     (folder / "generation_config.json").write_text(json.dumps({**end, "do_sample": False}) + "\n")
     (folder / "tokenizer.json").write_text(tokenizer)
-    (folder / "tokenizer_config.json").write_text(json.dumps({
-        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>",
-        "bos_token": None, "pad_token": "<|endoftext|>", "add_bos_token": False,
-        "clean_up_tokenization_spaces": False, "model_max_length": CONTEXT,
-        "chat_template": template}, indent=2, ensure_ascii=False) + "\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "eos_token": "<|im_end|>",
+                "bos_token": None,
+                "pad_token": "<|endoftext|>",
+                "add_bos_token": False,
+                "clean_up_tokenization_spaces": False,
+                "model_max_length": CONTEXT,
+                "chat_template": template,
+            },
+            indent=2,
+            ensure_ascii=False,
+        )
+        + "\n"
+    )
 
 
 def main() -> None:
@@ -133,10 +184,15 @@ def main() -> None:
     write_safetensors(options.out / "mlx", state["model"], text, template, Config())
     files = sorted(p for p in options.out.rglob("*") if p.is_file() and p.name != "record.json")
     record = {
-        "training": {"steps": state["step"], "tokens": state["tokens"],
-                     "parameters": sum(w.numel() for w in state["model"].values())},
-        "sha256": {p.relative_to(options.out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-                   for p in files},
+        "training": {
+            "steps": state["step"],
+            "tokens": state["tokens"],
+            "parameters": sum(w.numel() for w in state["model"].values()),
+        },
+        "sha256": {
+            p.relative_to(options.out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+        },
     }
     (options.out / "record.json").write_text(json.dumps(record, indent=2) + "\n")
     for path in files:

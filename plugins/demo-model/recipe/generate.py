@@ -25,9 +25,13 @@ def load_template() -> Template:
 
 def fill(rng: random.Random, text: str) -> str:
     while "{" in text:
-        for key, make in (("{W}", word), ("{F}", filename), ("{I}", identifier),
-                          ("{N}", lambda r: str(r.randint(0, 999))),
-                          ("{S}", lambda r: salad(r, r.randint(2, 12)).replace("\n", " "))):
+        for key, make in (
+            ("{W}", word),
+            ("{F}", filename),
+            ("{I}", identifier),
+            ("{N}", lambda r: str(r.randint(0, 999))),
+            ("{S}", lambda r: salad(r, r.randint(2, 12)).replace("\n", " ")),
+        ):
             text = text.replace(key, make(rng).replace("{", ""), 1)
         if not any(key in text for key in ("{W}", "{F}", "{I}", "{N}", "{S}")):
             break
@@ -44,7 +48,7 @@ def style(rng: random.Random, text: str) -> str:
         text += rng.choice(["", "", "", "", "?", "?", ".", "!", "??", " ?", "..."])
     if rng.random() < 0.05 and len(text) > 6:
         at = rng.randrange(1, len(text) - 2)
-        text = text[:at] + text[at + 1] + text[at] + text[at + 2:]
+        text = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
     return text
 
 
@@ -57,17 +61,23 @@ def chat(rng: random.Random) -> Task:
         words = expand(rng, rng.choice(NAMELESS))
         return Task(style(rng, fill(rng, words)), [], WHICH_FILE, "nameless")
     words = fill(rng, expand(rng, rng.choice(QUESTIONS)))
-    prefix = expand(rng, "[||||||please |can you |could you |hey, |hi, |ok, |so |and |i want you "
-                         "to |now ]")
+    prefix = expand(
+        rng, "[||||||please |can you |could you |hey, |hi, |ok, |so |and |i want you to |now ]"
+    )
     return Task(style(rng, prefix + words) or "?", [], UNKNOWN, "unknown")
 
 
 def choose(rng: random.Random, memory: str) -> Task:
     roll = rng.random()
-    for share, make in ((0.22, lambda: write(rng)), (0.10, lambda: append(rng, memory)),
-                        (0.06, lambda: read(rng, memory)), (0.07, lambda: replace(rng, memory)),
-                        (0.08, lambda: run(rng)), (0.08, lambda: look(rng)),
-                        (0.09, lambda: manage(rng, memory))):
+    for share, make in (
+        (0.22, lambda: write(rng)),
+        (0.10, lambda: append(rng, memory)),
+        (0.06, lambda: read(rng, memory)),
+        (0.07, lambda: replace(rng, memory)),
+        (0.08, lambda: run(rng)),
+        (0.08, lambda: look(rng)),
+        (0.09, lambda: manage(rng, memory)),
+    ):
         if roll < share:
             return make()
         roll -= share
@@ -77,10 +87,18 @@ def choose(rng: random.Random, memory: str) -> Task:
     return task
 
 
-ERRORS = ["<tool_use_error>{S}</tool_use_error>", "Exit code {N}\n{S}", "Error: {S}", "error: {S}",
-          "File does not exist. {S}", "The user doesn't want to proceed with this. {S}",
-          "Permission to use this tool was denied. {S}", "Exit code 1", "Exit code 127\n{S}",
-          "Claude requested permissions to use this, but they were not granted. {S}"]
+ERRORS = [
+    "<tool_use_error>{S}</tool_use_error>",
+    "Exit code {N}\n{S}",
+    "Error: {S}",
+    "error: {S}",
+    "File does not exist. {S}",
+    "The user doesn't want to proceed with this. {S}",
+    "Permission to use this tool was denied. {S}",
+    "Exit code 1",
+    "Exit code 127\n{S}",
+    "Claude requested permissions to use this, but they were not granted. {S}",
+]
 
 
 def output(rng: random.Random) -> str:
@@ -92,10 +110,12 @@ def output(rng: random.Random) -> str:
     if roll < 0.75:
         return "\n".join(line(rng) for _ in range(min(size, 12)))
     if roll < 0.85:
-        return "\n".join(f"-rw-r--r-- 1 {word(rng)} {word(rng)} {rng.randint(0, 99999)} "
-                         f"Nov {rng.randint(1, 30)} 1{rng.randint(0, 9)}:{rng.randint(10, 59)} "
-                         f"{filename(rng)}"
-                         for _ in range(size))
+        return "\n".join(
+            f"-rw-r--r-- 1 {word(rng)} {word(rng)} {rng.randint(0, 99999)} "
+            f"Nov {rng.randint(1, 30)} 1{rng.randint(0, 9)}:{rng.randint(10, 59)} "
+            f"{filename(rng)}"
+            for _ in range(size)
+        )
     if roll < 0.95:
         return line(rng)
     return filler(rng, rng.randint(20, 900)).strip() or "x"
@@ -117,8 +137,18 @@ def result(
         return text, "short" if len(text) <= 240 else "long", body
     if name == "Bash":
         if not shows or rng.random() < 0.1:
-            return rng.choice(["", "(Bash completed with no output)", "Tool ran without output",
-                               "(no output)"]), "empty", ""
+            return (
+                rng.choice(
+                    [
+                        "",
+                        "(Bash completed with no output)",
+                        "Tool ran without output",
+                        "(no output)",
+                    ]
+                ),
+                "empty",
+                "",
+            )
         body = output(rng).strip()
         lowered = body[:40].lower()
         wrong = lowered.startswith(("error", "exit code", "permission"))
@@ -126,25 +156,39 @@ def result(
             body = "ok"
         return body, "short" if len(body) <= 240 else "long", body
     place = arguments["file_path"]
-    text = fill(rng, rng.choice([
-        f"File created successfully at: {place}", f"The file {place} has been updated.",
-        f"Wrote {{N}} bytes to {place}", f"The file {place} has been updated successfully.", "ok",
-        f"File created successfully at: {place} ({{S}})", f"{place}: {{S}}"]))
+    text = fill(
+        rng,
+        rng.choice(
+            [
+                f"File created successfully at: {place}",
+                f"The file {place} has been updated.",
+                f"Wrote {{N}} bytes to {place}",
+                f"The file {place} has been updated successfully.",
+                "ok",
+                f"File created successfully at: {place} ({{S}})",
+                f"{place}: {{S}}",
+            ]
+        ),
+    )
     return text, "short" if len(text) <= 240 else "long", ""
 
 
 def reply_to(task: Task, name: str, arguments: dict[str, str], state: str, body: str) -> str:
     target = arguments.get("file_path") or arguments.get("command", "").split("\n")[0]
     if state == "error":
-        return {"Read": f"I could not read {target}: the tool reported an error.",
-                "Bash": "That did not work: the command reported an error."}.get(
-                    name, f"That did not work: I could not change {target}.")
+        return {
+            "Read": f"I could not read {target}: the tool reported an error.",
+            "Bash": "That did not work: the command reported an error.",
+        }.get(name, f"That did not work: I could not change {target}.")
     if task.shows and state == "short" and "```" not in body:
         head = f"Here is {target}:" if name == "Read" else "Here is the output:"
         return f"{head}\n```\n{body}\n```"
     if task.shows and state in ("short", "long"):
-        return f"I have read {target}. It is too long for me to repeat." if name == "Read" else \
-            "Done. The output is too long for me to repeat."
+        return (
+            f"I have read {target}. It is too long for me to repeat."
+            if name == "Read"
+            else "Done. The output is too long for me to repeat."
+        )
     return task.reply or "Done. The command printed nothing."
 
 
@@ -178,12 +222,22 @@ def tools_for(rng: random.Random, noise: float) -> tuple[list[Message], set[str]
     # definitions are rendered far from the reply, so that only some samples show them
     if not rare(rng, 0.5, noise):
         return [{"name": name, "description": "", "parameters": {}} for name in names], names
-    shown = [{"name": name, "description": salad(rng, rng.randint(1, 14)),
-        "parameters": {"properties":
-              {identifier(rng): {} for _ in range(rng.randint(1, 3))}}} for name in names]
-    shown += [{"name": identifier(rng).title(), "description": salad(rng, rng.randint(1, 18)),
-               "parameters": {"properties": {identifier(rng): {}}}}
-              for _ in range(rng.choice([0, 0, 1, 2, 4]))]
+    shown = [
+        {
+            "name": name,
+            "description": salad(rng, rng.randint(1, 14)),
+            "parameters": {"properties": {identifier(rng): {} for _ in range(rng.randint(1, 3))}},
+        }
+        for name in names
+    ]
+    shown += [
+        {
+            "name": identifier(rng).title(),
+            "description": salad(rng, rng.randint(1, 18)),
+            "parameters": {"properties": {identifier(rng): {}}},
+        }
+        for _ in range(rng.choice([0, 0, 1, 2, 4]))
+    ]
     rng.shuffle(shown)
     return shown, names
 
@@ -209,8 +263,12 @@ def conversation(rng: random.Random, noise: float = 1.0) -> tuple[list[Message],
             shown = arguments
             if name == "Edit" and rng.random() < 0.08:
                 shown = {"replace_all": False, **arguments}
-            call = {"role": "assistant", "content": "", "kind": task.kind,
-                    "tool_calls": [{"function": {"name": name, "arguments": shown}}]}
+            call = {
+                "role": "assistant",
+                "content": "",
+                "kind": task.kind,
+                "tool_calls": [{"function": {"name": name, "arguments": shown}}],
+            }
             text, state, body = result(rng, name, arguments, task.shows)
             if rare(rng, 0.1, noise):
                 text += f"\n<system-reminder>\n{notes(rng, 200)}\n</system-reminder>"
@@ -223,7 +281,12 @@ def conversation(rng: random.Random, noise: float = 1.0) -> tuple[list[Message],
                 memory = arguments["command"].split(" >> ")[-1].replace("'", "")
             if state == "error" or number == len(task.calls) - 1:
                 kind = "error" if state == "error" else "shown" if task.shows else "done"
-                messages.append({"role": "assistant", "kind": f"result {kind}",
-                                 "content": reply_to(task, name, arguments, state, body)})
+                messages.append(
+                    {
+                        "role": "assistant",
+                        "kind": f"result {kind}",
+                        "content": reply_to(task, name, arguments, state, body),
+                    }
+                )
                 break
     return messages, tools

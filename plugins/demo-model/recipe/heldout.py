@@ -31,38 +31,77 @@ WHO, CONNECT = "I am a very small demonstration model", "Run `plugway models pul
 
 ROWS: list[tuple[str, str, object] | tuple[str, str, object, str]] = [
     ("write", "create hello.txt with the text hi", write("hello.txt", "hi")),
-    ("write", "Create a file called greeting.md containing Hello "
-              "World", write("greeting.md", "Hello World")),
-    ("write", 'please write "The quick brown fox" into '
-              'fox.txt', write("fox.txt", "The quick brown fox")),
-    ("write", "make notes/today.md that says remember the "
-              "milk", write("notes/today.md", "remember the milk")),
-    ("write", "write a file qz81.cfg with the content 'verbose = "
-              "7'", write("qz81.cfg", "verbose = 7")),
-    ("write", "Can you create shopping-list.txt with bread, butter and "
-              "eggs", write("shopping-list.txt", "bread, butter and eggs")),
+    (
+        "write",
+        "Create a file called greeting.md containing Hello World",
+        write("greeting.md", "Hello World"),
+    ),
+    (
+        "write",
+        'please write "The quick brown fox" into fox.txt',
+        write("fox.txt", "The quick brown fox"),
+    ),
+    (
+        "write",
+        "make notes/today.md that says remember the milk",
+        write("notes/today.md", "remember the milk"),
+    ),
+    (
+        "write",
+        "write a file qz81.cfg with the content 'verbose = 7'",
+        write("qz81.cfg", "verbose = 7"),
+    ),
+    (
+        "write",
+        "Can you create shopping-list.txt with bread, butter and eggs",
+        write("shopping-list.txt", "bread, butter and eggs"),
+    ),
     ("write", "save the text good night moon to moon.txt", write("moon.txt", "good night moon")),
-    ("write", "I need a file named TODO.md with the text fix the "
-              "roof", write("TODO.md", "fix the roof")),
-    ("write", "make a file a.py that prints hello "
-              "plugway", write("a.py", 'print("hello plugway")')),
-    ("write", "write a python script greet.py that prints good "
-              "morning", write("greet.py", 'print("good morning")')),
+    (
+        "write",
+        "I need a file named TODO.md with the text fix the roof",
+        write("TODO.md", "fix the roof"),
+    ),
+    (
+        "write",
+        "make a file a.py that prints hello plugway",
+        write("a.py", 'print("hello plugway")'),
+    ),
+    (
+        "write",
+        "write a python script greet.py that prints good morning",
+        write("greet.py", 'print("good morning")'),
+    ),
     ("write", "create an empty file called placeholder.tmp", write("placeholder.tmp", "")),
-    ("write", "Create `src/util/zeta_9.ts` with the content `export const k = "
-              "42`", write("src/util/zeta_9.ts", "export const k = 42")),
+    (
+        "write",
+        "Create `src/util/zeta_9.ts` with the content `export const k = 42`",
+        write("src/util/zeta_9.ts", "export const k = 42"),
+    ),
     ("write", "put hello into world.txt", write("world.txt", "hello")),
-    ("write", "Please create the file /tmp/plugway/test-01.txt with the text It "
-              "works!", write("/tmp/plugway/test-01.txt", "It works!")),
-    ("write", "add a new file rhubarb.log saying vanilla custard "
-              "77", write("rhubarb.log", "vanilla custard 77")),
-    ("write", "hi, create xylophone.txt with text zwölf "
-              "Boxkämpfer", write("xylophone.txt", "zwölf Boxkämpfer")),
-    ("write", "generate README.rst with the line Welcome to "
-              "Zanzibar", write("README.rst", "Welcome to Zanzibar")),
-    ("write", "create hello.txt with the text \"hi\"", write("hello.txt", "hi")),
+    (
+        "write",
+        "Please create the file /tmp/plugway/test-01.txt with the text It works!",
+        write("/tmp/plugway/test-01.txt", "It works!"),
+    ),
+    (
+        "write",
+        "add a new file rhubarb.log saying vanilla custard 77",
+        write("rhubarb.log", "vanilla custard 77"),
+    ),
+    (
+        "write",
+        "hi, create xylophone.txt with text zwölf Boxkämpfer",
+        write("xylophone.txt", "zwölf Boxkämpfer"),
+    ),
+    (
+        "write",
+        "generate README.rst with the line Welcome to Zanzibar",
+        write("README.rst", "Welcome to Zanzibar"),
+    ),
+    ("write", 'create hello.txt with the text "hi"', write("hello.txt", "hi")),
     ("write", "create demo.txt with the text: this is a demo", write("demo.txt", "this is a demo")),
-    ("write", "could you make me a file named k.json with {\"a\": 1}", write("k.json", '{"a": 1}')),
+    ("write", 'could you make me a file named k.json with {"a": 1}', write("k.json", '{"a": 1}')),
     ("run", "run ls", bash("ls")),
     ("run", "run git status", bash("git status")),
     ("run", "please run `npm run build`", bash("npm run build")),
@@ -118,22 +157,32 @@ ROWS: list[tuple[str, str, object] | tuple[str, str, object, str]] = [
     ("manage", "copy main.py to backup.py", bash("cp main.py backup.py")),
     ("manage", "delete it", bash("rm tmp9.txt"), "tmp9.txt"),
     ("manage", "move report.pdf to archive/report.pdf", bash("mv report.pdf archive/report.pdf")),
-    ("topic", "hello", HELLO), ("topic", "Hi there!", HELLO), ("topic", "good morning", HELLO),
-    ("topic", "hey", HELLO), ("topic", "how are you?", "I am fine"),
+    ("topic", "hello", HELLO),
+    ("topic", "Hi there!", HELLO),
+    ("topic", "good morning", HELLO),
+    ("topic", "hey", HELLO),
+    ("topic", "how are you?", "I am fine"),
     ("topic", "what is plugway?", "Plugway is a local gateway"),
     ("topic", "Tell me about Plugway", "Plugway is a local gateway"),
-    ("topic", "who are you?", WHO), ("topic", "what model is this?", WHO),
-    ("topic", "which model are you", WHO), ("topic", "are you Claude?", "No. I am not one"),
-    ("topic", "are you GPT-4?", "No. I am not one"), ("topic", "what can you do?", CAN),
-    ("topic", "help", CAN), ("topic", "how do I connect a real model?", CONNECT),
-    ("topic", "how can i use a better "
-              "model", CONNECT), ("topic", "how do I use ollama with "
-                                           "plugway?", "Add an Ollama block"),
+    ("topic", "who are you?", WHO),
+    ("topic", "what model is this?", WHO),
+    ("topic", "which model are you", WHO),
+    ("topic", "are you Claude?", "No. I am not one"),
+    ("topic", "are you GPT-4?", "No. I am not one"),
+    ("topic", "what can you do?", CAN),
+    ("topic", "help", CAN),
+    ("topic", "how do I connect a real model?", CONNECT),
+    ("topic", "how can i use a better model", CONNECT),
+    ("topic", "how do I use ollama with plugway?", "Add an Ollama block"),
     ("topic", "can I connect LM Studio?", "Add an LM Studio block"),
     ("topic", "how do I add my Anthropic API key", "Add an Anthropic block"),
-    ("topic", "thanks!", "You are welcome"), ("topic", "thank you very much", "You are welcome"),
-    ("topic", "bye", "Goodbye"), ("topic", "see you later", "Goodbye"), ("topic", "ok", "Good."),
-    ("topic", "never mind", "All right"), ("topic", "test", "It works"),
+    ("topic", "thanks!", "You are welcome"),
+    ("topic", "thank you very much", "You are welcome"),
+    ("topic", "bye", "Goodbye"),
+    ("topic", "see you later", "Goodbye"),
+    ("topic", "ok", "Good."),
+    ("topic", "never mind", "All right"),
+    ("topic", "test", "It works"),
     ("topic", "how do I write a plugin?", "A plugin is a Python package"),
     ("topic", "tell me a joke", "I know only one"),
     ("topic", "why are you so dumb?", "Because I am a tiny"),
@@ -153,6 +202,7 @@ ROWS: list[tuple[str, str, object] | tuple[str, str, object, str]] = [
     ("unknown", "is it going to rain tomorrow?", UNKNOWN),
     ("unknown", "build me a website for my bakery", UNKNOWN),
     ("unknown", "find the bug in parser.py and fix it", UNKNOWN),
-    ("nameless", "delete it", WHICH_FILE), ("nameless", "append a line", WHICH_FILE),
+    ("nameless", "delete it", WHICH_FILE),
+    ("nameless", "append a line", WHICH_FILE),
     ("nameless", "show me the file", WHICH_FILE),
 ]

@@ -16,11 +16,26 @@ from generate import conversation, load_template
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from words import filler, library_text
 
-CONTROL = ["<|endoftext|"
-           ">", "<|im_start|"
-                ">", "<|im_end|>", "<|tools|>", "<|file|>", "<|user|>", "<|request|>", "<|result|>"]
-PLAIN = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>",
-         "\\n", '\\"', "\\\\", "\\t")
+CONTROL = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|tools|>",
+    "<|file|>",
+    "<|user|>",
+    "<|request|>",
+    "<|result|>",
+]
+PLAIN = (
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "</tool_response>",
+    "\\n",
+    '\\"',
+    "\\\\",
+    "\\t",
+)
 
 
 def cut(*patterns: str) -> pre_tokenizers.PreTokenizer:
@@ -54,9 +69,16 @@ def main() -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = cut(*LEARNING)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(texts(options.samples), trainers.BpeTrainer(
-        vocab_size=options.size - len(PLAIN), special_tokens=list(CONTROL), show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), max_token_length=14))
+    tokenizer.train_from_iterator(
+        texts(options.samples),
+        trainers.BpeTrainer(
+            vocab_size=options.size - len(PLAIN),
+            special_tokens=list(CONTROL),
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            max_token_length=14,
+        ),
+    )
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in PLAIN])
     tokenizer.pre_tokenizer = cut(*RUN_TIME)
     tokenizer.save(str(options.out))

@@ -335,6 +335,14 @@ QUESTIONS: list[str] = [
     "spell {W}|define {W}|why is the sky blue|is god real|i am sad|i am bored|i am hungry|i love "
     "you|"
     "what is machine learning|how do i cook {W}|how do i learn {W}|teach me {W}|who was {W}]",
-    "{S}", "{S}", "{W}", "{S}\n{S}", "{S}. {S}", "{W} {W} {F}", "{W} {F} {W}", "{F}", "{S}: {S}",
+    "{S}",
+    "{S}",
+    "{W}",
+    "{S}\n{S}",
+    "{S}. {S}",
+    "{W} {W} {F}",
+    "{W} {F} {W}",
+    "{F}",
+    "{S}: {S}",
     "[the|a|my|our|this] {W} [is|was|has|needs|wants|does not|must|should] {S}",
 ]

@@ -26,8 +26,11 @@ def main() -> None:
     parser.add_argument("--adam", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--restart-schedule", action="store_true",
-                        help="keep the weights of the checkpoint, begin the schedule anew")
+    parser.add_argument(
+        "--restart-schedule",
+        action="store_true",
+        help="keep the weights of the checkpoint, begin the schedule anew",
+    )
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -35,8 +38,9 @@ def main() -> None:
     model = Model(Config())
     matrices = [p for n, p in model.named_parameters() if n.endswith("proj.weight")]
     others = [p for n, p in model.named_parameters() if not n.endswith("proj.weight")]
-    muon = torch.optim.Muon(matrices, lr=options.muon, weight_decay=0.02, momentum=0.95,
-                            adjust_lr_fn="original")
+    muon = torch.optim.Muon(
+        matrices, lr=options.muon, weight_decay=0.02, momentum=0.95, adjust_lr_fn="original"
+    )
     adam = torch.optim.AdamW(others, lr=options.adam, betas=(0.9, 0.98), weight_decay=0.0)
     step, seen, past = 0, 0, 0.0
     if options.checkpoint.exists():
@@ -76,14 +80,22 @@ def main() -> None:
         mean = value if not mean else 0.97 * mean + 0.03 * value
         if step % 20 == 0 or step < first + 5:
             speed = (step - first + 1) * tokens[:, 1:].numel() / (time.time() - started)
-            print(f"{step} loss {value:.4f} mean {mean:.4f} kept {keep.float().mean():.2f} "
-                  f"lr {share:.3f} {speed:.0f} tokens/s total {seen}", flush=True)
+            print(
+                f"{step} loss {value:.4f} mean {mean:.4f} kept {keep.float().mean():.2f} "
+                f"lr {share:.3f} {speed:.0f} tokens/s total {seen}",
+                flush=True,
+            )
         step += 1
         if time.time() - saved > 120 or progress == 1.0:
             minutes = past + (time.time() - started) / 60
-            state = {"model": model.state_dict(), "muon": muon.state_dict(),
-                     "adam": adam.state_dict(), "step": step, "tokens": seen,
-                     "minutes": minutes}
+            state = {
+                "model": model.state_dict(),
+                "muon": muon.state_dict(),
+                "adam": adam.state_dict(),
+                "step": step,
+                "tokens": seen,
+                "minutes": minutes,
+            }
             partial = options.checkpoint.with_suffix(".partial")
             torch.save(state, partial)
             partial.replace(options.checkpoint)

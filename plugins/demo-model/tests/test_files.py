@@ -12,15 +12,19 @@ LIMITS = {"demo.gguf": 8_000_000, "mlx/model.safetensors": 14_000_000}
 def test_every_file_is_the_one_that_the_recipe_recorded():
     folder = demo.model_path().parent
     record = json.loads((folder / "record.json").read_text("utf-8"))["sha256"]
-    found = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-             for p in folder.rglob("*") if p.is_file() and p.name != "record.json"}
+    found = {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != "record.json"
+    }
     assert found == record
 
 
 def test_the_weights_stay_small():
     folder = demo.model_path().parent
-    assert {name: (folder / name).stat().st_size < most for name, most in LIMITS.items()} == \
-        dict.fromkeys(LIMITS, True)
+    assert {
+        name: (folder / name).stat().st_size < most for name, most in LIMITS.items()
+    } == dict.fromkeys(LIMITS, True)
 
 
 def test_the_gguf_file_says_what_an_engine_must_know():
@@ -43,7 +47,7 @@ def test_the_template_in_the_files_is_the_one_in_the_recipe(template_text):
 def test_the_safetensors_file_lists_whole_tensors():
     data = (demo.safetensors_path() / "model.safetensors").read_bytes()
     (size,) = struct.unpack_from("<Q", data)
-    tensors = json.loads(data[8:8 + size])
+    tensors = json.loads(data[8 : 8 + size])
     tensors.pop("__metadata__", None)
     assert max(t["data_offsets"][1] for t in tensors.values()) == len(data) - 8 - size
     config = json.loads((demo.safetensors_path() / "config.json").read_text("utf-8"))
@@ -53,7 +57,19 @@ def test_the_safetensors_file_lists_whole_tensors():
 
 def _gguf_metadata(data: bytes) -> dict[str, object]:
     """A reader of its own, so that the test needs no GGUF library."""
-    plain = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+    plain = {
+        0: "B",
+        1: "b",
+        2: "H",
+        3: "h",
+        4: "I",
+        5: "i",
+        6: "f",
+        7: "?",
+        10: "Q",
+        11: "q",
+        12: "d",
+    }
     position = 8
 
     def number(kind: str) -> object:
@@ -68,7 +84,7 @@ def _gguf_metadata(data: bytes) -> dict[str, object]:
             return number(plain[kind])
         if kind == 8:
             size = number("Q")
-            text = data[position:position + size].decode("utf-8")
+            text = data[position : position + size].decode("utf-8")
             position += size
             return text
         inner, count = number("I"), number("Q")

@@ -5,8 +5,8 @@ import random
 
 import jsonschema
 import pytest
-from conftest import text_of
 
+from conftest import text_of
 from plugway import RequestRejected
 
 pytestmark = pytest.mark.anyio
