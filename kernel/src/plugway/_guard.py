@@ -19,6 +19,7 @@ import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway._backend import Caller
+from plugway._cancel import Resumed
 from plugway._errors import (
     Forbidden,
     InvalidRequest,
@@ -268,22 +269,34 @@ class _BodyReader:
     floor: float
     size: int = 0
     chunks: list[bytes] = field(default_factory=list[bytes])
+    limit: asyncio.Timeout | None = None
 
     async def read_until(self, size: int) -> bool:
         """Read on until the body ends (True) or is larger than `size` bytes (False)."""
-        start, before = asyncio.get_running_loop().time() + self.seconds, self.size
+        self.limit = None
+        reading = self._read_until(size)
         try:
-            async with asyncio.timeout_at(start) as limit:
-                while self._take(await self.receive()):
-                    if self.size > size:
-                        return False
-                    limit.reschedule(start + (self.size - before) / self.floor)
+            waits_for = reading.send(None)  # most bodies are here already, and need no timer
+        except StopIteration as read:
+            return read.value
+        try:
+            async with asyncio.timeout(self.seconds) as self.limit:
+                return await Resumed(reading, waits_for)
         except TimeoutError:
             message = f"request body stopped or was too slow after {self.size} bytes"
             close = {"connection": "close"}
             raise RequestRejected(
                 message, status=408, type="timeout_error", headers=close
             ) from None
+
+    async def _read_until(self, size: int) -> bool:
+        before, moved = self.size, 0.0
+        while self._take(await self.receive()):
+            if self.size > size:
+                return False
+            if self.limit is not None and (when := self.limit.when()) is not None:
+                earlier, moved = moved, (self.size - before) / self.floor
+                self.limit.reschedule(when + moved - earlier)
         return True
 
     def _take(self, message: Message) -> bool:

@@ -12,11 +12,11 @@ import logging
 import os
 import sys
 import time
-import types
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 from plugway._backend import Attempt, Backend, ModelInfo
+from plugway._cancel import bounded
 from plugway._errors import BackendError, HookError, PluginError, RequestRejected
 from plugway._events import EventStream
 from plugway._exchange import Exchange, Outcome, Route
@@ -205,7 +205,7 @@ class Hooks:
         try:
             result = impl.function(*[args[i] for i in impl.order])
             if impl.is_async:
-                result = await _bounded(result, impl.info.limit_seconds)
+                result = await bounded(result, impl.info.limit_seconds)
             elif inspect.isawaitable(result):
                 async with asyncio.timeout(impl.info.limit_seconds):
                     result = await result
@@ -233,34 +233,6 @@ class Hooks:
             raise HookError(impl.plugin.name, impl.hook, reason) from cause
         if impl.quarantined:
             log.error("plugin `%s`: hook `%s` is switched off", *fields.values(), extra=fields)
-
-
-async def _bounded(coroutine: Coroutine[Any, Any, T], seconds: float | None) -> T:
-    """What `coroutine` returns. Most hooks never wait, so only one that does gets a timer."""
-    if seconds is None:
-        return await coroutine
-    try:
-        first = coroutine.send(None)
-    except StopIteration as returned:
-        return returned.value
-    async with asyncio.timeout(seconds):
-        return await _resumed(coroutine, first)
-
-
-@types.coroutine
-def _resumed(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """The rest of a coroutine that has been run up to its first wait."""
-    while True:
-        try:
-            sent = yield waits_for
-        except BaseException as error:  # also a cancellation: it is for the coroutine to see
-            resume, value = coroutine.throw, error
-        else:
-            resume, value = coroutine.send, sent
-        try:
-            waits_for = resume(value)
-        except StopIteration as returned:
-            return returned.value
 
 
 def _accept(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -42,6 +43,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._number = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
+        self._leave: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock: a silent connection is closed like one that drips."""
@@ -56,6 +58,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
         super().connection_lost(exc)
+        self._left()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived: heads and bodies of requests, one after the other."""
@@ -129,7 +132,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self._number += 1
         # By number: a reference to the cycle would keep it, and its body, until garbage collection.
         cut = partial(self._cut_exchange, self._number)
-        cast("dict[str, Any]", self.scope)["extensions"] = {"plugway.cut": cut}
+        on_leave = partial(self._call_on_leave, self._number)
+        extensions = {"plugway.cut": cut, "plugway.on_leave": on_leave}
+        cast("dict[str, Any]", self.scope)["extensions"] = extensions
 
     def on_message_complete(self) -> None:
         """Ignore the parser's opinion: bodies are framed here."""
@@ -149,6 +154,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, once the body of this one has been thrown away."""
+        self._leave = None
         if self._ended:
             self.server_state.total_requests += 1
             return
@@ -164,7 +170,20 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _cut_exchange(self, number: int) -> None:
         if number == self._number and self._busy:
+            self._leave = None  # it knows
             self.cut()
+
+    def _call_on_leave(self, number: int, leave: Callable[[], None]) -> None:
+        """Have `leave` called if the connection ends before the exchange does."""
+        if number == self._number and self._busy:
+            self._leave = leave
+            if self.cycle.disconnected:
+                self._left()
+
+    def _left(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
     def cut(self) -> None:
         """End the connection here: what was written is flushed, nothing says it is complete."""
@@ -179,6 +198,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             self.flow.resume_writing()
+            self._left()
 
     def hang_up(self) -> None:
         """Close after an answer; where that came before the request's end, so that it can be read.

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-import anyio
 import orjson
 from starlette.types import Receive, Scope, Send
 
 from plugway._backend import Caller
+from plugway._cancel import Cancellable
 from plugway._errors import (
     BackendError,
     Headers,
@@ -33,7 +33,7 @@ from plugway._outcome import log_outcome, usage_of
 from plugway._relay import EventRelay, RawRelay, write_events, write_raw
 from plugway._request import MessagesRequest
 from plugway._response import DecodedStream, Reply
-from plugway._stream import Clock, Resources, Responder, cut_of, timeout_of
+from plugway._stream import Clock, Resources, Responder, cut_of, on_leave_of, timeout_of
 from plugway._validate import validate
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class ExchangeRun:
         self.endpoint: Endpoint = endpoint
         self.request = request
         self.receive = receive
+        self.on_leave = on_leave_of(scope)
         self.request_id: str | None = scope.get("plugway.request_id")
         self.caller: Caller | None = scope.get("plugway.caller")
         self.exchange: Exchange | None = None
@@ -76,29 +77,38 @@ class ExchangeRun:
     async def run(self) -> None:
         """Serve it, whatever happens, and tell the plugins how it ended."""
         # A task group would cost a fifth of all the time a small request takes (bench/gateway.py).
-        loop = asyncio.get_running_loop()
-        scope = anyio.CancelScope()
-        watcher = loop.create_task(self._watch(scope))
+        scope = Cancellable()
+        unwatch = self._watch(scope)
         try:
             with scope:
                 await self._serve(scope)
             if self.clock is not None and self.clock.verdict:
                 self._broken_off(timeout_of(self.clock))
         finally:
-            watcher.cancel()
+            unwatch()
             if self.clock is not None:
                 self.clock.stop()
             if self.exchange is not None:
                 await self._finish(self.exchange)
 
-    async def _watch(self, scope: anyio.CancelScope) -> None:
+    def _watch(self, scope: Cancellable) -> Callable[[], object]:
         """Notice a client that leaves, also while the backend has not answered yet."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        scope.cancel()
 
-    async def _serve(self, scope: anyio.CancelScope) -> None:
+        def left() -> None:
+            self.gone = True
+            scope.cancel()
+
+        async def watch() -> None:
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+            left()
+
+        if self.on_leave is None:
+            return asyncio.get_running_loop().create_task(watch()).cancel
+        self.on_leave(left)
+        return lambda: None
+
+    async def _serve(self, scope: Cancellable) -> None:
         try:
             self.request.body  # noqa: B018  # raises where it is not a JSON object
             exchange = self.exchange = Exchange(
@@ -130,13 +140,13 @@ class ExchangeRun:
             reply = self._defect(exchange)
         await self._whole(reply)
 
-    async def _messages(self, exchange: Exchange, scope: anyio.CancelScope) -> None:
+    async def _messages(self, exchange: Exchange, scope: Cancellable) -> None:
         if self.request.stream:
             self.clock = self._clock(scope)
             self.clock.start()
         await self._answer(exchange)
 
-    def _clock(self, scope: anyio.CancelScope) -> Clock:
+    def _clock(self, scope: Cancellable) -> Clock:
         limits = self.server.limits
         clock = Clock(
             scope,
@@ -276,9 +286,7 @@ class ExchangeRun:
     async def _finish(self, exchange: Exchange) -> None:
         await self.resources.aclose()
         outcome = self._outcome(exchange)
-        if self.pipeline.hooks.has("finished"):
-            with anyio.move_on_after(5, shield=True):
-                await self.pipeline.hooks.finished(exchange, outcome)
+        await self.pipeline.hooks.finished(exchange, outcome)
         log_outcome(exchange, outcome)
 
     def _outcome(self, exchange: Exchange) -> Outcome:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import anyio
 from starlette.types import Scope
 
+from plugway._cancel import Cancellable
 from plugway._errors import BackendTimeout, Headers, StreamInterrupted
 from plugway._events import PING
 from plugway._response import Close
@@ -65,7 +66,7 @@ class Clock:
 
     def __init__(
         self,
-        scope: anyio.CancelScope,
+        scope: Cancellable,
         ping: Callable[[], Coroutine[None, None, None]],
         *,
         ping_seconds: float,
@@ -225,6 +226,13 @@ def cut_of(scope: Scope) -> Callable[[], None]:
     extensions: dict[str, Any] = scope.get("extensions") or {}
     cut: Callable[[], None] = extensions.get("plugway.cut", _raise_cut)
     return cut
+
+
+def on_leave_of(scope: Scope) -> Callable[[Callable[[], None]], None] | None:
+    """How the server that handles `scope` can be asked to call when the client leaves; None where
+    `receive` has to be watched."""
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    return extensions.get("plugway.on_leave")
 
 
 def _raise_cut() -> None:

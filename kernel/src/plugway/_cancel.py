@@ -1,0 +1,100 @@
+"""Cancelling one exchange from outside, and time limits that cost nothing where nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+AGAIN_SECONDS: Final = 6.0
+"""A task that goes on after it was cancelled is cancelled again after this time; until then it may
+clean up (`CLOSE_SECONDS`)."""
+
+
+class Cancellable:
+    """A block of the current task that `cancel` ends, once for every request.
+
+    An anyio scope does that too, for ten times the cost. A cancellation that somebody else asked
+    for passes through.
+    """
+
+    __slots__ = ("_again", "_asked", "_before", "_task")
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._before = task.cancelling()
+        self._asked = 0
+        self._again: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        """End the block; called from outside the task, any number of times."""
+        if not self._asked:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._asked += 1
+        self._task.cancel()
+        self._again = self._task.get_loop().call_later(AGAIN_SECONDS, self._cancel)
+
+    def __enter__(self) -> Cancellable:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not self._asked:
+            return False
+        if self._again is not None:
+            self._again.cancel()
+        for _ in range(self._asked):
+            self._task.uncancel()
+        ours = self._task.cancelling() <= self._before
+        return ours and isinstance(error, asyncio.CancelledError)
+
+
+async def bounded(coroutine: Coroutine[Any, Any, T], seconds: float | None) -> T:
+    """What `coroutine` returns; a timer is started only where it waits.
+
+    Raises `TimeoutError`.
+    """
+    if seconds is None:
+        return await coroutine
+    try:
+        first = coroutine.send(None)
+    except StopIteration as returned:
+        return returned.value
+    async with asyncio.timeout(seconds):
+        return await Resumed(coroutine, first)
+
+
+class Resumed(Generator[Any, Any, T]):
+    """What is left of a coroutine after its first step, which asked to wait for `waits_for`."""
+
+    __slots__ = ("_coroutine", "_fresh", "_waits_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+        self._fresh = True
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self
+
+    def send(self, value: Any, /) -> Any:
+        """Go on to the next wait."""
+        if self._fresh:
+            self._fresh = False
+            return self._waits_for
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Go on with an error, such as a cancellation: it is for the coroutine to see."""
+        return self._coroutine.throw(*error)
