@@ -31,7 +31,7 @@ def tracked():
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_files_and_functions_stay_readable(path):
     text = path.read_text()
-    limit = 400 if "plugins" in path.parts or "testing" in path.parts else 330
+    limit = 400 if "plugins" in path.parts or "testing" in path.parts else 340
     assert text.count("\n") <= limit
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
