@@ -581,3 +581,22 @@ async def test_a_doubled_prefix_and_the_small_routes_answer():
         missing = await running.client.get("/v1/nothing")
     assert health["plugins"] == ["fake"]
     assert missing.json()["error"]["type"] == "not_found_error"
+
+
+async def test_an_exchange_leaves_nothing_to_the_garbage_collector():
+    import gc
+
+    from plugway import MessagesRequest
+
+    async with gateway([Fake(as_bytes)]) as running:
+        await running.stream("x")  # what is made once is made
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await running.stream("x")
+            await anyio.sleep(0.05)
+            left = [found for found in gc.get_objects() if isinstance(found, MessagesRequest)]
+        finally:
+            gc.enable()
+    assert len(left) <= 1  # the connection may remember its last request

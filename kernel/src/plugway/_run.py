@@ -90,6 +90,7 @@ class ExchangeRun:
                 self.clock.stop()
             if self.exchange is not None:
                 await self._finish(self.exchange)
+            self.responder.release()
 
     def _watch(self, scope: Cancellable) -> Callable[[], object]:
         """Notice a client that leaves, also while the backend has not answered yet."""

@@ -195,6 +195,11 @@ class Responder:
         self.state = "done"
         self._cut()
 
+    def release(self) -> None:
+        """Let go of the exchange, which else keeps its bodies until the next garbage collection."""
+        self._headers = tuple
+        self.clock = None
+
     async def _head(self, status: int, headers: Headers) -> None:
         self.state = "head"
         self.status = status
