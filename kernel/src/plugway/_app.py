@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -221,16 +222,8 @@ def _public(backend: str, info: ModelInfo) -> ModelInfo:
     Claude Code takes such an id in its picker and honours the window that we state; see
     `docs/configuration.md`.
     """
-    return ModelInfo(
-        id=f"anthropic/{backend}/{info.id}",
-        display_name=info.display_name or f"{info.id} ({backend})",
-        context_tokens=info.context_tokens,
-        max_output_tokens=info.max_output_tokens,
-        state=info.state,
-        capabilities=info.capabilities,
-        created_at=info.created_at,
-        extra=info.extra,
-    )
+    name = info.display_name or f"{info.id} ({backend})"
+    return replace(info, id=f"anthropic/{backend}/{info.id}", display_name=name)
 
 
 def model_object(info: ModelInfo) -> dict[str, Any]:
