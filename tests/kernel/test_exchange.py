@@ -468,6 +468,27 @@ async def test_explain_says_what_would_happen_without_inference():
     assert said["unchanged"] is False
 
 
+async def test_what_a_backend_translates_is_on_the_receipt_and_shown_by_explain():
+    class Foreign(Fake):
+        def translated(self, request, attempt):
+            attempt.notes.append("drop `top_k`: its API has none")
+            return {"prompt": "x"}
+
+        async def send(self, request, attempt):
+            self.translated(request, attempt)
+            return await super().send(request, attempt)
+
+    fake = Foreign(whole)
+    async with gateway([fake]) as running:
+        explained = await running.post(request_body(), "/v1/messages/explain")
+        answered = await running.post(request_body())
+    said = explained.json()
+    line = {"stage": "send", "plugin": "fake", "what": "drop `top_k`: its API has none"}
+    assert said["receipt"].count(line) == 1
+    assert said["upstream_request"]["body"] == {"prompt": "x"}
+    assert "changes=1; by=fake" in answered.headers["plugway-receipt"]
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -5,7 +5,7 @@ Choosing among backends and retrying are hooks; talking to an upstream is `_upst
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -70,6 +70,9 @@ class Attempt:
 
     caller: Caller | None = field(default=None, repr=False)
     """Who asks: for a backend that is told to use the caller's own credential."""
+    notes: list[str] = field(default_factory=list[str], repr=False, compare=False)
+    """What the backend did to the request on the way to its own API: it adds, and the pipeline
+    puts them on the receipt."""
 
     @property
     def target(self) -> str:
@@ -113,4 +116,13 @@ class Backend(Protocol):
         Raises:
             BackendError: the list cannot be had; the last known one is shown instead.
         """
+        ...
+
+
+@runtime_checkable
+class Translating(Protocol):
+    """A backend whose server speaks another API: `explain` shows what would be sent there."""
+
+    def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
+        """The body in the server's API. Raises `RequestRejected` as `send` does."""
         ...

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from plugway._backend import Attempt, Backend, Caller
+from plugway._backend import Attempt, Backend, Caller, Translating
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, NoRoute, RequestRejected
 from plugway._exchange import AttemptRecord, Exchange, Route
@@ -197,6 +197,7 @@ class Pipeline:
             result = f"{error.status} {error.message[:200]}"
             raise
         finally:
+            _note(attempt, exchange)
             seconds = time.monotonic() - began
             exchange.attempts.append(AttemptRecord(attempt.target, result, seconds))
         return reply
@@ -224,6 +225,7 @@ class Pipeline:
             reply = await self._failure_reply(Failed(error, attempt), exchange)
         else:
             reply = _count_reply(counted, attempt, exchange)
+        _note(attempt, exchange)
         return await self.hooks.transform_response(reply, exchange)
 
     async def _counted(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
@@ -247,6 +249,11 @@ class Pipeline:
             counted = None
         if isinstance(counted, Reply):
             counted = MessagesRequest(counted.body or b"{}").body.get("input_tokens")
+        attempts[0].notes.clear()
+        body = prepared.body
+        if isinstance(backend := attempts[0].backend, Translating):
+            body = backend.translated(prepared, attempts[0])
+        _note(attempts[0], exchange)
         return {
             **exchange.summary(),
             "attempts": [
@@ -256,9 +263,16 @@ class Pipeline:
             "unchanged": not prepared.changed,
             "upstream_request": {
                 "headers": dict(prepared.headers),
-                "body": prepared.body,
+                "body": body,
             },
         }
+
+
+def _note(attempt: Attempt, exchange: Exchange) -> None:
+    """What the backend says it did to the request, on the receipt."""
+    for what in attempt.notes:
+        exchange.note(attempt.backend.name, what, stage="send")
+    attempt.notes.clear()
 
 
 def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchange) -> Reply:
