@@ -1,0 +1,65 @@
+"""What every translation between the Messages API and another one needs: a library, not a plugin.
+
+Pure functions and small values: identifiers and names, schemas, turns, media, thinking, usage, and
+the notes in which a translator says what it could not carry over.
+"""
+
+from plugway_translation._arguments import parse_arguments
+from plugway_translation._ids import IdCodec, decode_id, encode_id
+from plugway_translation._media import Media, MediaPolicy, media_of, unseen
+from plugway_translation._names import ToolNames
+from plugway_translation._notes import Action, Note, Notes, Rule, drop_by
+from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
+from plugway_translation._schema import SchemaRules, clean_schema, strict_fits
+from plugway_translation._turns import (
+    NO_RESULT,
+    SEPARATOR,
+    Turn,
+    result_media,
+    result_text,
+    system_text,
+    turns_of,
+)
+from plugway_translation._usage import Totals, count, totals_of, usage_of
+from plugway_translation._words import ATTRIBUTION, ERROR_MARK, in_words, reminder, said_in
+
+__all__ = [
+    "ATTRIBUTION",
+    "ERROR_MARK",
+    "NO_RESULT",
+    "SEPARATOR",
+    "Action",
+    "Effort",
+    "IdCodec",
+    "Media",
+    "MediaPolicy",
+    "Note",
+    "Notes",
+    "Opened",
+    "Reasoning",
+    "Rule",
+    "SchemaRules",
+    "ToolNames",
+    "Totals",
+    "Turn",
+    "clamp_effort",
+    "clean_schema",
+    "count",
+    "decode_id",
+    "drop_by",
+    "effort_of",
+    "encode_id",
+    "in_words",
+    "media_of",
+    "parse_arguments",
+    "reminder",
+    "result_media",
+    "result_text",
+    "said_in",
+    "strict_fits",
+    "system_text",
+    "totals_of",
+    "turns_of",
+    "unseen",
+    "usage_of",
+]

@@ -1,0 +1,85 @@
+"""Images and documents in the shapes of the Messages API, and what becomes of those that a target
+cannot take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from plugway import InvalidRequest, as_list, as_object
+from plugway_translation._notes import Notes
+from plugway_translation._words import said_in
+
+MediaPolicy = Literal["placeholder", "reject"]
+"""What becomes of media that a target cannot take: words in its place, or a 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An image or document. Of `data`, `url`, `file_id` and `text` at most one is set."""
+
+    kind: Literal["image", "document"]
+    mime: str = ""
+    data: str = ""
+    """Base64."""
+    url: str = ""
+    file_id: str = ""
+    text: str = ""
+    """A document that is plain text, or made of text blocks."""
+    title: str = ""
+    context: str = ""
+
+    @property
+    def data_url(self) -> str:
+        """`data:image/png;base64,…`."""
+        return f"data:{self.mime};base64,{self.data}"
+
+    @property
+    def said(self) -> str:
+        """A text document in words, with its title and context."""
+        head = [f"[document: {self.title}]" if self.title else "", self.context]
+        return "\n".join(filter(None, (*head, self.text)))
+
+
+def media_of(block: Mapping[str, Any]) -> Media | None:
+    """The medium in an `image` or `document` block; None for other blocks."""
+    kind = block.get("type")
+    if kind != "image" and kind != "document":
+        return None
+    source = as_object(block.get("source"))
+    known = {"title": _text(block.get("title")), "context": _text(block.get("context"))}
+    mime = _text(source.get("media_type"))
+    match source.get("type"):
+        case "base64":
+            return Media(kind, mime, data=_text(source.get("data")), **known)
+        case "url":
+            return Media(kind, mime, url=_text(source.get("url")), **known)
+        case "file":
+            return Media(kind, mime, file_id=_text(source.get("file_id")), **known)
+        case "text":
+            return Media(kind, mime or "text/plain", text=_text(source.get("data")), **known)
+        case "content":
+            parts = source.get("content")
+            if any(as_object(part).get("type") == "image" for part in as_list(parts)):
+                known["context"] = f"{known['context']}\n[images inside were left out]".strip()
+            return Media(kind, "text/plain", text=said_in(parts), **known)
+        case _:
+            return Media(kind, mime, **known)
+
+
+def unseen(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:
+    """The words that stand for media which a target cannot take.
+
+    Raises `InvalidRequest` where the policy is to refuse.
+    """
+    what = media.kind if not media.mime else f"{media.kind} ({media.mime})"
+    if policy == "reject":
+        raise InvalidRequest(f"{what}: it cannot be sent to this model: {because}", retry=False)
+    notes.add(media.kind, "drop", f"{because}; words stand in its place")
+    title = f" {media.title!r}" if media.title else ""
+    return f"[{what}{title} left out: this model cannot see it]"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

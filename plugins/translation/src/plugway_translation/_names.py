@@ -1,0 +1,70 @@
+"""Names of tools where a target takes shorter ones, or fewer characters.
+
+OpenAI takes `[a-zA-Z0-9_-]{1,64}`; names of MCP tools (`mcp__server__tool`) are often longer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+
+PATTERN: Final = r"[a-zA-Z0-9_-]"
+"""The characters that most APIs take."""
+
+
+class ToolNames:
+    """Both directions for the tools of one request. Same tools, same names."""
+
+    __slots__ = ("_back", "_limit", "_out", "_pattern")
+
+    def __init__(self, names: Iterable[str], limit: int = 64, pattern: str = PATTERN) -> None:
+        """`limit` is the most characters; `pattern` a regular expression for one character."""
+        self._limit = limit
+        self._pattern = pattern
+        self._out: dict[str, str] = {}
+        self._back: dict[str, str] = {}
+        names = list(names)
+        legal = _legal(pattern, limit)
+        for name in names:
+            if legal.fullmatch(name):
+                self._out[name] = self._back[name] = name
+        for name in names:
+            self.out(name)
+
+    def out(self, name: str) -> str:
+        """The target's name for a tool; also for one that the request no longer has."""
+        found = self._out.get(name)
+        if found is None:
+            found = name if _legal(self._pattern, self._limit).fullmatch(name) else ""
+            if not found or self._back.get(found, name) != name:
+                found = self._short(name)
+            self._out[name] = found
+            self._back[found] = name
+        return found
+
+    def back(self, name: str) -> str:
+        """The client's name for what the target calls a tool; itself where it is unknown."""
+        return self._back.get(name, name)
+
+    @property
+    def changed(self) -> Mapping[str, str]:
+        """The tools that the target has under another name, by the client's name."""
+        return {name: short for name, short in self._out.items() if name != short}
+
+    def _short(self, name: str) -> str:
+        clean = "".join(re.findall(self._pattern, name))
+        for salt in range(1000):
+            digest = hashlib.sha256(f"{salt or ''}{name}".encode("utf-8", "surrogatepass"))
+            tail = "_" + digest.hexdigest()[:8]
+            found = clean[: self._limit - len(tail)] + tail
+            if self._back.get(found, name) == name:
+                return found
+        raise RuntimeError(f"no free name for the tool `{name}`")
+
+
+@lru_cache(maxsize=64)
+def _legal(pattern: str, limit: int) -> re.Pattern[str]:
+    return re.compile(f"(?:{pattern}){{1,{limit}}}")

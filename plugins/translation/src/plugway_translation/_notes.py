@@ -1,0 +1,78 @@
+"""What a translation did that is more than other words for the same thing, for the receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["translate", "emulate", "drop", "reject"]
+"""`translate`: said in another way, with a loss; `emulate`: done by us instead; `drop`: left out;
+`reject`: the request is refused. What is preserved, or translated without a loss, needs no note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing that was done to one field."""
+
+    field: str
+    """A body field, or a dotted path such as `tools.cache_control`."""
+    action: Action
+    because: str
+
+
+class Notes:
+    """The notes of one translation, each kind once, with how often."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: dict[Note, int] = {}
+
+    def add(self, field: str, action: Action, because: str) -> None:
+        """Note that something was done to `field`."""
+        note = Note(field, action, because)
+        self._counts[note] = self._counts.get(note, 0) + 1
+
+    def extend(self, notes: Sequence[Note]) -> None:
+        """Add notes that another function returned."""
+        for note in notes:
+            self._counts[note] = self._counts.get(note, 0) + 1
+
+    def __iter__(self) -> Iterator[Note]:
+        return iter(self._counts)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def fields(self) -> set[str]:
+        """The fields that something was done to."""
+        return {note.field for note in self._counts}
+
+    def lines(self) -> list[str]:
+        """A line each for the receipt: `drop top_k: the API has none (2 times)`."""
+        return [
+            f"{note.action} {note.field}: {note.because}" + (f" ({n} times)" if n > 1 else "")
+            for note, n in self._counts.items()
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What becomes of one field: the declared policy of a translator is a table of these."""
+
+    action: Literal["preserve", "translate", "emulate", "drop", "reject"]
+    because: str = ""
+    """Why, where it is dropped; what a user reads."""
+
+
+def drop_by(
+    table: Mapping[str, Rule], names: Iterator[str] | Sequence[str], notes: Notes, prefix: str = ""
+) -> None:
+    """Note the fields of `names` that the table drops, or does not know."""
+    for name in names:
+        rule = table.get(name)
+        if rule is None:
+            notes.add(prefix + name, "drop", "this translation does not know it")
+        elif rule.action == "drop":
+            notes.add(prefix + name, "drop", rule.because)

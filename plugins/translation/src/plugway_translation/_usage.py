@@ -1,0 +1,54 @@
+"""Token counts between APIs. Pure functions.
+
+The Messages API counts a prompt in three parts that add up; OpenAI and Gemini give the sum, and
+how much of it was cached (`types/usage.py` of the `anthropic` SDK, `completion_usage.py` of the
+`openai` SDK).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Token counts as APIs give them that count a prompt as one sum."""
+
+    prompt: int = 0
+    """All tokens of the prompt, cached ones included."""
+    completion: int = 0
+    """All tokens of the answer, reasoning included."""
+    cached: int = 0
+    """Tokens of the prompt that were read from a cache."""
+    written: int = 0
+    """Tokens of the prompt that were written to a cache."""
+    reasoning: int = 0
+
+
+def count(value: Any) -> int:
+    """`value` where it is a count of tokens, otherwise 0: servers send null, text and negatives."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
+        return 0
+    return int(value)
+
+
+def usage_of(totals: Totals) -> dict[str, int]:
+    """`usage` of the Messages API; the parts of the prompt add up to `totals.prompt`."""
+    cached = min(totals.cached, totals.prompt)
+    written = min(totals.written, totals.prompt - cached)
+    return {
+        "input_tokens": totals.prompt - cached - written,
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+        "output_tokens": totals.completion,
+    }
+
+
+def totals_of(usage: Mapping[str, Any]) -> Totals:
+    """The sums for a `usage` of the Messages API."""
+    cached = count(usage.get("cache_read_input_tokens"))
+    written = count(usage.get("cache_creation_input_tokens"))
+    prompt = count(usage.get("input_tokens")) + cached + written
+    return Totals(prompt, count(usage.get("output_tokens")), cached, written)
