@@ -166,3 +166,15 @@ def test_no_more_is_learned_than_fits():
         learned.learn(f"a/{number}", 5)
     assert learned.get("a/0") == 0
     assert learned.get("a/1499") == 5
+
+
+@pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        (b'{"error":{"message":"no","param":"tools[0].name"}}', ["tools[0].name"]),
+        (b'{"detail":[{"loc":["body","a",0],"msg":"no"}]}', ["body.a.0"]),
+        (b'{"error":{"message":"no","param":null}}', []),
+    ],
+)
+def test_the_place_of_the_fault_is_found(body, places):
+    assert unwrap(body).places == places

@@ -12,6 +12,8 @@ from typing import Any, Final, cast
 
 import orjson
 
+from plugway import as_list
+
 MAX_TEXT: Final = 8000
 """Characters of a body that are looked at: no documented error comes near it."""
 MAX_NESTED: Final = 3
@@ -33,6 +35,8 @@ class Facts:
     texts: list[str] = field(default_factory=list[str])
     """The most telling first."""
     codes: list[str] = field(default_factory=list[str])
+    places: list[str] = field(default_factory=list[str])
+    """Where in the request the fault is, with dots: `param` of OpenAI, `loc` of pydantic."""
     numbers: dict[str, int] = field(default_factory=dict[str, int])
     retry_after: float | None = None
     """Seconds to wait, where the body says so (`RetryInfo` of Google's APIs)."""
@@ -109,15 +113,7 @@ def _text(text: str, facts: Facts, depth: int, nested: int) -> None:
 
 
 def _object(members: Mapping[str, Any], facts: Facts, depth: int, nested: int) -> None:
-    for key in _CODES & members.keys():
-        if isinstance(members[key], str):
-            facts.codes.append(members[key][:200])
-    for key in _NUMBERS & members.keys():
-        if isinstance(members[key], int):
-            facts.numbers.setdefault(key, members[key])
-    delay = members.get("retryDelay")
-    if isinstance(delay, str) and (match := _DELAY.fullmatch(delay.strip())):
-        facts.retry_after = float(match[1])
+    _marks(members, facts)
     metadata = members.get("metadata")
     if isinstance(metadata, dict):
         _walk(metadata, facts, depth - 1, nested)
@@ -129,3 +125,19 @@ def _object(members: Mapping[str, Any], facts: Facts, depth: int, nested: int) -
         before = len(facts.texts)
         _walk(details, facts, depth - 1, nested)
         facts.texts[before:] = []  # texts for machines; the codes and delays are what is wanted
+
+
+def _marks(members: Mapping[str, Any], facts: Facts) -> None:
+    """What an object says to machines."""
+    for key in _CODES & members.keys():
+        if isinstance(members[key], str):
+            facts.codes.append(members[key][:200])
+    for key in _NUMBERS & members.keys():
+        if isinstance(members[key], int):
+            facts.numbers.setdefault(key, members[key])
+    place = members.get("param") or members.get("loc")
+    if isinstance(place, str | list):
+        facts.places.append(".".join(str(part) for part in as_list(place) or [place])[:200])
+    delay = members.get("retryDelay")
+    if isinstance(delay, str) and (match := _DELAY.fullmatch(delay.strip())):
+        facts.retry_after = float(match[1])

@@ -1,0 +1,113 @@
+"""The ledger: what is known of a model, and what its server has just refused.
+
+Reading answers is the business of `_rejections`, the file of `_store`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from plugway_capabilities import _store
+from plugway_capabilities._facts import SETS, Facts, known_facts
+from plugway_capabilities._rejections import lessons
+
+_log = logging.getLogger("plugway.capabilities")
+_MAX_REMEMBERED: Final = 2000
+
+
+def default_path() -> Path:
+    """The file of what was learnt, in the user's data folder."""
+    return platformdirs.user_data_path("plugway", appauthor=False) / "capabilities.yaml"
+
+
+class Ledger:
+    """What models take: the packaged table, with what was learnt over it.
+
+    A `provider` names who refuses: the preset of a known service (`openai`, `deepseek`), so that
+    the table speaks of it, or the backend's name for a server that only the user knows.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Reads the file at `path`, or the one in the user's data folder."""
+        self.path = path or default_path()
+        self._learnt = _store.read(self.path)
+        self._about: dict[tuple[str, str], Facts] = {}
+        self._writers: list[threading.Thread] = []
+
+    def about(self, provider: str, model: str) -> Facts:
+        """What is known now. It reads no file, and costs a look into a dictionary."""
+        key = provider, model
+        facts = self._about.get(key)
+        if facts is None:
+            facts = known_facts(provider, model).updated(self._learnt.get(key, {}))
+            if len(self._about) >= _MAX_REMEMBERED:
+                self._about.clear()
+            self._about[key] = facts
+        return facts
+
+    def learn(
+        self, provider: str, model: str, status: int, message: str | bytes
+    ) -> tuple[str, ...]:
+        """What a refusal has taught, in words for the receipt; empty where it is nothing new.
+
+        `message` is the body of the answer, or its text. The facts hold at once; the file is
+        written by a thread of its own, and read again there, so that gateways side by side add
+        to it. `flush` waits for it.
+        """
+        before = self.about(provider, model)
+        news = {
+            name: value
+            for name, value in lessons(status, message).items()
+            if _is_new(name, value, before)
+        }
+        if not news:
+            return ()
+        key = provider, model
+        entry = {**news, "learned": _store.today()}
+        self._learnt[key] = _store.merged(self._learnt.get(key, {}), entry)
+        self._about[key] = before.updated(news)
+        self._writers = [writer for writer in self._writers if writer.is_alive()]
+        writer = threading.Thread(target=self._write, args=({key: entry},), name="capabilities")
+        self._writers.append(writer)
+        writer.start()
+        return tuple(_told(name, value) for name, value in news.items())
+
+    def flush(self, seconds: float = 5.0) -> None:
+        """Wait until what was learnt is in the file."""
+        for writer in self._writers:
+            writer.join(seconds)
+
+    def _write(self, news: _store.Learnt) -> None:
+        try:
+            _store.merge(self.path, news)
+        except OSError as error:
+            _log.warning(
+                "what was learnt of `%s` is lost at the next start, because %s cannot be "
+                "written: %s. Make the folder writable",
+                ", ".join("/".join(key) for key in news),
+                self.path,
+                error.strerror,
+            )
+
+
+def _is_new(name: str, value: Any, before: Facts) -> bool:
+    old = getattr(before, name)
+    if name in SETS:
+        return not value <= old
+    if name == "allowed_values":
+        return any(old.get(key) != values for key, values in value.items())
+    return value != old
+
+
+def _told(name: str, value: Any) -> str:
+    words = name.replace("_", " ")
+    if name in SETS:
+        return f"{words}: {', '.join(sorted(value))}"
+    if name == "allowed_values":
+        return "; ".join(f"`{key}` may be {', '.join(values)}" for key, values in value.items())
+    return f"{words}: {value}"

@@ -1,0 +1,164 @@
+"""The file of what was learnt: read, merged with what others have written, replaced as a whole.
+
+deepseek:
+  deepseek-chat:
+    learned: 2026-05-01
+    max_output_tokens: 8192
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from plugway import as_object
+from plugway_capabilities._facts import Facts, checked
+
+if os.name == "nt":
+    import msvcrt
+else:
+    import fcntl
+
+KEPT_DAYS: Final = 30
+"""Servers are updated: what they refused longer ago is tried again."""
+MAX_BYTES: Final = 4 * 2**20
+MAX_MODELS: Final = 2000
+HEADER: Final = """\
+# What model servers have refused, learnt by Plugway and kept for 30 days.
+# provider -> model -> facts
+#
+# It may be edited, and deleted: what is true is learnt again. The fields are those of the table
+# `facts.yaml` of the package plugway-capabilities.
+"""
+
+Learnt = dict[tuple[str, str], dict[str, Any]]
+"""(provider, model) -> checked fields of `Facts` and the day `learned`."""
+
+_log = logging.getLogger("plugway.capabilities")
+
+
+def read(path: Path) -> Learnt:
+    """What the file says; what is too old or not understood is left out.
+
+    A file that is no YAML of that shape is renamed to `NAME.broken` and reported.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        _log.warning("what was learnt cannot be read from %s: %s", path, error.strerror)
+        return {}
+    try:
+        found = _parsed(raw)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        _set_aside(path, error)
+        return {}
+    return _entries(found)
+
+
+def merge(path: Path, news: Learnt) -> None:
+    """Add `news` to the file. Raises `OSError` where it cannot be written."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(path.with_name(f".{path.name}.lock")):
+        found = read(path)
+        for key, entry in news.items():
+            found[key] = merged(found.get(key, {}), entry)
+        _write(path, found)
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry with a newer one over it."""
+    together = Facts().updated(old).updated(new)
+    return {
+        **{name: getattr(together, name) for name in {*checked(old), *checked(new)}},
+        "learned": new.get("learned") or old.get("learned"),
+    }
+
+
+def today() -> date:
+    """The day, by the clock of the world."""
+    return datetime.now(UTC).date()
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES} bytes")
+    found = yaml.safe_load(raw)
+    if found is not None and not isinstance(found, dict):
+        raise ValueError("it should be a mapping: provider -> model -> facts")
+    return as_object(found)
+
+
+def _entries(found: Mapping[str, Any]) -> Learnt:
+    oldest = today() - timedelta(days=KEPT_DAYS)
+    entries: Learnt = {}
+    for provider, models in found.items():
+        for model, fields in as_object(models).items():
+            learned = as_object(fields).get("learned")
+            if isinstance(learned, date) and learned < oldest:
+                continue
+            entry = checked(as_object(fields))
+            if entry:
+                entries[str(provider), str(model)] = {**entry, "learned": learned}
+    return entries
+
+
+def _set_aside(path: Path, error: Exception) -> None:
+    aside = path.with_name(f"{path.name}.broken")
+    with suppress(OSError):
+        os.replace(path, aside)
+    _log.warning(
+        "%s cannot be understood: %s. It is now %s and learning starts anew; to get it back, mend "
+        "that file and rename it",
+        path,
+        str(error).replace("\n", " "),
+        aside,
+    )
+
+
+def _write(path: Path, entries: Learnt) -> None:
+    tree: dict[str, dict[str, Any]] = {}
+    newest = sorted(entries.items(), key=lambda item: str(item[1].get("learned") or "9"))
+    for (provider, model), entry in newest[-MAX_MODELS:]:
+        plain = {name: _plain(value) for name, value in entry.items() if value is not None}
+        tree.setdefault(provider, {})[model] = plain
+    text = HEADER + yaml.safe_dump(tree, allow_unicode=True, default_flow_style=None)
+    draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, Mapping):
+        return {str(key): list(items) for key, items in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return value
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Of several processes one at a time. The lock goes with the process that holds it."""
+    with path.open("a+b") as file:
+        if os.name == "nt":
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

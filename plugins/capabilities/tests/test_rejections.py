@@ -1,0 +1,117 @@
+"""Every row of the table has a sentence that only it understands first."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plugway_capabilities import REJECTIONS, Facts, lessons
+
+FIELDS = "rejected_fields"
+
+# (status, text, what is learnt)
+SENTENCES = [
+    (400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", {"output_limit_field": "max_completion_tokens"}),
+    (400, "Unsupported value: 'reasoning_effort' does not support 'minimal' with this model. Supported values are: 'low', 'medium', and 'high'.", {"allowed_values": {"reasoning_effort": ("low", "medium", "high")}}),
+    (400, "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported.", {FIELDS: {"temperature"}}),
+    (400, "The `reasoning_content` in the thinking mode must be passed back to the API.", {"reasoning_back": "required"}),
+    (400, "'messages.1' : for 'role:assistant' the following must be satisfied[('messages.1' : property 'reasoning_content' is unsupported)]", {"reasoning_back": "rejected"}),
+    (400, "'messages.2' : for 'role:user' the following must be satisfied[('messages.2' : property 'cache_control' is unsupported)]", {FIELDS: {"messages.cache_control"}}),
+    (400, "property 'store' is unsupported, did you mean 'stop'?", {FIELDS: {"store"}}),
+    (400, "Unsupported parameter: 'stop' is not supported with this model.", {FIELDS: {"stop"}}),
+    (400, "Unsupported param: echo", {FIELDS: {"echo"}}),
+    (400, "Unknown parameter: 'metadata.user_id'.", {FIELDS: {"metadata.user_id"}}),
+    (400, "Unknown parameter: 'input[3].status'.", {FIELDS: {"input.status"}}),
+    (400, "Unrecognized request argument supplied: parallel_tool_calls", {FIELDS: {"parallel_tool_calls"}}),
+    (400, "Unrecognized request arguments supplied: service_tier, store", {FIELDS: {"service_tier", "store"}}),
+    (400, "Invalid JSON payload received. Unknown name \"const\" at 'tools[0].function_declarations[5].parameters.properties[8].value.any_of[0]': Cannot find field.\nInvalid JSON payload received. Unknown name \"$schema\" at 'tools[0].function_declarations[7].parameters': Cannot find field.", {"rejected_keywords": {"const", "$schema"}}),
+    (400, "Invalid JSON payload received. Unknown name \"topX\" at 'generation_config': Cannot find field.", {FIELDS: {"generation_config.topX"}}),
+    (400, 'Invalid JSON payload received. Unknown name "reasoning": Cannot find field.\nInvalid JSON payload received. Unknown name "top_k": Cannot find field.', {FIELDS: {"reasoning", "top_k"}}),
+    (400, "Tool call id was call_0fypS1hVX but must be a-z, A-Z, 0-9, with a length of 9.", {"tool_id_limit": 9, "tool_id_pattern": "[a-zA-Z0-9]{9}"}),
+    (400, "Invalid 'messages[2].tool_calls[0].id': string too long. Expected a string with maximum length 40, but got a string with length 83 instead.", {"tool_id_limit": 40}),
+    (400, "Invalid 'input[95].call_id': string too long. Expected a string with maximum length 64, but got a string with length 116 instead.", {"tool_id_limit": 64}),
+    (400, "Invalid 'tools[0].function.name': string too long. Expected a string with maximum length 64, but got a string with length 70 instead.", {"tool_name_limit": 64}),
+    (400, "Invalid 'tools': array too long. Expected an array with maximum length 128, but got an array with length 150 instead.", {"tools_limit": 128}),
+    (400, "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 6 instead.", {"stop_limit": 4}),
+    (400, "`max_tokens` must be less than or equal to `16384`, the maximum value for `max_tokens` is less than the `context_window` for this model", {"max_output_tokens": 16384}),
+    (400, "max_tokens for `llama-3.1-8b-instant` must be less than or equal to 8000", {"max_output_tokens": 8000}),
+    (400, "Unable to submit request because it has a maxOutputTokens value of 100000 but the supported range is from 1 (inclusive) to 65537 (exclusive). Update the value and try again.", {"max_output_tokens": 65536}),
+    (400, "Model grok-4-0709 does not support parameter presencePenalty.", {FIELDS: {"presence_penalty"}}),
+    (400, "Argument not supported on this model: stop", {FIELDS: {"stop"}}),
+    (400, "Extra inputs are not permitted, field: 'thinking', value: {}", {FIELDS: {"thinking"}}),
+    (400, "[{'type': 'extra_forbidden', 'loc': ('body', 'metadata'), 'msg': 'Extra inputs are not permitted', 'input': 1}]", {FIELDS: {"metadata"}}),
+    (400, "context_management: Extra inputs are not permitted", {FIELDS: {"context_management"}}),
+    (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", {"rejected_inputs": {"image"}}),
+    (400, "At most 0 image(s) may be provided in one prompt.", {"rejected_inputs": {"image"}}),
+    (400, "'parallel_tool_calls' is not supported", {FIELDS: {"parallel_tool_calls"}}),
+]  # fmt: skip
+
+BODIES = [
+    ({"error": {"message": "max_tokens is too large: 32000. This model supports at most 16384 completion tokens, whereas you provided 32000."}}, {"max_output_tokens": 16384}),
+    ({"error": {"message": "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"}}, {"max_output_tokens": 8192}),
+    ({"error": {"message": "This model's maximum context length is 65536 tokens. However, you requested 70000 tokens (60000 in the messages, 10000 in the completion)."}}, {"context_tokens": 65536}),
+    ({"error": {"code": 400, "message": "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it", "type": "exceed_context_size_error"}}, {"context_tokens": 8192}),
+    ({"error": {"message": "The input token count exceeds the maximum number of tokens allowed 1048576.", "status": "INVALID_ARGUMENT"}}, {"context_tokens": 1048576}),
+    ({"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted", "input": 1}]}, {FIELDS: {"stream_options"}}),
+    ({"error": {"message": "No.", "type": "invalid_request_error", "param": "input[2].name", "code": "unsupported_parameter"}}, {FIELDS: {"input.name"}}),
+]  # fmt: skip
+
+
+def plain(found):
+    return {name: set(v) if isinstance(v, frozenset) else v for name, v in found.items()}
+
+
+@pytest.mark.parametrize(("status", "text", "taught"), SENTENCES, ids=lambda v: str(v)[:50])
+def test_a_sentence_teaches(status, text, taught):
+    assert plain(lessons(status, text)) == taught
+    assert plain(lessons(status, json.dumps({"error": {"message": text}}))) == taught
+
+
+@pytest.mark.parametrize(("body", "taught"), BODIES, ids=lambda v: str(v)[:50])
+def test_a_body_teaches(body, taught):
+    assert plain(lessons(400, json.dumps(body).encode())) == taught
+
+
+def test_every_row_of_the_table_has_a_sentence():
+    hit = set()
+    for _, text, _ in SENTENCES:
+        hit.add(next(id(row) for row in REJECTIONS if row.match.search(text)))
+    assert [row for row in REJECTIONS if id(row) not in hit] == []
+
+
+@pytest.mark.parametrize("row", REJECTIONS, ids=lambda row: f"{row.of[:20]} {row.learns}")
+def test_a_row_teaches_something_that_facts_have(row):
+    assert hasattr(Facts(), row.learns)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (401, "Unsupported parameter: 'stop'"),
+        (429, "Unsupported parameter: 'stop'"),
+        (503, "Unsupported parameter: 'stop'"),
+        (400, "Unknown parameter: 'messages'."),
+        (400, "tools: Extra inputs are not permitted"),
+        (400, "Unsupported parameter: 'x'. Use 'y' instead, max_tokens may not; use 'rm' instead"),
+        (400, "max_tokens must be less than or equal to 0"),
+        (400, "something else"),
+        (400, ""),
+    ],
+)
+def test_what_must_not_be_learnt(status, text):
+    found = lessons(status, text)
+    assert set(found) <= {FIELDS}
+    assert found.get(FIELDS, frozenset()) <= {"x"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300) | st.text(max_size=300), st.integers(400, 599))
+def test_any_answer_can_be_read(body, status):
+    lessons(status, body)
+
+
+def test_a_hostile_text_is_read_in_no_time():
+    lessons(400, "unrecognized request arguments supplied: " + "a, " * 3000)
+    lessons(400, 'unknown name "x" at \'' + "items" * 1500)
+    lessons(400, "'max_tokens' " * 600)
