@@ -66,6 +66,33 @@ class Facts:
         changes: dict[str, Any] = {}
         for name, value in checked(newer).items():
             if name in SETS:
+                value = getattr(self, name) | value
+            elif name == "allowed_values":
+                value = {**self.allowed_values, **value}
+            changes[name] = value
+        return replace(self, **changes)
+
+
+NAMES: Final = frozenset(f.name for f in fields(Facts))
+SETS: Final = frozenset(("rejected_fields", "rejected_keywords", "rejected_inputs"))
+NUMBERS: Final = frozenset(f.name for f in fields(Facts) if f.default == 0)
+
+
+def checked(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of `found` that are fields of `Facts` and hold what these may hold."""
+    kept: dict[str, Any] = {}
+    for name in NAMES & found.keys():
+        value = _checked(name, found[name])
+        if value is not None:
+            kept[name] = value
+    return kept
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name in NUMBERS:
+        fits = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_NUMBER
+        return value if fits else None
+    if name in SETS:
         return frozenset(sorted(map(str, as_list(_list(value))))[:MAX_ITEMS])
     if name == "allowed_values":
         members = list(as_object(value).items())[:MAX_ITEMS]
