@@ -316,6 +316,61 @@ def test_a_listed_plugin_adds_a_command_of_its_own(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "abab\n"), done.stderr
 
 
+ANNOUNCED = """
+import typer
+single, several, wrong = typer.Typer(), typer.Typer(), object()
+@single.command()
+def one(word: str):
+    print(word * 2)
+@several.command()
+def first():
+    print("first")
+@several.command()
+def second():
+    print("second")
+"""
+
+
+@pytest.fixture
+def announced(tmp_path: Path) -> Any:
+    info = tmp_path / "plugway_talker-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugway-talker\nVersion: 1\n")
+    names = "single = talker_cli:single\nseveral = talker_cli:several\nwrong = talker_cli:wrong\n"
+    (info / "entry_points.txt").write_text(
+        f"[plugway.commands]\n{names}broken = talker_cli:absent\n"
+    )
+    (tmp_path / "talker_cli.py").write_text(ANNOUNCED)
+    broken = written(tmp_path / "c.yaml", "plugins: [{use: nothing-like-it}]")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from plugway._cli import main; main()", *words],
+            env={**os.environ, "PLUGWAY_CONFIG": str(broken), "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_an_installed_command_works_whatever_the_configuration_is(announced: Any) -> None:
+    assert (announced("single", "ab").stdout) == "abab\n"
+    assert (announced("several", "second").stdout) == "second\n"
+    assert "several, single" in announced("--help").stdout
+
+
+@pytest.mark.parametrize(("word", "reason"), [("wrong", "no `typer.Typer`"), ("broken", "import")])
+def test_an_installed_command_that_is_none_is_told_by_name(
+    announced: Any, word: str, reason: str
+) -> None:
+    done = announced(word)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert "plugway-talker" in done.stderr
+
+
 def test_a_broken_configuration_is_told_beside_the_unknown_command(
     plugway: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -565,7 +620,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
     token: str, shell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "abcdefghijklmnop")
-    monkeypatch.setattr("plugway._secrets.keyring_password", lambda name: "abcdefghijklmnop")
+    monkeypatch.setattr("plugway._keyring.keyring_password", lambda name: "abcdefghijklmnop")
     config = parse_config(f"server: {{token: {token}}}\nplugins: [{{use: other}}]")
     assert token_hint(config)[0] == shell
     text = banner(config, "1.0", "http://127.0.0.1:8484")

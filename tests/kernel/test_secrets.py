@@ -14,12 +14,15 @@ from typing import ClassVar
 import pytest
 from pydantic import Field
 
-from plugway import _secrets
+from plugway import _keyring
 from plugway._document import Document, read_document
+from plugway._errors import BackendProtocolError, PlugwayError
+from plugway._keyring import KEYRINGS, Keyring, StoredKey, origin_of, store_command, system_keyrings
 from plugway._log import redact
 from plugway._options import build_options
 from plugway._plugin import Options, Secret
-from plugway._secrets import KEYRINGS, Resolution, resolve, system_keyrings
+from plugway._secrets import Resolution, resolve
+from plugway._upstream import Upstream
 
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes")
 
@@ -164,7 +167,7 @@ def test_a_key_written_out_is_refused_with_the_way_to_store_it(text: str, path: 
     (problem,) = problems_of(text)
     assert f"`{path}`: a secret is written out in the file" in problem
     assert "`{$env: NAME}`" in problem
-    assert "run `keyring set plugway cloud` and write `{$keyring: cloud}`" in problem
+    assert f"run `{store_command('cloud')}` and write `{{$keyring: cloud}}`" in problem
     assert "sk-plain-text" not in problem
 
 
@@ -232,8 +235,8 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         setattr(module, store.__name__, store)
     monkeypatch.setitem(sys.modules, "fake_keyrings", module)
     names = tuple(f"fake_keyrings.{name}" for name in ("UnfitStore", "SecondStore", "FakeStore"))
-    monkeypatch.setattr(_secrets, "KEYRINGS", (*names, "fake_keyrings.Absent", "no_module.Here"))
-    monkeypatch.setattr(_secrets, "_stuck_since", float("-inf"))
+    monkeypatch.setattr(_keyring, "KEYRINGS", (*names, "fake_keyrings.Absent", "no_module.Here"))
+    monkeypatch.setattr(_keyring, "_stuck_since", float("-inf"))
     yield
     FakeStore.wait.set()
 
@@ -248,7 +251,7 @@ def test_the_stores_of_the_system_are_asked_in_their_order_of_preference() -> No
 @pytest.mark.usefixtures("stores")
 def test_an_absent_key_is_told_with_the_command_that_stores_it() -> None:
     problem = the_problem("a: {$keyring: nothing}")
-    assert "holds no `nothing` - run `keyring set plugway nothing`" in problem
+    assert f"holds no `nothing` - run `{store_command('nothing')}`" in problem
 
 
 @pytest.mark.usefixtures("stores")
@@ -263,13 +266,88 @@ def test_a_store_that_fails_is_named_without_its_words() -> None:
 def test_a_locked_keyring_is_given_up_in_time_and_only_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_secrets, "KEYRING_SECONDS", 0.2)
+    monkeypatch.setattr(_keyring, "KEYRING_SECONDS", 0.2)
     FakeStore.wait.clear()
     start = time.monotonic()
     result = resolved("[{$keyring: slow}, {$keyring: slow}, {$keyring: slow}]")
     assert time.monotonic() - start < 0.4
     assert len(result.problems) == 3
     assert all("did not answer within 0.2 s" in str(problem) for problem in result.problems)
+
+
+@pytest.fixture
+def writable(stores: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeStore]]:
+    def set_password(self: FakeStore, service: str, name: str, text: str) -> None:
+        self.keys[name] = text
+
+    def delete_password(self: FakeStore, service: str, name: str) -> None:
+        del self.keys[name]
+
+    monkeypatch.setattr(FakeStore, "set_password", set_password, raising=False)
+    monkeypatch.setattr(FakeStore, "delete_password", delete_password, raising=False)
+    yield FakeStore
+    _keyring._bound.clear()
+
+
+def test_a_key_goes_to_its_origin_and_nowhere_else(writable: type[FakeStore]) -> None:
+    Keyring().write("work", StoredKey("k-0123456789", "https://api.example.com"))
+    assert resolved("a: {$keyring: work}").value == {"a": "k-0123456789"}
+    line = {"authorization": "Bearer k-0123456789"}
+    Upstream("https://api.example.com:443/v2", credentials=line)
+    for url in ("http://api.example.com", "https://api.example.com:8443", "https://example.com"):
+        with pytest.raises(PlugwayError, match=r"stored for https://api\.example\.com") as caught:
+            Upstream(url, credentials=line)
+        assert "k-0123456789" not in str(caught.value)
+
+
+@pytest.mark.anyio
+async def test_a_bound_key_given_for_one_request_is_held_to_its_origin_too(
+    writable: type[FakeStore],
+) -> None:
+    Keyring().write("work", StoredKey("k-0123456789", "https://api.example.com"))
+    async with Upstream("http://127.0.0.1:9") as upstream:
+        with pytest.raises(BackendProtocolError, match=r"is not sent to http://127\.0\.0\.1:9"):
+            await upstream.request("GET", "/", credentials={"x-api-key": "k-0123456789"})
+
+
+def test_a_key_stored_anew_for_another_place_goes_there_only(writable: type[FakeStore]) -> None:
+    for origin in ("https://one.example", "https://two.example"):
+        Keyring().write("work", StoredKey("k-0123456789", origin))
+    assert Keyring().read("work") == StoredKey("k-0123456789", "https://two.example")
+    Upstream("https://two.example", credentials={"x-api-key": "k-0123456789"})
+    with pytest.raises(PlugwayError):
+        Upstream("https://one.example", credentials={"x-api-key": "k-0123456789"})
+
+
+def test_a_store_that_forgets_what_it_took_is_found_out(
+    writable: type[FakeStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeStore, "set_password", lambda *_: None)
+    with pytest.raises(PlugwayError, match="did not give it back"):
+        Keyring().write("work", StoredKey("k-0123456789"))
+
+
+def test_a_deleted_key_is_gone(writable: type[FakeStore]) -> None:
+    Keyring().write("work", StoredKey("k-0123456789"))
+    assert Keyring().delete("work")
+    assert Keyring().read("work") is None
+    assert not Keyring().delete("work")
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://api.example.com/v1?x=1", "https://api.example.com"),
+        ("HTTPS://API.Example.com.:443", "https://api.example.com"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("https://user@api.example.com", "https://api.example.com"),
+        ("ftp://example.com", ""),
+        ("https://example.com:port", ""),
+        ("example.com", ""),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
 
 
 def test_only_stores_of_systems_and_desktops_are_on_the_list() -> None:
@@ -287,7 +365,7 @@ def test_a_store_chosen_by_the_environment_has_no_say(monkeypatch: pytest.Monkey
 
 def test_a_missing_keyring_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
-    monkeypatch.setattr(_secrets, "_stuck_since", float("-inf"))
+    monkeypatch.setattr(_keyring, "_stuck_since", float("-inf"))
     assert "pip install 'plugway[keyring]'" in the_problem("a: {$keyring: x}")
 
 
@@ -295,7 +373,7 @@ def test_a_missing_keyring_package_is_named_with_its_extra(monkeypatch: pytest.M
 def test_a_machine_without_a_trusted_keyring_says_what_to_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_secrets, "KEYRINGS", ())
+    monkeypatch.setattr(_keyring, "KEYRINGS", ())
     assert "use `{$env: NAME}` or `{$file: PATH}`" in the_problem("a: {$keyring: x}")
 
 

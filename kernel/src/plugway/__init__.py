@@ -29,6 +29,8 @@ from plugway._events import EventStream, StreamEvent, collect, event, replay
 from plugway._exchange import Exchange, Outcome, Route, StateKey
 from plugway._hookspecs import Send, hookimpl
 from plugway._json import as_list, as_object
+from plugway._keyring import Keyring, StoredKey, origin_of
+from plugway._local import LocalGateway
 from plugway._plugin import NoOptions, Options, Plugin, Secret
 from plugway._request import REMOVE, Change, MessagesRequest
 from plugway._response import Reply
@@ -53,6 +55,8 @@ __all__ = [
     "Headers",
     "HookError",
     "InvalidRequest",
+    "Keyring",
+    "LocalGateway",
     "MessagesRequest",
     "ModelInfo",
     "NoOptions",
@@ -71,6 +75,7 @@ __all__ = [
     "Send",
     "StateKey",
     "StopReason",
+    "StoredKey",
     "StreamEvent",
     "StreamInterrupted",
     "Unauthenticated",
@@ -83,6 +88,7 @@ __all__ = [
     "event",
     "hookimpl",
     "new_id",
+    "origin_of",
     "replay",
     "url_problem",
 ]

@@ -22,7 +22,12 @@ from plugway import _commands_running as running
 from plugway import _commands_serve as serving
 from plugway import _log
 from plugway._audit import startup_files
-from plugway._commands_plugins import plugin_commands, plugin_rows
+from plugway._commands_plugins import (
+    installed_command,
+    installed_command_names,
+    plugin_commands,
+    plugin_rows,
+)
 from plugway._config import Config, ExposedError, default_config_path, find_config, load_config
 from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
 from plugway._loader import load_plugins
@@ -250,9 +255,17 @@ def config_schema(config: ConfigPath = None) -> None:
 
 
 def _add_plugin_commands(words: Sequence[str]) -> None:
-    """Ask the listed plugins for commands, only if a command was given that is not built in."""
+    """Find the command that was asked for, if it is not built in: by name among the installed
+    ones, else by asking the listed plugins."""
     word = words[0] if words else "-"
-    if word.startswith("-") or word in _built_in():
+    if word.startswith("-"):
+        if names := installed_command_names():
+            app.info.epilog = f"Commands of installed plugins: {', '.join(names)}"
+        return
+    if word in _built_in():
+        return
+    if (command := installed_command(word)) is not None:
+        _add_command(word, command)
         return
     try:
         path = find_config()
@@ -262,6 +275,16 @@ def _add_plugin_commands(words: Sequence[str]) -> None:
         return
     if word in found:
         app.add_typer(found[word], name=word)
+
+
+def _add_command(word: str, command: typer.Typer) -> None:
+    single = not command.registered_groups and command.registered_callback is None
+    if single and len(command.registered_commands) == 1:
+        info = command.registered_commands[0]
+        info.name = word
+        app.registered_commands.append(info)
+    else:
+        app.add_typer(command, name=word)
 
 
 def _built_in() -> set[str]:

@@ -6,6 +6,7 @@ Which plugins there are is the loader's knowledge.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import cast
 
 import typer
@@ -13,6 +14,9 @@ import typer
 from plugway._config import Config
 from plugway._errors import PluginError
 from plugway._loader import AnyPlugin, installed
+
+COMMAND_GROUP = "plugway.commands"
+"""Entry point group of commands that need no configuration: each name is a `typer.Typer`."""
 
 
 def plugin_rows(config: Config | None) -> list[dict[str, object]]:
@@ -46,4 +50,30 @@ def plugin_commands(loaded: Sequence[AnyPlugin]) -> dict[str, typer.Typer]:
                     plugin.name, "`register_commands` must return `typer.Typer` objects with a name"
                 )
             found.setdefault(name, command)
+    return found
+
+
+def installed_command_names() -> list[str]:
+    """The commands that installed packages announce; imports none of them."""
+    return sorted({point.name for point in entry_points(group=COMMAND_GROUP)})
+
+
+def installed_command(name: str) -> typer.Typer | None:
+    """The command that an installed package announces under this name; only that is imported.
+
+    Raises:
+        PluginError: two packages claim the name, or what they announce is no command.
+    """
+    points = list(entry_points(group=COMMAND_GROUP, name=name))
+    if not points:
+        return None
+    sources = [point.dist.name if point.dist else point.value for point in points]
+    if len(points) > 1:
+        raise PluginError(name, f"the command is claimed by {' and '.join(sources)}", sources[0])
+    try:
+        found: object = points[0].load()
+    except (ImportError, AttributeError) as error:
+        raise PluginError(name, f"the command cannot be imported: {error}", sources[0]) from error
+    if not isinstance(found, typer.Typer):
+        raise PluginError(name, f"`{points[0].value}` is no `typer.Typer`", sources[0])
     return found

@@ -14,7 +14,8 @@ from typing import Any, cast
 from plugway._audit import startup_files
 from plugway._config import Config, PluginEntry
 from plugway._document import did_you_mean, in_order
-from plugway._errors import ConfigError, PluginError, Problem
+from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
+from plugway._log import redact
 from plugway._options import build_options
 from plugway._plugin import Plugin
 
@@ -134,6 +135,9 @@ def _instance(
         return plugin_class(built.options, name=entry.name) if built.options is not None else None
     except KeyboardInterrupt:
         raise
+    except PlugwayError as error:
+        problems.append(config.document.problem(place[:2], redact(str(error))))
+        return None
     except BaseException as error:  # validators and constructors are the plugin's own code
         kind = type(error).__name__  # its message might repeat a secret
         frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from plugway._document import Document, Place, did_you_mean
 from plugway._errors import Problem
+from plugway._keyring import store_command
 from plugway._plugin import Options
 from plugway._secrets import is_reference, resolve
 
@@ -109,7 +110,7 @@ def _plain_secret(document: Document, place: Place, instance: str) -> Problem:
     return document.problem(
         place,
         "a secret is written out in the file",
-        f"replace it by `{{$env: NAME}}`, or run `keyring set plugway {name}` "
+        f"replace it by `{{$env: NAME}}`, or run `{store_command(name)}` "
         f"and write `{{$keyring: {name}}}`",
     )
 

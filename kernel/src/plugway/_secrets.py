@@ -5,51 +5,22 @@ Values are fetched here and go nowhere but into the options; no message ever con
 
 from __future__ import annotations
 
-import importlib
 import os
-import queue
 import re
 import stat
-import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+from plugway import _keyring
 from plugway._document import Document, Place, did_you_mean
 from plugway._errors import Problem
+from plugway._keyring import SecretError
 from plugway._log import register_secret
-
-KEYRING_SERVICE = "plugway"
-"""Service name under which keys are stored in the system's keyring."""
-KEYRING_SECONDS = 3.0
-"""How long the keyring may take; a locked one waits for its owner."""
-KEYRINGS = (
-    "keyring.backends.macOS.Keyring",
-    "keyring.backends.Windows.WinVaultKeyring",
-    "keyring.backends.SecretService.Keyring",
-    "keyring.backends.kwallet.DBusKeyring",
-    "keyring.backends.libsecret.Keyring",
-)
-"""The stores that are used, and the only ones: those of the operating system and the desktop.
-
-They are opened by name, so `PYTHON_KEYRING_BACKEND`, `keyringrc.cfg` and plain-text stores that
-other packages install have no say, and a chain of stores is taken member by member.
-"""
 
 _MAX_FILE = 64 * 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")
-_stuck_since = float("-inf")
-
-
-class SecretError(Exception):
-    """A reference cannot be resolved: reason and fix, never the value."""
-
-    def __init__(self, reason: str, fix: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.fix = fix
 
 
 @dataclass(slots=True)
@@ -198,80 +169,7 @@ def _refuse_exposed(status: os.stat_result, path: Path) -> None:
 
 
 def _from_keyring(name: str, document: Document) -> str:
-    value = _within_limit(lambda: keyring_password(name))
-    if value is None:
-        raise SecretError(
-            f"the keyring holds no `{name}`", f"run `keyring set {KEYRING_SERVICE} {name}`"
-        )
-    return value
-
-
-def keyring_password(name: str) -> str | None:
-    """The key stored under `name` in the first store that has it; may block on a locked store."""
-    reasons: list[str] = []
-    stores = system_keyrings()
-    for store in stores:
-        try:
-            if (value := store.get_password(KEYRING_SERVICE, name)) is not None:
-                return str(value)
-        except Exception as error:  # backends raise whatever their desktop library raises
-            reasons.append(f"{type(store).__module__}: {type(error).__name__}")
-    if reasons:
-        raise SecretError(f"the keyring did not answer ({'; '.join(reasons)})", "unlock it")
-    if not stores:
-        raise SecretError(
-            "this machine has no keyring that can be trusted",
-            "use `{$env: NAME}` or `{$file: PATH}`",
-        )
-    return None
-
-
-def system_keyrings() -> list[Any]:
-    """The trusted stores that work on this machine, the preferred one first."""
-    try:
-        importlib.import_module("keyring")
-    except ImportError:
-        raise SecretError(
-            "`$keyring` needs the package `keyring`", "run `pip install 'plugway[keyring]'`"
-        ) from None
-    found: list[tuple[float, Any]] = []
-    for name in KEYRINGS:
-        module, _, attribute = name.rpartition(".")
-        try:
-            store = getattr(importlib.import_module(module), attribute)
-            if (priority := float(store.priority)) >= 1:
-                found.append((priority, store()))
-        except Exception:  # not for this platform: each says so in its own way
-            continue
-    return [store for _, store in sorted(found, key=lambda pair: -pair[0])]
-
-
-def _within_limit(call: Callable[[], str | None]) -> str | None:
-    """The result of `call`, run in a thread that is left behind when it takes too long."""
-    global _stuck_since
-    silent = SecretError(
-        f"the keyring did not answer within {KEYRING_SECONDS:g} s",
-        "it is locked or asks for consent: unlock it and try again",
-    )
-    if time.monotonic() - _stuck_since < 2 * KEYRING_SECONDS:
-        raise silent  # the next key of the same file would only wait as long again
-    answers: queue.SimpleQueue[str | SecretError | None] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            answers.put(call())
-        except SecretError as error:
-            answers.put(error)
-
-    threading.Thread(target=run, name="plugway-keyring", daemon=True).start()
-    try:
-        answer = answers.get(timeout=KEYRING_SECONDS)
-    except queue.Empty:
-        _stuck_since = time.monotonic()
-        raise silent from None
-    if isinstance(answer, SecretError):
-        raise answer
-    return answer
+    return _keyring.fetch(name)
 
 
 _SOURCES: Mapping[str, Callable[[str, Document], str]] = {

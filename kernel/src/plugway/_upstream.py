@@ -25,7 +25,9 @@ from plugway._errors import (
     BackendRefused,
     BackendUnavailable,
     Headers,
+    PlugwayError,
 )
+from plugway._keyring import misdirected
 from plugway._url import is_loopback
 
 MAX_WHOLE_BYTES: Final = 64 * 2**20
@@ -157,8 +159,14 @@ class Upstream:
         credentials: Mapping[str, str] | None = None,
         connect_seconds: float | None = None,
     ) -> None:
-        """`credentials` are header lines added to every request after all others."""
+        """`credentials` are header lines added to every request after all others.
+
+        Raises:
+            PlugwayError: one of them is a key that is stored for another origin.
+        """
         self.base_url = base_url.rstrip("/")
+        if reason := misdirected(self.base_url, credentials or {}):
+            raise PlugwayError(reason)
         self.loopback = is_loopback(self.base_url)
         self._credentials = dict(credentials or {})
         self._connect_seconds = connect_seconds or _CONNECT_SECONDS[self.loopback]
@@ -205,8 +213,11 @@ class Upstream:
         Raises:
             BackendUnavailable: no connection, or none that lasted until the head.
             BackendTimeout: the limit passed.
-            BackendProtocolError: the answer is not HTTP, redirects, or is compressed.
+            BackendProtocolError: the answer is not HTTP, redirects, or is compressed; or a
+                credential is a key that is stored for another origin.
         """
+        if credentials and (reason := misdirected(self.base_url, credentials)):
+            raise BackendProtocolError(reason, permanent=True)
         extra = self._credentials if credentials is None else credentials
         lines = [(name, _text(value)) for name, value in headers if name not in _HOP_BY_HOP]
         lines += [("accept-encoding", "identity"), *extra.items()]
