@@ -4,6 +4,7 @@ Everything a plugin may use is exported here. `docs/plugins-writing.md` starts w
 """
 
 from plugway._backend import Attempt, Backend, ModelInfo, Usage
+from plugway._dialect import Dialect, DialectEncoder
 from plugway._emitter import Emitter, StopReason, new_id
 from plugway._errors import (
     BackendError,
@@ -27,12 +28,13 @@ from plugway._errors import (
 )
 from plugway._events import EventStream, StreamEvent, collect, event, replay
 from plugway._exchange import Exchange, Outcome, Route, StateKey
+from plugway._gateway import Gateway
 from plugway._hookspecs import Send, hookimpl
 from plugway._json import as_list, as_object
 from plugway._keyring import Keyring, StoredKey, origin_of
 from plugway._local import LocalGateway
 from plugway._plugin import NoOptions, Options, Plugin, Secret
-from plugway._request import REMOVE, Change, MessagesRequest
+from plugway._request import REMOVE, Change, MessagesRequest, Original
 from plugway._response import Reply
 from plugway._upstream import Upstream, UpstreamResponse
 from plugway._url import url_problem
@@ -48,10 +50,13 @@ __all__ = [
     "BackendUnavailable",
     "Change",
     "ConfigError",
+    "Dialect",
+    "DialectEncoder",
     "Emitter",
     "EventStream",
     "Exchange",
     "Forbidden",
+    "Gateway",
     "Headers",
     "HookError",
     "InvalidRequest",
@@ -62,6 +67,7 @@ __all__ = [
     "NoOptions",
     "NoRoute",
     "Options",
+    "Original",
     "Outcome",
     "Overloaded",
     "Plugin",

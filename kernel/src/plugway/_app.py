@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -21,17 +20,17 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugway._backend import ModelInfo
 from plugway._config import Config, gateway_token
+from plugway._dialect import DialectAnswer
 from plugway._errors import InvalidRequest, NoRoute, RequestRejected
-from plugway._exchange import Exchange
+from plugway._exchange import EXCHANGES, Exchange
 from plugway._failures import rejection_reply
 from plugway._guard import Guard, GuardPolicy
 from plugway._request import MessagesRequest
-from plugway._run import Endpoint
 from plugway._serve import refuse
 from plugway._snapshot import Snapshot, build_snapshot
 
@@ -54,7 +53,16 @@ class App:
         self._asgi: ASGIApp = Guard(_Front(self, self._starlette()), lambda: self._policy)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope."""
+        """Serve one ASGI scope. `/v1/v1/…` is taken for `/v1/…`: base URLs end in `/v1` often."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if path.startswith("/v1/v1/"):
+                path = path[3:]
+                scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
+            dialect = self.snapshot.dialects.get(path)
+            if dialect is not None and scope["method"] == "POST":
+                send = DialectAnswer(dialect, send, path)
+                scope = {**scope, "plugway.dialect": send}
         await self._asgi(scope, receive, send)
 
     @property
@@ -107,7 +115,7 @@ class App:
 
     async def _models(self, request: Request) -> Response:
         limit = _limit(request.query_params.get("limit", "20"))
-        listed = await self._listed()
+        listed = await self.snapshot.listed()
         after = request.query_params.get("after_id")
         if after is not None:
             ids = [info.id for info in listed]
@@ -125,16 +133,10 @@ class App:
 
     async def _model(self, request: Request) -> Response:
         wanted = request.path_params["model_id"]
-        for info in await self._listed():
+        for info in await self.snapshot.listed():
             if wanted in {info.id, info.id.removeprefix("anthropic/")}:
                 return _json(model_object(info), request)
         raise NoRoute(f"model: {wanted}", retry=False)
-
-    async def _listed(self) -> list[ModelInfo]:
-        snapshot = self.snapshot
-        exchange = Exchange(MessagesRequest(b"{}"))
-        found = [_public(backend.name, info) for backend, info in await snapshot.models()]
-        return list(await snapshot.hooks.list_models(found, exchange))
 
     async def _health(self, request: Request) -> Response:
         """Alive; with the token also what runs."""
@@ -162,18 +164,11 @@ class App:
         return _json(body, request, status=status)
 
 
-EXCHANGES: Mapping[str, Endpoint] = {
-    "/v1/messages": "messages",
-    "/v1/messages/count_tokens": "count_tokens",
-    "/v1/messages/explain": "explain",
-}
-
-
 class _Front:
     """Sends exchanges straight to their server, and everything else through Starlette.
 
     Starlette's layers around an endpoint would cost a tenth of a small request and a little of
-    every piece of a stream. `/v1/v1/…` is taken for `/v1/…`, because base URLs end in `/v1` often.
+    every piece of a stream.
     """
 
     def __init__(self, app: App, rest: ASGIApp) -> None:
@@ -185,18 +180,21 @@ class _Front:
             await self._rest(scope, receive, send)
             return
         path: str = scope["path"]
-        if path.startswith("/v1/v1/"):
-            path = path[3:]
-            scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
-        endpoint = EXCHANGES.get(path)
+        endpoint = "messages" if "plugway.dialect" in scope else EXCHANGES.get(path)
         if endpoint is None:
-            await self._rest(scope, receive, send)
+            await self._other(scope, receive, send)
         elif scope["method"] != "POST":
             message = f"{scope['method']} {path} is not served here"
             rejected = RequestRejected(message, status=405, headers={"allow": "POST"})
             await refuse(rejected, scope, send)
         else:
             await self._app.snapshot.exchanges.serve(endpoint, scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A plugin's route, or one of the kernel's own."""
+        routes = self._app.snapshot.routes
+        found = any(route.matches(scope)[0] is Match.FULL for route in routes.routes)
+        await (routes if found else self._rest)(scope, receive, send)
 
 
 async def _retire(old: Snapshot) -> None:
@@ -214,16 +212,6 @@ def _policy(config: Config) -> GuardPolicy:
         origins=frozenset(server.allowed_origins),
         max_body_bytes=server.max_body_bytes,
     )
-
-
-def _public(backend: str, info: ModelInfo) -> ModelInfo:
-    """A model under the id that clients see: `anthropic/<instance>/<model>`.
-
-    Claude Code takes such an id in its picker and honours the window that we state; see
-    `docs/configuration.md`.
-    """
-    name = info.display_name or f"{info.id} ({backend})"
-    return replace(info, id=f"anthropic/{backend}/{info.id}", display_name=name)
 
 
 def model_object(info: ModelInfo) -> dict[str, Any]:

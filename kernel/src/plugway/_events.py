@@ -205,6 +205,12 @@ def replay(message: Mapping[str, Any]) -> Iterator[StreamEvent]:
     yield event("message_stop")
 
 
+async def replayed(message: Mapping[str, Any]) -> AsyncIterator[StreamEvent]:
+    """`replay` as a stream."""
+    for item in replay(message):
+        yield item
+
+
 def replay_block(index: int, block: Mapping[str, Any]) -> Iterator[StreamEvent]:
     """The events of one finished content block."""
     start, deltas = dict(block), list[dict[str, Any]]()

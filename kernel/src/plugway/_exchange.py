@@ -19,6 +19,15 @@ T = TypeVar("T")
 
 OutcomeKind = Literal["completed", "rejected", "failed", "disconnected"]
 
+Endpoint = Literal["messages", "count_tokens", "explain"]
+
+EXCHANGES: Mapping[str, Endpoint] = {
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "count_tokens",
+    "/v1/messages/explain": "explain",
+}
+"""The kernel's own paths of exchanges; dialects add theirs."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateKey(Generic[T]):
@@ -114,7 +123,7 @@ class Exchange:
         *,
         id: str | None = None,
         caller: Caller | None = None,
-        endpoint: Literal["messages", "count_tokens", "explain"] = "messages",
+        endpoint: Endpoint = "messages",
     ) -> None:
         self.id = id or new_id("req")
         """The `request-id` that the client is told."""

@@ -69,3 +69,9 @@ def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> R
     return Reply.whole(
         error.status, body, headers=(("content-type", "application/json"), *error.headers)
     )
+
+
+def heals(reply: Reply) -> bool:
+    """Whether a client that sees the failure as a broken connection gains by asking again."""
+    retry = reply.header("x-should-retry")
+    return reply.status >= 429 and reply.status != 501 and retry != "false"

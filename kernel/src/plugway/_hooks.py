@@ -15,11 +15,15 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
+from starlette.routing import BaseRoute
+
 from plugway._backend import Attempt, Backend, ModelInfo
 from plugway._cancel import bounded
+from plugway._dialect import Dialect
 from plugway._errors import BackendError, HookError, PluginError, RequestRejected
 from plugway._events import EventStream
 from plugway._exchange import Exchange, Outcome, Route
+from plugway._gateway import Gateway
 from plugway._hookspecs import Send
 from plugway._impls import Impl, registered
 from plugway._plugin import Plugin
@@ -65,15 +69,26 @@ class Hooks:
                 found.append((impl.plugin, backend))
         return found
 
-    def lifespan(self) -> list[tuple[Plugin[Any], Any]]:
-        """The context managers of all plugins."""
-        return [(impl.plugin, result) for impl, result in self._collect("lifespan")]
+    def register_dialects(self) -> list[tuple[Plugin[Any], Dialect]]:
+        """The dialects of all plugins."""
+        found: list[tuple[Plugin[Any], Dialect]] = []
+        for impl, result in self._collect("register_dialects"):
+            found += [(impl.plugin, dialect) for dialect in result]
+        return found
 
-    def _collect(self, hook: str) -> list[tuple[Impl, Any]]:
+    def register_routes(self, gateway: Gateway) -> list[BaseRoute]:
+        """The routes of all plugins, in listed order."""
+        return [r for _, result in self._collect("register_routes", gateway) for r in result]
+
+    def lifespan(self, gateway: Gateway) -> list[tuple[Plugin[Any], Any]]:
+        """The context managers of all plugins."""
+        return [(impl.plugin, result) for impl, result in self._collect("lifespan", gateway)]
+
+    def _collect(self, hook: str, *args: object) -> list[tuple[Impl, Any]]:
         found: list[tuple[Impl, Any]] = []
         for impl in self._impls[hook]:
             try:
-                result = impl.function()
+                result = impl.function(*[args[i] for i in impl.order])
             except Exception as error:
                 reason = f"hook `{hook}` raised {_describe(error)}"
                 raise PluginError(impl.plugin.name, reason) from error

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 import pluggy
+from starlette.routing import BaseRoute
 
 from plugway._backend import Attempt, Backend, ModelInfo
+from plugway._dialect import Dialect
 from plugway._errors import BackendError
 from plugway._events import EventStream
 from plugway._exchange import Exchange, Outcome, Route
+from plugway._gateway import Gateway
 from plugway._request import MessagesRequest
 from plugway._response import Reply
 
@@ -80,7 +83,16 @@ class Hookspecs:
         """
 
     @_hook("COLLECT")
-    def lifespan(self) -> AbstractAsyncContextManager[object] | None:
+    def register_dialects(self) -> Sequence[Dialect] | None:
+        """Called once at load. Returns other APIs that clients may speak to every backend."""
+
+    @_hook("COLLECT")
+    def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute] | None:
+        """Called once at load. Returns HTTP routes of Starlette that are served behind the guard,
+        before the kernel's own but for those of exchanges."""
+
+    @_hook("COLLECT")
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:
         """Called once at load. Returns a context that is entered before the first exchange and
         left after the last one: the place to open and close what the plugin owns."""
 

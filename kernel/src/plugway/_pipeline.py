@@ -67,6 +67,8 @@ class Pipeline:
             reply = await self._first_answer(attempts, request, exchange, resources)
         else:
             reply = await primed(reply, resources)
+        if reply.dialect:
+            return reply
         return await self.hooks.transform_response(reply, exchange)
 
     async def plan(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
@@ -185,7 +187,7 @@ class Pipeline:
             async with asyncio.timeout(attempt.first_event_seconds):
                 reply = await attempt.backend.send(request, attempt)
                 reply = await primed(reply, resources)
-            if attempt.model != exchange.model_asked:
+            if attempt.model != exchange.model_asked and not reply.dialect:
                 reply = under_name(reply, exchange.model_asked)
             result = "answered"
         except TimeoutError:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import anyio.lowlevel
 
+from plugway._dialect import ForeignRelay
 from plugway._emitter import Order
 from plugway._errors import BackendProtocolError, StreamInterrupted
 from plugway._events import StreamEvent, interrupted, renamed
@@ -165,7 +166,7 @@ def _ended_early(started: bool, any_bytes: bool) -> Exception:
     return BackendProtocolError("the answer is not an Anthropic event stream (no `event:` lines)")
 
 
-async def write_raw(relay: RawRelay, responder: Responder) -> None:
+async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> None:
     """Relay bytes. Raises `StreamInterrupted` where they stop before the real end."""
     async for chunk in relay:
         await responder.chunk(chunk)
@@ -191,8 +192,11 @@ async def primed(reply: Reply, resources: Resources) -> Reply:
     """`reply` with its first content event read and held; it is closed where that fails."""
     if not reply.is_stream:
         return reply
-    relay: RawRelay | EventRelay
-    if reply.chunks is not None:
+    relay: RawRelay | EventRelay | ForeignRelay
+    if reply.chunks is not None and reply.dialect:
+        relay = ForeignRelay(reply.chunks)
+        reply = reply.replace(chunks=relay)
+    elif reply.chunks is not None:
         relay = RawRelay(reply.chunks, cut_on_error=reply.cut_on_error)
         reply = reply.replace(chunks=relay)
     else:

@@ -37,6 +37,44 @@ class Change:
     because: str
 
 
+class Original:
+    """What a client of another API sent, before it was put into the Messages API's language."""
+
+    __slots__ = ("_parsed", "body", "dialect", "headers", "path")
+
+    def __init__(self, dialect: str, path: str, body: bytes = b"", headers: Headers = ()) -> None:
+        self.dialect = dialect
+        """The dialect's name, such as `openai-chat`."""
+        self.path = path
+        self.body = body
+        """The client's bytes; empty where the request was refused before they were read."""
+        self.headers = headers
+        """The client's header lines, without those that carry credentials."""
+        self._parsed: dict[str, Any] | None = None
+
+    @property
+    def parsed(self) -> Mapping[str, Any]:
+        """The body as an object. Treat it as read-only.
+
+        Raises:
+            InvalidRequest: it is not one JSON object.
+        """
+        if self._parsed is None:
+            self._parsed = _parsed_object(self.body)
+        return self._parsed
+
+
+def _parsed_object(raw: bytes) -> dict[str, Any]:
+    try:
+        parsed = _json.parse(raw)
+    except _json.JsonError as error:
+        raise InvalidRequest(str(error), retry=False) from None
+    if not isinstance(parsed, dict):
+        kind = "null" if parsed is None else type(parsed).__name__
+        raise InvalidRequest(f"the body must be a JSON object, not {kind}", retry=False)
+    return _json.as_object(parsed)
+
+
 class MessagesRequest:
     """An immutable Messages API request.
 
@@ -44,7 +82,17 @@ class MessagesRequest:
     otherwise the client's bytes with only the changed top-level members written anew.
     """
 
-    __slots__ = ("_body", "_edits", "_origin", "_parsed", "_raw", "changes", "headers", "query")
+    __slots__ = (
+        "_body",
+        "_edits",
+        "_origin",
+        "_parsed",
+        "_raw",
+        "changes",
+        "headers",
+        "original",
+        "query",
+    )
 
     def __init__(
         self,
@@ -52,6 +100,7 @@ class MessagesRequest:
         headers: Headers = (),
         *,
         query: str = "",
+        original: Original | None = None,
     ) -> None:
         self._origin = raw
         self._raw: bytes | None = raw
@@ -62,6 +111,8 @@ class MessagesRequest:
         """The client's header lines, without those that carry credentials."""
         self.query = query
         """The query string as the client sent it, such as `beta=true`."""
+        self.original = original
+        """What the client sent, where it speaks another API; `Original.body` is never changed."""
         self.changes: tuple[Change, ...] = ()
         """All changes so far, in order."""
 
@@ -73,14 +124,7 @@ class MessagesRequest:
             InvalidRequest: the body is not one JSON object.
         """
         if self._body is None:
-            try:
-                parsed = _json.parse(self._origin)
-            except _json.JsonError as error:
-                raise InvalidRequest(str(error), retry=False) from None
-            if not isinstance(parsed, dict):
-                kind = "null" if parsed is None else type(parsed).__name__
-                raise InvalidRequest(f"the body must be a JSON object, not {kind}", retry=False)
-            self._body = _json.as_object(parsed)
+            self._body = _parsed_object(self._origin)
         return self._body
 
     @property
@@ -125,7 +169,7 @@ class MessagesRequest:
         `because` is one clause for the receipt: what a user reads to understand the change.
         """
         new = MessagesRequest.__new__(MessagesRequest)
-        new._origin, new.query = self._origin, self.query
+        new._origin, new.query, new.original = self._origin, self.query, self.original
         new._parsed = self._parsed or self.body
         changes: list[Change] = []
         new._body, new._edits, new._raw = self._edited(fields, changes, because)

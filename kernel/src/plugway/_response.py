@@ -40,6 +40,10 @@ class Reply:
     """An event stream made here."""
     cut_on_error: bool = False
     """An `error` event in `chunks` breaks the stream off instead of being passed on."""
+    dialect: str = ""
+    """`body` or `chunks` are in this dialect, the client's own, and go to it as they are: see
+    `MessagesRequest.original`. Only for a request that no plugin changed but for its model. Chunks
+    that stop before the dialect's end mark raise `StreamInterrupted`."""
     close: Close = field(default=_nothing, repr=False)
     """Lets go of what the reply holds; the kernel calls it exactly once."""
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
 from plugway._backend import Caller
 from plugway._cancel import Cancellable
+from plugway._dialect import DialectAnswer, ForeignRelay
 from plugway._errors import (
     BackendError,
+    BackendProtocolError,
     Headers,
     HookError,
     PlugwayError,
@@ -25,9 +27,9 @@ from plugway._errors import (
     error_body,
     error_type,
 )
-from plugway._events import StreamEvent, collect, event, interrupted, replay
-from plugway._exchange import Exchange, Outcome, OutcomeKind
-from plugway._failures import failure_reply, rejection_reply
+from plugway._events import collect, event, interrupted, replayed
+from plugway._exchange import Endpoint, Exchange, Outcome, OutcomeKind
+from plugway._failures import failure_reply, heals, rejection_reply
 from plugway._json import as_object
 from plugway._outcome import log_outcome, usage_of
 from plugway._relay import EventRelay, RawRelay, write_events, write_raw
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from plugway._serve import ExchangeServer
 
 log = logging.getLogger("plugway.exchange")
-
-Endpoint = Literal["messages", "count_tokens", "explain"]
 
 
 class ExchangeRun:
@@ -64,12 +64,13 @@ class ExchangeRun:
         self.on_leave = on_leave_of(scope)
         self.request_id: str | None = scope.get("plugway.request_id")
         self.caller: Caller | None = scope.get("plugway.caller")
+        self.answer: DialectAnswer | None = scope.get("plugway.dialect")
         self.exchange: Exchange | None = None
         self.resources = Resources()
         self.gone = False
         self.error = ""
         self.first_content: float | None = None
-        self.relay: RawRelay | EventRelay | None = None
+        self.relay: RawRelay | EventRelay | ForeignRelay | None = None
         self.message: dict[str, Any] = {}
         self.clock: Clock | None = None
         self.responder = Responder(send, cut_of(scope), self._headers)
@@ -166,6 +167,8 @@ class ExchangeRun:
                 reply = await self.pipeline.run(self.request, exchange, self.resources)
             if reply.status >= 400:
                 await self._failure(reply, exchange)
+            elif reply.dialect:
+                await self._foreign(reply, exchange)
             elif self.request.stream:
                 await self._stream(reply, exchange)
             else:
@@ -183,6 +186,23 @@ class ExchangeRun:
                 self._broken_off(StreamInterrupted("a defect of the gateway; see the log"))
             else:
                 await self._failure(self._defect(exchange), exchange)
+
+    async def _foreign(self, reply: Reply, exchange: Exchange) -> None:
+        """A backend that speaks the client's own dialect: its bytes, as they are."""
+        if self.answer is None or self.answer.dialect.name != reply.dialect:
+            raise BackendProtocolError(f"an answer in `{reply.dialect}` is not what was asked for")
+        self.first_content = exchange.seconds
+        self.answer.raw = True
+        if isinstance(reply.chunks, ForeignRelay):
+            self.relay = reply.chunks
+            await self._relayed(reply.chunks, reply.headers)
+        else:
+            await self._whole(reply)
+
+    async def _relayed(self, raw: RawRelay | ForeignRelay, headers: Headers) -> None:
+        await self.responder.begin(headers)
+        await write_raw(raw, self.responder)
+        await self.responder.end()
 
     async def _collected(self, reply: Reply, exchange: Exchange) -> None:
         """A client that wants the whole message."""
@@ -203,7 +223,7 @@ class ExchangeRun:
         """A client that wants a stream."""
         self.first_content = exchange.seconds
         if reply.body is not None:
-            events = EventRelay(_replayed(reply.body))
+            events = EventRelay(replayed(as_object(_loads(reply.body))))
             reply = reply.replace(headers=_without_type(reply.headers))
         elif reply.events is not None:
             events = reply.events
@@ -214,9 +234,7 @@ class ExchangeRun:
             decoded = DecodedStream(raw)
             events = self._layered(decoded, exchange)
             if events is decoded:
-                await self.responder.begin(reply.headers)
-                await write_raw(raw, self.responder)
-                await self.responder.end()
+                await self._relayed(raw, reply.headers)
                 return
         if self.relay is None:
             self.relay = events if isinstance(events, EventRelay) else None
@@ -242,7 +260,7 @@ class ExchangeRun:
         if self.responder.state != "warm":
             await self._whole(reply)
             return
-        if _heals(reply):
+        if heals(reply):
             self.responder.cut()
             return
         self.server.warm_failures.remember(self.request, exchange, reply)
@@ -314,21 +332,11 @@ class ExchangeRun:
         )
 
 
-def _heals(reply: Reply) -> bool:
-    retry = reply.header("x-should-retry")
-    return reply.status >= 429 and reply.status != 501 and retry != "false"
-
-
 def _loads(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-
-
-async def _replayed(body: bytes) -> AsyncIterator[StreamEvent]:
-    for item in replay(as_object(_loads(body))):
-        yield item
 
 
 def _without_type(headers: Headers) -> Headers:

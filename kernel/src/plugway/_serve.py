@@ -13,14 +13,15 @@ import anyio
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from plugway._errors import Overloaded, RequestRejected
-from plugway._exchange import Exchange
+from plugway._dialect import DialectAnswer
+from plugway._errors import Headers, Overloaded, RequestRejected
+from plugway._exchange import Endpoint, Exchange
 from plugway._failures import rejection_reply
 from plugway._guard import ClientGone, read_body
 from plugway._pipeline import Limits, Pipeline
-from plugway._request import MessagesRequest
+from plugway._request import MessagesRequest, Original
 from plugway._response import Reply
-from plugway._run import Endpoint, ExchangeRun
+from plugway._run import ExchangeRun
 from plugway._stream import Responder, cut_of
 
 _MEMO_SECONDS: Final = 5.0
@@ -87,15 +88,21 @@ class ExchangeServer:
         except RequestRejected as error:
             await refuse(error, scope, send)
             return
-        request = MessagesRequest(
-            body,
-            tuple(
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in scope["headers"]
-                if name not in _CONNECTION
-            ),
-            query=scope["query_string"].decode("latin-1"),
+        headers = tuple(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in scope["headers"]
+            if name not in _CONNECTION
         )
+        query = scope["query_string"].decode("latin-1")
+        answer: DialectAnswer | None = scope.get("plugway.dialect")
+        if answer is None:
+            request = MessagesRequest(body, headers, query=query)
+        else:
+            try:
+                request = _decoded(answer, body, headers)
+            except RequestRejected as error:
+                await refuse(error, scope, send)
+                return
         self.active += 1
         try:
             await ExchangeRun(self, endpoint, request, scope, receive, send).run()
@@ -119,6 +126,14 @@ class ExchangeServer:
     def warm_failures(self) -> WarmFailures:
         """Failures that were told inside a stream."""
         return self._warm_failures
+
+
+def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRequest:
+    """The Messages request for one of another dialect. Raises `RequestRejected`."""
+    original = Original(answer.dialect.name, answer.original.path, body, headers)
+    answer.original = original
+    inner = orjson.dumps(answer.dialect.decode(original))
+    return MessagesRequest(inner, headers, original=original)
 
 
 async def refuse(error: RequestRejected, scope: Scope, send: Send) -> None:

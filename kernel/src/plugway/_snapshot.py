@@ -9,19 +9,25 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import anyio.abc
+from starlette.routing import Router
 
 from plugway._backend import Backend, ModelInfo
 from plugway._config import Config
+from plugway._dialect import Dialect
 from plugway._document import dotted, in_order
 from plugway._errors import BackendError, ConfigError, PluginError, Problem
+from plugway._exchange import EXCHANGES, Exchange
+from plugway._gateway import Gateway
 from plugway._hooks import Hooks
 from plugway._loader import load_plugins
 from plugway._pipeline import Limits, Pipeline
 from plugway._plugin import Plugin
+from plugway._request import MessagesRequest
 from plugway._serve import ExchangeServer
 
 log = logging.getLogger("plugway.app")
@@ -57,6 +63,9 @@ class Snapshot:
             body_seconds=server.body_seconds,
         )
         self.started = time.time()
+        self.gateway = Gateway(self)
+        self.routes = Router(self.hooks.register_routes(self.gateway))
+        self.dialects = _by_path(self.hooks.register_dialects())
         self._models: dict[str, Sequence[ModelInfo]] = {}
         self._closing = anyio.Event()
         self.closed = anyio.Event()
@@ -65,7 +74,7 @@ class Snapshot:
         """Hold open what the plugins own, from start to `close`. One task enters and leaves it."""
         try:
             async with contextlib.AsyncExitStack() as stack:
-                for plugin, context in self.hooks.lifespan():
+                for plugin, context in self.hooks.lifespan(self.gateway):
                     try:
                         await stack.enter_async_context(context)
                     except Exception as error:
@@ -101,6 +110,12 @@ class Snapshot:
             for info in self._models.get(backend.name, ())
         ]
 
+    async def listed(self) -> list[ModelInfo]:
+        """The models under the ids that clients see."""
+        exchange = Exchange(MessagesRequest(b"{}"))
+        found = [_public(backend.name, info) for backend, info in await self.models()]
+        return list(await self.hooks.list_models(found, exchange))
+
 
 def build_snapshot(config: Config) -> Snapshot:
     """Load the plugins of `config` and make them ready.
@@ -128,6 +143,26 @@ def _check_options(
                 problems.append(Problem("", f"{plugin.name}.{dotted(path)}", reason))
     if problems:
         raise ConfigError(in_order(problems))
+
+
+def _public(backend: str, info: ModelInfo) -> ModelInfo:
+    """A model under the id that clients see: `anthropic/<instance>/<model>`.
+
+    Claude Code takes such an id in its picker and honours the window that we state; see
+    `docs/configuration.md`.
+    """
+    name = info.display_name or f"{info.id} ({backend})"
+    return replace(info, id=f"anthropic/{backend}/{info.id}", display_name=name)
+
+
+def _by_path(registered: Sequence[tuple[Plugin[Any], Dialect]]) -> dict[str, Dialect]:
+    dialects: dict[str, Dialect] = {}
+    for plugin, dialect in registered:
+        for path in dialect.paths:
+            if path in dialects or path in EXCHANGES:
+                raise PluginError(plugin.name, f"the path `{path}` is served already")
+            dialects[path] = dialect
+    return dialects
 
 
 def _by_name(registered: Sequence[tuple[Plugin[Any], Backend]]) -> dict[str, Backend]:

@@ -14,8 +14,8 @@ import logging
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar
 
 import anyio
@@ -24,6 +24,7 @@ from blockbuster import blockbuster_ctx
 from pydantic import ValidationError
 
 from plugway._backend import Attempt, Backend
+from plugway._config import parse_config
 from plugway._emitter import Order
 from plugway._errors import BackendError
 from plugway._hooks import Hooks
@@ -31,6 +32,7 @@ from plugway._hookspecs import hook_infos
 from plugway._plugin import Options, Plugin
 from plugway._request import MessagesRequest
 from plugway._response import DecodedStream, Reply
+from plugway._snapshot import Snapshot
 from plugway.testing._gateway import build_plugin, gateway, request_body
 
 
@@ -107,9 +109,8 @@ class PluginContract:
     async def test_its_lifespan_can_be_entered_twice_in_sequence(self) -> None:
         made = self.make()
         for _ in range(2):
-            for _plugin, context in Hooks([made]).lifespan():
-                async with context:
-                    await anyio.lowlevel.checkpoint()
+            async with _entered(_snapshot([made])):
+                await anyio.lowlevel.checkpoint()
 
 
 class FeatureContract(PluginContract):
@@ -176,9 +177,9 @@ class BackendContract(PluginContract):
         """The backend, ready to be used."""
         async with self.upstream() as found:
             made = build_plugin(self.plugin, "under-test", **{**self.options, **found})
-            hooks = Hooks([made])
-            ((_plugin, backend),) = hooks.register_backends()
-            async with _entered(hooks):
+            snapshot = _snapshot([made])
+            (backend,) = snapshot.backends.values()
+            async with _entered(snapshot):
                 yield backend
 
     async def test_it_answers_a_stream_that_is_legal(self) -> None:
@@ -218,9 +219,9 @@ class BackendContract(PluginContract):
             pytest.skip("the backend talks to no upstream")
         options = {**self.options, "base_url": f"http://127.0.0.1:{_closed_port()}"}
         made = build_plugin(self.plugin, "under-test", **options)
-        hooks = Hooks([made])
-        ((_plugin, backend),) = hooks.register_backends()
-        async with _entered(hooks):
+        snapshot = _snapshot([made])
+        (backend,) = snapshot.backends.values()
+        async with _entered(snapshot):
             with pytest.raises(BackendError):
                 await self.send(backend, stream=True)
 
@@ -239,12 +240,14 @@ def _events(reply: Reply) -> Any:
     return reply.events
 
 
-@asynccontextmanager
-async def _entered(hooks: Hooks) -> AsyncGenerator[None]:
-    from contextlib import AsyncExitStack
+def _snapshot(plugins: Sequence[Plugin[Any]]) -> Snapshot:
+    return Snapshot(parse_config("plugins: []", "test"), plugins)
 
+
+@asynccontextmanager
+async def _entered(snapshot: Snapshot) -> AsyncGenerator[None]:
     async with AsyncExitStack() as stack:
-        for _plugin, context in hooks.lifespan():
+        for _plugin, context in snapshot.hooks.lifespan(snapshot.gateway):
             await stack.enter_async_context(context)
         yield
 

@@ -60,7 +60,7 @@ class Asking:
         may_ask = self._options.ask_again
         while True:
             reply = await self._send(request, self._attempt)
-            if reply.status >= 400:
+            if reply.status >= 400 or reply.dialect:  # the client's own dialect is not touched
                 return reply
             mender = self._mender(judged=not may_ask and self._options.unfixable == "pass")
             try:

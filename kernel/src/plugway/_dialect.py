@@ -1,0 +1,176 @@
+"""Other APIs on the way in: requests put into the inner language, answers put back into theirs.
+
+The inner language is the Messages API. What a dialect says is a plugin's business; here is how an
+exchange is run in one, and how a backend of the same dialect is relayed byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import orjson
+from starlette.types import Message, Send
+
+from plugway._errors import error_type
+from plugway._events import StreamEvent
+from plugway._json import as_object
+from plugway._request import Original
+from plugway._sse import Decoder
+
+PING = b": ping\n\n"
+"""A comment line of an event stream, which every client skips (WHATWG HTML, "Parsing an event
+stream"): what stands for the Messages API's `ping`."""
+
+
+@runtime_checkable
+class DialectEncoder(Protocol):
+    """Writes one answer in a dialect. One is made per exchange, so it may count and remember."""
+
+    def event(self, event: StreamEvent) -> bytes:
+        """What the client is sent for one event of the Messages API; empty for nothing."""
+        ...
+
+    def message(self, message: Mapping[str, Any]) -> bytes:
+        """The whole answer, for a client that did not ask for a stream."""
+        ...
+
+    def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
+        """A failure: the body of an answer with `status`, or an event of a stream that has begun.
+
+        `error` has the `type` and `message` of the Messages API's envelope.
+        """
+        ...
+
+
+@runtime_checkable
+class Dialect(Protocol):
+    """Another API in front of every backend."""
+
+    @property
+    def name(self) -> str:
+        """What a backend that speaks it too calls it, such as `openai-chat`."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The paths whose POST requests it takes."""
+        ...
+
+    def decode(self, original: Original) -> Mapping[str, Any]:
+        """The body of the Messages request that asks for the same.
+
+        Raises `RequestRejected` where there is none.
+        """
+        ...
+
+    def encoder(self, original: Original) -> DialectEncoder:
+        """The encoder of the answer. `original.body` is empty where the request was refused before
+        its body was read."""
+        ...
+
+
+class DialectAnswer:
+    """An ASGI `send` that puts what passes through it into a dialect."""
+
+    def __init__(self, dialect: Dialect, send: Send, path: str) -> None:
+        self.dialect = dialect
+        self.raw = False
+        """The answer is in the dialect already: it passes as it is."""
+        self.original = Original(dialect.name, path)
+        self._send = send
+        self._head: Message | None = None
+        self._encoder: DialectEncoder | None = None
+        self._decoder: Decoder | None = None
+
+    async def __call__(self, message: Message) -> None:
+        """Send one ASGI message on, in the dialect."""
+        if message["type"] == "http.response.start" and not self.raw:
+            self._head = message
+            if _header(message, b"content-type").startswith(b"text/event-stream"):
+                self._decoder = Decoder()
+                await self._send_head(None)
+        elif message["type"] != "http.response.body" or self.raw:
+            await self._send(message)
+        elif self._decoder is not None:
+            data = self._streamed(self._decoder, message.get("body", b""))
+            if data or not message.get("more_body"):
+                await self._send({**message, "body": data})
+        else:
+            body = self._whole(message.get("body", b""))
+            await self._send_head(len(body))
+            await self._send({**message, "body": body})
+
+    async def _send_head(self, length: int | None) -> None:
+        assert self._head is not None
+        kept = [line for line in self._head["headers"] if line[0] != b"content-length"]
+        if length is not None:
+            kept.append((b"content-length", b"%d" % length))
+        if request_id := _header(self._head, b"request-id"):
+            kept.append((b"x-request-id", request_id))
+        await self._send({**self._head, "headers": kept})
+
+    def _streamed(self, decoder: Decoder, chunk: bytes) -> bytes:
+        encoder, pieces = self._the_encoder(), list[bytes]()
+        for item in decoder.feed(chunk):
+            if item.type == "ping":
+                pieces.append(PING)
+            elif item.type == "error":
+                pieces.append(encoder.error(500, as_object(item.data.get("error")), streaming=True))
+            elif item.type:  # not an upstream's comment
+                pieces.append(encoder.event(item))
+        return b"".join(pieces)
+
+    def _whole(self, body: bytes) -> bytes:
+        assert self._head is not None
+        status: int = self._head["status"]
+        if not body:
+            return body
+        try:
+            answer = as_object(orjson.loads(body))
+        except orjson.JSONDecodeError:
+            answer = {}
+        if status < 400:
+            return self._the_encoder().message(answer)
+        known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))
+        return self._the_encoder().error(status, known, streaming=False)
+
+    def _the_encoder(self) -> DialectEncoder:
+        if self._encoder is None:
+            self._encoder = self.dialect.encoder(self.original)
+        return self._encoder
+
+
+class ForeignRelay:
+    """An upstream's bytes in the client's own dialect: relayed, and not looked at.
+
+    Where they stop before their end, the backend's iterator raises `StreamInterrupted`.
+    """
+
+    finished = True
+    failed = False
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._held: list[bytes] = []
+
+    def data(self, name: str) -> Mapping[str, Any]:
+        """Nothing is known of what passes."""
+        del name
+        return {}
+
+    async def prime(self) -> None:
+        """Read, and hold, the first piece."""
+        self._held = [await anext(self._chunks)]
+
+    def __aiter__(self) -> ForeignRelay:
+        """The bytes, those held first."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece."""
+        return self._held.pop() if self._held else await anext(self._chunks)
+
+
+def _header(head: Message, name: bytes) -> bytes:
+    return next((value for key, value in head["headers"] if key == name), b"")

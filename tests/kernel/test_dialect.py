@@ -1,0 +1,325 @@
+"""Other APIs on the way in, plugins' own routes, and what a plugin sees of its gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from plugway import (
+    Attempt,
+    Backend,
+    BackendUnavailable,
+    Emitter,
+    EventStream,
+    Exchange,
+    Gateway,
+    InvalidRequest,
+    MessagesRequest,
+    ModelInfo,
+    NoOptions,
+    Original,
+    Plugin,
+    PluginError,
+    Reply,
+    RequestRejected,
+    StreamEvent,
+    StreamInterrupted,
+    hookimpl,
+)
+from plugway.testing import RawClient, gateway, messages_request
+
+pytestmark = pytest.mark.anyio
+
+ASKED = {"say": "hello", "extra": {"kept": [1, 2]}}
+
+
+class LinesEncoder:
+    """One line of text per event."""
+
+    def event(self, event: StreamEvent) -> bytes:
+        if event.type != "content_block_delta":
+            return b""
+        return f"data: {event.data['delta'].get('text', '')}\n\n".encode()
+
+    def message(self, message: Any) -> bytes:
+        return orjson.dumps({"said": "".join(b.get("text", "") for b in message["content"])})
+
+    def error(self, status: int, error: Any, *, streaming: bool) -> bytes:
+        body = orjson.dumps({"wrong": error["message"], "status": status})
+        return b"data: " + body + b"\n\n" if streaming else body
+
+
+class Lines:
+    name = "lines"
+    paths = ("/v1/lines",)
+
+    def decode(self, original: Original) -> dict[str, Any]:
+        said = original.parsed.get("say")
+        if not isinstance(said, str):
+            raise InvalidRequest("say: a string is needed", retry=False)
+        return {
+            "model": original.parsed.get("model", "m"),
+            "max_tokens": 10,
+            "stream": bool(original.parsed.get("stream")),
+            "messages": [{"role": "user", "content": said}],
+        }
+
+    def encoder(self, original: Original) -> LinesEncoder:
+        return LinesEncoder()
+
+
+class Speaks(Plugin[NoOptions]):
+    """Registers the dialect, a route, and keeps the gateway it is given."""
+
+    gateway: Gateway | None = None
+    entered: Gateway | None = None
+
+    @hookimpl
+    def register_dialects(self) -> Sequence[Lines]:
+        return [Lines()]
+
+    @hookimpl
+    def register_routes(self, gateway: Gateway) -> Sequence[Route]:
+        self.gateway = gateway
+
+        async def lines(request: Request) -> JSONResponse:
+            return JSONResponse({"backends": list(gateway.backends)})
+
+        return [Route("/v1/models", lines, methods=["PUT", "GET"]), Route("/own", lines)]
+
+    @hookimpl
+    def lifespan(self, gateway: Gateway) -> Any:
+        @asynccontextmanager
+        async def live() -> AsyncIterator[None]:
+            self.entered = gateway
+            yield
+
+        return live()
+
+
+class Answers(Plugin[NoOptions]):
+    """A backend that says what it was asked, or speaks the client's dialect itself."""
+
+    foreign = False
+    breaks = False
+    refuses = False
+    asked: MessagesRequest | None = None
+
+    @hookimpl
+    def register_backends(self) -> Sequence[Backend]:
+        return [self]  # type: ignore[list-item]
+
+    zone = "local"
+
+    async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+        self.asked = request
+        if self.refuses:
+            raise BackendUnavailable("nobody there")
+        if self.foreign:
+            assert request.original is not None
+            if not request.stream:
+                return Reply(body=request.original.body, dialect="lines")
+            return Reply(chunks=self._pieces(), dialect="lines")
+        return Reply.streamed(self._events())
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        yield b"data: own "
+        yield b"words\n\n"
+        if self.breaks:
+            raise StreamInterrupted("it stopped")
+        yield b": end\n\n"
+
+    async def _events(self) -> AsyncIterator[StreamEvent]:
+        emitter = Emitter(model="m")
+        for item in emitter.start({"input_tokens": 1, "output_tokens": 0}):
+            yield item
+        for word in ("good ", "day"):
+            for item in emitter.text(word):
+                yield item
+        for item in emitter.finish("end_turn", {"output_tokens": 2}):
+            yield item
+
+    async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
+        return 1
+
+    async def models(self) -> Sequence[ModelInfo]:
+        return [ModelInfo("m", context_tokens=9)]
+
+
+class Changes(Plugin[NoOptions]):
+    """A layer on every stream and every reply."""
+
+    layers = 0
+
+    @hookimpl
+    def transform_stream(self, stream: EventStream, exchange: Exchange) -> None:
+        self.layers += 1
+
+    @hookimpl
+    async def transform_response(self, reply: Reply, exchange: Exchange) -> None:
+        self.layers += 1
+
+
+def stack() -> tuple[Speaks, Answers]:
+    return Speaks(NoOptions(), name="speaks"), Answers(NoOptions(), name="answers")
+
+
+async def test_a_dialects_client_gets_a_whole_answer_in_its_own_words():
+    speaks, answers = stack()
+    async with gateway([speaks, answers]) as running:
+        response = await running.post(ASKED, "/v1/lines")
+    assert response.json() == {"said": "good day"}
+    assert response.headers["content-length"] == str(len(response.content))
+    assert response.headers["x-request-id"] == response.headers["request-id"]
+    assert answers.asked is not None
+    assert answers.asked.original is not None
+    assert orjson.loads(answers.asked.original.body) == ASKED
+    assert answers.asked.body["messages"][0]["content"] == "hello"
+
+
+async def test_a_dialects_client_gets_a_stream_in_its_own_words():
+    speaks, answers = stack()
+    async with gateway([speaks, answers]) as running:
+        response = await running.post({**ASKED, "stream": True}, "/v1/lines")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.text == "data: good \n\ndata: day\n\n"
+
+
+async def test_a_doubled_v1_reaches_the_dialect():
+    async with gateway(list(stack())) as running:
+        response = await running.post(ASKED, "/v1/v1/lines")
+    assert response.json() == {"said": "good day"}
+
+
+async def test_what_the_dialect_refuses_is_told_in_its_words():
+    async with gateway(list(stack())) as running:
+        response = await running.post({"say": 1}, "/v1/lines")
+        broken = await running.post(b"{", "/v1/lines")
+    assert (response.status_code, response.json()["wrong"]) == (400, "say: a string is needed")
+    assert broken.status_code == 400
+    assert "status" in broken.json()
+
+
+async def test_the_guards_refusals_are_told_in_its_words():
+    async with gateway(list(stack())) as running:
+        response = await running.client.post(
+            "/v1/lines", json=ASKED, headers={"authorization": "Bearer wrong"}
+        )
+    assert response.status_code == 401
+    assert "no valid token" in response.json()["wrong"]
+
+
+async def test_a_backends_failure_is_told_in_its_words():
+    speaks, answers = stack()
+    answers.refuses = True
+    async with gateway([speaks, answers]) as running:
+        response = await running.post(ASKED, "/v1/lines")
+    assert response.status_code == 529
+    assert "nobody there" in response.json()["wrong"]
+
+
+async def test_other_methods_on_a_dialects_path_are_not_served():
+    async with gateway(list(stack())) as running:
+        response = await running.client.get("/v1/lines")
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_backend_of_the_same_dialect_is_relayed_as_it_is(stream):
+    speaks, answers = stack()
+    answers.foreign = True
+    changes = Changes(NoOptions(), name="changes")
+    body = orjson.dumps({**ASKED, "stream": stream})
+    async with gateway([speaks, changes, answers]) as running:
+        response = await running.post(body, "/v1/lines")
+    assert response.content == (b"data: own words\n\n: end\n\n" if stream else body)
+    assert changes.layers == 0
+
+
+async def test_a_stream_of_the_same_dialect_that_breaks_off_is_cut():
+    speaks, answers = stack()
+    answers.foreign = answers.breaks = True
+    async with gateway([speaks, answers]) as running, RawClient(running.url) as client:
+        body = {**ASKED, "stream": True}
+        await client.send(messages_request(body, token=running.token, path="/v1/lines"))
+        answer = await client.read()
+    assert not answer.complete
+    assert b"own words" in answer.body
+
+
+async def test_an_answer_in_a_dialect_that_was_not_asked_for_is_a_failure():
+    class Confused(Answers):
+        async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+            return Reply(body=b"{}", dialect="other")
+
+    async with gateway([Confused(NoOptions(), name="confused")]) as running:
+        response = await running.post(
+            {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
+        )
+    assert response.status_code >= 500
+    assert "other" in response.json()["error"]["message"]
+
+
+async def test_while_it_waits_a_dialects_client_gets_comments():
+    class Slow(Answers):
+        async def _events(self) -> AsyncIterator[StreamEvent]:
+            import anyio
+
+            await anyio.sleep(0.3)
+            async for item in super()._events():
+                yield item
+
+    speaks, _ = stack()
+    async with gateway([speaks, Slow(NoOptions(), name="slow")], ping_seconds=0.1) as running:
+        response = await running.post({**ASKED, "stream": True}, "/v1/lines")
+    assert response.text.startswith(": ping\n\n")
+    assert response.text.endswith("data: good \n\ndata: day\n\n")
+
+
+async def test_a_plugins_routes_are_behind_the_guard_and_before_the_kernels_own():
+    speaks, answers = stack()
+    async with gateway([speaks, answers]) as running:
+        own = await running.client.get("/own")
+        models = await running.client.get("/v1/models")
+        refused = await running.client.get("/own", headers={"authorization": "Bearer wrong"})
+        health = await running.client.get("/health")
+    assert own.json() == models.json() == {"backends": ["answers"]}
+    assert refused.status_code == 401
+    assert health.status_code == 200
+
+
+async def test_two_dialects_on_one_path_are_told_apart_at_start():
+    speaks, answers = stack()
+    with pytest.raises(PluginError, match="`/v1/lines` is served already"):
+        async with gateway([speaks, Speaks(NoOptions(), name="again"), answers]):
+            pass
+
+
+async def test_a_plugin_asks_through_the_whole_pipeline():
+    speaks, answers = stack()
+    async with gateway([speaks, answers]) as running:
+        assert speaks.gateway is not None
+        assert speaks.entered is speaks.gateway
+        assert (await speaks.gateway.models())[0].id == "anthropic/answers/m"
+        assert speaks.gateway.address.startswith("http://127.0.0.1:")
+        message = await speaks.gateway.ask(
+            MessagesRequest(
+                b'{"model":"m","max_tokens":1,"stream":true,"messages":[{"role":"user","content":"x"}]}'
+            )
+        )
+        assert message["content"][0]["text"] == "good day"
+        answers.refuses = True
+        with pytest.raises(RequestRejected, match="nobody there"):
+            await speaks.gateway.ask(
+                MessagesRequest(
+                    b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}'
+                )
+            )
+        assert running.app.active == 0
