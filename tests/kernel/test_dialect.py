@@ -59,11 +59,14 @@ class LinesEncoder:
 class Lines:
     name = "lines"
     paths = ("/v1/lines",)
+    statuses = {529: 503}
 
     def decode(self, original: Original) -> dict[str, Any]:
         said = original.parsed.get("say")
         if not isinstance(said, str):
             raise InvalidRequest("say: a string is needed", retry=False)
+        if "extra" in original.parsed:
+            original.notes.append("drop `extra`: there is none")
         return {
             "model": original.parsed.get("model", "m"),
             "max_tokens": 10,
@@ -182,6 +185,7 @@ async def test_a_dialects_client_gets_a_whole_answer_in_its_own_words():
     assert answers.asked.original is not None
     assert orjson.loads(answers.asked.original.body) == ASKED
     assert answers.asked.body["messages"][0]["content"] == "hello"
+    assert "changes=1; by=lines" in response.headers["plugway-receipt"]
 
 
 async def test_a_dialects_client_gets_a_stream_in_its_own_words():
@@ -221,8 +225,9 @@ async def test_a_backends_failure_is_told_in_its_words():
     answers.refuses = True
     async with gateway([speaks, answers]) as running:
         response = await running.post(ASKED, "/v1/lines")
-    assert response.status_code == 529
+    assert response.status_code == 503
     assert "nobody there" in response.json()["wrong"]
+    assert response.json()["status"] == 503
 
 
 async def test_other_methods_on_a_dialects_path_are_not_served():

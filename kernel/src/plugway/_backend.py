@@ -126,3 +126,15 @@ class Translating(Protocol):
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body in the server's API. Raises `RequestRejected` as `send` does."""
         ...
+
+
+@runtime_checkable
+class Relaying(Protocol):
+    """A backend whose server speaks a dialect of clients too (`MessagesRequest.original`)."""
+
+    def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
+        """Whether `send` would pass on the bytes that the client sent, all but the model's name.
+
+        Plugins ask it whether what the Messages API cannot say matters.
+        """
+        ...

@@ -57,8 +57,14 @@ class Dialect(Protocol):
         """The paths whose POST requests it takes."""
         ...
 
+    @property
+    def statuses(self) -> Mapping[int, int]:
+        """Statuses of the Messages API that it tells as another, such as 529 as 503."""
+        ...
+
     def decode(self, original: Original) -> Mapping[str, Any]:
-        """The body of the Messages request that asks for the same.
+        """The body of the Messages request that asks for the same; what is lost on the way goes to
+        `original.notes`.
 
         Raises `RequestRejected` where there is none.
         """
@@ -133,7 +139,9 @@ class DialectAnswer:
         if status < 400:
             return self._the_encoder().message(answer)
         known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))
-        return self._the_encoder().error(status, known, streaming=False)
+        told = self.dialect.statuses.get(status, status)
+        self._head = {**self._head, "status": told}
+        return self._the_encoder().error(told, known, streaming=False)
 
     def _the_encoder(self) -> DialectEncoder:
         if self._encoder is None:

@@ -60,6 +60,9 @@ class Pipeline:
             RequestRejected: a plugin or backend refused the request.
             HookError: a plugin failed.
         """
+        if (original := request.original) is not None:
+            for what in original.notes:
+                exchange.note(original.dialect, what, stage="decode")
         request = await self.hooks.transform_request(request, exchange)
         reply = await self.hooks.answer(request, exchange)
         if reply is None:

@@ -40,7 +40,7 @@ class Change:
 class Original:
     """What a client of another API sent, before it was put into the Messages API's language."""
 
-    __slots__ = ("_parsed", "body", "dialect", "headers", "path")
+    __slots__ = ("_parsed", "body", "dialect", "headers", "notes", "path")
 
     def __init__(self, dialect: str, path: str, body: bytes = b"", headers: Headers = ()) -> None:
         self.dialect = dialect
@@ -50,6 +50,9 @@ class Original:
         """The client's bytes; empty where the request was refused before they were read."""
         self.headers = headers
         """The client's header lines, without those that carry credentials."""
+        self.notes: list[str] = []
+        """What the dialect could not put into the Messages API as it was: it adds while it decodes,
+        and the pipeline puts them on the receipt."""
         self._parsed: dict[str, Any] | None = None
 
     @property
