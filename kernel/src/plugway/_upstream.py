@@ -1,41 +1,37 @@
-"""The data path to upstreams: one HTTP client seam, its limits, and its map of failures.
+"""The client of upstreams: what goes out to one origin, and what of its answer comes back in.
 
-aiohttp carries it, several times faster than httpx2 under concurrency; nothing of aiohttp shows
-outside this module. What the bytes mean is the backends' business.
+How connections are kept is the business of `_pool`; what the bytes mean, that of the backends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
+from urllib.parse import quote, urlsplit
 
-import aiohttp
 import orjson
-from yarl import URL
 
-from plugway._client_errors import FAILURES, LOST, as_backend_error, unanswered
+from plugway._connection import Answer, Unanswered
 from plugway._errors import (
     BackendError,
     BackendProtocolError,
     BackendRefused,
+    BackendTimeout,
     BackendUnavailable,
     Headers,
     PlugwayError,
 )
 from plugway._keyring import misdirected
+from plugway._pool import Pool
 from plugway._url import is_loopback
 
 MAX_WHOLE_BYTES: Final = 64 * 2**20
 """Largest body that is read whole from an upstream."""
 
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
-_LARGE_BODY: Final = 2**20
-_opened: ContextVar[bool] = ContextVar("plugway_connection_opened", default=False)
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _HOP_BY_HOP = frozenset(
     (
         "connection",
@@ -67,7 +63,7 @@ class UpstreamResponse:
     status: int
     headers: Headers
     """Without hop-by-hop lines, cookies and what concerns the upstream's own origin."""
-    _response: aiohttp.ClientResponse
+    _answer: Answer
 
     @property
     def content_type(self) -> str:
@@ -94,56 +90,29 @@ class UpstreamResponse:
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises `StreamInterrupted` where it ends early."""
-        return _Body(self._response)
+        return _Body(self._answer)
 
     async def aclose(self) -> None:
         """Let go of the answer: an unfinished one closes its connection at once."""
-        self._response.close()
+        self._answer.close()
 
 
 class _Body:
     """The pieces of an answer's body: an iterator that owns nothing and needs no closing."""
 
-    __slots__ = ("_content", "_failure", "_where")
+    __slots__ = ("_answer",)
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._content = response.content
-        self._failure: BackendError | None = None
-        self._where = f"{response.url.origin()}"
-        # aiohttp closes the connection on a chunk that is malformed but does not tell the reader,
-        # who would wait for ever (`test_a_malformed_chunk_is_an_interruption`).
-        protocol = response.connection.protocol if response.connection is not None else None
-        closed = protocol.closed if protocol is not None else None
-        if closed is not None:
-            closed.add_done_callback(self._lost)
-            self._content.on_eof(partial(self._complete, closed))
-
-    def _complete(self, closed: asyncio.Future[None]) -> None:
-        closed.remove_done_callback(self._lost)
-
-    def _lost(self, _: asyncio.Future[None]) -> None:
-        if not self._content.is_eof() and self._content.exception() is None:
-            self._content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
     def __aiter__(self) -> _Body:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._failure is not None:
-            raise self._failure
-        try:
-            chunk = await self._content.readany()
-        except FAILURES as error:
-            failure = as_backend_error(error, self._where, started=True)
-            # What had arrived before the break still counts: a finished tool call may be in it.
-            # aiohttp keeps these bytes but has no public way to get them once it has failed.
-            chunk = self._content._read_nowait(-1)  # pyright: ignore[reportPrivateUsage]
-            if not chunk:
-                raise failure from error
-            self._failure = failure
-        if not chunk:
+        data = await self._answer.take()
+        if not data:
             raise StopAsyncIteration
-        return chunk
+        return data
 
 
 class Upstream:
@@ -170,29 +139,20 @@ class Upstream:
         self.loopback = is_loopback(self.base_url)
         self._credentials = dict(credentials or {})
         self._connect_seconds = connect_seconds or _CONNECT_SECONDS[self.loopback]
-        self._session: aiohttp.ClientSession | None = None
+        parts = urlsplit(self.base_url)
+        self._authority, self._path = parts.netloc, parts.path
+        self._pool: Pool | None = None
 
     async def __aenter__(self) -> Upstream:
         """Open the pool of connections."""
-        connector = _Connector(limit=0, ttl_dns_cache=60, keepalive_timeout=60)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._connect_seconds, sock_read=None
-            ),
-            read_bufsize=2**17,
-            trust_env=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
+        self._pool = Pool(self.base_url, self._connect_seconds)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.aclose()
 
     async def request(
         self,
@@ -219,37 +179,52 @@ class Upstream:
         if credentials and (reason := misdirected(self.base_url, credentials)):
             raise BackendProtocolError(reason, permanent=True)
         extra = self._credentials if credentials is None else credentials
-        lines = [(name, _text(value)) for name, value in headers if name not in _HOP_BY_HOP]
-        lines += [("accept-encoding", "identity"), *extra.items()]
+        head = self._head(method, path, headers, extra, body)
         try:
-            async with asyncio.timeout(seconds):
-                try:
-                    response = await self._send(method, path, body, lines)
-                except LOST as error:
-                    if _opened.get() or not unanswered(error):
-                        raise
-                    response = await self._send(method, path, body, lines)
-        except FAILURES as error:
-            raise as_backend_error(error, self.base_url) from error
+            if seconds is None:
+                answer = await self._answer(head, body or b"")
+            else:
+                async with asyncio.timeout(seconds):
+                    answer = await self._answer(head, body or b"")
+        except TimeoutError:
+            raise BackendTimeout(f"{self.base_url} did not answer in time") from None
         try:
-            return _checked(response, self.base_url)
+            return _checked(answer, self.base_url)
         except BackendError:
-            response.close()
+            answer.close()
             raise
 
-    async def _send(
-        self, method: str, path: str, body: bytes | None, lines: list[tuple[str, str]]
-    ) -> aiohttp.ClientResponse:
-        if self._session is None:
+    async def _answer(self, head: bytes, body: bytes) -> Answer:
+        pool = self._pool
+        if pool is None:
             raise BackendUnavailable(f"the connection to {self.base_url} is not open")
-        _opened.set(False)
-        return await self._session.request(
-            method,
-            URL(self.base_url + path, encoded=True),
-            data=io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body,
-            headers=lines,
-            allow_redirects=False,
-        )
+        kept = pool.kept()
+        if kept is not None:
+            try:
+                return await _headed(kept.ask(head, body))
+            except Unanswered as lost:
+                if lost.begun:
+                    raise
+        return await _headed((await pool.opened()).ask(head, body))
+
+    def _head(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        credentials: Mapping[str, str],
+        body: bytes | None,
+    ) -> bytes:
+        target = self._path + path
+        if not (target.isascii() and target.isprintable()) or " " in target:
+            target = quote(target.encode("latin-1", "replace"), safe=_VISIBLE)
+        lines = [f"{method} {target} HTTP/1.1", f"host: {self._authority}"]
+        lines += [f"{name}: {value}" for name, value in headers if name not in _HOP_BY_HOP]
+        lines += ["accept-encoding: identity"]
+        lines += [f"{name}: {value}" for name, value in credentials.items()]
+        if body is not None:
+            lines.append(f"content-length: {len(body)}")
+        return _joined(lines)
 
     async def fetch_json(
         self, path: str, *, body: bytes | None = None, headers: Headers = (), seconds: float = 2.5
@@ -277,47 +252,42 @@ class Upstream:
             raise BackendProtocolError(reason) from None
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Notes, for the request that is being sent, that it did not get a kept connection."""
-
-    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        _opened.set(True)
-        protocol = await super()._create_connection(*args, **kwargs)
-        if protocol.closed is not None:
-            protocol.closed.add_done_callback(_read)
-        return protocol
-
-
-def _read(closed: asyncio.Future[None]) -> None:
-    """The end of a connection nobody waits for is not an error to be logged."""
-    if not closed.cancelled():
-        closed.exception()
-
-
-def _text(value: str) -> str:
-    """A header value so that aiohttp, which writes UTF-8, writes the bytes that were read."""
-    if value.isascii():
-        return value
+def _joined(lines: list[str]) -> bytes:
     try:
-        return value.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return value
+        head = "\r\n".join(lines).encode("latin-1")
+    except UnicodeEncodeError:
+        head = b"\0"
+    breaks = len(lines) - 1
+    if head.count(b"\n") > breaks or head.count(b"\r") > breaks or b"\0" in head:
+        raise BackendProtocolError("a header line holds what no header may hold", permanent=True)
+    return head + b"\r\n\r\n"
 
 
-def _checked(response: aiohttp.ClientResponse, origin: str) -> UpstreamResponse:
-    if 300 <= response.status < 400:
-        target = response.headers.get("location", "")
+async def _headed(answer: Answer) -> Answer:
+    """`answer` with its head; its connection is closed where that does not come."""
+    try:
+        await answer.head()
+    except BaseException:
+        answer.close()
+        raise
+    return answer
+
+
+def _checked(answer: Answer, origin: str) -> UpstreamResponse:
+    lines: list[tuple[str, str]] = []
+    found: dict[str, str] = {}
+    for raw, value in answer.lines:
+        name = raw.decode("latin-1").lower()
+        found[name] = text = value.decode("latin-1")
+        if name not in _NEVER_BACK and not name.startswith("access-control-"):
+            lines.append((name, text))
+    if 300 <= answer.status < 400:
         raise BackendProtocolError(
-            f"{origin} redirects to {target!r}; set that address as `base_url` if you trust it",
+            f"{origin} redirects to {found.get('location', '')!r}; set that address as `base_url` "
+            "if you trust it",
             permanent=True,
         )
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    encoding = found.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         raise BackendProtocolError(f"{origin} answered in the encoding {encoding!r}, not asked for")
-    lines = tuple(
-        (name, value.decode("latin-1"))
-        for raw, value in response.raw_headers
-        if (name := raw.decode("latin-1").lower()) not in _NEVER_BACK
-        and not name.startswith("access-control-")
-    )
-    return UpstreamResponse(response.status, lines, response)
+    return UpstreamResponse(answer.status, tuple(lines), answer)

@@ -1,0 +1,166 @@
+"""The connections to one origin: opened when needed, kept for a minute, closed with the plugin.
+
+What is said on a connection is the business of `_connection`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from asyncio.staggered import staggered_race
+from functools import cache, partial
+from itertools import chain, zip_longest
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from plugway._connection import Connection
+from plugway._errors import BackendUnavailable
+
+KEEP_SECONDS: Final = 60.0
+"""How long a connection that nobody uses is kept."""
+NEXT_ADDRESS_SECONDS: Final = 0.25
+"""After this time without an answer the next address of a name is tried as well (RFC 8305)."""
+
+
+class Pool:
+    """Connections to one origin."""
+
+    def __init__(self, url: str, connect_seconds: float) -> None:
+        """Of the host, port and scheme of `url`."""
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        self._where = url
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if tls else 80)
+        self._seconds = connect_seconds
+        self._tls = _context() if tls else None
+        self._loop = asyncio.get_running_loop()
+        self._open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def kept(self) -> Connection | None:
+        """A connection that was used before and still seems to be there, the youngest first."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                return connection
+        return None
+
+    async def opened(self) -> Connection:
+        """A new connection. Raises `BackendUnavailable`."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._connect()
+        except TimeoutError:
+            reason = f"{self._where} did not accept the connection in time"
+            raise BackendUnavailable(reason) from None
+        except ssl.SSLError as error:
+            reason = f"{self._where} cannot be trusted: TLS failed ({error})"
+            failure = BackendUnavailable(reason, status=502, permanent=True)
+            failure.try_next = False
+            raise failure from error
+        except socket.gaierror as error:
+            reason = f"the name in {self._where} cannot be resolved"
+            raise BackendUnavailable(reason) from error
+        except OSError as error:
+            reason = f"{self._where} cannot be reached: {error.strerror or error}"
+            raise BackendUnavailable(reason) from error
+
+    async def aclose(self) -> None:
+        """Close every connection, whatever it is used for."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._closed = True
+        self._idle.clear()
+        while self._open:  # they are gone a turn of the loop after they are aborted
+            for connection in self._open:
+                connection.abort()
+            await asyncio.sleep(0)
+
+    async def _connect(self) -> Connection:
+        connected = await _connected(self._loop, self._host, self._port)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _, connection = await self._loop.create_connection(
+            partial(Connection, self._where, self._loop, self._freed, self._lost),
+            sock=connected,
+            ssl=self._tls,
+            server_hostname=self._host if self._tls is not None else None,
+        )
+        self._open.add(connection)
+        if self._closed:
+            connection.abort()
+            raise BackendUnavailable(f"the connection to {self._where} is not open")
+        return connection
+
+    def _freed(self, connection: Connection) -> None:
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(KEEP_SECONDS, self._close_old)
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def _close_old(self) -> None:
+        """Close what has been idle too long; they stand in the order in which they became so."""
+        self._sweep = None
+        oldest = self._loop.time() - KEEP_SECONDS
+        while self._idle and self._idle[0].idle_since <= oldest:
+            self._idle.pop(0).abort()
+        if self._idle:
+            wait = self._idle[0].idle_since - oldest
+            self._sweep = self._loop.call_later(wait, self._close_old)
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    """One for all pools: loading the system's authorities takes some 10 ms."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+    """A socket that is connected to the first address of `host` that takes it."""
+    found = await _addresses(loop, host, port)
+    attempts = [partial(_attempt, loop, *item) for item in found]
+    if len(attempts) == 1:
+        return await attempts[0]()
+    winner, _, errors = await staggered_race(attempts, NEXT_ADDRESS_SECONDS)
+    if winner is None:
+        raise next(error for error in errors if error is not None)
+    return winner
+
+
+async def _attempt(loop: asyncio.AbstractEventLoop, family: int, address: Any) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        await loop.sock_connect(made, address)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+async def _addresses(
+    loop: asyncio.AbstractEventLoop, host: str, port: int
+) -> list[tuple[int, Any]]:
+    """Family and address of each, the families in turns."""
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    else:
+        return [(socket.AF_INET6 if literal.version == 6 else socket.AF_INET, (host, port))]
+    families: dict[int, list[tuple[int, Any]]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, []).append((family, address))
+    in_turns = chain.from_iterable(zip_longest(*families.values()))
+    return [item for item in in_turns if item is not None]
