@@ -1,0 +1,62 @@
+"""Which models a gateway lists, and which of them stand for a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plugway import PlugwayError, as_list, as_object
+from plugway_probe._talk import Refused, talking_to
+
+_PREFIX = "anthropic/"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model as `GET /v1/models` shows it."""
+
+    id: str
+    """What a client asks for: `anthropic/<instance>/<model>`."""
+    display_name: str = ""
+    window: int = 0
+    """Tokens that its prompt may have; 0 where nobody knows."""
+    max_output: int = 0
+
+    @property
+    def backend(self) -> str:
+        """The instance that serves it; empty for an id of another shape."""
+        instance, slash, _ = self.id.removeprefix(_PREFIX).partition("/")
+        return instance if slash else ""
+
+
+async def list_models(url: str, token: str, *, seconds: float = 10.0) -> list[ListedModel]:
+    """The models that the gateway shows to clients.
+
+    Raises:
+        PlugwayError: there is no gateway, or it refuses; the message says what to do.
+    """
+    async with talking_to(url, token, seconds) as talk:
+        try:
+            document = await talk.get("/v1/models?limit=1000")
+        except Refused as error:
+            raise PlugwayError(f"{error.reason}: {error.fix}") from None
+    return [_model(as_object(item)) for item in as_list(as_object(document).get("data"))]
+
+
+def one_per_backend(models: Sequence[ListedModel]) -> list[ListedModel]:
+    """The first model of each backend, in the order of the list."""
+    found: dict[str, ListedModel] = {}
+    for model in models:
+        if model.backend:
+            found.setdefault(model.backend, model)
+    return list(found.values())
+
+
+def _model(item: dict[str, Any]) -> ListedModel:
+    def number(key: str) -> int:
+        value = item.get(key)
+        return value if isinstance(value, int) else 0
+
+    name, shown = str(item.get("id", "")), str(item.get("display_name", ""))
+    return ListedModel(name, shown, number("max_input_tokens"), number("max_tokens"))
