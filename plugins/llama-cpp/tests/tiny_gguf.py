@@ -84,6 +84,8 @@ def write(
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_dimension_count(head)
+    if architecture == "qwen2vl":
+        writer.add_rope_dimension_sections([head // 8, head // 8, head // 4, 0])
     if architecture == "gemma3":
         writer.add_key_length(head)
         writer.add_value_length(head)

@@ -88,7 +88,9 @@ class LlamaCppBackend:
             context_tokens=loaded.plan.context,
             max_output_tokens=loaded.plan.context,
             state=_STATES.get(loaded.supervisor.state, "unloaded"),  # pyright: ignore[reportArgumentType]
-            capabilities=frozenset({"tools", "structured_output"}),
+            capabilities=frozenset(
+                {"tools", "structured_output", *(["images"] if loaded.mmproj else [])}
+            ),
             extra={"architecture": loaded.header.architecture, **size},
         )
 

@@ -42,7 +42,7 @@ def _fast(name: str, arguments: list[Any], result: Any) -> Callable[..., Any]:
 
 
 @api.llama_log_callback
-def _log(level: int, text: bytes, _data: object) -> None:
+def log_callback(level: int, text: bytes, _data: object) -> None:
     if level in (_WARNING, _ERROR):
         sys.stderr.buffer.write(text)
         sys.stderr.flush()
@@ -50,7 +50,7 @@ def _log(level: int, text: bytes, _data: object) -> None:
 
 def start() -> str:
     """Initialise the library; returns what it can use of this machine."""
-    api.llama_log_set(_log, ctypes.c_void_p(0))
+    api.llama_log_set(log_callback, ctypes.c_void_p(0))
     api.llama_backend_init()
     return api.llama_print_system_info().decode()
 

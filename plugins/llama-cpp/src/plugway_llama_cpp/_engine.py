@@ -17,8 +17,12 @@ import numpy as np
 from plugway_llama_cpp._binding import ABORTED, NO_ROOM, Context
 from plugway_llama_cpp._job import Job, checkpoints_due
 from plugway_llama_cpp._report import explain_reuse
+from plugway_llama_cpp._tell import Teller
 
 if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Logits
+    from plugway_llama_cpp._images import Images
+    from plugway_llama_cpp._mtmd import Media
     from plugway_llama_cpp._prefix import PrefixCache
     from plugway_llama_cpp._slots import Slot, SlotTable
     from plugway_llama_cpp._threads import Threads
@@ -26,8 +30,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FLUSH_SECONDS: Final = 0.008
-"""Tokens that come faster than this travel together: nobody reads that fast."""
 STEP_SECONDS: Final = 1.0
 """Longest micro-batch aimed at: what a cancel may wait for where a decode cannot be aborted."""
 _FIRST_CHUNK: Final = 128
@@ -55,12 +57,15 @@ class Engine:
         slots: SlotTable,
         prefix: PrefixCache,
         threads: Threads,
+        images: Images | None = None,
     ) -> None:
         self._channel = channel
+        self._teller = Teller(channel)
         self._context = context
         self._slots = slots
         self._prefix = prefix
         self._threads = threads
+        self._images = images
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._arrived: deque[Job] = deque()
@@ -70,7 +75,6 @@ class Engine:
         self._paused: set[int] = set()
         self._parts: list[Part] = []
         self._seconds_per_token = 0.0
-        self._flushed = 0.0
         self._idle_since = time.monotonic()
         self._stopping = False
         self.tokens_computed = 0
@@ -92,17 +96,18 @@ class Engine:
 
     def run(self, other: Callable[[Frame], None]) -> None:
         """Work until told to stop; frames that are not for the loop go to `other`."""
-        count = 0
+        busy = False
         while not self._stopping:
-            for frame in self._channel.receive(0 if count else self._patience()):
+            for frame in self._channel.receive(0 if busy else self._patience()):
                 self._take(frame, other)
             self._arrivals()
             self._admit()
             count = self._fill()
             if count:
                 self._step(count)
-                self._flush()
-            elif not self._running and not self._waiting:
+                self._teller.flush(self._running)
+            busy = self._look() or count > 0
+            if not busy and not self._running and not self._waiting:
                 self._store_when_idle()
             self._channel.beat(
                 running=len(self._running), waiting=len(self._waiting), **self._progress()
@@ -222,7 +227,7 @@ class Engine:
     def _put(self, at: int, job: Job, slot: Slot, token: int) -> None:
         context = self._context
         context.tokens[at] = token
-        context.positions[at] = slot.length
+        context.positions[at] = slot.position
         context.sequences[at] = slot.index
         context.outputs[at] = 1
         self._parts.append(Part(job, slot, at, 1, True))
@@ -233,9 +238,15 @@ class Engine:
         start = slot.length
         end = min(len(job.prompt), start + room)
         end = min([end, *(stop for stop in job.stops_at if start < stop < end)])
+        image = job.next_image()
+        if image is not None:
+            end = min(end, image[0])
         count = end - start
+        if not count:
+            return 0
         context.tokens[at : at + count] = job.prompt[start:end]
-        context.positions[at : at + count] = np.arange(start, end, dtype=np.int32)
+        first = slot.position
+        context.positions[at : at + count] = np.arange(first, first + count, dtype=np.int32)
         context.sequences[at : at + count] = slot.index
         context.outputs[at : at + count] = 0
         speaks = end == len(job.prompt)
@@ -268,6 +279,46 @@ class Engine:
             self._make_room()
         else:
             raise RuntimeError(f"llama_decode failed with {status}")
+
+    # Images
+
+    def _look(self) -> bool:
+        """Put one image that a prompt has come to into the context; False where none is ready."""
+        for job in self._running:
+            image = job.next_image()
+            slot = job.slot
+            if image is None or slot is None or image[0] != slot.length or self._images is None:
+                continue
+            try:
+                rows = self._images.embeddings(image[1])
+            except RuntimeError as error:
+                self._fail(job, str(error))
+                return True
+            if rows is not None:
+                self._put_image(job, slot, *image, rows)
+                return True
+        return False
+
+    def _put_image(self, job: Job, slot: Slot, start: int, media: Media, rows: Logits) -> None:
+        assert self._images is not None
+        self._in_batch = frozenset([job.number])
+        self._context.set_threads(self._threads.all)
+        place = slot.index, slot.position
+        status = self._images.decode(self._context, media, rows, place)
+        if status == 0:
+            slot.append(job.prompt[start : start + media.tokens])
+            self.tokens_computed += media.tokens
+            return
+        self._parts = [Part(job, slot, 0, 0, False)]
+        self._resynchronise()
+        if status == NO_ROOM:
+            self._make_room()
+        elif status != ABORTED:
+            raise RuntimeError(f"an image cannot be decoded: {status}")
+
+    def _fail(self, job: Job, message: str) -> None:
+        self._teller.fail(job, message)
+        self._release(job)
 
     def _commit(self) -> int:
         tokens, rows = self._context.tokens, 0
@@ -312,7 +363,7 @@ class Engine:
 
     def _finish(self, job: Job) -> None:
         job.ops.append(["end", job.finished, job.stream.stopped, job.usage()])
-        self._send([job])
+        self._teller.send([job])
         self._release(job)
 
     # When a round fails
@@ -320,10 +371,10 @@ class Engine:
     def _resynchronise(self) -> None:
         """After an abort nothing of the batch counts; what llama.cpp kept of it goes."""
         for job, slot, _, _, _ in self._parts:
-            if self._context.last_position(slot.index) == slot.length - 1:
+            if self._context.last_position(slot.index) == slot.position - 1:
                 continue
-            removed = self._context.remove(slot.index, slot.length)
-            if not removed or self._context.last_position(slot.index) != slot.length - 1:
+            removed = self._context.remove(slot.index, slot.position)
+            if not removed or self._context.last_position(slot.index) != slot.position - 1:
                 self._prefix.drop(slot)
                 self._requeue(job)
 
@@ -348,48 +399,23 @@ class Engine:
         job.again()
         self._waiting.appendleft(job)
 
-    # Telling
-
-    def _flush(self) -> None:
-        now = time.monotonic()
-        first = any(len(job.generated) == 1 for job in self._running)
-        if first or now - self._flushed >= FLUSH_SECONDS:
-            self._flushed = now
-            for job in self._running:
-                job.ops += job.output.drain()
-            self._send([job for job in self._running if job.ops or job.notes])
-
-    def _send(self, jobs: list[Job]) -> None:
-        headers: list[dict[str, Any]] = []
-        for job in jobs:
-            ops = [*(["note", note] for note in job.notes), *job.ops]
-            header: dict[str, Any] = {"id": job.number, "ops": ops}
-            if job.finished:
-                header["end"] = True
-            headers.append(header)
-            job.ops, job.notes = [], []
-        if headers:
-            self._channel.send_all(headers)
-
     # Between requests
 
     def _patience(self) -> float:
         if self._running or self._waiting:
             # Slow readers hold everything back.
             return 0.01
-        due = any(self._prefix.worth_storing(slot) for slot in self._slots.slots)
-        return _IDLE_BEFORE_STORING / 2 if due else 1.0
+        due = self._prefix.storable(self._slots.slots)
+        return _IDLE_BEFORE_STORING / 2 if due is not None else 1.0
 
     def _store_when_idle(self) -> None:
         if time.monotonic() - self._idle_since < _IDLE_BEFORE_STORING:
             return
-        for slot in self._slots.idle():
-            if self._prefix.worth_storing(slot):
-                self._prefix.store(slot)
-                return
+        slot = self._prefix.storable(self._slots.idle())
+        if slot is not None:
+            self._prefix.store(slot)
 
     def _store_all(self) -> None:
-        for slot in self._slots.idle():
-            if self._prefix.worth_storing(slot):
-                self._prefix.store(slot)
+        while (slot := self._prefix.storable(self._slots.idle())) is not None:
+            self._prefix.store(slot)
         self._prefix.flush()

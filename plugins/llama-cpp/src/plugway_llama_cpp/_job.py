@@ -19,6 +19,7 @@ from plugway_llama_cpp._text import TextStream
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Context, Logits, Tokens
     from plugway_llama_cpp._dialogue import Output
+    from plugway_llama_cpp._mtmd import Media
     from plugway_llama_cpp._slots import Slot
 
 _REWIND_TEMPERATURE: Final = 0.7
@@ -54,6 +55,8 @@ class Job:
     clamped: bool = False
     """The window ends before `max_tokens` does."""
     notes: list[str] = field(default_factory=list[str])
+    media: tuple[tuple[int, Media], ...] = ()
+    """Parts of images in the prompt, with the tokens at which they begin."""
     arrived: float = field(default_factory=time.monotonic)
     slot: Slot | None = None
     reused: int = 0
@@ -82,6 +85,11 @@ class Job:
     def counted_prompt(self) -> int:
         """Prompt tokens as the client is told them."""
         return self.counted or len(self.prompt)
+
+    def next_image(self) -> tuple[int, Media] | None:
+        """The part of an image that comes next in the prompt, and where."""
+        done = self.slot.length if self.slot is not None else 0
+        return next((part for part in self.media if part[0] >= done), None)
 
     def usage(self) -> Mapping[str, int]:
         """Token counts for the client: what was computed and what was reused."""

@@ -66,11 +66,15 @@ def plan(
     batch: int,
     slots: int,
     kv_type: str,
+    beside: int = 0,
     available: int | None = None,
 ) -> Plan:
-    """Sizes for this model on this machine; `context` None: as large as fits, up to 65,536."""
+    """Sizes for this model on this machine; `context` None: as large as fits, up to 65,536.
+
+    `beside` are the bytes of files that are loaded with the model.
+    """
     free = available_memory() if available is None else available
-    weights = header.size
+    weights = header.size + beside
     compute = _compute(header, batch)
     per_token, fixed = _cache(header, slots, batch, kv_type)
     budget = max(0, int(free * (1 - _RESERVE)) - weights - compute - _RUNTIME - fixed)

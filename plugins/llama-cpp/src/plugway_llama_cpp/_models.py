@@ -41,6 +41,8 @@ class Loaded:
     header: Header
     plan: Plan
     supervisor: Supervisor
+    mmproj: Path | None
+    """The image projector, where it is the configured model."""
     changed: tuple[int, int]
     """Size and time of the file when it was read."""
 
@@ -131,9 +133,10 @@ class Models:
             raise BackendUnavailable(
                 f"the model cannot be used: {error}", status=503, permanent=True
             ) from None
-        chosen = self._plan(header)
+        projector = await self._projector(file)
+        chosen = self._plan(header, projector)
         if not chosen.fits and await self._make_room():
-            chosen = self._plan(header)
+            chosen = self._plan(header, projector)
         if not chosen.fits:
             raise BackendUnavailable(
                 f"`{file.name}` does not fit into memory: {chosen.arithmetic()}. "
@@ -141,11 +144,32 @@ class Models:
                 status=503,
                 permanent=True,
             )
-        supervisor = Supervisor(self._spec(file, chosen))
+        supervisor = Supervisor(self._spec(file, chosen, projector))
         supervisor.start()
-        return Loaded(file, header, chosen, supervisor, _state(file.path))
+        return Loaded(file, header, chosen, supervisor, projector, _state(file.path))
 
-    def _plan(self, header: Header) -> Plan:
+    async def _projector(self, file: ModelFile) -> Path | None:
+        """The file of `mmproj`, checked, where `file` is the configured model."""
+        wanted = self._options.mmproj
+        if wanted is None or file.name != find_model(self._options.model).name:
+            return None
+        try:
+            found = await anyio.to_thread.run_sync(find_model, wanted)
+            header = await anyio.to_thread.run_sync(read_header, found.path)
+        except (NoSuchModel, HostileFile, OSError) as error:
+            raise BackendUnavailable(
+                f"`mmproj` cannot be used: {error}", status=503, permanent=True
+            ) from None
+        if header.architecture != "clip":
+            raise BackendUnavailable(
+                f"`mmproj`: {found.path} is a {header.architecture} model, not an image projector. "
+                "Name the `mmproj-….gguf` that belongs to the model",
+                status=503,
+                permanent=True,
+            )
+        return found.path
+
+    def _plan(self, header: Header, projector: Path | None) -> Plan:
         options = self._options
         return plan(
             header,
@@ -153,6 +177,7 @@ class Models:
             batch=options.batch,
             slots=options.slots,
             kv_type=options.kv_type,
+            beside=2 * _state(projector)[0] if projector else 0,
         )
 
     async def _make_room(self) -> bool:
@@ -162,7 +187,7 @@ class Models:
             await self.unload(name)
         return bool(idle)
 
-    def _spec(self, file: ModelFile, chosen: Plan) -> WorkerSpec:
+    def _spec(self, file: ModelFile, chosen: Plan, projector: Path | None) -> WorkerSpec:
         options = self._options
         settings = EngineSettings(
             path=str(file.path),
@@ -185,6 +210,7 @@ class Models:
             disk_cache_mib=options.disk_cache_mib,
             disk_folder=str(cache_folder()),
             template=options.template,
+            mmproj=str(projector or ""),
         )
         mark = hashlib.blake2b(str(file.path).encode(), digest_size=3).hexdigest()
         log = log_folder() / f"{self._name}-{file.path.stem}-{mark}.log"

@@ -15,6 +15,9 @@ class LlamaCppOptions(Options):
     model: str = "demo"
     """Path of a GGUF file, name of a model in the models folder (`plugway models list`), or `demo`
     for the small one that ships with Plugway."""
+    mmproj: str | None = None
+    """The model's image projector: path of a GGUF file (`mmproj-….gguf`), or its name in the models
+    folder. Without one, images become a placeholder."""
     context: int | None = Field(default=None, ge=256, le=4_194_304)
     """Tokens that one conversation may have. Default: what the model was trained for, at most
     65,536, and what fits into memory."""

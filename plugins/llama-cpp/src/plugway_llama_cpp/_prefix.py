@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -109,10 +110,8 @@ class PrefixCache:
             return common
         if common == slot.length and slot.job is None:
             return common
-        if not self._recurrent:
-            first = self._context.first_position(slot.index)
-            if 0 <= first <= max(0, common - self._window):
-                return common
+        if self._in_window(slot, common):
+            return common
         checkpoint = slot.checkpoint_at(common)
         return checkpoint.position if checkpoint else 0
 
@@ -171,18 +170,19 @@ class PrefixCache:
                 self.clear(slot)
                 return
             self._context.load(slot.index, checkpoint.blob, partial=True)
-        self._context.remove(slot.index, length)
+        self._context.remove(slot.index, slot.position_of(length))
         slot.cut(length)
 
     def _in_window(self, slot: Slot, length: int) -> bool:
         if self._recurrent or length == 0:
             return False
-        return 0 <= self._context.first_position(slot.index) <= max(0, length - self._window)
+        least = max(0, slot.position_of(length) - self._window)
+        return 0 <= self._context.first_position(slot.index) <= least
 
     def _copy(self, source: Slot, target: Slot, length: int) -> int:
         context = self._context
         whole = source.length == length
-        context.copy(source.index, target.index, length)
+        context.copy(source.index, target.index, source.position_of(length))
         if not self._free:
             if whole or self._in_window(source, length):
                 blob = context.save(target.index, partial=True)
@@ -214,7 +214,7 @@ class PrefixCache:
                 checkpoint = last_checkpoint(slot.checkpoints, length)
                 assert checkpoint is not None
                 context.load(slot.index, checkpoint.blob, partial=True)
-            context.remove(slot.index, length)
+            context.remove(slot.index, slot.position_of(length))
             slot.cut(length)
         return length
 
@@ -224,7 +224,7 @@ class PrefixCache:
 
     def go_back(self, slot: Slot, length: int) -> None:
         """Forget what was said after `length`."""
-        self._context.remove(slot.index, length)
+        self._context.remove(slot.index, slot.position_of(length))
         slot.cut(length)
 
     # Keeping
@@ -241,8 +241,7 @@ class PrefixCache:
     def drop(self, slot: Slot) -> None:
         """Empty a slot for good."""
         self._context.remove(slot.index, 0)
-        slot.length = 0
-        slot.checkpoints = []
+        slot.cut(0)
         slot.owner = Owner()
         slot.saved_as, slot.saved_length = "", 0
 
@@ -264,6 +263,10 @@ class PrefixCache:
         """Wait a little for what is being written."""
         self._disk.flush(2.5)
 
+    def storable(self, slots: Sequence[Slot]) -> Slot | None:
+        """The first of `slots` that is worth writing to disk."""
+        return next((slot for slot in slots if self.worth_storing(slot)), None)
+
     def worth_storing(self, slot: Slot) -> bool:
         """Whether the conversation has grown enough since it was last written."""
         if self._disk.limit <= 0 or slot.job is not None or not self._intact(slot):
@@ -284,7 +287,7 @@ class PrefixCache:
             del slot.checkpoints[1]
 
     def _intact(self, slot: Slot) -> bool:
-        return slot.length > 0 and self._context.last_position(slot.index) == slot.length - 1
+        return slot.length > 0 and self._context.last_position(slot.index) == slot.position - 1
 
     def _state(self, slot: Slot) -> SavedState:
         blob = self._context.save(slot.index, partial=False)

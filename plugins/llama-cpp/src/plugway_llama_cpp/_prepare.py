@@ -21,6 +21,7 @@ import orjson
 from plugway_llama_cpp._binding import Sampling
 from plugway_llama_cpp._dialogue import Output, schema_of
 from plugway_llama_cpp._job import Job, Wishes
+from plugway_llama_cpp._pieces import to_pieces
 from plugway_llama_cpp._slots import Owner
 from plugway_local_engine import (
     ChatTemplate,
@@ -38,6 +39,9 @@ from plugway_local_engine import (
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Model, Tokens
     from plugway_llama_cpp._engine import Engine
+    from plugway_llama_cpp._images import Images
+    from plugway_llama_cpp._mtmd import Media
+    from plugway_llama_cpp._pieces import Pieces
     from plugway_llama_cpp._settings import EngineSettings
     from plugway_local_engine import Channel, Frame, Prompt
 
@@ -67,6 +71,8 @@ class Rendered:
     prompt: Prompt
     tokens: Tokens
     boundaries: tuple[int, ...]
+    media: tuple[tuple[int, Media], ...]
+    """Parts of images, with the tokens at which they begin."""
     prefill: str
     notes: tuple[str, ...]
 
@@ -75,12 +81,18 @@ class Preparer:
     """Makes jobs for the engine."""
 
     def __init__(
-        self, channel: Channel, engine: Engine, model: Model, settings: EngineSettings
+        self,
+        channel: Channel,
+        engine: Engine,
+        model: Model,
+        settings: EngineSettings,
+        images: Images | None = None,
     ) -> None:
         self._channel = channel
         self._engine = engine
         self._model = model
         self._settings = settings
+        self._images = images
         self._template = _template(model, settings)
         self._family = detect_family(self._template.source)
         self._traits = self._template.traits
@@ -91,7 +103,11 @@ class Preparer:
 
     def facts(self) -> dict[str, Any]:
         """For the `ready` frame."""
-        return {"family": self._family.name, "tools": self._traits.tools}
+        return {
+            "family": self._family.name,
+            "tools": self._traits.tools,
+            "images": self._images is not None,
+        }
 
     def take(self, frame: Frame) -> None:
         """Queue a request; called by the engine's loop."""
@@ -134,36 +150,36 @@ class Preparer:
     # Rendering
 
     def _render(self, body: Mapping[str, Any]) -> Rendered:
-        conversation = build_conversation(body, family=self._family, traits=self._traits)
+        marker = self._images.marker if self._images else ""
+        conversation = build_conversation(
+            body, family=self._family, traits=self._traits, image_marker=marker
+        )
         thinking: Any = body.get("thinking")
         kind: Any = thinking.get("type") if isinstance(thinking, dict) else None  # pyright: ignore
         extra = {"enable_thinking": kind in ("enabled", "adaptive")}
         prompt = render_prompt(self._template, conversation, extra=extra)
-        tokens = self._tokenize(prompt.text)
+        pieces = to_pieces(self._model, prompt.text, self._images, conversation.images)
+        tokens = pieces.tokens
+        if len(tokens) and tokens[-1] < 0:
+            raise Refused("the chat template ends with the image; it must add something after it")
         return Rendered(
             prompt,
             tokens,
-            self._boundaries(prompt, tokens),
+            self._boundaries(prompt, pieces, tokens),
+            tuple(pieces.media),
             conversation.prefill,
-            (*conversation.notes, *prompt.notes),
+            (*conversation.notes, *prompt.notes, *pieces.notes),
         )
 
-    def _tokenize(self, text: str) -> Tokens:
-        bos = self._model.special("bos")
-        begins = bos >= 0 and text.startswith(self._model.piece(bos).decode("utf-8", "replace"))
-        return self._model.tokenize(text, start=self._model.adds_bos and not begins)
-
-    def _boundaries(self, prompt: Prompt, tokens: Tokens) -> tuple[int, ...]:
+    def _boundaries(self, prompt: Prompt, pieces: Pieces, tokens: Tokens) -> tuple[int, ...]:
         """Token positions worth a checkpoint: the end of what is the same in all conversations,
         the client's own marks, the last messages."""
-        ends = np.cumsum(self._model.piece_lengths[tokens])
         found: dict[str, list[int]] = {}
         for mark in prompt.marks:
-            offset = len(prompt.text[: mark.offset].encode("utf-8", "replace"))
-            at = int(np.searchsorted(ends, offset, side="right"))
-            found.setdefault(mark.kind, []).append(at)
-        due = {*found.get("cache_control", [])[-4:], *found.get("message", [])[-2:]}
-        for end in found.get("end", []):
+            found.setdefault(mark.kind, []).append(mark.offset)
+        offsets = [*found.get("cache_control", [])[-4:], *found.get("message", [])[-2:]]
+        due = {pieces.position(offset) for offset in offsets}
+        for end in map(pieces.position, found.get("end", [])):
             due.add(end)
             if end < len(tokens) and self._model.controls[tokens[end]]:
                 turns = np.flatnonzero(tokens == tokens[end])
@@ -212,6 +228,7 @@ class Preparer:
             limit,
             limit < wishes.max_tokens,
             notes,
+            media=rendered.media,
         )
 
     def _wishes(self, body: Mapping[str, Any], window: int) -> Wishes:

@@ -65,6 +65,8 @@ def _nearest(slots: SlotTable, job: Job) -> Slot | None:
 
 
 def _text(model: Model, tokens: Tokens) -> str:
-    data = b"".join(model.piece(int(token)) for token in tokens[:_CONTEXT])
+    if len(tokens) and tokens[0] < 0:
+        return "(an image)"
+    data = b"".join(model.piece(int(token)) for token in tokens[:_CONTEXT] if token >= 0)
     text = data.decode("utf-8", "replace").replace("\n", "\\n")
     return text[:40]

@@ -29,3 +29,4 @@ class EngineSettings:
     disk_cache_mib: int = 0
     disk_folder: str = ""
     template: str | None = None
+    mmproj: str = ""

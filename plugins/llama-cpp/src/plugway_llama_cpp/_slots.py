@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from plugway_llama_cpp._images import SHARED_POSITION
+
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Blob, Tokens
     from plugway_llama_cpp._job import Job
@@ -43,6 +45,7 @@ class Slot:
         self.index = index
         self.tokens: Tokens = np.zeros(capacity, np.int32)
         self.length = 0
+        self._shared = 0
         self.owner = Owner()
         self.used = 0.0
         self.job: Job | None = None
@@ -56,14 +59,28 @@ class Slot:
         """The tokens whose state is in the context."""
         return self.tokens[: self.length]
 
+    @property
+    def position(self) -> int:
+        """Where the next token goes; parts of an image may share a position."""
+        return self.length - self._shared
+
+    def position_of(self, length: int) -> int:
+        """The position after the first `length` tokens."""
+        if not self._shared or length == 0:
+            return length
+        return length - _count_shared(self.tokens[:length])
+
     def append(self, tokens: Tokens) -> None:
         """Tokens that were just decoded."""
         end = self.length + len(tokens)
         self.tokens[self.length : end] = tokens
         self.length = end
+        if len(tokens) != 1 or tokens[0] < 0:
+            self._shared += _count_shared(tokens)
 
     def cut(self, length: int) -> None:
         """Forget what lies behind `length`."""
+        self._shared = length - self.position_of(length)
         self.length = length
         self.checkpoints = [c for c in self.checkpoints if c.position <= length]
 
@@ -76,6 +93,10 @@ class Slot:
     def checkpoint_at(self, length: int) -> Checkpoint | None:
         """The last checkpoint that does not lie behind `length`."""
         return last_checkpoint(self.checkpoints, length)
+
+
+def _count_shared(tokens: Tokens) -> int:
+    return int(np.count_nonzero(tokens < SHARED_POSITION))
 
 
 def last_checkpoint(checkpoints: Sequence[Checkpoint], length: int) -> Checkpoint | None:

@@ -25,6 +25,7 @@ from plugway_llama_cpp._threads import Threads
 from plugway_local_engine import LoadFailed
 
 if TYPE_CHECKING:
+    from plugway_llama_cpp._images import Images
     from plugway_local_engine import Channel
 
 _MIB: Final = 1 << 20
@@ -59,8 +60,10 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     disk = DiskCache(Path(settings.disk_folder), _key(settings), settings.disk_cache_mib * _MIB)
     memory = StateStore(settings.cache_mib * _MIB)
     prefix = PrefixCache(context, slots, memory, disk)
-    engine = Engine(channel, context, slots, prefix, Threads(settings.threads, speaking))
-    preparer = Preparer(channel, engine, model, settings)
+    images = _images(settings, model, channel)
+    threads = Threads(settings.threads, speaking)
+    engine = Engine(channel, context, slots, prefix, threads, images)
+    preparer = Preparer(channel, engine, model, settings, images)
     channel.send(
         {
             "op": "ready",
@@ -90,6 +93,21 @@ def _load(settings: EngineSettings, channel: Channel) -> Model:
         return Model(settings.path, gpu_layers=settings.gpu_layers, progress=progress)
     except ValueError as error:
         raise LoadFailed(f"{error}; the worker's log says why") from None
+
+
+def _images(settings: EngineSettings, model: Model, channel: Channel) -> Images | None:
+    if not settings.mmproj:
+        return None
+    from plugway_llama_cpp._images import Images
+    from plugway_llama_cpp._mtmd import Projector
+
+    try:
+        projector = Projector(
+            settings.mmproj, model, threads=settings.threads, batch=settings.batch
+        )
+    except ValueError as error:
+        raise LoadFailed(f"`mmproj`: {error}; the worker's log says why") from None
+    return Images(projector, settings.batch, channel.wake)
 
 
 def _warm_up(context: Context, threads: int) -> int:
@@ -123,11 +141,14 @@ def _one(context: Context) -> float:
 def _key(settings: EngineSettings) -> str:
     """Names what a saved state depends on: the model file, the state's layout, the library."""
     digest = hashlib.blake2b(digest_size=12)
-    with open(settings.path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        for place in (0, size // 3, size // 2, max(0, size - _MIB)):
-            file.seek(place)
-            digest.update(file.read(_MIB))
-    layout = (size, settings.kv_type, settings.flash_attention, binding.version(), sys.byteorder)
+    sizes: list[int] = []
+    for path in filter(None, (settings.path, settings.mmproj)):
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            sizes.append(size)
+            for place in (0, size // 3, size // 2, max(0, size - _MIB)):
+                file.seek(place)
+                digest.update(file.read(_MIB))
+    layout = (sizes, settings.kv_type, settings.flash_attention, binding.version(), sys.byteorder)
     digest.update(repr(layout).encode())
     return digest.hexdigest()

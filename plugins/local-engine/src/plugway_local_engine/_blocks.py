@@ -20,7 +20,8 @@ class BlockReader:
     """Reads blocks to text; gathers images and notes on the way."""
 
     image_marker: str = ""
-    """Text that stands for an image the engine puts in; empty: the model reads text only."""
+    """Text that stands for an image the engine puts in, `{}` in it for the image's number; empty:
+    the model reads text only."""
     images: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """The `source` of each marked image, in order."""
     notes: list[str] = field(default_factory=list[str])
@@ -61,9 +62,13 @@ class BlockReader:
 
     def _image(self, block: Mapping[str, Any]) -> str:
         source = as_object(block.get("source"))
-        if self.image_marker:
+        if self.image_marker and source.get("type") == "base64":
             self.images.append(source)
-            return self.image_marker
+            return self.image_marker.replace("{}", str(len(self.images) - 1))
+        if self.image_marker:
+            kind = source.get("type")
+            self.notes.append(f"image by `{kind}`: replaced by a placeholder, nothing is fetched")
+            return f"[an image given by `{kind}`, which is not fetched]"
         self.notes.append("image: replaced by a placeholder, the model reads text only")
         return "[an image that this model cannot see]"
 

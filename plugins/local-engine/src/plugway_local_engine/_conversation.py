@@ -81,7 +81,8 @@ def build_conversation(
 ) -> Conversation:
     """The conversation of a Messages request, shaped to what the template takes.
 
-    `image_marker` is the text at which the engine puts an image in; empty: placeholders.
+    `image_marker` is the text at which the engine puts an image in, `{}` in it for the image's
+    number; empty: placeholders.
     """
     reader = BlockReader(image_marker)
     tools, notes = tools_of(body)

@@ -1,0 +1,213 @@
+"""Images on their way into a prompt: read, checked, encoded in the background, kept for later.
+
+In a prompt an image is a run of negative numbers made from its hash: whatever compares, keeps and
+shares prompts by their tokens does the same with images. Putting them into the context is
+`_engine`'s business.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import queue
+import secrets
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Logits, Tokens
+    from plugway_llama_cpp._mtmd import Media, Projector
+
+_log = logging.getLogger(__name__)
+
+SHARED_POSITION: Final = -(1 << 30)
+"""Numbers below this take no position of their own (M-RoPE)."""
+_MOST_PIXELS: Final = 8000 * 8000
+"""The Messages API takes no larger ones; a small file can announce far more."""
+_KEPT_BYTES: Final = 64 << 20
+_KEPT_PICTURES: Final = 4
+
+
+class UnreadableImage(ValueError):
+    """The image cannot be shown to the model; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image as a prompt holds it."""
+
+    tokens: Tokens
+    parts: tuple[tuple[int, Media], ...]
+    """Where in `tokens` each part begins."""
+
+    @property
+    def size(self) -> int:
+        """Tokens of its embeddings."""
+        return sum(media.tokens for _, media in self.parts)
+
+
+class Images:
+    """All images of one model."""
+
+    def __init__(self, projector: Projector, batch: int, wake: Callable[[], None]) -> None:
+        """`wake` is called when embeddings are ready or failed."""
+        self._projector = projector
+        self._batch = batch
+        self._wake = wake
+        self._pictures: OrderedDict[bytes, Picture] = OrderedDict()
+        self._rows: dict[Media, Logits | str] = {}
+        self._wanted: set[Media] = set()
+        self._queue: queue.SimpleQueue[Media] = queue.SimpleQueue()
+        self.marker = f"<|image-{secrets.token_hex(8)}-{{}}|>"
+        """Stands in the rendered text for image `{}`; nobody outside can write it."""
+        threading.Thread(target=self._encode_all, name="images", daemon=True).start()
+
+    # Called by the thread that prepares requests
+
+    def picture(self, source: Mapping[str, Any]) -> Picture:
+        """The image of a `base64` source.
+
+        Raises `UnreadableImage`.
+        """
+        data = _decode(source)
+        digest = hashlib.sha256(data).digest()
+        known = self._pictures.get(digest)
+        if known is None:
+            known = self._pictures[digest] = self._read(data, digest)
+        self._pictures.move_to_end(digest)
+        self._forget()
+        return known
+
+    def _read(self, data: bytes, digest: bytes) -> Picture:
+        check_size(data)
+        try:
+            pieces = self._projector.split(data)
+        except ValueError as error:
+            raise UnreadableImage(str(error)) from None
+        runs: list[Tokens] = []
+        parts: list[tuple[int, Media]] = []
+        at = 0
+        for number, (tokens, media) in enumerate((p.tokens, p.media) for p in pieces):
+            if media is not None:
+                self._check(media)
+                parts.append((at, media))
+                tokens = stand_ins(digest, number, media.tokens, media.positions)
+            runs.append(tokens)
+            at += len(tokens)
+        return Picture(np.concatenate(runs), tuple(parts))
+
+    def _check(self, media: Media) -> None:
+        if media.both_ways and media.tokens > self._batch:
+            raise UnreadableImage(
+                f"it takes {media.tokens} tokens, which must fit into one micro-batch; set `batch` "
+                f"to at least that (it is {self._batch})"
+            )
+        if media.positions > media.tokens:
+            raise UnreadableImage("its layout of positions is not supported")
+
+    def _forget(self) -> None:
+        """Let the images go that were not seen for longest; jobs keep their own."""
+        width = 4 * self._projector.width
+        size = sum(picture.size for picture in self._pictures.values()) * width
+        while size > _KEPT_BYTES and len(self._pictures) > _KEPT_PICTURES:
+            _, oldest = self._pictures.popitem(last=False)
+            size -= oldest.size * width
+            for _, media in oldest.parts:
+                self._rows.pop(media, None)
+
+    # Called by the engine's loop
+
+    def embeddings(self, media: Media) -> Logits | None:
+        """Its embeddings; None while they are being computed.
+
+        Raises `RuntimeError` where the projector failed.
+        """
+        found = self._rows.get(media)
+        if found is None and media not in self._wanted:
+            self._wanted.add(media)
+            self._queue.put(media)
+        if isinstance(found, str):
+            del self._rows[media]
+            raise RuntimeError(found)
+        return found
+
+    def decode(self, context: Any, media: Media, rows: Logits, place: tuple[int, int]) -> int:
+        """Put it into the context at `place`: sequence and position."""
+        return self._projector.decode(context, media, rows, *place)
+
+    def _encode_all(self) -> None:
+        while True:
+            media = self._queue.get()
+            try:
+                self._rows[media] = self._projector.encode(media)
+            except Exception as error:
+                # This thread serves all requests: one that breaks it must not end the others.
+                _log.exception("an image cannot be encoded")
+                self._rows[media] = f"{type(error).__name__}: {error}"
+            self._wanted.discard(media)
+            self._wake()
+
+
+def stand_ins(digest: bytes, part: int, tokens: int, positions: int) -> Tokens:
+    """Negative numbers that stand for a part of an image; the last `positions` take one each."""
+    seed = hashlib.shake_256(digest + part.to_bytes(4)).digest(4 * tokens)
+    numbers = -1 - (np.frombuffer(seed, "<u4") & 0x3FFF_FFFF).astype(np.int64)
+    numbers[: tokens - positions] += SHARED_POSITION
+    return numbers.astype(np.int32)
+
+
+def _decode(source: Mapping[str, Any]) -> bytes:
+    try:
+        return base64.b64decode(str(source.get("data", "")), validate=True)
+    except (binascii.Error, ValueError):
+        raise UnreadableImage("its `data` is not base64") from None
+
+
+def check_size(data: bytes) -> None:
+    """Refuse what is no known kind of image, or announces too many pixels to be unpacked.
+
+    Raises `UnreadableImage`.
+    """
+    try:
+        size = _pixels(data)
+    except (struct.error, IndexError):
+        size = None
+    if size is None:
+        raise UnreadableImage("it is no JPEG, PNG, GIF or BMP, or it is cut off")
+    width, height = size
+    if not 0 < width * height <= _MOST_PIXELS:
+        raise UnreadableImage(f"{width:,} x {height:,} pixels; at most 8,000 x 8,000 are taken")
+
+
+def _pixels(data: bytes) -> tuple[int, int] | None:
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return struct.unpack_from(">II", data, 16)
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return struct.unpack_from("<HH", data, 6)
+    if data.startswith(b"BM"):
+        width, height = struct.unpack_from("<ii", data, 18)
+        return abs(width), abs(height)
+    return _jpeg_pixels(data) if data.startswith(b"\xff\xd8") else None
+
+
+def _jpeg_pixels(data: bytes) -> tuple[int, int] | None:
+    """From the frame header (`SOF`), the first segment that names a size."""
+    at = 2
+    while data[at] == 0xFF:
+        kind = data[at + 1]
+        if kind == 0xFF:
+            at += 1
+            continue
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    return None

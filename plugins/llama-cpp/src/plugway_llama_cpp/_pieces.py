@@ -1,0 +1,118 @@
+"""A rendered prompt as tokens, its images put in, and the way from characters back to tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plugway_llama_cpp._images import UnreadableImage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from plugway_llama_cpp._binding import Model, Tokens
+    from plugway_llama_cpp._images import Images, Picture
+    from plugway_llama_cpp._mtmd import Media
+
+UNREADABLE = "[an image that cannot be read: {}]"
+
+
+@dataclass
+class _Span:
+    """Text between two images."""
+
+    text: str
+    start: int
+    """Its first character in the prompt."""
+    first: int
+    """Its first token."""
+    tokens: Tokens
+    lengths: NDArray[np.int64]
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum(self.lengths[self.tokens])
+
+    def position(self, offset: int) -> int:
+        """The token after the first `offset` characters of the prompt."""
+        size = len(self.text[: offset - self.start].encode("utf-8", "replace"))
+        return self.first + int(np.searchsorted(self._ends, size, side="right"))
+
+
+@dataclass
+class Pieces:
+    """All of a prompt."""
+
+    model: Model
+    spans: list[_Span] = field(default_factory=list["_Span"])
+    runs: list[Tokens] = field(default_factory=list["Tokens"])
+    media: list[tuple[int, Media]] = field(default_factory=list["tuple[int, Media]"])
+    """The parts of images, with the tokens at which they begin."""
+    notes: list[str] = field(default_factory=list[str])
+    length: int = 0
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens; negative ones stand for images."""
+        return self.runs[0] if len(self.runs) == 1 else np.concatenate(self.runs)
+
+    def position(self, offset: int) -> int:
+        """The token after the first `offset` characters."""
+        found = self.spans[0]
+        for span in self.spans:
+            if span.start > offset:
+                break
+            found = span
+        return found.position(offset)
+
+    def add_text(self, text: str, start: int) -> None:
+        """Text that begins at character `start`."""
+        tokens = self.model.tokenize(text, start=not self.runs and self._adds_bos(text))
+        lengths = self.model.piece_lengths
+        self.spans.append(_Span(text, start, self.length, tokens, lengths))
+        self._add(tokens)
+
+    def add_picture(self, picture: Picture) -> None:
+        """An image, with the text that the model wants around it."""
+        self.media += [(self.length + at, media) for at, media in picture.parts]
+        self._add(picture.tokens)
+
+    def _add(self, tokens: Tokens) -> None:
+        self.runs.append(tokens)
+        self.length += len(tokens)
+
+    def _adds_bos(self, text: str) -> bool:
+        bos = self.model.special("bos")
+        begins = bos >= 0 and text.startswith(self.model.piece(bos).decode("utf-8", "replace"))
+        return self.model.adds_bos and not begins
+
+
+def to_pieces(
+    model: Model, text: str, images: Images | None, sources: Sequence[Mapping[str, Any]]
+) -> Pieces:
+    """`text` in tokens, with the images of `sources` where their markers stand."""
+    pieces = Pieces(model)
+    if images is None or not sources:
+        pieces.add_text(text, 0)
+        return pieces
+    before, after = images.marker.split("{}")
+    at, held = 0, ""
+    for match in re.finditer(re.escape(before) + r"(\d+)" + re.escape(after), text):
+        held += text[at : match.start()]
+        try:
+            picture = images.picture(sources[int(match[1])])
+        except UnreadableImage as error:
+            pieces.notes.append(f"image: replaced by a placeholder, {error}")
+            held += UNREADABLE.format(error)
+        else:
+            pieces.add_text(held, match.start() - len(held))
+            pieces.add_picture(picture)
+            held = ""
+        at = match.end()
+    pieces.add_text(held + text[at:], at - len(held))
+    return pieces
