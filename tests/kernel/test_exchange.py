@@ -103,6 +103,30 @@ async def as_bytes(fake):
     return Reply.relay(chunks(), close=fake.close)
 
 
+class OwnEvents(Plugin[NoOptions]):
+    """Puts a stream of its own in the place of the backend's."""
+
+    def __init__(self):
+        super().__init__(NoOptions(), name="own-events")
+
+    @hookimpl
+    async def around_attempt(self, send, request, attempt, exchange):
+        reply = await send(request, attempt)
+
+        async def own():
+            async for item in reply.events:
+                yield item
+
+        return reply.replace(events=own())
+
+
+async def test_usage_is_known_where_a_plugin_made_the_events():
+    fake = Fake(as_events)
+    async with gateway([OwnEvents(), fake]) as running:
+        await running.stream("x")
+    assert (fake.outcomes[0].usage.output_tokens, fake.outcomes[0].stop_reason) == (2, "end_turn")
+
+
 @pytest.mark.parametrize("answer", [whole, as_events, as_bytes])
 async def test_every_form_of_reply_serves_both_modes(answer):
     fake = Fake(answer)
@@ -311,6 +335,41 @@ async def test_a_client_that_leaves_before_the_first_byte_stops_the_attempt():
             while not fake.outcomes:
                 await anyio.sleep(0.001)
     assert fake.outcomes[0].kind == "disconnected"
+
+
+class Waits(Plugin[NoOptions]):
+    """Keeps the work going for a client that leaves, until the test says otherwise."""
+
+    def __init__(self):
+        super().__init__(NoOptions(), name="waits")
+        self.left = anyio.Event()
+        self.stop = None
+
+    @hookimpl
+    async def transform_request(self, request, exchange):
+        exchange.on_leave = self.on_leave
+
+    def on_leave(self, stop):
+        self.stop = stop
+        self.left.set()
+        return True
+
+
+async def test_a_plugin_may_keep_the_work_going_for_a_client_that_left():
+    async def answer(fake):
+        await anyio.sleep(30)
+
+    fake, waits = Fake(answer), Waits()
+    async with gateway([waits, fake]) as running:
+        await leave(running, request_body(stream=True))
+        with anyio.fail_after(2):
+            await waits.left.wait()
+        await anyio.sleep(0.05)
+        assert fake.calls == 1
+        assert not fake.cancelled.is_set()
+        waits.stop()
+        with anyio.fail_after(1):
+            await fake.cancelled.wait()
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -7,7 +7,7 @@ and call `note`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -108,6 +108,7 @@ class Exchange:
         "endpoint",
         "id",
         "model_asked",
+        "on_leave",
         "parent_agent_id",
         "receipt",
         "route",
@@ -142,6 +143,9 @@ class Exchange:
         self.served_by: Attempt | None = None
         self.receipt: list[ReceiptEntry] = []
         self.state = State()
+        self.on_leave: Callable[[Callable[[], None]], bool] | None = None
+        """Asked when the client leaves, with a function that stops the work. True keeps the work
+        going, for a client that may ask again; whoever says so calls that function in the end."""
 
     def note(self, plugin: str, what: str, *, stage: str = "note") -> None:
         """Add a line to the receipt: something that was done, dropped or decided, and why."""

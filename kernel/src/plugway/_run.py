@@ -98,7 +98,9 @@ class ExchangeRun:
 
         def left() -> None:
             self.gone = True
-            scope.cancel()
+            keeps = self.exchange.on_leave if self.exchange is not None else None
+            if keeps is None or not keeps(scope.cancel):
+                scope.cancel()
 
         async def watch() -> None:
             while (await self.receive())["type"] != "http.disconnect":
@@ -226,7 +228,8 @@ class ExchangeRun:
             events = EventRelay(replayed(as_object(_loads(reply.body))))
             reply = reply.replace(headers=_without_type(reply.headers))
         elif reply.events is not None:
-            events = reply.events
+            made = reply.events  # by a plugin, where it is not followed yet
+            events = made if isinstance(made, EventRelay) else EventRelay(made)
         else:
             assert reply.chunks is not None
             raw = reply.chunks if isinstance(reply.chunks, RawRelay) else RawRelay(reply.chunks)
@@ -237,7 +240,8 @@ class ExchangeRun:
                 await self._relayed(raw, reply.headers)
                 return
         if self.relay is None:
-            self.relay = events if isinstance(events, EventRelay) else None
+            assert isinstance(events, EventRelay)
+            self.relay = events
             events = self._layered(events, exchange)
         await self.responder.begin(reply.headers)
         await write_events(events, self.responder)
