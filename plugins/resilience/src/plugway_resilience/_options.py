@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from plugway import Options
@@ -54,6 +56,18 @@ class ResilienceOptions(Options):
     """How long a circuit is open at most."""
     probe_seconds: float = Field(default=10.0, gt=0)
     """How long the first request after that may wait for content, where there is another target."""
+
+    join_resends: bool = True
+    """Let a request that is asked again join the answer that is already being made for it."""
+    resend_after_seconds: tuple[Annotated[float, Field(gt=0)], ...] = (300.0, 600.0)
+    """Times after which clients give up, besides the one that they say; who leaves within 12 s of
+    one may ask again."""
+    resend_grace_seconds: float = Field(default=40.0, ge=0, le=600)
+    """How long the work goes on for a client that left at such a time; 0 stops it at once, as for
+    every other client that leaves."""
+    resend_max_bytes: int = Field(default=16 * 1024 * 1024, ge=0)
+    """Most that all answers with a second client may take in memory; beyond it that client is cut
+    off."""
 
     @model_validator(mode="after")
     def _waits_are_a_range(self) -> ResilienceOptions:

@@ -35,6 +35,7 @@ from plugway_resilience._policy import (
     kind_of,
     retry_after_of,
 )
+from plugway_resilience._resend import ResendRules, Resends
 from plugway_resilience._telling import Cause, tell
 
 LEAST_SECONDS = 0.5
@@ -87,6 +88,8 @@ class Resilience(Plugin[ResilienceOptions]):
             options.breaker_open_max_seconds,
         )
         self._health = Health(rules, chance)
+        times, grace = options.resend_after_seconds, options.resend_grace_seconds
+        self._resends = Resends(ResendRules(times, grace, options.resend_max_bytes))
 
     @hookimpl
     async def plan_attempts(
@@ -116,6 +119,29 @@ class Resilience(Plugin[ResilienceOptions]):
         Raises:
             BackendError: the target did not answer; ready to be told to the client.
         """
+        if not self.options.join_resends:
+            return await self._attempt(send, request, attempt, exchange)
+        running = self._resends.find(request, attempt, exchange)
+        if running is not None:
+            what = f"joined the answer that {running.leader.id} gets: the same request again"
+            exchange.note(self.name, what, stage="attempt")
+            self.log.info("%s %s", exchange.id, what)
+            reply = await self._resends.join(running, request, exchange)
+            if reply is not None:
+                return reply
+        running = self._resends.begin(request, attempt, exchange)
+        if running is None:
+            return await self._attempt(send, request, attempt, exchange)
+        try:
+            reply = await self._attempt(send, request, attempt, exchange)
+        except BaseException as error:
+            self._resends.failed(running, error)
+            raise
+        return self._resends.answered(running, reply, stream=request.stream)
+
+    async def _attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
         run = exchange.state.get(_RUN)
         if run is None:
             run = exchange.state[_RUN] = _Run()
@@ -133,6 +159,7 @@ class Resilience(Plugin[ResilienceOptions]):
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """How an answer went on after its first content; a client that left says nothing."""
+        self._resends.ended(exchange, left=outcome.kind == "disconnected")
         run = exchange.state.get(_RUN)
         if run is None or run.answered_by is None:
             return
