@@ -1,0 +1,248 @@
+"""The backend for servers of OpenAI's APIs: translates, sends, reads, and closes on every path.
+
+What the words mean is the business of `chat` and `responses`; what a failure means to the client,
+of the plugins that normalise errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from plugway import (
+    Attempt,
+    BackendError,
+    BackendProtocolError,
+    BackendRefused,
+    Headers,
+    MessagesRequest,
+    ModelInfo,
+    Original,
+    Reply,
+    Upstream,
+    UpstreamResponse,
+    as_object,
+)
+from plugway_anthropic_wire import retry_after
+from plugway_capabilities import Facts, Ledger
+from plugway_openai_wire._api import Api, Call
+from plugway_openai_wire._events import MadeEvents, RawChunks, TranslatedEvents, parsed
+from plugway_openai_wire._models import models_of
+
+MAX_ERROR_BYTES: Final = 2**20
+_TEACHING: Final = frozenset((400, 404, 422, 500))
+"""Statuses of refusals that may speak of a field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server is spoken to."""
+
+    models_path: str = "/models"
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Added to every request."""
+    answer_seconds: float | None = None
+    """Limit on the wait for the head of an answer, where it should be shorter than the server's."""
+
+
+class OpenAIBackend:
+    """A server of one of OpenAI's APIs. Enter it as a context to open its connections."""
+
+    def __init__(
+        self,
+        name: str,
+        zone: str,
+        upstream: Upstream,
+        api: Api,
+        *,
+        provider: str = "",
+        ledger: Ledger | None = None,
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        """`provider` is the name under which `ledger` knows the server; the backend's otherwise."""
+        self.name = name
+        self.zone = zone
+        self.upstream = upstream
+        self.api = api
+        self.provider = provider or name
+        self.ledger = ledger
+        self.endpoint = endpoint or Endpoint()
+
+    async def __aenter__(self) -> OpenAIBackend:
+        """Open the pool of connections."""
+        await self.upstream.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        await self.upstream.__aexit__()
+
+    async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+        """The server's answer as events, or as it is where the client speaks the same API."""
+        if (original := self._original(request)) is not None:
+            return await self._relayed(original, request, attempt)
+        call = self.api.call(request, attempt, self.facts(attempt.model))
+        raw = orjson.dumps(call.body)
+        try:
+            response = await self._post(raw, request, attempt)
+        except BackendRefused as refusal:
+            call = self._learnt(refusal, raw, request, attempt)
+            response = await self._post(orjson.dumps(call.body), request, attempt)
+        attempt.notes.extend(call.notes.lines())
+        return await self._read(response, call)
+
+    async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
+        """None: these APIs do not count."""
+        return None
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """What the server lists, with what is known of each model where it does not say."""
+        lines = tuple(self.endpoint.headers.items())
+        listed = await self.upstream.fetch_json(self.endpoint.models_path, headers=lines)
+        return models_of(listed, self.facts)
+
+    def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
+        """The body as it would be sent, for `explain`."""
+        call = self.api.call(request, attempt, self.facts(attempt.model))
+        attempt.notes.extend(call.notes.lines())
+        return call.body
+
+    def facts(self, model: str) -> Facts:
+        """What is known of a model."""
+        return self.ledger.about(self.provider, model) if self.ledger is not None else Facts()
+
+    # ── what a server's own backend may refine ───────────────────────────────────────────────
+
+    async def credentials(self, attempt: Attempt) -> Mapping[str, str] | None:
+        """Credential lines for this attempt; None for those of the upstream."""
+        return None
+
+    def lines(self, request: MessagesRequest) -> Headers:
+        """The header lines of a request, without credentials."""
+        accept = "text/event-stream" if request.stream else "application/json"
+        return (
+            ("content-type", "application/json"),
+            ("accept", accept),
+            ("user-agent", "plugway"),
+            *self.endpoint.headers.items(),
+        )
+
+    def refused(self, refusal: BackendRefused) -> BackendError:
+        """The failure that an error status stands for. A refused key is told by its place."""
+        if refusal.status != 401:
+            return refusal
+        return BackendRefused(
+            401,
+            refusal.body,
+            headers=refusal.headers,
+            message=f"the server does not accept the key in option `api_key` of `{self.name}`, or "
+            f"wants one where none is set ({refusal.message}). Mend it with `plugway keys`, or in "
+            "the environment variable that the option names, and restart",
+            permanent=True,
+        )
+
+    # ── helpers ──────────────────────────────────────────────────────────────────────────────
+
+    async def _post(
+        self, body: bytes, request: MessagesRequest, attempt: Attempt
+    ) -> UpstreamResponse:
+        response = await self.upstream.request(
+            "POST",
+            self.api.path,
+            body=body,
+            headers=self.lines(request),
+            credentials=await self.credentials(attempt),
+            seconds=self.endpoint.answer_seconds,
+        )
+        if response.status < 400:
+            return response
+        try:
+            told = await response.read(MAX_ERROR_BYTES)
+        except BackendError:  # the status is known, and tells more than that its text was cut off
+            told = b""
+        finally:
+            await response.aclose()
+        wait = retry_after(response.headers)
+        lines = response.headers
+        raise self.refused(BackendRefused(response.status, told, headers=lines, retry_after=wait))
+
+    def _learnt(
+        self, refusal: BackendRefused, sent: bytes, request: MessagesRequest, attempt: Attempt
+    ) -> Call:
+        """The request once more, adapted to what the refusal taught; the refusal where nothing."""
+        model = attempt.model
+        if self.ledger is None or refusal.status not in _TEACHING:
+            raise refusal
+        taught = self.ledger.learn(self.provider, model, refusal.status, refusal.body)
+        call = self.api.call(request, attempt, self.facts(model)) if taught else None
+        if call is None or orjson.dumps(call.body) == sent:
+            raise refusal
+        attempt.notes.append(f"asked again after a refusal that taught: {'; '.join(taught)}")
+        return call
+
+    async def _read(self, response: UpstreamResponse, call: Call) -> Reply:
+        try:
+            if response.content_type == "text/event-stream":
+                events = TranslatedEvents(response.chunks(), call.reader())
+                return Reply.streamed(events, headers=_kept(response), close=response.aclose)
+            body = await response.read()
+        except BaseException:
+            await response.aclose()
+            raise
+        await response.aclose()
+        events = call.reader().whole(_answer(response, body))
+        return Reply.streamed(MadeEvents(events), headers=_kept(response))
+
+    # ── a client that speaks the server's own API ────────────────────────────────────────────
+
+    def _original(self, request: MessagesRequest) -> Original | None:
+        """The client's own bytes, where the server understands them and nobody changed a thing."""
+        original = request.original
+        if original is None or original.dialect != self.api.dialect:
+            return None
+        return original if {c.field for c in request.changes} <= {"model"} else None
+
+    async def _relayed(
+        self, original: Original, request: MessagesRequest, attempt: Attempt
+    ) -> Reply:
+        """The answer to the client's own bytes, with the model's name as the server has it."""
+        sent = MessagesRequest(original.body)
+        if sent.model != attempt.model:
+            sent = sent.replace(model=attempt.model, because="its name there")
+        response = await self._post(sent.raw, request, attempt)
+        try:
+            if response.content_type == "text/event-stream":
+                chunks = RawChunks(response.chunks(), self.api)
+                reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
+                return reply.replace(dialect=original.dialect)
+            body = await response.read()
+        except BaseException:
+            await response.aclose()
+            raise
+        await response.aclose()
+        reply = Reply.whole(response.status, body, headers=response.headers)
+        return reply.replace(dialect=original.dialect)
+
+
+def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
+    """The answer in a body; some servers put an error there, with a status of success."""
+    try:
+        answer = parsed(body)
+    except BackendProtocolError:
+        kind = response.content_type or "no content type"
+        told = BackendRefused(response.status, body).message[:300]
+        raise BackendProtocolError(f"it answered {response.status} with {kind}: {told}") from None
+    error = answer.get("error")
+    if error and not isinstance(answer.get("choices"), list) and "output" not in answer:
+        code = as_object(error).get("code")
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+        raise BackendRefused(status, body, headers=response.headers)
+    return answer
+
+
+def _kept(response: UpstreamResponse) -> Headers:
+    """Header lines that say something to a client of the Messages API."""
+    return tuple(line for line in response.headers if line[0].startswith("x-ratelimit-"))

@@ -1,0 +1,135 @@
+"""An upstream's stream read as events of the Messages API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import orjson
+
+from plugway import BackendProtocolError, StreamEvent, StreamInterrupted, as_object
+from plugway_openai_wire._api import Api, Reader
+from plugway_openai_wire._sse import DONE, Payloads
+
+_DRAIN_SECONDS: Final = 0.25
+"""How long the end of a body is waited for after its end mark: a connection whose answer was read
+to the end can be used again."""
+
+
+class TranslatedEvents:
+    """The events, one by one. The reply that owns the chunks is closed by the kernel."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], reader: Reader) -> None:
+        self._chunks = chunks
+        self._reader = reader
+        self._payloads = Payloads()
+        self._waiting: deque[bytes] = deque()
+        self._ready: deque[StreamEvent] = deque()
+        self._over = False
+
+    def __aiter__(self) -> TranslatedEvents:
+        """The events, in order."""
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        """The next event. Raises `StreamInterrupted` where the answer stops before its end."""
+        while not self._ready:
+            if self._over:
+                raise StopAsyncIteration
+            if self._waiting:
+                self._read(self._waiting.popleft())
+            else:
+                await self._more()
+            if self._reader.ended:
+                self._over = True
+                await self._drain()
+        return self._ready.popleft()
+
+    async def _more(self) -> None:
+        chunk = await anext(self._chunks, None)
+        if chunk is not None:
+            self._waiting += self._payloads.feed(chunk)
+            return
+        self._waiting += self._payloads.flush()
+        if not self._waiting:
+            self._over = True
+            self._ready += self._reader.end()
+
+    def _read(self, payload: bytes) -> None:
+        if payload == DONE:
+            self._ready += self._reader.end()
+        elif payload.strip():
+            self._ready += self._reader.feed(parsed(payload))
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while await anext(self._chunks, None) is not None:
+                    pass
+        except (TimeoutError, StreamInterrupted):
+            pass  # the answer is whole; only the connection is not kept
+
+    async def aclose(self) -> None:
+        """Nothing: the kernel closes the reply that owns the chunks."""
+
+
+class MadeEvents:
+    """The events of an answer that came in one piece."""
+
+    def __init__(self, events: list[StreamEvent]) -> None:
+        self._events = deque(events)
+
+    def __aiter__(self) -> MadeEvents:
+        """The events, in order."""
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        """The next event."""
+        if not self._events:
+            raise StopAsyncIteration
+        return self._events.popleft()
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+class RawChunks:
+    """A stream's bytes as they are, for a client that speaks the same API.
+
+    Raises `StreamInterrupted` where they stop before the API's end mark.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], api: Api) -> None:
+        self._chunks = chunks
+        self._api = api
+        self._payloads = Payloads()
+        self._ended = False
+
+    def __aiter__(self) -> RawChunks:
+        """The pieces, in order."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece."""
+        chunk = await anext(self._chunks, None)
+        if chunk is None:
+            last = self._payloads.flush()
+            if not self._ended and not any(map(self._api.is_end, last)):
+                raise StreamInterrupted("the upstream ended its stream without its end mark")
+            raise StopAsyncIteration
+        self._ended = self._ended or any(map(self._api.is_end, self._payloads.feed(chunk)))
+        return chunk
+
+
+def parsed(payload: bytes) -> dict[str, Any]:
+    """The object in an event or a body. Raises `BackendProtocolError` where there is none."""
+    try:
+        value: Any = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        start = payload[:200].decode("utf-8", "replace")
+        raise BackendProtocolError(f"it sent no JSON ({error.msg}): {start}") from None
+    if not isinstance(value, dict):
+        raise BackendProtocolError(f"it sent {type(value).__name__} where an object belongs")
+    return as_object(value)

@@ -1,0 +1,67 @@
+"""Lists of models in the shapes that servers of OpenAI's APIs give them. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from plugway import ModelInfo, as_list, as_object
+from plugway_anthropic_wire import model_of, positive
+from plugway_capabilities import Facts
+
+
+def models_of(listed: Any, facts: Callable[[str], Facts]) -> list[ModelInfo]:
+    """The models of a list, which is an array or in `data`; without those that cannot chat."""
+    entries = as_list(listed) or as_list(as_object(listed).get("data"))
+    found = [as_object(entry) for entry in entries]
+    return [_info(e, facts(e["id"])) for e in found if _has_id(e) and _chats(e)]
+
+
+def _has_id(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("id"), str) and bool(entry["id"])
+
+
+def _chats(entry: Mapping[str, Any]) -> bool:
+    """By `type` (Together, LM Studio) or `capabilities` (Mistral), where the list says."""
+    able = as_object(entry.get("capabilities"))
+    if able.get("completion_chat") is False:
+        return False
+    kind = entry.get("type")
+    return kind in (None, "", "chat", "language", "llm", "vlm", "model", "code") or (
+        kind == "base" and "completion_chat" in able
+    )
+
+
+def _info(entry: Mapping[str, Any], facts: Facts) -> ModelInfo:
+    info = model_of({**entry, "capabilities": None})
+    top = as_object(entry.get("top_provider"))  # OpenRouter
+    window = info.context_tokens or positive(top.get("context_length")) or facts.context_tokens
+    longest = (
+        positive(top.get("max_completion_tokens"))
+        or positive(entry.get("max_completion_tokens"))  # Groq
+        or info.max_output_tokens
+        or facts.max_output_tokens
+    )
+    name = info.display_name or str(entry.get("name") or "")
+    return replace(
+        info,
+        display_name=name if name != info.id else "",
+        context_tokens=window,
+        max_output_tokens=longest,
+        capabilities=_capabilities(entry),
+    )
+
+
+def _capabilities(entry: Mapping[str, Any]) -> frozenset[str]:
+    """`supported_parameters` and `architecture` (OpenRouter), `capabilities` (Mistral)."""
+    takes = set(map(str, as_list(entry.get("supported_parameters"))))
+    sees = as_list(as_object(entry.get("architecture")).get("input_modalities"))
+    able = as_object(entry.get("capabilities"))
+    found = {
+        "tools": "tools" in takes or able.get("function_calling") is True,
+        "images": "image" in sees or able.get("vision") is True,
+        "thinking": "reasoning" in takes or able.get("reasoning") is True,
+        "structured_output": "structured_outputs" in takes,
+    }
+    return frozenset(name for name, holds in found.items() if holds)
