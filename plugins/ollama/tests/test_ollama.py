@@ -7,6 +7,7 @@ import pytest
 from plugway.testing import (
     ERRORS,
     ScriptedUpstream,
+    anthropic_message,
     build_plugin,
     gateway,
     request_body,
@@ -55,12 +56,28 @@ class Server:
 
     def __init__(self):
         self.tags, self.running, self.shown = [], [], {}
+        self.cannot_make = False
 
     def __call__(self, request):
         if request.path == "/api/tags":
             return respond(200, {"models": self.tags})
         if request.path == "/api/ps":
             return respond(200, {"models": self.running})
+        if request.path == "/api/create":
+            made = request.json
+            if self.cannot_make:
+                return respond(400, {"error": "invalid model name"})
+            if self.shown.get(made["from"]) is None:
+                raise AssertionError("Ollama would pull it")
+            self.tags.append(tag(made["model"]))
+            window = made["parameters"]["num_ctx"]
+            self.shown[made["model"]] = shown(parameters=f"num_ctx {window}")
+            return respond(200, {"status": "success"})
+        if request.path == "/v1/messages":
+            known = request.json["model"] in self.shown
+            answer = anthropic_message("Hello.", model=request.json["model"])
+            missing = {"type": "error", "error": {"type": "not_found_error", "message": "no model"}}
+            return respond(200, answer) if known else respond(404, missing)
         if request.path == "/api/show":
             found = self.shown.get(request.json["model"])
             return respond(200, found) if found else respond(404, {"error": "model not found"})
@@ -210,3 +227,78 @@ async def test_its_errors_are_told_in_its_words(server, name, status, kind, text
         response = await running.post(request_body())
     assert (response.status_code, response.json()["error"]["type"]) == (status, kind)
     assert text in response.json()["error"]["message"]
+
+
+# ── a window of one's own ─────────────────────────────────────────────────────────────────────
+
+
+def sent(server, path):
+    return [r.json for r in server.requests if r.path == path]
+
+
+async def test_pain_15_a_model_is_asked_for_with_the_window_that_is_wanted(server):
+    server.says.tags, server.says.shown = [tag("qwen3:8b")], {"qwen3:8b": shown()}
+    made = build_plugin(Ollama, "ollama", base_url=server.url, context_tokens=32_768)
+    async with gateway([made]) as running:
+        answers = [await running.ask("x", model="anthropic/ollama/qwen3:8b") for _ in range(2)]
+        listed = (await running.client.get("/v1/models")).json()["data"]
+    assert sent(server, "/api/create") == [
+        {
+            "model": "qwen3:8b-ctx32768",
+            "from": "qwen3:8b",
+            "parameters": {"num_ctx": 32_768},
+            "stream": False,
+        }
+    ], "once"
+    assert [r["model"] for r in sent(server, "/v1/messages")] == ["qwen3:8b-ctx32768"] * 2
+    assert {answer["model"] for answer in answers} == {"anthropic/ollama/qwen3:8b"}
+    assert [m["id"] for m in listed] == ["anthropic/ollama/qwen3:8b"], "the variant is hidden"
+    assert listed[0]["max_input_tokens"] == 32_768
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "asked"),
+    [
+        ("qwen3", "", "qwen3:latest-ctx40960"),
+        ("hf.co/a/b:Q4_K_M", "", "hf.co/a/b:Q4_K_M-ctx40960"),
+        ("qwen3:8b", "num_ctx 40960", "qwen3:8b"),
+    ],
+    ids=["without a tag", "from elsewhere", "has it already"],
+)
+async def test_the_window_is_never_more_than_the_model_was_made_for(
+    server, name, parameters, asked
+):
+    server.says.tags, server.says.shown = [tag(name)], {name: shown(parameters=parameters)}
+    made = build_plugin(Ollama, "ollama", base_url=server.url, context_tokens=1_000_000)
+    async with gateway([made]) as running:
+        await running.ask("x", model=name)
+    assert sent(server, "/v1/messages")[0]["model"] == asked
+
+
+async def test_a_model_that_is_not_there_is_not_pulled(server):
+    made = build_plugin(Ollama, "ollama", base_url=server.url, context_tokens=32_768)
+    async with gateway([made]) as running:
+        response = await running.post(request_body(model="missing:8b"))
+    assert response.status_code == 404
+    assert not sent(server, "/api/create")
+
+
+async def test_a_variant_that_cannot_be_made_is_told_with_the_way_around_it(server):
+    server.says.tags, server.says.shown = [tag("qwen3:8b")], {"qwen3:8b": shown()}
+    server.says.cannot_make = True
+    made = build_plugin(Ollama, "ollama", base_url=server.url, context_tokens=32_768)
+    async with gateway([made]) as running:
+        response = await running.post(request_body(model="qwen3:8b"))
+    assert response.status_code == 400
+    assert "OLLAMA_CONTEXT_LENGTH=32768" in response.json()["error"]["message"]
+    assert not sent(server, "/v1/messages")
+
+
+async def test_the_window_of_a_loaded_variant_is_the_models(server):
+    server.says.tags = [tag("qwen3:8b"), tag("qwen3:8b-ctx32768"), tag("odd-ctx7")]
+    server.says.shown = {name["name"]: shown() for name in server.says.tags}
+    server.says.running = [tag("qwen3:8b-ctx32768", context_length=32_768)]
+    found = await models(server, context_tokens=32_768)
+    assert list(found) == ["qwen3:8b", "odd-ctx7"]
+    assert (found["qwen3:8b"].state, found["odd-ctx7"].state) == ("loaded", "unloaded")
+    assert found["odd-ctx7"].context_tokens == 32_768

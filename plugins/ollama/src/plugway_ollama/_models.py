@@ -70,3 +70,23 @@ def asked_window(shown: Mapping[str, Any]) -> int:
         if name == "num_ctx" and value.strip().isdigit():
             return int(value.strip())
     return 0
+
+
+def window_for(shown: Mapping[str, Any], wanted: int) -> int:
+    """The window to load a model with: never more than it was made for."""
+    return min(wanted, trained_window(shown) or wanted)
+
+
+def variant_name(model: str, shown: Mapping[str, Any], wanted: int) -> str:
+    """Name of the variant of `model` with that window; its own where its window is that already."""
+    window = window_for(shown, wanted)
+    if asked_window(shown) == window:
+        return model
+    tagged = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+    return f"{tagged}-ctx{window}"
+
+
+def is_variant(name: str, entries: Mapping[str, Any]) -> bool:
+    """Whether `name` is a variant of a model that is listed too."""
+    base, _, window = name.rpartition("-ctx")
+    return window.isdigit() and base in entries

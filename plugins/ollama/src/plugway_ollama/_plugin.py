@@ -25,9 +25,19 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
-from plugway_ollama._models import info_of, is_cloud, is_cloud_name, names_of
+from plugway_ollama._models import (
+    info_of,
+    is_cloud,
+    is_cloud_name,
+    is_variant,
+    names_of,
+    variant_name,
+    window_for,
+)
 
 _ASKED_AT_ONCE = 8
+MAKE_SECONDS = 30.0
+"""Patience with Ollama while it writes the manifest of a variant; no weights are copied."""
 
 
 class OllamaOptions(EndpointOptions):
@@ -38,6 +48,10 @@ class OllamaOptions(EndpointOptions):
     default_context_tokens: int = Field(default=4096, ge=256)
     """Window of a model that is not loaded and sets no `num_ctx`: what `OLLAMA_CONTEXT_LENGTH` is
     for the Ollama server."""
+    context_tokens: int | None = Field(default=None, ge=256)
+    """Window that models are loaded with, or less where a model was made for less. Ollama makes a
+    variant of the model for it (`qwen3:8b-ctx65536`), which shares its weights. Unset leaves the
+    choice to the Ollama server."""
     cloud_models: bool = False
     """Allow models that Ollama runs on its own machines; the zone is then `ollama-cloud` unless
     set, because prompts may leave this machine."""
@@ -54,6 +68,9 @@ class OllamaBackend(AnthropicBackend):
         super().__init__(name, "ollama-cloud" if leaves else zone_of(options, upstream), upstream)
         self._options = options
         self._shown: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._variants: dict[str, str] = {}
+        """Variants that are made, by the model's own name."""
+        self._making = anyio.Lock()
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """Ollama's answer; a cloud model needs consent, because this backend says `local`."""
@@ -65,7 +82,51 @@ class OllamaBackend(AnthropicBackend):
                 f"`cloud_models: true` in the options of `{self.name}` to let prompts go there",
                 permanent=True,
             )
+        name = await self._variant_of(attempt.model)
+        if name != attempt.model:
+            attempt.notes.append(f"asked for `{name}`, which is loaded with that window")
+            request = request.replace(model=name, because="Ollama takes no window in a request")
         return await super().send(request, attempt)
+
+    async def _variant_of(self, model: str) -> str:
+        """The model to ask for, so that it is loaded with the window that is wanted.
+
+        Ollama's Messages API takes neither `options` nor `num_ctx` (`MessagesRequest` of its
+        `anthropic/anthropic.go`), and loads anew where a request differs from what is loaded: the
+        window has to belong to the model (`POST /api/create` with `parameters`, its API reference).
+
+        Raises:
+            BackendError: the variant could not be made.
+        """
+        wanted = self._options.context_tokens
+        if not wanted or is_cloud_name(model):
+            return model
+        async with self._making:
+            if model not in self._variants:
+                shown = await self._show(model, "")
+                name = variant_name(model, shown, wanted)
+                if not shown:  # not pulled: Ollama says so, where it would else pull it
+                    return model
+                if name != model:
+                    await self._make(name, model, window_for(shown, wanted))
+                self._variants[model] = name
+        return self._variants[model]
+
+    async def _make(self, name: str, model: str, window: int) -> None:
+        asked = {"model": name, "from": model, "parameters": {"num_ctx": window}, "stream": False}
+        body = orjson.dumps(asked)
+        try:
+            await self.upstream.fetch_json("/api/create", body=body, seconds=MAKE_SECONDS)
+        except BackendRefused as error:
+            raise BackendRefused(
+                error.status,
+                error.body,
+                headers=error.headers,
+                message=f"Ollama did not make `{name}` ({error.message}); start it with "
+                f"`OLLAMA_CONTEXT_LENGTH={window}` and take `context_tokens` out of the options of "
+                f"`{self.name}`",
+                permanent=True,
+            ) from None
 
     async def models(self) -> Sequence[ModelInfo]:
         """What is pulled, each with the window that it has now or would be loaded with."""
@@ -83,11 +144,18 @@ class OllamaBackend(AnthropicBackend):
         async with anyio.create_task_group() as group:
             for name, entry in entries.items():
                 group.start_soon(show, name, entry)
-        window = self._options.default_context_tokens
-        return [
-            info_of(entry, found[name], running.get(name), window)
-            for name, entry in entries.items()
-        ]
+        default, wanted = self._options.default_context_tokens, self._options.context_tokens
+        infos: list[ModelInfo] = []
+        for name, entry in entries.items():
+            if wanted and is_variant(name, entries):
+                continue
+            shown, loaded = found[name], running.get(name)
+            if wanted and shown and not is_cloud(entry):
+                asked_for = variant_name(name, shown, wanted)
+                loaded = running.get(asked_for)
+                shown = {**shown, "parameters": f"num_ctx {window_for(shown, wanted)}"}
+            infos.append(info_of(entry, shown, loaded, default))
+        return infos
 
     async def _show(self, name: str, digest: str) -> Mapping[str, Any]:
         """`/api/show`, remembered until the model changes: it reads the model's file."""
