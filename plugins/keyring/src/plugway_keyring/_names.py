@@ -1,0 +1,51 @@
+"""The names of stored keys: keyrings cannot be asked which they have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import platformdirs
+
+from plugway import LocalGateway, PlugwayError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_REFERENCE = re.compile(r"\$keyring[\"']?\s*:\s*[\"']?([A-Za-z0-9._-]+)")
+
+
+def is_name(name: str) -> bool:
+    """Whether a key may be called so."""
+    return bool(_NAME.fullmatch(name))
+
+
+def note(name: str) -> None:
+    """Remember that there is a key of this name; its value is nowhere but in the keyring."""
+    folder = _folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / name).touch(mode=0o600)
+
+
+def forget(name: str) -> None:
+    """There is no such key any more."""
+    (_folder() / name).unlink(missing_ok=True)
+
+
+def noted() -> list[str]:
+    """Names of the keys that were stored with `plugway keys set`."""
+    folder = _folder()
+    found = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(name for name in found if is_name(name))
+
+
+def referenced() -> list[str]:
+    """Names that the configuration refers to."""
+    try:
+        text = LocalGateway.find().config_path.read_text("utf-8")
+    except (PlugwayError, OSError, UnicodeDecodeError):
+        return []
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    return sorted({name for line in lines for name in _REFERENCE.findall(line)})
+
+
+def _folder() -> Path:
+    return platformdirs.user_state_path("plugway", appauthor=False) / "keys"
