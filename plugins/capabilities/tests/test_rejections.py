@@ -37,6 +37,7 @@ SENTENCES = [
     (400, "`max_tokens` must be less than or equal to `16384`, the maximum value for `max_tokens` is less than the `context_window` for this model", {"max_output_tokens": 16384}),
     (400, "max_tokens for `llama-3.1-8b-instant` must be less than or equal to 8000", {"max_output_tokens": 8000}),
     (400, "Unable to submit request because it has a maxOutputTokens value of 100000 but the supported range is from 1 (inclusive) to 65537 (exclusive). Update the value and try again.", {"max_output_tokens": 65536}),
+    (400, "FunctionDeclaration 'API-patch-block-children' in the request exceeds the maximum allowed nesting depth.", {"schema_depth": 4}),
     (400, "Model grok-4-0709 does not support parameter presencePenalty.", {FIELDS: {"presence_penalty"}}),
     (400, "Argument not supported on this model: stop", {FIELDS: {"stop"}}),
     (400, "Extra inputs are not permitted, field: 'thinking', value: {}", {FIELDS: {"thinking"}}),

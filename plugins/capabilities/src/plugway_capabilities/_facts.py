@@ -60,6 +60,8 @@ class Facts:
     """Tools in one request."""
     stop_limit: int = 0
     """Stop sequences in one request."""
+    schema_depth: int = 0
+    """Objects and arrays inside of each other in the schema of a tool."""
 
     def updated(self, newer: Mapping[str, Any]) -> Facts:
         """These facts with `newer` over them: numbers and words replaced, lists grown."""

@@ -43,7 +43,7 @@ class Rejection:
     of: str
     learns: str
     match: re.Pattern[str]
-    value: str = ""
+    value: str | int = ""
     snake: bool = False
     exclusive: bool = False
 
