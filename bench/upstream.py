@@ -22,11 +22,11 @@ ORDER = re.compile(rb"bench:((?:[a-z]=\d+;)+)")
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
-def _event(name: str, **fields: Any) -> bytes:
+def event_bytes(name: str, **fields: Any) -> bytes:
     return f"event: {name}\ndata: {json.dumps({'type': name, **fields})}\n\n".encode()
 
 
-def _chunk(data: bytes) -> bytes:
+def chunk_bytes(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
@@ -48,22 +48,22 @@ HEAD = (
 )
 START = (
     HEAD
-    + _chunk(_event("message_start", message=MESSAGE))
-    + _chunk(_event("content_block_start", index=0, content_block={"type": "text", "text": ""}))
-)
-DELTA = _event("content_block_delta", index=0, delta={"type": "text_delta", "text": " tok"})
-END = (
-    _chunk(_event("content_block_stop", index=0))
-    + _chunk(
-        _event(
-            "message_delta",
-            delta={"stop_reason": "end_turn", "stop_sequence": None},
-            usage={"output_tokens": 9},
-        )
+    + chunk_bytes(event_bytes("message_start", message=MESSAGE))
+    + chunk_bytes(
+        event_bytes("content_block_start", index=0, content_block={"type": "text", "text": ""})
     )
-    + _chunk(_event("message_stop"))
-    + b"0\r\n\r\n"
 )
+DELTA = event_bytes("content_block_delta", index=0, delta={"type": "text_delta", "text": " tok"})
+CLOSING = (
+    event_bytes("content_block_stop", index=0),
+    event_bytes(
+        "message_delta",
+        delta={"stop_reason": "end_turn", "stop_sequence": None},
+        usage={"output_tokens": 9},
+    ),
+    event_bytes("message_stop"),
+)
+END = b"".join(map(chunk_bytes, CLOSING)) + b"0\r\n\r\n"
 
 SEEN: dict[int, dict[str, float]] = {}
 
@@ -151,7 +151,7 @@ class Upstream(asyncio.Protocol):
         self.per_write = orders.get("b", 1)
         self.interval = 1 / orders["r"] if orders.get("r") else 0.0
         events = DELTA * self.per_write
-        self.delta = _chunk(events) if orders.get("c") else _chunk(DELTA) * self.per_write
+        self.delta = chunk_bytes(events) if orders.get("c") else chunk_bytes(DELTA) * self.per_write
         self.next = self.loop.time()
         self.transport.write(START)
         self.write_more()

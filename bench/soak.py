@@ -1,0 +1,149 @@
+"""Many slow streams for a long time: none lost, reordered or altered, and memory flat.
+
+`python -m bench.soak` holds 100 streams of 30 events a second for five minutes through `plugway
+serve`. Every event of every stream is another one; what arrives is compared byte for byte with what
+was sent. Memory is flat where the last third holds no more than 3 % above the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import re
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import bodies
+from bench.gateway import CONFIG
+from bench.process import cpu_seconds, rss_megabytes, started, until_answered
+from bench.upstream import ANSWER, CLOSING, END, HEAD, MESSAGE, chunk_bytes, event_bytes
+
+TOKEN = "bench-token-of-32-characters-0000"
+NUMBER = re.compile(rb"bench:i=(\d+);e=(\d+);r=(\d+);")
+FLAT = 1.03
+
+
+def event(number: int, position: int) -> bytes:
+    """One event of a stream: no two are equal."""
+    text = f" {number}:{position} é"
+    return event_bytes("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
+
+
+OPENING = event_bytes("message_start", message=MESSAGE) + event_bytes(
+    "content_block_start", index=0, content_block={"type": "text", "text": ""}
+)
+
+
+def expected(number: int, events: int) -> str:
+    """The hash of what must arrive."""
+    found = hashlib.sha256(OPENING)
+    for position in range(events):
+        found.update(event(number, position))
+    found.update(b"".join(CLOSING))
+    return found.hexdigest()
+
+
+async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers each request with the stream that its marker asks for."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+            order = NUMBER.search(await reader.readexactly(int(length[1]) if length else 0))
+            if order is None:
+                writer.write(ANSWER)
+                continue
+            number, events, rate = map(int, order.groups())
+            writer.write(HEAD + chunk_bytes(OPENING))
+            loop = asyncio.get_running_loop()
+            due = loop.time() + number % rate / rate**2
+            for position in range(events):
+                due += 1 / rate
+                await asyncio.sleep(due - loop.time())
+                writer.write(chunk_bytes(event(number, position)))
+                await writer.drain()
+            writer.write(END)
+
+
+async def client(port: int, number: int, events: int, rate: int) -> tuple[str, int]:
+    """The hash and size of one stream as it arrived."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = bodies.small(f"bench:i={number};e={events};r={rate};", stream=True)
+    writer.write(bodies.request(body, TOKEN, port))
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b" 200 " not in head.partition(b"\r\n")[0]:
+        raise RuntimeError(head.decode("latin-1"))
+    found, size = hashlib.sha256(), 0
+    while True:
+        length = int((await reader.readuntil(b"\r\n")).strip(), 16)
+        data = await reader.readexactly(length + 2)
+        if not length:
+            writer.close()
+            return found.hexdigest(), size
+        found.update(data[:-2])
+        size += length
+
+
+async def watch(pid: int, seconds: float, samples: list[float]) -> None:
+    """Take the resident memory every few seconds, and say it."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        await asyncio.sleep(min(5.0, seconds / 12))
+        samples.append(rss_megabytes(pid))
+        if len(samples) % 6 == 0:
+            took = time.monotonic() - began
+            print(f"{took:5.0f} s  {samples[-1]:.1f} MB", file=sys.stderr)
+
+
+async def soak(options: argparse.Namespace, folder: Path) -> int:
+    """Run it; the exit status."""
+    server = await asyncio.start_server(upstream, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    config = folder / "config.yaml"
+    config.write_text(CONFIG.format(port=options.port, upstream=url), encoding="utf-8")
+    config.chmod(0o600)
+    command = [str(Path(sys.executable).with_name("plugway")), "serve", "--config", str(config)]
+    command += shlex.split("--log-level warning")
+    events = int(options.seconds * options.rate)
+    log = folder / "gateway.log"
+    async with server, started(command, None, log, BENCH_TOKEN=TOKEN) as process:
+        hello = bodies.request(bodies.small("hello", stream=False), TOKEN, options.port)
+        await until_answered(process, options.port, hello, log)
+        samples: list[float] = []
+        watching = asyncio.create_task(watch(process.pid, options.seconds, samples))
+        cpu = cpu_seconds(process.pid)
+        found = await asyncio.gather(
+            *(client(options.port, n, events, options.rate) for n in range(options.streams))
+        )
+        cpu = cpu_seconds(process.pid) - cpu
+        await watching
+    wrong = [n for n, (digest, _) in enumerate(found) if digest != expected(n, events)]
+    third = len(samples) // 3
+    before, after = (statistics.median(s) for s in (samples[third : 2 * third], samples[-third:]))
+    total = events * options.streams
+    print(f"streams      {options.streams} of {events} events, {len(wrong)} not as they were sent")
+    print(f"memory       {before:.1f} MB, at the end {after:.1f} MB")
+    print(f"CPU          {cpu / total * 1e6:.1f} us per event")
+    return 1 if wrong or after > before * FLAT else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=100)
+    parser.add_argument("--rate", type=int, default=30, help="events per second and stream")
+    parser.add_argument("--seconds", type=float, default=300.0, help="up to 600")
+    parser.add_argument("--port", type=int, default=9186)
+    options = parser.parse_args()
+    options.seconds = min(options.seconds, 600.0)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        sys.exit(asyncio.run(soak(options, Path(folder))))
+
+
+if __name__ == "__main__":
+    main()
