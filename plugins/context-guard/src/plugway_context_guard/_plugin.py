@@ -114,7 +114,11 @@ class ContextGuard(Plugin[ContextGuardOptions]):
 
     @hookimpl
     async def around_attempt(self, send: Send, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The attempt; a refusal teaches the limits of its model."""
+        """The attempt; a refusal teaches the limits of its model.
+
+        A prompt that turns out to be too long may go on to the next target, whose window is looked
+        at first.
+        """
         try:
             return await send(request, attempt)
         except BackendError as failure:
@@ -276,6 +280,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
 
     def _learn(self, failure: BackendError, attempt: Attempt) -> None:
         meaning = meaning_of(failure)
+        if meaning.kind == "overflow" and not attempt.last:
+            failure.status, failure.try_next = meaning.status, True
         if not meaning.limit:
             return
         if meaning.kind == "overflow":

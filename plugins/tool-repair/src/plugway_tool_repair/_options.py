@@ -12,8 +12,9 @@ class ToolRepairOptions(Options):
 
     unfixable: Literal["pass", "fail_over", "error"] = "pass"
     """What becomes of a call that is still wrong after the model was asked again: `pass` hands it
-    on as it is, and the client tells the model; `fail_over` tries the next target of the route;
-    `error` ends the request. Once content has gone out it is always `pass`."""
+    on as it is, and the client tells the model; `fail_over` tries the next target of the route,
+    and is `pass` where none is left; `error` ends the request. Once content has gone out it is
+    always `pass`."""
     ask_again: bool = True
     """Ask the model once more, with the reason, for a call that cannot be mended, and for an
     answer without content. Only while the client has seen nothing."""

@@ -62,7 +62,7 @@ class Asking:
             reply = await self._send(request, self._attempt)
             if reply.status >= 400 or reply.dialect:  # the client's own dialect is not touched
                 return reply
-            mender = self._mender(judged=not may_ask and self._options.unfixable == "pass")
+            mender = self._mender(judged=not may_ask and self._passes)
             try:
                 answer = await self._read(reply, mender)
             except BaseException:
@@ -79,6 +79,12 @@ class Asking:
                 request = _extended(request, mender.bad)
             else:
                 self._note("asked again: the answer had no content")
+
+    @property
+    def _passes(self) -> bool:
+        """Whether a call that stays wrong is handed on: also where nobody else could do better."""
+        policy = self._options.unfixable
+        return policy == "pass" or (policy == "fail_over" and self._attempt.last)
 
     def _mender(self, *, judged: bool) -> Mender:
         options = self._options
