@@ -1,0 +1,35 @@
+"""The Responses API and the Messages API, in both directions. Pure functions, no I/O.
+
+`ResponsesApi` is what the backend works with; `request_of` translates a request, `Reader` an answer
+as it comes. The other direction is in the
+modules whose names begin with `_ingress`.
+"""
+
+from plugway_openai_wire.responses._api import ResponsesApi, ResponsesCall
+from plugway_openai_wire.responses._failure import failure_in, status_of
+from plugway_openai_wire.responses._items import input_of, reasoning_item, reasoning_text
+from plugway_openai_wire.responses._policy import FIELDS, OUTPUT, TOOL, Target
+from plugway_openai_wire.responses._reader import Reader, Reading
+from plugway_openai_wire.responses._request import Translated, request_of
+from plugway_openai_wire.responses._stop import StopCut
+from plugway_openai_wire.responses._told import totals_in
+
+__all__ = [
+    "FIELDS",
+    "OUTPUT",
+    "TOOL",
+    "Reader",
+    "Reading",
+    "ResponsesApi",
+    "ResponsesCall",
+    "StopCut",
+    "Target",
+    "Translated",
+    "failure_in",
+    "input_of",
+    "reasoning_item",
+    "reasoning_text",
+    "request_of",
+    "status_of",
+    "totals_in",
+]

@@ -1,0 +1,82 @@
+"""The Responses API as the backend sees it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from plugway import Attempt, MessagesRequest, as_object
+from plugway_capabilities import Facts
+from plugway_openai_wire.responses._policy import Target
+from plugway_openai_wire.responses._reader import Reader, Reading
+from plugway_openai_wire.responses._request import Translated, request_of
+from plugway_translation import MediaPolicy, Notes, Reasoning
+
+_LAST: Final = frozenset(
+    ("error", "response.cancelled", "response.completed", "response.failed", "response.incomplete")
+)
+_MAY_BE_LAST: Final = re.compile(rb'"(?:error|response\.(?:can|com|fail|incom)\w+)"')
+_BYTES_PER_TOKEN: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesCall:
+    """One request, and what its answers are read with."""
+
+    translated: Translated
+    reading: Reading
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """What is sent."""
+        return self.translated.body
+
+    @property
+    def notes(self) -> Notes:
+        """What could not be carried over."""
+        return self.translated.notes
+
+    def reader(self) -> Reader:
+        """A reader for one answer."""
+        return Reader(self.reading)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesApi:
+    """`POST /responses`, stateless."""
+
+    dialect: str = "openai-responses"
+    path: str = "/responses"
+    media: MediaPolicy = "placeholder"
+    """What becomes of images and documents that a model cannot take."""
+    rich_results: bool = True
+    """Results of tools may hold images and files."""
+
+    def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> ResponsesCall:
+        """The request for this attempt. Raises `InvalidRequest` where there is none."""
+        session = request.header("x-claude-code-session-id") or ""
+        reasoning = Reasoning.of(attempt.backend.name, attempt.model, session or None)
+        target = Target(reasoning, facts, self.media, self.rich_results, cache_key=session)
+        translated = request_of({**request.body, "model": attempt.model}, target)
+        reading = Reading(
+            request.model,
+            translated.names,
+            target.ids,
+            reasoning,
+            translated.stops,
+            len(request.raw) // _BYTES_PER_TOKEN,
+        )
+        return ResponsesCall(translated, reading)
+
+    def is_end(self, data: bytes) -> bool:
+        """Whether this is the data of the last event of a stream."""
+        if not _MAY_BE_LAST.search(data):
+            return False
+        try:
+            return as_object(orjson.loads(data)).get("type") in _LAST
+        except orjson.JSONDecodeError:
+            return False

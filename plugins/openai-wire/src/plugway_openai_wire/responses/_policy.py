@@ -1,0 +1,85 @@
+"""What becomes of each field of a Messages request on the way to the Responses API, declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from plugway_capabilities import Facts
+from plugway_translation import IdCodec, MediaPolicy, Reasoning, Rule
+
+_ONE_PROVIDER: Final = Rule("drop", "only Anthropic has it")
+
+FIELDS: Final[Mapping[str, Rule]] = {
+    "cache_control": Rule("drop", "the API finds prefixes to cache by itself"),
+    "container": Rule("drop", "containers are Anthropic's"),
+    "context_management": Rule("drop", "the API edits no context here"),
+    "diagnostics": _ONE_PROVIDER,
+    "fallback_credit_token": _ONE_PROVIDER,
+    "fallbacks": _ONE_PROVIDER,
+    "inference_geo": _ONE_PROVIDER,
+    "max_tokens": Rule("translate"),
+    "mcp_servers": Rule("drop", "servers of MCP are not called from here"),
+    "messages": Rule("translate"),
+    "metadata": Rule("translate"),
+    "model": Rule("preserve"),
+    "output_config": Rule("translate"),
+    "output_format": Rule("translate"),
+    "service_tier": Rule("translate"),
+    "speed": Rule("drop", "the API sells speed as a tier, which the configuration would have to"),
+    "stop_sequences": Rule("emulate"),
+    "stream": Rule("preserve"),
+    "system": Rule("translate"),
+    "temperature": Rule("preserve"),
+    "thinking": Rule("translate"),
+    "tool_choice": Rule("translate"),
+    "tools": Rule("translate"),
+    "top_k": Rule("drop", "the API has no such field"),
+    "top_p": Rule("preserve"),
+}
+"""Top-level fields. One that is not listed is dropped with a record."""
+
+OUTPUT: Final[Mapping[str, Rule]] = {
+    "effort": Rule("translate"),
+    "format": Rule("translate"),
+    "task_budget": Rule("drop", "the API has no budget for a task"),
+}
+"""Members of `output_config`."""
+
+TOOL: Final[Mapping[str, Rule]] = {
+    "allowed_callers": Rule("drop", "tools are called by the model alone"),
+    "cache_control": Rule("drop", "the API finds prefixes to cache by itself"),
+    "defer_loading": Rule("drop", "every tool is loaded"),
+    "description": Rule("preserve"),
+    "eager_input_streaming": Rule("drop", "arguments are streamed as they come anyway"),
+    "input_examples": Rule("drop", "the API has no such field"),
+    "input_schema": Rule("translate"),
+    "name": Rule("translate"),
+    "strict": Rule("translate"),
+    "type": Rule("translate"),
+}
+"""Members of tools."""
+
+LEAST_OUTPUT: Final = 16
+"""Fewest `max_output_tokens` that the API takes (400 "Expected a value >= 16")."""
+DEFAULT_IDS: Final = 64
+"""Most characters of a `call_id` and of a tool's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes: what the model there takes, and who signs its reasoning."""
+
+    reasoning: Reasoning
+    facts: Facts = field(default_factory=Facts)
+    media: MediaPolicy = "placeholder"
+    rich_results: bool = True
+    """Results of tools may hold images and files; where not, these follow as a user message."""
+    cache_key: str = ""
+    """What requests of one conversation have in common, for `prompt_cache_key`."""
+
+    @property
+    def ids(self) -> IdCodec:
+        """The codec for ids of tool calls."""
+        return IdCodec(self.facts.tool_id_limit or DEFAULT_IDS)

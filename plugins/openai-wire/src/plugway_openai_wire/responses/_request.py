@@ -1,0 +1,162 @@
+"""A Messages request as one of the Responses API. Pure functions.
+
+Stateless: nothing is stored there (`store: false`), and reasoning comes back encrypted, to be
+carried in thinking blocks. Fields: `types/responses/response_create_params.py` of the `openai` SDK.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_openai_wire.responses._items import input_of
+from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, OUTPUT, Target
+from plugway_openai_wire.responses._tools import choice_of, names_of, tools_of
+from plugway_translation import (
+    Effort,
+    Notes,
+    SchemaRules,
+    ToolNames,
+    clamp_effort,
+    clean_schema,
+    drop_by,
+    effort_of,
+    strict_fits,
+    system_text,
+)
+
+_EFFORTS: Final[tuple[Effort, ...]] = (
+    "none",
+    "minimal",
+    "low",
+    "medium",
+    "high",
+    "xhigh",
+    "max",
+)
+_TIERS: Final = {"auto": "auto", "standard_only": "default"}
+ENCRYPTED: Final = "reasoning.encrypted_content"
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A request in the target's API, and what its answer has to be read with."""
+
+    body: Mapping[str, Any]
+    notes: Notes
+    names: ToolNames
+    stops: tuple[str, ...] = ()
+    """`stop_sequences`, which the API does not have: the answer is cut by us."""
+
+
+def request_of(body: Mapping[str, Any], target: Target) -> Translated:
+    """The request for `body`. Raises `InvalidRequest` where the target cannot serve it."""
+    notes = Notes()
+    drop_by(FIELDS, list(body), notes)
+    tools = [as_object(tool) for tool in as_list(body.get("tools"))]
+    names = names_of(tools, target)
+    found: dict[str, Any] = {"model": body.get("model"), "store": False}
+    if system := system_text(body.get("system"), notes):
+        found["instructions"] = system
+    found["input"] = input_of(as_list(body.get("messages")), target, names, notes)
+    if made := tools_of(tools, target, names, notes):
+        found["tools"] = made
+        found |= choice_of(body.get("tool_choice"), made, names, notes)
+    found |= _limits(body, target, notes)
+    found |= _thinking(body, target, notes)
+    found |= _format(body, notes)
+    found |= _caller(body, target, notes)
+    found["stream"] = body.get("stream") is True
+    _strip(found, target, notes)
+    stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
+    if stops:
+        notes.add("stop_sequences", "emulate", "the API has none; the answer is cut here")
+    return Translated(found, notes, names, stops)
+
+
+def _limits(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
+    found = {name: body[name] for name in ("temperature", "top_p") if body.get(name) is not None}
+    wanted, most = body.get("max_tokens"), target.facts.max_output_tokens
+    if isinstance(wanted, int):
+        fits = max(LEAST_OUTPUT, min(wanted, most) if most else wanted)
+        if fits != wanted:
+            bound = f"at least {LEAST_OUTPUT}" if wanted < LEAST_OUTPUT else f"at most {most}"
+            notes.add("max_tokens", "translate", f"the model takes {bound}")
+        found["max_output_tokens"] = fits
+    return found
+
+
+def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
+    thinking = as_object(body.get("thinking"))
+    found: dict[str, Any] = {}
+    if effort := effort_of(body):
+        found["effort"] = _effort(effort, target, notes)
+    if thinking.get("type") == "enabled" and found.get("effort"):
+        notes.add("thinking.budget_tokens", "translate", f"as effort `{found['effort']}`")
+    if thinking.get("type") in {"enabled", "adaptive"} and thinking.get("display") != "omitted":
+        found["summary"] = "auto"
+    made: dict[str, Any] = {"include": [ENCRYPTED]}
+    return {"reasoning": found, **made} if found else made
+
+
+def _effort(effort: Effort, target: Target, notes: Notes) -> Effort:
+    allowed = target.facts.allowed_values.get("reasoning.effort", ())
+    known = tuple(filter(allowed.__contains__, _EFFORTS))
+    fits = clamp_effort(effort, known) if known else effort
+    if fits != effort:
+        notes.add("output_config.effort", "translate", f"the model knows no `{effort}`: `{fits}`")
+    return fits
+
+
+def _format(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+    output = as_object(body.get("output_config"))
+    drop_by(OUTPUT, list(output), notes, "output_config.")
+    wanted = as_object(output.get("format") or body.get("output_format"))
+    if wanted.get("type") != "json_schema":
+        return {}
+    schema, cut = clean_schema(wanted.get("schema"), SchemaRules(), "output_config.format")
+    notes.extend(cut)
+    made = {"type": "json_schema", "name": "answer", "schema": schema}
+    return {"text": {"format": {**made, "strict": strict_fits(schema)}}}
+
+
+def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    user = as_object(body.get("metadata")).get("user_id")
+    if isinstance(user, str) and user:
+        found["safety_identifier"] = _hash(user.partition("_session_")[0])
+        notes.add("metadata.user_id", "translate", "as a hash, in `safety_identifier`")
+    if key := target.cache_key or (user if isinstance(user, str) else ""):
+        found["prompt_cache_key"] = _hash(key)[:32]
+    tier = body.get("service_tier")
+    if tier in _TIERS:
+        found["service_tier"] = _TIERS[tier]
+    elif tier is not None:
+        notes.add("service_tier", "drop", "the API has no such tier")
+    return found
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _strip(found: dict[str, Any], target: Target, notes: Notes) -> None:
+    """Take away what the model is known to refuse."""
+    for path in sorted(target.facts.rejected_fields):
+        field, _, member = path.partition(".")
+        if field not in found or field in {"model", "input", "tools"}:
+            continue
+        if not member:
+            del found[field]
+        elif isinstance(inner := found[field], dict) and member in inner:
+            inner = as_object(inner)
+            found[field] = {key: value for key, value in inner.items() if key != member}
+            if not found[field]:
+                del found[field]
+        else:
+            continue
+        if path != "include":
+            notes.add(path, "drop", "the model does not take it")

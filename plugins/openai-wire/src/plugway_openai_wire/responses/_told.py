@@ -1,0 +1,78 @@
+"""Small parts of an answer in the words of the Messages API. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plugway import StopReason, as_object
+from plugway_translation import Totals, count, parse_arguments, usage_of
+
+_CHARACTERS_PER_TOKEN: Final = 4
+_TIERS: Final = {"default": "standard", "priority": "priority", "fast": "priority"}
+
+
+def totals_in(usage: Mapping[str, Any]) -> Totals:
+    """The counts of a `usage` (`types/responses/response_usage.py`)."""
+    prompt = as_object(usage.get("input_tokens_details"))
+    answer = as_object(usage.get("output_tokens_details"))
+    return Totals(
+        count(usage.get("input_tokens")),
+        count(usage.get("output_tokens")),
+        count(prompt.get("cached_tokens")),
+        count(prompt.get("cache_write_tokens")),
+        count(answer.get("reasoning_tokens")),
+    )
+
+
+def usage_told(response: Mapping[str, Any], prompt: int, written: int) -> dict[str, Any]:
+    """`usage` for an answer; estimates where it has none, of a prompt and of characters written."""
+    usage = as_object(response.get("usage"))
+    if not usage:
+        answer = -(-written // _CHARACTERS_PER_TOKEN)
+        return {"input_tokens": prompt, "output_tokens": answer}
+    totals = totals_in(usage)
+    told: dict[str, Any] = dict(usage_of(totals))
+    if totals.reasoning:
+        told["output_tokens_details"] = {"thinking_tokens": totals.reasoning}
+    if tier := _TIERS.get(str(response.get("service_tier"))):
+        told["service_tier"] = tier
+    return told
+
+
+def finish_of(
+    response: Mapping[str, Any], refusal: str | None, calls: int
+) -> tuple[StopReason, dict[str, Any] | None]:
+    """`stop_reason` and `stop_details`."""
+    reason = as_object(response.get("incomplete_details")).get("reason")
+    if refusal is not None or reason == "content_filter":
+        return "refusal", {"type": "refusal", "category": None, "explanation": refusal}
+    if response.get("status") == "incomplete":
+        # Whatever cut it off, it is not whole: the client must not take it for the end of a turn.
+        return "max_tokens", None
+    return ("tool_use" if calls else "end_turn"), None
+
+
+def citation_of(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | None:
+    """A source in the web; None for files, which only OpenAI knows."""
+    if annotation.get("type") != "url_citation":
+        return None
+    start, end = annotation.get("start_index"), annotation.get("end_index")
+    inside = isinstance(start, int) and isinstance(end, int) and 0 <= start <= end
+    return {
+        "type": "web_search_result_location",
+        "url": annotation.get("url"),
+        "title": annotation.get("title"),
+        "cited_text": text[start:end] if inside else "",
+        "encrypted_index": "",
+    }
+
+
+def arguments_told(item: Mapping[str, Any], arguments: str) -> bool:
+    """Whether a call that came whole can be told: not where the answer was cut off inside it."""
+    return item.get("status") != "incomplete" or parse_arguments(arguments) is not None
+
+
+def whole_of(text: str, state: Mapping[str, Any]) -> bool:
+    """Whether there is anything in a reasoning item."""
+    return bool(text or state.get("enc"))

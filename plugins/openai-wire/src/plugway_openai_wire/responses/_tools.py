@@ -1,0 +1,79 @@
+"""Tools and the choice among them. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from plugway import as_object
+from plugway_openai_wire.responses._policy import DEFAULT_IDS, TOOL, Target
+from plugway_translation import Notes, SchemaRules, ToolNames, clean_schema, drop_by, strict_fits
+
+
+def names_of(tools: Sequence[Mapping[str, Any]], target: Target) -> ToolNames:
+    """The target's names for the tools of a request."""
+    names = [str(tool.get("name")) for tool in tools if "input_schema" in tool]
+    return ToolNames(names, target.facts.tool_name_limit or DEFAULT_IDS)
+
+
+def tools_of(
+    tools: Sequence[Mapping[str, Any]], target: Target, names: ToolNames, notes: Notes
+) -> list[dict[str, Any]]:
+    """The functions for `tools`. Tools that Anthropic runs or defines are left out."""
+    rules = SchemaRules(drop=target.facts.rejected_keywords)
+    found: list[dict[str, Any]] = []
+    for tool in tools:
+        if "input_schema" in tool:
+            found.append(_function(tool, rules, names, notes))
+        else:
+            notes.add(f"tools.{tool.get('type')}", "drop", "the tool is Anthropic's own")
+    most = target.facts.tools_limit
+    if most and len(found) > most:
+        notes.add("tools", "drop", f"the API takes {most}; those after that were left out")
+        found = found[:most]
+    return found
+
+
+def _function(
+    tool: Mapping[str, Any], rules: SchemaRules, names: ToolNames, notes: Notes
+) -> dict[str, Any]:
+    drop_by(TOOL, list(tool), notes, "tools.")
+    schema, cut = clean_schema(tool["input_schema"], rules)
+    notes.extend(cut)
+    strict = tool.get("strict") is True
+    if strict and not strict_fits(schema):
+        strict = False
+        notes.add("tools.strict", "drop", "the schema has optional or further properties")
+    name = str(tool.get("name"))
+    short = names.out(name)
+    if short != name:
+        notes.add("tools.name", "translate", "shortened on the way, and back in the answer")
+    made: dict[str, Any] = {"type": "function", "name": short}
+    if description := tool.get("description"):
+        made["description"] = description
+    # Left out, `strict` would be true, and schemas with optional properties be refused.
+    return {**made, "parameters": schema, "strict": strict}
+
+
+def choice_of(
+    choice: Any, tools: Sequence[Mapping[str, Any]], names: ToolNames, notes: Notes
+) -> dict[str, Any]:
+    """`tool_choice` and `parallel_tool_calls`."""
+    wanted = as_object(choice)
+    found: dict[str, Any] = {}
+    match wanted.get("type"):
+        case "auto" | "none" as kind:
+            found["tool_choice"] = kind
+        case "any":
+            found["tool_choice"] = "required"
+        case "tool":
+            name = names.out(str(wanted.get("name")))
+            if any(tool["name"] == name for tool in tools):
+                found["tool_choice"] = {"type": "function", "name": name}
+            else:
+                notes.add("tool_choice", "drop", "the tool that it names is not among the tools")
+        case _:
+            pass
+    if wanted.get("disable_parallel_tool_use") is True:
+        found["parallel_tool_calls"] = False
+    return found
