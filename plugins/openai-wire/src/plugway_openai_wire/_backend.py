@@ -110,6 +110,10 @@ class OpenAIBackend:
         attempt.notes.extend(call.notes.lines())
         return call.body
 
+    def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
+        """Whether the client's own bytes would be sent (`Relaying` of the kernel)."""
+        return self._original(request) is not None
+
     def facts(self, model: str) -> Facts:
         """What is known of a model."""
         return self.ledger.about(self.provider, model) if self.ledger is not None else Facts()
