@@ -1,0 +1,29 @@
+"""What a conversation can be served by, by what names, and what it has chosen.
+
+Shared by `switch`, `recommend` and `mcp`. Nothing here contacts anybody.
+"""
+
+from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices
+from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, endpoints_of, match
+from plugway_endpoints._needs import Needs, needs_of
+from plugway_endpoints._state import Advice, Advisor, EndpointState, Served, shared_state
+
+__all__ = [
+    "AGENTS",
+    "MAX_CHOICES",
+    "Advice",
+    "Advisor",
+    "Choice",
+    "Choices",
+    "Endpoint",
+    "EndpointState",
+    "Match",
+    "Needs",
+    "Served",
+    "choices_text",
+    "close_to",
+    "endpoints_of",
+    "match",
+    "needs_of",
+    "shared_state",
+]

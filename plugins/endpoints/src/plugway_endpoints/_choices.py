@@ -1,0 +1,157 @@
+"""Which endpoint a conversation has chosen: a small table in memory, and in a file for restarts.
+
+The only state of conversations that the gateway keeps. A lookup is two reads of a dictionary; the
+file is written where a choice changes, in a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio.to_thread
+
+log = logging.getLogger("plugway.endpoints")
+
+T = TypeVar("T")
+
+MAX_CHOICES: Final = 1000
+MAX_AGE_SECONDS: Final = 30 * 24 * 3600.0
+AGENTS: Final = "*"
+"""The agent of a choice that holds for all subagents of a session."""
+
+_TABLE: Final = """create table if not exists choices (
+    session text not null, agent text not null, target text not null, model text not null,
+    zones text not null, at real not null, primary key (session, agent)) without rowid"""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a conversation has chosen."""
+
+    target: str
+    """`instance/model`, or `router/alias`."""
+    model: str
+    """The model id that it holds for: what the client asked for then. Empty: any."""
+    zones: tuple[str, ...]
+    """Zones that the conversation was in, or had consent for, when the choice was made."""
+    at: float
+    """When, in seconds since 1970."""
+
+
+class Choices:
+    """Choices by session and agent: `""` is the main conversation, `*` all subagents.
+
+    Bounded: the oldest go first, and whatever is older than 30 days.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """`path`: the file; None keeps choices in memory only."""
+        self._path = path
+        self._entries: dict[tuple[str, str], Choice] = {}
+        self._loaded = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def of(self, session: str | None, agent: str | None, model: str) -> Choice | None:
+        """The choice that holds for a request: its subagent's own, all subagents', the session's.
+
+        The session's holds only for the model id that it was made under: after `/model`, and for
+        what the client does on another model by itself, the configuration decides.
+        """
+        if session is None or not self._entries:
+            return None
+        if agent:
+            for key in ((session, agent), (session, AGENTS)):
+                if key in self._entries:
+                    return self._entries[key]
+        found = self._entries.get((session, ""))
+        return found if found is not None and found.model in ("", model) else None
+
+    async def load(self) -> None:
+        """Read the file, once. A file that cannot be read is put aside, and said so."""
+        if self._loaded:
+            return
+        self._loaded = True
+        for session, agent, choice in await self._in_thread(self._read) or ():
+            self._entries.setdefault((session, agent), choice)
+
+    async def set(self, session: str, agent: str, choice: Choice) -> None:
+        """Remember a choice; the session's own ends those of its subagents."""
+        if agent == "":
+            for key in [key for key in self._entries if key[0] == session]:
+                del self._entries[key]
+        self._entries.pop((session, agent), None)
+        self._entries[session, agent] = choice
+        while len(self._entries) > MAX_CHOICES:
+            del self._entries[next(iter(self._entries))]
+        await self._in_thread(lambda: self._write(session, agent, choice))
+
+    async def clear(self, session: str, agent: str | None = None) -> bool:
+        """Forget the choice of an agent, or of None for all of a session. Whether there was one."""
+        gone = [k for k in self._entries if k[0] == session and agent in (None, k[1])]
+        for key in gone:
+            del self._entries[key]
+        await self._in_thread(lambda: self._remove(gone))
+        return bool(gone)
+
+    # ── the file ─────────────────────────────────────────────────────────────────────────────
+
+    async def _in_thread(self, work: Callable[[], T]) -> T | None:
+        if self._path is None:
+            return None
+        try:
+            return await anyio.to_thread.run_sync(work)
+        except (OSError, sqlite3.Error) as error:
+            log.warning("%s: choices are kept in memory only: %s", self._path, error)
+            return None
+
+    @contextmanager
+    def _open(self) -> Generator[sqlite3.Connection]:
+        assert self._path is not None
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path.touch(mode=0o600)
+        with closing(sqlite3.connect(self._path, timeout=2)) as connection, connection:
+            connection.execute(_TABLE)
+            yield connection
+
+    def _read(self) -> list[tuple[str, str, Choice]]:
+        try:
+            with self._open() as db:
+                db.execute("delete from choices where at < ?", (time.time() - MAX_AGE_SECONDS,))
+                rows = db.execute("select * from choices order by at desc limit ?", (MAX_CHOICES,))
+                found = [
+                    (session, agent, Choice(target, model, tuple(zones.split()), at))
+                    for session, agent, target, model, zones, at in rows
+                ]
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            assert self._path is not None
+            aside = self._path.replace(self._path.with_suffix(".broken"))
+            log.warning("%s was broken (%s) and is now %s", self._path, error, aside)
+            return []
+        return found[::-1]
+
+    def _write(self, session: str, agent: str, choice: Choice) -> None:
+        row = (session, agent, choice.target, choice.model, " ".join(choice.zones), choice.at)
+        with self._open() as db:
+            if agent == "":
+                db.execute("delete from choices where session = ?", (session,))
+            db.execute("insert or replace into choices values (?, ?, ?, ?, ?, ?)", row)
+            db.execute(
+                "delete from choices where (session, agent) not in "
+                "(select session, agent from choices order by at desc limit ?)",
+                (MAX_CHOICES,),
+            )
+
+    def _remove(self, keys: list[tuple[str, str]]) -> None:
+        with self._open() as db:
+            db.executemany("delete from choices where session = ? and agent = ?", keys)

@@ -1,0 +1,128 @@
+"""What the plugins around endpoints share in one process: choices, conversations, advice.
+
+`switch` writes the choices and what it saw of conversations, `recommend` puts in its advice, `mcp`
+reads them all. They find each other by the path of the file, so that a gateway that reloads its
+configuration goes on with the same state.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
+
+import platformdirs
+
+from plugway import ModelInfo, Usage
+from plugway_endpoints._choices import Choices
+from plugway_endpoints._names import Endpoint, endpoints_of
+from plugway_endpoints._needs import Needs
+
+MAX_CONVERSATIONS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The last exchange of a conversation that a backend answered."""
+
+    session: str
+    agent: str
+    """Empty for the main conversation."""
+    model: str
+    """The id that the client asked for."""
+    target: str
+    zone: str
+    usage: Usage = Usage()
+    at: float = 0.0
+    """`time.monotonic()` at its end."""
+    summary: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """The receipt, as `Exchange.summary` gives it, with the outcome."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of its prompt, as the server counted them."""
+        usage = self.usage
+        return usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A recommended endpoint, and why in one sentence."""
+
+    endpoint: Endpoint | None
+    reason: str
+    others: tuple[str, ...] = ()
+    """A line for each other endpoint: what it would mean, or why it is out."""
+
+
+class Advisor(Protocol):
+    """What `recommend` offers to other plugins."""
+
+    def advise(self, needs: Needs, endpoints: Sequence[Endpoint], now: str = "") -> Advice:
+        """The best endpoint for a conversation; `now` is the target that serves it."""
+        ...
+
+    def cost(self, target: str, usage: Usage) -> float | None:
+        """What an exchange costs in the configured prices, or None where there is none."""
+        ...
+
+    def facts(self, target: str) -> Mapping[str, Any]:
+        """What was measured of a target: speeds in tokens/s, failures."""
+        ...
+
+
+class EndpointState:
+    """The shared state. `shared_state` finds it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.choices = Choices(path)
+        self.advisor: Advisor | None = None
+        self.models: tuple[ModelInfo, ...] = ()
+        """The models that clients were shown last."""
+        self._served: OrderedDict[tuple[str, str], Served] = OrderedDict()
+        self._zones: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    def endpoints(self, zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
+        """The endpoints that are known without asking anybody."""
+        return endpoints_of(self.models, zones)
+
+    def saw(self, served: Served) -> None:
+        """Remember the last exchange of a conversation."""
+        key = (served.session, served.agent)
+        before = self._served.pop(key, None)
+        if before is not None and not served.prompt_tokens:
+            served = replace(served, usage=before.usage)
+        self._served[key] = served
+        zones = self._zones.pop(served.session, frozenset[str]())
+        self._zones[served.session] = zones | {served.zone}
+        for table in (self._served, self._zones):
+            while len(table) > MAX_CONVERSATIONS:
+                table.popitem(last=False)
+
+    def last(self, session: str | None, agent: str | None) -> Served | None:
+        """The last exchange of a conversation."""
+        return self._served.get((session or "", agent or ""))
+
+    def recent(self, since: float) -> list[Served]:
+        """Conversations with an exchange after `since` (`time.monotonic()`), the newest first."""
+        return [served for served in reversed(self._served.values()) if served.at >= since]
+
+    def zones(self, session: str | None) -> frozenset[str]:
+        """The zones that a session has been served in."""
+        return self._zones.get(session or "", frozenset())
+
+
+_states: WeakValueDictionary[Path, EndpointState] = WeakValueDictionary()
+
+
+def shared_state(path: Path | None = None) -> EndpointState:
+    """The state of this process that belongs to the file at `path`, or at the usual place."""
+    folder = platformdirs.user_state_path("plugway", appauthor=False)
+    where = path or folder / "conversations.db"
+    state = _states.get(where)
+    if state is None:
+        state = _states[where] = EndpointState(where)
+    return state

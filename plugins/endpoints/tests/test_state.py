@@ -1,0 +1,70 @@
+"""What plugins share, and the needs of a request."""
+
+import gc
+
+import orjson
+
+from plugway import MessagesRequest, ModelInfo, Usage
+from plugway_endpoints import Needs, Served, needs_of, shared_state
+
+
+def served(session, **fields):
+    return Served(
+        session, fields.pop("agent", ""), "m", "a/b", fields.pop("zone", "local"), **fields
+    )
+
+
+def test_plugins_of_one_process_find_the_same_state_and_it_goes_with_them(tmp_path):
+    state = shared_state(tmp_path / "c.db")
+    state.models = (ModelInfo("anthropic/a/b"),)
+    assert shared_state(tmp_path / "c.db") is state
+    assert shared_state(tmp_path / "other.db") is not state
+    del state
+    gc.collect()
+    assert shared_state(tmp_path / "c.db").models == ()
+
+
+def test_a_conversation_keeps_its_zones_and_its_last_known_size(tmp_path):
+    state = shared_state(tmp_path / "c.db")
+    state.saw(served("s", usage=Usage(100, 5, cache_read_tokens=20), at=1.0))
+    state.saw(served("s", zone="google", at=2.0))
+    assert state.zones("s") == {"local", "google"}
+    assert state.last("s", None).prompt_tokens == 120
+    assert state.zones(None) == frozenset()
+    assert [s.at for s in state.recent(1.5)] == [2.0]
+
+
+def test_conversations_are_bounded(tmp_path):
+    state = shared_state(tmp_path / "c.db")
+    for number in range(300):
+        state.saw(served(f"s{number}", at=float(number)))
+    assert len(state.recent(0)) == 256
+    assert state.zones("s0") == frozenset()
+
+
+def body(**fields):
+    return MessagesRequest(orjson.dumps({"model": "m", "messages": [], **fields}))
+
+
+def test_needs_say_what_a_request_asks_for():
+    image = {"type": "image", "source": {"type": "base64", "data": "A" * 100_000}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [image]}
+    needs = needs_of(
+        body(
+            messages=[{"role": "user", "content": [result, {"type": "text", "text": "x" * 4000}]}],
+            tools=[{"name": "Read"}],
+            thinking={"type": "adaptive"},
+        )
+    )
+    assert (needs.tools, needs.images, needs.thinking) == (True, True, True)
+    assert 2600 < needs.tokens < 2800
+    assert dict(needs.parts)["tools"] == 4
+    bare = needs_of(body())
+    assert bare == Needs(tokens=bare.tokens, parts=bare.parts)
+
+
+def test_odd_bodies_have_no_needs():
+    odd = body(
+        messages=[None, {"content": 5}, {"content": [7, {"source": 3}]}], tools="x", thinking=1
+    )
+    assert not needs_of(odd).tools

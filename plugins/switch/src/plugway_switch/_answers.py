@@ -1,0 +1,91 @@
+"""What the user is told: one line each, with the way back or the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from plugway import MessagesRequest, new_id
+from plugway_endpoints import Endpoint, Served, choices_text, close_to, needs_of
+
+NO_SESSION: Final = (
+    "This client names no conversation (header `x-claude-code-session-id`), so a switch cannot be "
+    "remembered: choose the model in the client, or write `@plugway use NAME for this`."
+)
+_HOW: Final = (
+    "`@plugway use NAME` switches this conversation, `… for this` this turn only, `… for agents` "
+    "its subagents; `@plugway use default` goes back."
+)
+
+
+def switched(endpoint: Endpoint, agents: bool, tokens: int) -> str:
+    """The confirmation of a switch."""
+    who = "Subagents of this conversation are" if agents else "This conversation is"
+    text = f"{who} served by {endpoint.said()} from the next turn on"
+    window = endpoint.info.context_tokens
+    if window and tokens > window and not agents:
+        text += f"; it has about {tokens:,} tokens, so run `/compact` before the next turn"
+    return f"{text}. `@plugway use default` goes back."
+
+
+def back(was: bool) -> str:
+    """The confirmation of the way back."""
+    if was:
+        return "Back to the configured model from the next turn on."
+    return "The configured model serves this conversation already."
+
+
+def ambiguous(name: str, found: Sequence[Endpoint]) -> str:
+    """A name that fits several."""
+    return (
+        f"`{name}` could be {choices_text(found)}. Nothing was switched: write "
+        f"`@plugway use {found[0].id}`, or another of them."
+    )
+
+
+def unknown(name: str, endpoints: Sequence[Endpoint]) -> str:
+    """A name that nothing has."""
+    if not endpoints:
+        return (
+            "No backend has listed a model: `plugway doctor` finds out why. Nothing was switched."
+        )
+    near = close_to(name, endpoints)
+    hint = f" Did you mean {choices_text(near)}?" if near else ""
+    return (
+        f"Nothing configured is called `{name}`.{hint} There are {choices_text(endpoints)}. "
+        "Nothing was switched."
+    )
+
+
+def no_consent(target: str, zones: Sequence[str], plugin: str) -> str:
+    """A zone that the conversation may not enter."""
+    listed = ", ".join(zones)
+    return (
+        f"`{target}` would send this conversation to `{listed}`, where it has never been. "
+        f"Nothing was switched: to consent, add `allow_zones: [{listed}]` to the options of "
+        f"`{plugin}`, or choose that model in the client."
+    )
+
+
+def listing(endpoints: Sequence[Endpoint], last: Served | None, lost: bool) -> str:
+    """What there is, and how to switch."""
+    lines = [f"- {e.said()}{', loaded' if e.info.state == 'loaded' else ''}" for e in endpoints]
+    now = [f"Now: `{last.target}`."] if last else []
+    start = ["That was not understood."] if lost else []
+    return "\n".join([" ".join([*start, *now, _HOW]), *lines])
+
+
+def message(request: MessagesRequest, text: str, last: Served | None) -> dict[str, Any]:
+    """The answer as a message. Its usage is that of the conversation, because the client fills its
+    meter, and decides about compacting, by the last one it is told."""
+    tokens = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
+    return {
+        "id": new_id("msg"),
+        "type": "message",
+        "role": "assistant",
+        "model": request.model,
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": max(1, tokens), "output_tokens": max(1, len(text) // 4)},
+    }

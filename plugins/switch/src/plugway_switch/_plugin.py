@@ -1,0 +1,379 @@
+"""The plugin: understands the wish, remembers the choice, and routes by it.
+
+What counts as a wish is `_wish`'s business; what is said to the user, that of `_answers`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import anyio
+import anyio.abc
+
+from plugway import (
+    Attempt,
+    Exchange,
+    Forbidden,
+    Gateway,
+    MessagesRequest,
+    ModelInfo,
+    NoRoute,
+    Options,
+    Outcome,
+    Plugin,
+    PlugwayError,
+    Reply,
+    Route,
+    StateKey,
+    hookimpl,
+)
+from plugway_endpoints import (
+    AGENTS,
+    Choice,
+    Endpoint,
+    Served,
+    match,
+    needs_of,
+    shared_state,
+)
+from plugway_switch import _answers as answers
+from plugway_switch._warm import WARM_HEADER, warm_request
+from plugway_switch._wish import Wish, turn_of, wish_of
+
+ASK_SECONDS: Final = 1.2
+"""Patience with backends that are asked for their models; the kernel gives a hook 2 s."""
+MAX_NAMES: Final = 512
+
+
+class SwitchOptions(Options):
+    """Options of `switch`."""
+
+    sentences: bool = True
+    """Understand sentences such as `use my local model` too, not only the line `@plugway …`."""
+    allow_zones: tuple[str, ...] = ()
+    """Zones that a conversation may be switched into although it has never been there, `*` for any.
+    This machine (`local`) and zones that have served the conversation need no consent."""
+    warm: bool = True
+    """After a switch to a backend on this machine, have it load the model and read the conversation
+    while the user types."""
+
+
+@dataclass(slots=True)
+class _Wished:
+    """What was found in one exchange."""
+
+    wish: Wish | None = None
+    found: tuple[Endpoint, ...] = ()
+    default: bool = False
+    choice: Choice | None = None
+    """What routes this exchange."""
+    why: str = ""
+    fresh: bool = True
+    """No tool has run since the user typed."""
+
+
+_WARMING: StateKey[bool] = StateKey("switch.warming")
+_WISHED: StateKey[_Wished] = StateKey("switch")
+
+
+class Switch(Plugin[SwitchOptions]):
+    """Serves a conversation by the model that its user asked for, from the next turn on."""
+
+    outside: ClassVar[tuple[str, ...]] = ("router",)
+
+    def __init__(self, options: SwitchOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._state = shared_state()
+        self._zones: dict[str, str] = {}
+        self._gateway: Gateway | None = None
+        self._group: anyio.abc.TaskGroup | None = None
+        self._names: OrderedDict[str, tuple[Endpoint, ...]] = OrderedDict()
+        """What names of `for this` stood for, so that a loop of tool calls asks once."""
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """Zones that no backend is in."""
+        self._zones = dict(zones)
+        there = sorted(set(zones.values()))
+        return [
+            (("allow_zones", index), f"no backend is in the zone {zone!r}; there are {there}")
+            for index, zone in enumerate(self.options.allow_zones)
+            if zone != "*" and zone not in there
+        ]
+
+    @hookimpl
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
+        """Choices are read at the start; warming ends with the gateway."""
+        self._gateway = gateway
+        return self._live()
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncGenerator[None]:
+        self._state.models = ()  # of the configuration before, where there was one
+        await self._state.choices.load()
+        async with anyio.create_task_group() as group:
+            self._group = group
+            yield
+            group.cancel_scope.cancel()
+
+    # ── the way in ───────────────────────────────────────────────────────────────────────────
+
+    @hookimpl
+    async def transform_request(
+        self, request: MessagesRequest, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """Find the wish and the choice; a choice of an alias is put in for the router."""
+        if request.header(WARM_HEADER) is not None:
+            exchange.state[_WARMING] = True
+            return None
+        wished = _Wished()
+        self._read(wished, request, exchange)
+        if wished.wish is not None:
+            await self._understand(wished, exchange)
+        if wished.choice is None and not wished.default:
+            await self._recall(wished, request, exchange)
+        if wished.wish is None and wished.choice is None:
+            return None
+        exchange.state[_WISHED] = wished
+        target = wished.choice.target if wished.choice else ""
+        if target and not self._is_backend(target) and self._known_alias(target):
+            return request.replace(because=wished.why, model=f"anthropic/{target}")
+        return None
+
+    @hookimpl
+    async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
+        """The confirmation of a switch, in one line, without a model."""
+        wished = exchange.state.get(_WISHED)
+        wish = wished.wish if wished else None
+        if wished is None or wish is None or exchange.endpoint != "messages":
+            return None
+        text = await self._said(wished, wish, request, exchange)
+        if text is None:
+            return None
+        last = self._state.last(_session(exchange), exchange.agent_id)
+        message = answers.message(request, text, last)
+        self._warm(wished, request, exchange, text)
+        return Reply.message(message)
+
+    @hookimpl
+    def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
+        """The chosen backend and model, and nobody else."""
+        wished = exchange.state.get(_WISHED)
+        if wished is None or wished.choice is None:
+            return None
+        target = wished.choice.target
+        if self._is_backend(target):
+            instance, _, model = target.partition("/")
+            return Route(((instance, model),), wished.why)
+        if self._known_alias(target):
+            return None
+        raise NoRoute(
+            f"this conversation was switched to `{target}`, which is not configured any more; "
+            "`@plugway use default` goes back, `@plugway list` shows what there is",
+            retry=False,
+        )
+
+    @hookimpl
+    def plan_attempts(
+        self, attempts: Sequence[Attempt], request: MessagesRequest, exchange: Exchange
+    ) -> Sequence[Attempt] | None:
+        """Nothing outside the zones that the choice has consent for."""
+        wished = exchange.state.get(_WISHED)
+        if wished is None or wished.choice is None:
+            return None
+        allowed = self._allowed(exchange) | set(wished.choice.zones)
+        kept = [a for a in attempts if "*" in allowed or a.backend.zone in allowed]
+        if not kept:
+            zones = sorted({a.backend.zone for a in attempts})
+            raise Forbidden(answers.no_consent(wished.choice.target, zones, self.name), retry=False)
+        return kept
+
+    @hookimpl
+    async def list_models(self, models: Sequence[ModelInfo], exchange: Exchange) -> None:
+        """Remember the models, for names."""
+        self._state.models = tuple(models)
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Remember who served the conversation."""
+        session, served = _session(exchange), exchange.served_by
+        if session is None or served is None or exchange.endpoint != "messages":
+            return
+        if exchange.state.get(_WARMING) or outcome.kind not in ("completed", "disconnected"):
+            return
+        self._state.saw(
+            Served(
+                session,
+                exchange.agent_id or "",
+                exchange.model_asked,
+                served.target,
+                served.backend.zone,
+                outcome.usage,
+                time.monotonic(),
+                {**exchange.summary(), "outcome": outcome.kind, "seconds": outcome.seconds},
+            )
+        )
+
+    # ── wishes and choices ───────────────────────────────────────────────────────────────────
+
+    def _read(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
+        """What the user asks for. What a subagent is asked was written by a model."""
+        if exchange.agent_id is not None or _formatted(request):
+            return
+        turn = turn_of(request.body)
+        wish = wish_of(turn.text) if turn is not None else None
+        if wish is None or turn is None or not (wish.sure or self.options.sentences):
+            return
+        # Through the tool calls of a turn only `for this` goes on to hold; the rest is remembered.
+        if turn.fresh or (wish.verb == "use" and wish.span == "turn"):
+            wished.wish, wished.fresh = wish, turn.fresh
+
+    async def _understand(self, wished: _Wished, exchange: Exchange) -> None:
+        """What the wish's name stands for; no wish where a mere sentence names nothing."""
+        wish = wished.wish
+        assert wish is not None
+        if wish.verb != "use":
+            await self._refresh()
+            return
+        cached = self._names.get(wish.name) if wish.span == "turn" else None
+        if cached is None:
+            await self._refresh()
+            found = match(wish.name, self._state.endpoints(self._zones))
+            wished.found, wished.default = found.found, found.default
+        else:
+            wished.found = cached
+        if not wished.found and not wished.default and not wish.sure:
+            wished.wish = None
+            return
+        if len(wished.found) != 1 or wish.span == "agents":
+            return
+        only = wished.found[0]
+        if wish.span == "turn":
+            self._names[wish.name] = wished.found
+            while len(self._names) > MAX_NAMES:
+                self._names.popitem(last=False)
+        elif wish.alone:
+            return
+        if not self._refusal(only, exchange):
+            wished.choice = self._choice(only, exchange.model_asked, exchange)
+            wished.why = f"the user asked for `{only.id}`"
+
+    async def _recall(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
+        choice = self._state.choices.of(_session(exchange), exchange.agent_id, request.model)
+        if choice is not None:
+            if not self._is_backend(choice.target) and not self._known_alias(choice.target):
+                await self._refresh()
+            wished.choice = choice
+            wished.why = f"this conversation was switched to `{choice.target}`"
+
+    async def _said(
+        self, wished: _Wished, wish: Wish, request: MessagesRequest, exchange: Exchange
+    ) -> str | None:
+        """The answer to a wish; None where the turn goes on to a model."""
+        if not wished.fresh:
+            return None
+        endpoints = self._state.endpoints(self._zones)
+        if wish.verb != "use":
+            last = self._state.last(_session(exchange), exchange.agent_id)
+            return answers.listing(endpoints, last, wish.verb == "help")
+        if not wished.found and not wished.default:
+            return answers.unknown(wish.name, endpoints)
+        if len(wished.found) > 1:
+            return answers.ambiguous(wish.name, wished.found)
+        session = _session(exchange)
+        only = wished.found[0] if wished.found else None
+        if only is not None and (refusal := self._refusal(only, exchange)):
+            return refusal
+        if wish.span == "turn":
+            return None
+        if session is None:
+            return answers.NO_SESSION
+        said = await self._set(session, only, wish, request, exchange)
+        return said if wish.alone else None
+
+    async def _set(
+        self,
+        session: str,
+        only: Endpoint | None,
+        wish: Wish,
+        request: MessagesRequest,
+        exchange: Exchange,
+    ) -> str:
+        choices = self._state.choices
+        agent = AGENTS if wish.span == "agents" else ""
+        if only is None:
+            was = await choices.clear(session, agent or None)
+            return answers.back(was)
+        model = "" if agent else exchange.model_asked
+        await choices.set(session, agent, self._choice(only, model, exchange))
+        last = self._state.last(session, exchange.agent_id)
+        size = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
+        return answers.switched(only, bool(agent), size)
+
+    def _choice(self, endpoint: Endpoint, model: str, exchange: Exchange) -> Choice:
+        zones = self._state.zones(_session(exchange)) | {endpoint.zone} - {""}
+        return Choice(endpoint.id, model, tuple(sorted(zones)), time.time())
+
+    # ── what is allowed ──────────────────────────────────────────────────────────────────────
+
+    def _allowed(self, exchange: Exchange) -> set[str]:
+        seen = self._state.zones(_session(exchange))
+        return {"local", *self.options.allow_zones, *seen}
+
+    def _refusal(self, endpoint: Endpoint, exchange: Exchange) -> str:
+        """Why the conversation may not go there; empty where it may. An alias is held to its
+        targets when it is used."""
+        allowed = self._allowed(exchange)
+        if endpoint.alias or "*" in allowed or endpoint.zone in allowed:
+            return ""
+        return answers.no_consent(endpoint.id, [endpoint.zone], self.name)
+
+    def _is_backend(self, target: str) -> bool:
+        instance, _, model = target.partition("/")
+        return bool(model) and instance in self._zones
+
+    def _known_alias(self, target: str) -> bool:
+        return any(info.id == f"anthropic/{target}" for info in self._state.models)
+
+    async def _refresh(self) -> None:
+        """The models as they are now; the last known ones where that takes too long."""
+        if self._gateway is not None:
+            with anyio.move_on_after(ASK_SECONDS):
+                self._state.models = tuple(await self._gateway.models())
+
+    # ── warming ──────────────────────────────────────────────────────────────────────────────
+
+    def _warm(
+        self, wished: _Wished, request: MessagesRequest, exchange: Exchange, said: str
+    ) -> None:
+        only = wished.found[0] if len(wished.found) == 1 else None
+        gateway, group = self._gateway, self._group
+        if not self.options.warm or only is None or only.zone != "local":
+            return
+        choice = self._state.choices.of(_session(exchange), exchange.agent_id, request.model)
+        if gateway is None or group is None or choice is None or choice.target != only.id:
+            return
+        warm = warm_request(request, f"anthropic/{only.id}", said)
+
+        async def ask() -> None:
+            try:
+                await gateway.ask(warm, caller=exchange.caller)
+            except PlugwayError as error:
+                self.log.info("`%s` was not warmed: %s", only.id, error)
+
+        group.start_soon(ask)
+
+
+def _session(exchange: Exchange) -> str | None:
+    session = exchange.session_id
+    return session if session and len(session) <= 200 else None
+
+
+def _formatted(request: MessagesRequest) -> bool:
+    """The answer must have a form: a question of the client's own, such as a title."""
+    config: Any = request.body.get("output_config")
+    return isinstance(config, Mapping) and "format" in config

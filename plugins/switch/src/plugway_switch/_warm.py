@@ -1,0 +1,29 @@
+"""The request that has a local backend read a conversation before the next turn comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugway import REMOVE, MessagesRequest, as_list, as_object
+
+NEXT_TURN = "."
+WARM_HEADER = "plugway-warm"
+"""Marks the request, so that it is not taken for a turn of the conversation."""
+
+
+def warm_request(request: MessagesRequest, model: str, said: str) -> MessagesRequest:
+    """`request` with the confirmation and a next turn, for one token: its prefix is that of the
+    request to come.
+
+    The next turn is no wish, so that warming does not switch again.
+    """
+    turns = [
+        *as_list(request.body.get("messages")),
+        {"role": "assistant", "content": [{"type": "text", "text": said}]},
+        {"role": "user", "content": [{"type": "text", "text": NEXT_TURN}]},
+    ]
+    fields: dict[str, Any] = {"model": model, "messages": turns, "max_tokens": 1, "stream": False}
+    if as_object(request.body.get("thinking")).get("type") == "enabled":
+        fields["thinking"] = REMOVE  # its budget must be below `max_tokens`
+    headers = {WARM_HEADER: "1"}
+    return request.replace(because="read before the next turn comes", headers=headers, **fields)
