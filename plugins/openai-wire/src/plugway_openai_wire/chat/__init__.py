@@ -1,0 +1,26 @@
+"""Chat Completions and the Messages API, in both directions. Pure functions, no I/O.
+
+`request_of` translates a request, `ChatReader` an answer as it comes, `ChatApi` is both for the
+backend. The other direction is in the modules whose names begin with `_ingress`.
+"""
+
+from plugway_openai_wire.chat._api import DIALECT, ChatApi, ChatCall
+from plugway_openai_wire.chat._policy import FIELDS, OUTPUT, TOOL, Quirks, Target
+from plugway_openai_wire.chat._reader import ChatReader
+from plugway_openai_wire.chat._request import Translated, request_of
+from plugway_openai_wire.chat._told import totals_in
+
+__all__ = [
+    "DIALECT",
+    "FIELDS",
+    "OUTPUT",
+    "TOOL",
+    "ChatApi",
+    "ChatCall",
+    "ChatReader",
+    "Quirks",
+    "Target",
+    "Translated",
+    "request_of",
+    "totals_in",
+]

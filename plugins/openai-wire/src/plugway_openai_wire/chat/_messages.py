@@ -1,0 +1,211 @@
+"""A conversation as messages of Chat Completions. Pure functions.
+
+Results of tools become `tool` messages right after the calls; what else was in the turn follows.
+Shapes: `types/chat/chat_completion_message_param.py` of the `openai` SDK.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from plugway import as_object
+from plugway_openai_wire.chat._policy import Target
+from plugway_openai_wire.chat._thinking import PARTS, restored
+from plugway_translation import (
+    SEPARATOR,
+    Media,
+    Notes,
+    ToolNames,
+    Turn,
+    in_words,
+    media_of,
+    reminder,
+    result_media,
+    result_text,
+    turns_of,
+    unseen,
+)
+
+Message = dict[str, Any]
+Part = dict[str, Any]
+
+_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
+
+
+def messages_of(
+    messages: list[Any], system: str, target: Target, names: ToolNames, notes: Notes
+) -> list[Message]:
+    """`messages` of the request, the system prompt first."""
+    made = Conversation(target, names, notes)
+    found: list[Message] = [{"role": "system", "content": system}] if system else []
+    turns = turns_of(messages, notes)
+    for turn in turns:
+        match turn.role:
+            case "assistant":
+                found += made.assistant(turn, last=turn is turns[-1])
+            case "system":
+                found += made.system(turn)
+            case _:
+                found += made.user(turn)
+    return found
+
+
+class Conversation:
+    """Makes messages of turns, by what one target takes."""
+
+    def __init__(self, target: Target, names: ToolNames, notes: Notes) -> None:
+        self._target = target
+        self._names = names
+        self._notes = notes
+        self._ids = target.ids
+
+    # ── user ─────────────────────────────────────────────────────────────────────────────────
+
+    def user(self, turn: Turn) -> list[Message]:
+        """Results first, then what was shown in them, then what the user said."""
+        parts: list[Part] = []
+        found = [self._result(result, parts) for result in turn.results]
+        for block in turn.blocks:
+            part = self._part(block)
+            if part is not None:
+                parts.append(part)
+        if parts:
+            found.append({"role": "user", "content": self._content(parts)})
+        return found
+
+    def _result(self, result: dict[str, Any], shown: list[Part]) -> Message:
+        """The `tool` message, which is text only; its media are added to `shown`."""
+        call_id = self._ids.out(str(result.get("tool_use_id")))
+        if result.get("is_error") is True:
+            self._notes.add("tool_result.is_error", "translate", "said in the text of the result")
+        media = [found for block in result_media(result) if (found := media_of(block)) is not None]
+        said = result_text(result)
+        if media:
+            parts = [self._medium(item) for item in media]
+            words = [part["text"] for part in parts if part["type"] == "text"]
+            seen = [part for part in parts if part["type"] != "text"]
+            if seen:
+                self._notes.add("tool_result.content", "translate", "media follow in a user turn")
+                words.append(f"[shown in the next message, for call {call_id}]")
+                shown.append(_text(f"[from the result of call {call_id}]"))
+                shown += seen
+            said = "\n".join(filter(None, (said, *words)))
+        return {"role": "tool", "tool_call_id": call_id, "content": said}
+
+    def _part(self, block: dict[str, Any]) -> Part | None:
+        if "cache_control" in block:
+            self._notes.add("messages.cache_control", "drop", "the API has no marks for caching")
+        if (kind := block.get("type")) == "text":
+            return _text(block["text"]) if block.get("text") else None
+        media = media_of(block)
+        if media is not None:
+            return self._medium(media)
+        self._notes.add(f"messages.{kind}", "translate", "told in words")
+        words = in_words(block)
+        return _text(words) if words else None
+
+    def _medium(self, media: Media) -> Part:
+        quirks, facts = self._target.quirks, self._target.facts
+        if media.kind == "document" and media.text:
+            return _text(media.said)
+        if media.kind == "image":
+            takes = quirks.images and "image" not in facts.rejected_inputs
+            if takes and (media.data or media.url):
+                url = media.url or media.data_url
+                return {"type": "image_url", "image_url": {"url": url}}
+            return self._unseen(media, "the model sees no images" if not takes else "it is a file")
+        takes = quirks.documents and "document" not in facts.rejected_inputs
+        if takes and media.data:
+            name = media.title or "document.pdf"
+            file = {"filename": name, "file_data": media.data_url}
+            return {"type": "file", "file": file}
+        return self._unseen(media, "the server takes no such documents")
+
+    def _unseen(self, media: Media, because: str) -> Part:
+        return _text(unseen(media, self._target.media, self._notes, because))
+
+    def _content(self, parts: list[Part]) -> str | list[Part]:
+        if len(parts) == 1 and parts[0]["type"] == "text":
+            return parts[0]["text"]
+        words_only = all(part["type"] == "text" for part in parts)
+        if words_only and not self._target.quirks.text_parts:
+            return SEPARATOR.join(part["text"] for part in parts)
+        return parts
+
+    # ── system ───────────────────────────────────────────────────────────────────────────────
+
+    def system(self, turn: Turn) -> list[Message]:
+        """A system turn in its place, or as a reminder."""
+        text = SEPARATOR.join(filter(None, map(in_words, turn.blocks)))
+        if not text:
+            return []
+        if self._target.quirks.system_turns == "keep":
+            return [{"role": "system", "content": text}]
+        self._notes.add("messages.system", "translate", "told as a reminder in a user turn")
+        return [{"role": "user", "content": reminder(text)}]
+
+    # ── assistant ────────────────────────────────────────────────────────────────────────────
+
+    def assistant(self, turn: Turn, *, last: bool) -> list[Message]:
+        """What the model said and called, and the thinking of its own."""
+        texts: list[str] = []
+        calls: list[dict[str, Any]] = []
+        thoughts: list[dict[str, Any]] = []
+        for block in turn.blocks:
+            kind = block.get("type")
+            if kind == "text":
+                texts.append(str(block.get("text") or ""))
+            elif kind == "tool_use":
+                calls.append(self._call(block))
+            elif kind in _THINKING:
+                thoughts.append(block)
+            else:
+                self._notes.add(f"messages.{kind}", "translate", "told in words")
+                texts.append(in_words(block))
+        texts = [text for text in texts if text]
+        thought = restored(thoughts, self._target, self._notes, calls=bool(calls))
+        spoken = [_thought(text) for text in thought.pop(PARTS, ())]
+        content = [*spoken, *map(_text, texts)] if spoken else self._said(texts, calls)
+        message: Message = {"role": "assistant", "content": content, **thought}
+        if calls:
+            message["tool_calls"] = calls
+        elif not texts or (last and not self._prefilled(message)):
+            return []
+        return [message]
+
+    def _said(self, texts: list[str], calls: list[Any]) -> str | list[Part] | None:
+        quirks = self._target.quirks
+        if not texts:
+            return None if quirks.text_parts and calls else ""
+        if len(texts) == 1 or not quirks.text_parts:
+            return SEPARATOR.join(texts)
+        return [_text(text) for text in texts]
+
+    def _prefilled(self, message: Message) -> bool:
+        """Whether a last turn of the assistant, the beginning of its answer, can be sent."""
+        match self._target.quirks.prefill:
+            case "keep":
+                return True
+            case "prefix":
+                message["prefix"] = True
+                return True
+            case "drop":
+                because = "the server does not go on with what an answer begins with"
+                self._notes.add("messages.prefill", "drop", because)
+                return False
+
+    def _call(self, block: dict[str, Any]) -> dict[str, Any]:
+        name = self._names.out(str(block.get("name")))
+        arguments = orjson.dumps(as_object(block.get("input"))).decode()
+        function = {"name": name, "arguments": arguments}
+        return {"id": self._ids.out(str(block.get("id"))), "type": "function", "function": function}
+
+
+def _text(text: str) -> Part:
+    return {"type": "text", "text": text}
+
+
+def _thought(text: str) -> Part:
+    return {"type": "thinking", "thinking": [_text(text)]}

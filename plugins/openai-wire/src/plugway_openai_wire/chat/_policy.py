@@ -1,0 +1,131 @@
+"""What becomes of each field of a Messages request on the way to Chat Completions, declared; and
+what is particular to one server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from plugway_capabilities import Facts
+from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule
+
+_ONE_PROVIDER: Final = Rule("drop", "only Anthropic has it")
+_CACHE: Final = Rule("drop", "the API has no marks for caching")
+
+FIELDS: Final[Mapping[str, Rule]] = {
+    "cache_control": _CACHE,
+    "container": Rule("drop", "containers are Anthropic's"),
+    "context_management": Rule("drop", "the API edits no context"),
+    "diagnostics": _ONE_PROVIDER,
+    "fallback_credit_token": _ONE_PROVIDER,
+    "fallbacks": _ONE_PROVIDER,
+    "inference_geo": _ONE_PROVIDER,
+    "max_tokens": Rule("translate"),
+    "mcp_servers": Rule("drop", "the API calls no MCP servers"),
+    "messages": Rule("translate"),
+    "metadata": Rule("translate"),
+    "model": Rule("preserve"),
+    "output_config": Rule("translate"),
+    "output_format": Rule("translate"),
+    "service_tier": Rule("drop", "its tiers are others"),
+    "speed": Rule("drop", "the API has one speed"),
+    "stop_sequences": Rule("translate"),
+    "stream": Rule("preserve"),
+    "system": Rule("translate"),
+    "temperature": Rule("preserve"),
+    "thinking": Rule("translate"),
+    "tool_choice": Rule("translate"),
+    "tools": Rule("translate"),
+    "top_k": Rule("translate"),
+    "top_p": Rule("preserve"),
+}
+"""Top-level fields. One that is not listed is dropped with a record."""
+
+OUTPUT: Final[Mapping[str, Rule]] = {
+    "effort": Rule("translate"),
+    "format": Rule("translate"),
+    "task_budget": Rule("drop", "the API has no budget for a task"),
+}
+"""Members of `output_config`."""
+
+TOOL: Final[Mapping[str, Rule]] = {
+    "allowed_callers": Rule("drop", "tools are called by the model alone"),
+    "cache_control": _CACHE,
+    "defer_loading": Rule("drop", "every tool is loaded"),
+    "description": Rule("preserve"),
+    "eager_input_streaming": Rule("drop", "arguments are streamed as they come anyway"),
+    "input_examples": Rule("drop", "the API has no such field"),
+    "input_schema": Rule("translate"),
+    "name": Rule("translate"),
+    "strict": Rule("translate"),
+    "type": Rule("translate"),
+}
+"""Members of tools."""
+
+DEFAULT_LIMIT: Final = 64
+"""Most characters of a tool's name and of the id of a call (`function_definition.py` of the
+`openai` SDK)."""
+DEFAULT_STOPS: Final = 4
+"""Most stop sequences (API reference of Chat Completions, `stop`)."""
+
+ReasoningStyle = Literal["none", "effort", "object", "switch", "template"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """What is particular to one server. Without arguments: the least that any server takes."""
+
+    output_limit_field: str = "max_tokens"
+    stream_usage: bool = True
+    """`stream_options.include_usage` is understood."""
+    system_turns: Literal["keep", "reminder"] = "reminder"
+    """System turns in the conversation stay, or become reminders in user turns: chat templates
+    often take `system` at the head only."""
+    text_parts: bool = False
+    """Several texts of a turn go as parts; otherwise joined to one."""
+    images: bool = True
+    documents: bool = False
+    """Parts of the type `file` are understood."""
+    reasoning: ReasoningStyle = "none"
+    """How thinking is asked for: `reasoning_effort`; the object `reasoning` (OpenRouter); the
+    switch `thinking` (DeepSeek); or arguments of the chat template."""
+    efforts: tuple[Effort, ...] = ("low", "medium", "high")
+    reasoning_back: bool = True
+    """Thinking goes back to the model that did it."""
+    parallel_flag: bool = False
+    """`parallel_tool_calls` is understood; otherwise calls after the first are left out here."""
+    strict: bool = False
+    """`strict` of a function is understood."""
+    formats: Literal["schema", "object", "none"] = "schema"
+    """`response_format` takes a JSON schema, or only `json_object`."""
+    top_k: bool = False
+    user_field: str = ""
+    """The field that takes `metadata.user_id`."""
+    cache_key_field: str = ""
+    """The field that takes what requests of one conversation have in common."""
+    prefill: Literal["drop", "keep", "prefix"] = "drop"
+    """A last turn of the assistant is left out, sent, or sent with `prefix: true`."""
+    extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Set in every request, over everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes: what the server and the model take, and who signs its thinking."""
+
+    reasoning: Reasoning
+    quirks: Quirks = field(default_factory=Quirks)
+    facts: Facts = field(default_factory=Facts)
+    media: MediaPolicy = "placeholder"
+    cache_key: str = ""
+
+    @property
+    def ids(self) -> IdCodec:
+        """The codec for ids of tool calls."""
+        limit = self.facts.tool_id_limit or DEFAULT_LIMIT
+        return IdCodec(limit, exact=self.facts.tool_id_pattern.endswith(f"{{{limit}}}"))
+
+    def takes(self, name: str) -> bool:
+        """Whether the server is not known to refuse a field."""
+        return name not in self.facts.rejected_fields

@@ -1,0 +1,120 @@
+"""Thinking in Chat Completions: where servers put it, and how it is given back to them.
+
+`reasoning_content` (DeepSeek, llama.cpp, vLLM before 0.12, LM Studio), `reasoning` (Groq, Ollama,
+vLLM, mlx-lm), `reasoning` with `reasoning_details` (OpenRouter), and parts of the type `thinking`
+in `content` (Mistral). Which of them a block came from is in the state that it is signed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_openai_wire.chat._policy import Target
+from plugway_translation import Notes, Opened, said_in
+
+FIELDS: Final = ("reasoning_content", "reasoning")
+"""Members of a message that hold thinking as text; the first that says something counts."""
+DETAILS: Final = "reasoning_details"
+PARTS: Final = "content"
+"""The state's name for thinking that stands in parts of the content."""
+_TEXTS: Final = {"reasoning.text": "text", "reasoning.summary": "summary"}
+"""Types of details, and the member with their text; `reasoning.encrypted` has none."""
+
+
+def thought_in(delta: Mapping[str, Any]) -> tuple[str, str]:
+    """The text of thinking in a message or delta, and the field that it stands in."""
+    for name in FIELDS:
+        text = delta.get(name)
+        if isinstance(text, str) and text:
+            return text, name
+    return "", ""
+
+
+class Details:
+    """`reasoning_details` of one block, put together from their pieces."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[Any, Any], dict[str, Any]] = {}
+
+    def add(self, value: Any) -> str:
+        """More pieces; returns the text in them."""
+        texts: list[str] = []
+        for item in as_list(value):
+            piece = as_object(item)
+            kind = piece.get("type")
+            member = _TEXTS.get(str(kind), "data")
+            key = kind, piece.get("index", len(self._entries))
+            entry = self._entries.setdefault(key, {})
+            text = piece.get(member)
+            said = (entry.get(member) or "") + text if isinstance(text, str) else entry.get(member)
+            entry.update({name: v for name, v in piece.items() if v is not None})
+            if said is not None:
+                entry[member] = said
+            if member != "data" and isinstance(text, str):
+                texts.append(text)
+        return "".join(texts)
+
+    def take(self) -> list[dict[str, Any]]:
+        """The entries so far; none are kept."""
+        entries, self._entries = list(self._entries.values()), {}
+        return entries
+
+
+def state_of(field: str, details: list[dict[str, Any]], text: str) -> dict[str, Any]:
+    """What a block is signed with. A text that is the block's own is not kept twice."""
+    if not details:
+        return {"in": field}
+    kept = [dict(entry) for entry in details]
+    for entry in kept:
+        member = _TEXTS.get(str(entry.get("type")), "")
+        if member and text and entry.get(member) == text:
+            entry[member] = None
+    return {"in": field, "details": kept}
+
+
+def restored(
+    blocks: Sequence[dict[str, Any]], target: Target, notes: Notes, *, calls: bool
+) -> dict[str, Any]:
+    """The members of an assistant's message that give it its own thinking back."""
+    wanted = target.quirks.reasoning_back and target.facts.reasoning_back != "rejected"
+    opened = [found for block in blocks if (found := target.reasoning.open(block)) is not None]
+    if len(opened) < len(blocks):
+        notes.add("messages.thinking", "drop", "another model's")
+    if opened and not wanted:
+        notes.add("messages.thinking", "drop", "the server takes none back")
+        opened = []
+    found = _members(opened)
+    field = target.facts.reasoning_field or FIELDS[0]
+    if calls and target.facts.reasoning_back == "required" and field not in found:
+        # DeepSeek answers 400 to a call without the thinking before it, and takes an empty one.
+        found[field] = ""
+    return found
+
+
+def _members(opened: list[Opened]) -> dict[str, Any]:
+    texts: dict[str, list[str]] = {}
+    details: list[dict[str, Any]] = []
+    for block in opened:
+        state = as_object(block.state)
+        field = state.get("in")
+        details += [_filled(as_object(d), block.text) for d in as_list(state.get("details"))]
+        if block.text and isinstance(field, str) and field:
+            texts.setdefault(field, []).append(block.text)
+    found: dict[str, Any] = {name: "".join(said) for name, said in texts.items() if name in FIELDS}
+    if details:
+        found[DETAILS] = details
+    if PARTS in texts:
+        found[PARTS] = texts[PARTS]
+    return found
+
+
+def _filled(entry: dict[str, Any], text: str) -> dict[str, Any]:
+    member = _TEXTS.get(str(entry.get("type")), "")
+    return {**entry, member: text} if member and entry.get(member) is None else entry
+
+
+def part_text(part: Mapping[str, Any]) -> str:
+    """The text of a `thinking` part, which holds parts of its own."""
+    return said_in(part.get("thinking"))

@@ -1,0 +1,100 @@
+"""What an answer of Chat Completions says about itself: why it stopped, what it cost, what failed.
+
+Pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from plugway import BackendRefused, StopReason, as_object
+from plugway_translation import Totals, count
+
+_REASONS: Final[Mapping[str, StopReason]] = {
+    "stop": "end_turn",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "model_length": "model_context_window_exceeded",  # Mistral
+    "content_filter": "refusal",
+}
+"""`finish_reason` (`types/chat/chat_completion.py` of the `openai` SDK) and what servers add to it.
+Any other word is the end of a turn."""
+
+FAILED: Final[Mapping[str, int]] = {
+    "abort": 503,  # vLLM, SGLang
+    "error": 502,  # OpenRouter, Mistral
+    "insufficient_system_resource": 503,  # DeepSeek
+}
+"""Reasons that are failures, and the status that they would have had."""
+
+_STATUS: Final = {
+    "context_length_exceeded": 400,
+    "insufficient_quota": 429,
+    "invalid_api_key": 401,
+    "invalid_request_error": 400,
+    "model_not_found": 404,
+    "overloaded_error": 503,
+    "rate_limit_exceeded": 429,
+    "server_error": 500,
+}
+
+
+def stop_reason_of(reason: str, *, calls: bool, full: bool) -> StopReason:
+    """`stop_reason` for a `finish_reason`; `full`: the window of the model was used up."""
+    found = _REASONS.get(reason, "end_turn")
+    if found == "max_tokens" and full:
+        return "model_context_window_exceeded"
+    if found == "tool_use" and not calls:
+        return "end_turn"
+    return "tool_use" if found == "end_turn" and calls else found
+
+
+def totals_in(usage: Mapping[str, Any]) -> Totals:
+    """The counts of a `usage` (`types/completion_usage.py` of the `openai` SDK).
+
+    DeepSeek tells cached tokens in a field of its own.
+    """
+    prompt = as_object(usage.get("prompt_tokens_details"))
+    answer = as_object(usage.get("completion_tokens_details"))
+    cached = count(prompt.get("cached_tokens")) or count(usage.get("prompt_cache_hit_tokens"))
+    return Totals(
+        count(usage.get("prompt_tokens")),
+        count(usage.get("completion_tokens")),
+        cached,
+        count(prompt.get("cache_write_tokens")),
+        count(answer.get("reasoning_tokens")),
+    )
+
+
+def usage_in(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `usage` of a chunk or answer; Groq's is in a member of its own."""
+    usage = as_object(data.get("usage"))
+    return usage or as_object(as_object(data.get("x_groq")).get("usage"))
+
+
+def failure_in(data: Mapping[str, Any]) -> BackendRefused | None:
+    """The failure that an answer carries although it began with success; None where it has none."""
+    error: Any = data.get("error")
+    if not error and data.get("object") == "error":  # vLLM
+        error = {key: data[key] for key in ("message", "type", "code") if key in data}
+    if not error:
+        return None
+    fields = as_object(error) or {"message": str(error)}
+    return BackendRefused(_status(fields), orjson.dumps({"error": fields}))
+
+
+def _status(error: Mapping[str, Any]) -> int:
+    for name in ("code", "type", "status"):
+        value = error.get(name)
+        if isinstance(value, str) and value.isdigit():
+            value = int(value)
+        if isinstance(value, int) and 400 <= value < 600:
+            return value
+        if isinstance(value, str) and value in _STATUS:
+            return _STATUS[value]
+    return 502

@@ -1,0 +1,101 @@
+"""Tools, and the choice among them, for Chat Completions. Pure functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugway import as_object
+from plugway_openai_wire.chat._policy import DEFAULT_LIMIT, TOOL, Target
+from plugway_translation import (
+    Notes,
+    SchemaRules,
+    ToolNames,
+    clean_schema,
+    drop_by,
+    strict_fits,
+)
+
+_PLAIN = frozenset(("name", "description", "input_schema"))
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def is_server_tool(tool: dict[str, Any]) -> bool:
+    """Whether Anthropic runs or defines the tool: it has a type of its own, and no schema."""
+    return tool.get("type") not in (None, "custom") and "input_schema" not in tool
+
+
+def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, Any]]:
+    """The tools that can be offered; the others are noted."""
+    found: list[dict[str, Any]] = []
+    for item in tools:
+        tool = as_object(item)
+        if is_server_tool(tool):
+            because = f"`{tool.get('name')}` (`{tool.get('type')}`) is Anthropic's own"
+            notes.add("tools", "drop", because)
+        elif isinstance(tool.get("name"), str):
+            found.append(tool)
+    most = target.facts.tools_limit
+    if most and len(found) > most:
+        notes.add("tools", "drop", f"the server takes at most {most}; the last ones are left out")
+        return found[:most]
+    return found
+
+
+def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:
+    """The names of the tools as the server takes them."""
+    limit = target.facts.tool_name_limit or DEFAULT_LIMIT
+    return ToolNames((tool["name"] for tool in tools), limit)
+
+
+def tools_of(
+    tools: list[dict[str, Any]], target: Target, names: ToolNames, notes: Notes
+) -> list[dict[str, Any]]:
+    """`tools` of the request."""
+    rules = SchemaRules(drop=target.facts.rejected_keywords)
+    found = [_function(tool, target, names, rules, notes) for tool in tools]
+    if changed := names.changed:
+        notes.add("tools.name", "translate", f"shortened: {', '.join(sorted(changed))}")
+    return found
+
+
+def _function(
+    tool: dict[str, Any], target: Target, names: ToolNames, rules: SchemaRules, notes: Notes
+) -> dict[str, Any]:
+    if not tool.keys() <= _PLAIN:
+        drop_by(TOOL, list(tool), notes, "tools.")
+    schema = tool.get("input_schema")
+    parameters, cut = clean_schema(schema, rules)
+    notes.extend(cut)
+    function: dict[str, Any] = {"name": names.out(tool["name"])}
+    if isinstance(description := tool.get("description"), str):
+        function["description"] = description
+    function["parameters"] = parameters
+    if tool.get("strict") is True:
+        if target.quirks.strict and strict_fits(parameters):
+            function["strict"] = True
+        else:
+            notes.add("tools.strict", "drop", "the server, or the schema, does not allow it")
+    return {"type": "function", "function": function}
+
+
+def choice_of(value: Any, target: Target, names: ToolNames, notes: Notes) -> Any:
+    """`tool_choice` of the request; None for the server's own default."""
+    choice = as_object(value)
+    kind = choice.get("type")
+    if not choice:
+        return None
+    found: Any = _CHOICES.get(str(kind), "auto")
+    if kind == "tool":
+        found = {"type": "function", "function": {"name": names.out(str(choice.get("name")))}}
+    allowed = target.facts.allowed_values.get("tool_choice")
+    known = allowed is None or (found if isinstance(found, str) else "function") in allowed
+    if not known or not target.takes("tool_choice"):
+        notes.add("tool_choice", "drop", f"the server does not take `{kind}`")
+        return None
+    return found
+
+
+def is_chosen(value: Any, tools: list[dict[str, Any]]) -> bool:
+    """Whether a choice names a tool that is offered, or none by name."""
+    choice = as_object(value)
+    return choice.get("type") != "tool" or any(t["name"] == choice.get("name") for t in tools)
