@@ -1,0 +1,128 @@
+"""A Chat Completions request as a Messages request. Pure functions.
+
+Fields and shapes: `types/chat/completion_create_params.py` of the `openai` SDK. What becomes of
+each field is in `_policy.CHAT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from plugway import as_object
+from plugway_openai_api._content import Parts, plain_text
+from plugway_openai_api._fields import (
+    boolean,
+    integer,
+    missing,
+    objects,
+    optional_object,
+    optional_text,
+    text,
+    unsupported,
+    wrong_value,
+)
+from plugway_openai_api._policy import CHAT, note_drops
+from plugway_openai_api._sampling import format_of, sampling, stops, thinking, who
+from plugway_openai_api._tools import INPUT, call_input, chat_tools, choice_of, offered
+from plugway_openai_api._turns import Turns
+from plugway_translation import MediaPolicy, Notes, encode_id
+
+
+def chat_request(
+    body: Mapping[str, Any], notes: Notes, *, max_tokens: int, media: MediaPolicy = "placeholder"
+) -> dict[str, Any]:
+    """The Messages request; `max_tokens` is for one that does not say. Raises `InvalidRequest`."""
+    note_drops(body, CHAT, notes)
+    found: dict[str, Any] = {"model": text(body, "model", "model")}
+    limit = integer(body, "max_completion_tokens") or integer(body, "max_tokens")
+    found["max_tokens"] = limit or max_tokens
+    turns = Turns(notes)
+    reader = _Messages(turns, Parts(notes, media), notes)
+    if body.get("messages") is None:
+        raise missing("messages")
+    for index, message in enumerate(objects(body, "messages", "messages")):
+        reader.read(message, f"messages[{index}]")
+    form = optional_object(body, "response_format", "response_format")
+    config, as_json = format_of(form, "response_format", "json_schema")
+    found |= turns.fields(as_json=as_json)
+    parallel = boolean(body, "parallel_tool_calls")
+    found |= offered(chat_tools(body, notes), choice_of(body), parallel=parallel, notes=notes)
+    found |= sampling(body, notes) | stops(body, notes) | who(body)
+    effort = optional_text(body, "reasoning_effort", "reasoning_effort")
+    found |= thinking(effort, "reasoning_effort", config, notes)
+    if (top_k := integer(body, "top_k", 0)) is not None:
+        found["top_k"] = top_k
+    if boolean(body, "stream"):
+        found["stream"] = True
+    return found
+
+
+class _Messages:
+    """Reads messages by their role."""
+
+    def __init__(self, turns: Turns, parts: Parts, notes: Notes) -> None:
+        self._turns = turns
+        self._parts = parts
+        self._notes = notes
+
+    def read(self, message: Mapping[str, Any], path: str) -> None:
+        """One message. Raises `InvalidRequest`."""
+        role = text(message, "role", f"{path}.role")
+        if message.get("name") and role != "function":
+            self._notes.add("messages.name", "drop", "the Messages API names nobody")
+        content = self._parts.content(message.get("content"), f"{path}.content")
+        match role:
+            case "system" | "developer":
+                self._turns.instruct(
+                    content if isinstance(content, str) else plain_text(content, f"{path}.content")
+                )
+            case "user":
+                self._turns.user(content)
+            case "assistant":
+                self._assistant(message, content, path)
+            case "tool":
+                call_id = text(message, "tool_call_id", f"{path}.tool_call_id")
+                self._turns.result(encode_id(call_id), content)
+            case "function":
+                raise unsupported(f"{path}.role", "`function` is deprecated; use `tool`")
+            case other:
+                roles = "'system', 'developer', 'assistant', 'user' and 'tool'"
+                raise wrong_value(f"{path}.role", other, roles)
+
+    def _assistant(
+        self, message: Mapping[str, Any], content: str | list[dict[str, Any]], path: str
+    ) -> None:
+        if message.get("function_call"):
+            raise unsupported(f"{path}.function_call", "it is deprecated; use `tool_calls`")
+        for name in ("reasoning_content", "reasoning"):
+            if message.get(name):
+                self._notes.add(f"messages.{name}", "drop", "Chat carries no signature")
+        if message.get("audio"):
+            self._notes.add("messages.audio", "drop", "audio is kept by OpenAI")
+        calls = objects(message, "tool_calls", f"{path}.tool_calls")
+        refusal = optional_text(message, "refusal", f"{path}.refusal")
+        if not calls and not refusal:
+            self._turns.assistant(content)
+            return
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+        blocks = [block for block in blocks if block.get("text", "x")]
+        if refusal:
+            blocks.append({"type": "text", "text": refusal})
+        for index, call in enumerate(calls):
+            blocks.append(self._call(call, f"{path}.tool_calls[{index}]"))
+        self._turns.assistant(blocks)
+
+    def _call(self, call: Mapping[str, Any], path: str) -> dict[str, Any]:
+        kind = optional_text(call, "type", f"{path}.type") or "function"
+        if kind not in {"function", "custom"}:
+            raise wrong_value(f"{path}.type", kind, "'function' and 'custom'")
+        told = as_object(call.get(kind))
+        name = text(told, "name", f"{path}.{kind}.name")
+        if kind == "custom":
+            arguments = {INPUT: optional_text(told, "input", f"{path}.custom.input")}
+        else:
+            written = optional_text(told, "arguments", f"{path}.function.arguments")
+            arguments = call_input(written, self._notes)
+        id_ = encode_id(text(call, "id", f"{path}.id"))
+        return {"type": "tool_use", "id": id_, "name": name, "input": arguments}

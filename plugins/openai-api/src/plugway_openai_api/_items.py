@@ -1,0 +1,218 @@
+"""Output items of Responses, and the events that build them. Pure.
+
+Each item says its events without `sequence_number` and `output_index`, which are the stream's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+
+from plugway import as_object
+from plugway_openai_api._envelope import sealed
+from plugway_openai_api._tools import Tool, custom_input_of
+from plugway_translation import decode_id
+
+Events = list[dict[str, Any]]
+Status = Literal["in_progress", "completed", "incomplete"]
+
+
+class Item:
+    """One output item while it is made."""
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+        self.begun = False
+        """The client knows of it."""
+        self.whole: dict[str, Any] = {}
+        """The finished item."""
+
+    def delta(self, delta: Mapping[str, Any]) -> Events:
+        """More of it: a delta of the Messages API, or the block that it began with."""
+        raise NotImplementedError
+
+    def end(self, status: Status) -> Events:
+        """Its end; `whole` is set from here on."""
+        raise NotImplementedError
+
+    def begin(self) -> Events:
+        """The client is told of it."""
+        self.begun = True
+        return [{"type": "response.output_item.added", "item": self.shape("in_progress")}]
+
+    def shape(self, status: Status) -> dict[str, Any]:
+        """The item as it stands."""
+        raise NotImplementedError
+
+    def done(self, status: Status) -> dict[str, Any]:
+        """The last event of it."""
+        self.whole = self.shape(status)
+        return {"type": "response.output_item.done", "item": self.whole}
+
+    def of(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """An event about this item."""
+        return {"type": f"response.{kind}", "item_id": self.id, **fields}
+
+
+class Said(Item):
+    """A message: texts, each a part of it, and the reason of a refusal."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(id_)
+        self._parts: list[dict[str, Any]] = []
+        self._texts: list[str] | None = None
+        """Pieces of the part that is open."""
+
+    def shape(self, status: Status) -> dict[str, Any]:
+        """A `message`."""
+        fields: dict[str, Any] = {"id": self.id, "type": "message", "status": status}
+        return {**fields, "role": "assistant", "content": list(self._parts)}
+
+    def delta(self, delta: Mapping[str, Any]) -> Events:
+        """More text."""
+        text = delta.get("text")
+        if not isinstance(text, str) or not text:
+            return []
+        events: Events = []
+        if self._texts is None:
+            events += [] if self.begun else self.begin()
+            self._texts = []
+            events.append(self._at("content_part.added", part=_text("")))
+        self._texts.append(text)
+        return [*events, self._at("output_text.delta", delta=text, logprobs=[])]
+
+    def part_end(self) -> Events:
+        """The text block ends."""
+        if self._texts is None:
+            return []
+        text, self._texts = "".join(self._texts), None
+        done = self._at("output_text.done", text=text, logprobs=[])
+        part = self._at("content_part.done", part=_text(text))
+        self._parts.append(_text(text))
+        return [done, part]
+
+    def refuse(self, why: str) -> Events:
+        """A refusal with its reason."""
+        events = [*self.part_end(), *([] if self.begun else self.begin())]
+        part = {"type": "refusal", "refusal": why}
+        events += [
+            self._at("content_part.added", part={**part, "refusal": ""}),
+            self._at("refusal.delta", delta=why),
+            self._at("refusal.done", refusal=why),
+            self._at("content_part.done", part=part),
+        ]
+        self._parts.append(part)
+        return events
+
+    def end(self, status: Status) -> Events:
+        """The message is complete."""
+        return [*self.part_end(), self.done(status)]
+
+    def _at(self, kind: str, **fields: Any) -> dict[str, Any]:
+        return self.of(kind, content_index=len(self._parts), **fields)
+
+
+class Reasoning(Item):
+    """Thinking: its text as a summary, and the block itself in `encrypted_content`."""
+
+    def __init__(self, id_: str, block: Mapping[str, Any], model: str) -> None:
+        super().__init__(id_)
+        self._block = dict(block)
+        self._model = model
+        self._texts: list[str] = []
+        self._sealed: str | None = None
+
+    def shape(self, status: Status) -> dict[str, Any]:
+        """A `reasoning` item."""
+        text = "".join(self._texts)
+        summary = [_summary(text)] if text and status != "in_progress" else []
+        shape: dict[str, Any] = {"id": self.id, "type": "reasoning", "summary": summary}
+        return {**shape, "encrypted_content": self._sealed, "status": status}
+
+    def delta(self, delta: Mapping[str, Any]) -> Events:
+        """More thinking, or the signature."""
+        if mark := delta.get("signature"):
+            self._block["signature"] = mark
+        text = delta.get("thinking")
+        if not isinstance(text, str) or not text:
+            return []
+        events: Events = []
+        if not self._texts:
+            events.append(self._at("reasoning_summary_part.added", part=_summary("")))
+        self._texts.append(text)
+        return [*events, self._at("reasoning_summary_text.delta", delta=text)]
+
+    def end(self, status: Status) -> Events:
+        """The thinking is complete, and sealed."""
+        events: Events = []
+        if self._texts:
+            text = "".join(self._texts)
+            self._block["thinking"] = text
+            events.append(self._at("reasoning_summary_text.done", text=text))
+            events.append(self._at("reasoning_summary_part.done", part=_summary(text)))
+        self._sealed = sealed(self._block, self._model)
+        return [*events, self.done(status)]
+
+    def _at(self, kind: str, **fields: Any) -> dict[str, Any]:
+        return self.of(kind, summary_index=0, **fields)
+
+
+class Call(Item):
+    """A call of a function or of a `custom` tool."""
+
+    def __init__(self, id_: str, block: Mapping[str, Any], tool: Tool) -> None:
+        super().__init__(id_)
+        self._call_id = decode_id(str(block.get("id")))
+        self._tool = tool
+        self._pieces: list[str] = []
+
+    def shape(self, status: Status) -> dict[str, Any]:
+        """A `function_call` or `custom_tool_call`."""
+        custom, tool = self._tool.custom, self._tool
+        shape: dict[str, Any] = {"id": self.id, "status": status, "call_id": self._call_id}
+        shape["type"] = "custom_tool_call" if custom else "function_call"
+        shape["name"] = tool.own or tool.name
+        if tool.namespace:
+            shape["namespace"] = tool.namespace
+        written = "".join(self._pieces)
+        if custom:
+            shape["input"] = custom_input_of(written) if written else ""
+        else:
+            shape["arguments"] = written
+        return shape
+
+    def delta(self, delta: Mapping[str, Any]) -> Events:
+        """More of the arguments."""
+        if early := as_object(delta.get("input")):  # an upstream may put them into the start
+            text: Any = orjson.dumps(early).decode()
+        else:
+            text = delta.get("partial_json")
+        if not isinstance(text, str) or not text:
+            return []
+        self._pieces.append(text)
+        if self._tool.custom:
+            return []
+        return [self.of("function_call_arguments.delta", delta=text)]
+
+    def end(self, status: Status) -> Events:
+        """The call is complete; no arguments at all are an empty object."""
+        if self._tool.custom:
+            text = custom_input_of("".join(self._pieces))
+            events = [self.of("custom_tool_call_input.delta", delta=text)]
+            events.append(self.of("custom_tool_call_input.done", input=text))
+        else:
+            text = "".join(self._pieces) or "{}"
+            self._pieces = [text]
+            done = {"arguments": text, "name": self._tool.own or self._tool.name}
+            events = [self.of("function_call_arguments.done", **done)]
+        return [*events, self.done(status)]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _summary(text: str) -> dict[str, Any]:
+    return {"type": "summary_text", "text": text}

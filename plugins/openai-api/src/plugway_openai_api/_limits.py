@@ -1,0 +1,39 @@
+"""How long an answer of a model may be, as its backend states it, asked for now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import anyio
+
+from plugway import Backend, BackendError
+
+ASK_SECONDS: Final = 2.0
+"""What the first request without `max_tokens` waits for a backend's list at most."""
+KEEP_SECONDS: Final = 600.0
+
+
+class OutputLimits:
+    """Output limits by backend and model."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Mapping[str, int]]] = {}
+
+    async def of(self, backend: Backend, model: str) -> int:
+        """The limit in tokens; 0 where it is not known."""
+        until, limits = self._known.get(backend.name, (0.0, {}))
+        if time.monotonic() >= until:
+            limits = await _ask(backend) or limits
+            self._known[backend.name] = (time.monotonic() + KEEP_SECONDS, limits)
+        return limits.get(model, 0)
+
+
+async def _ask(backend: Backend) -> Mapping[str, int]:
+    try:
+        with anyio.move_on_after(ASK_SECONDS):
+            return {info.id: info.max_output_tokens for info in await backend.models()}
+    except BackendError:
+        pass
+    return {}

@@ -1,0 +1,111 @@
+"""The model list in OpenAI's shape, and answers for what is not kept here.
+
+Clients of the Messages API ask at the same paths; they send `anthropic-version`, and these routes
+are then not there for them, so that the kernel answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
+
+from plugway import Gateway, ModelInfo
+from plugway_openai_api._errors import Told
+
+PREFIX: Final = "anthropic/"
+"""Stands before ids for Claude Code's sake; the gateway takes them without it too."""
+
+
+class ForOpenAIClients(Route):
+    """A route that clients of the Messages API do not see."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Nothing for a request with `anthropic-version`."""
+        if any(name == b"anthropic-version" for name, _ in scope.get("headers", ())):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+class ModelRoutes:
+    """Lists what the gateway serves."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes, with and without `/v1`."""
+        found: list[BaseRoute] = []
+        for root in ("/v1", ""):
+            found.append(ForOpenAIClients(f"{root}/models", self._list, methods=["GET"]))
+            path = f"{root}/models/{{model_id:path}}"
+            found.append(ForOpenAIClients(path, self._one, methods=["GET"]))
+            path = f"{root}/responses/{{response_id:path}}"
+            found.append(Route(path, _not_kept, methods=["GET", "POST", "DELETE"]))
+        return found
+
+    async def _list(self, request: Request) -> Response:
+        listed = [model_object(info) for info in await self._gateway.models()]
+        return _json({"object": "list", "data": listed}, request)
+
+    async def _one(self, request: Request) -> Response:
+        wanted: str = request.path_params["model_id"]
+        for info in await self._gateway.models():
+            if wanted in {info.id, public_id(info.id)}:
+                return _json(model_object(info), request)
+        message = f"The model '{wanted[:200]}' does not exist or you do not have access to it."
+        told = Told(message, "invalid_request_error", "model", "model_not_found")
+        return _json(told.body(), request, status=404)
+
+
+async def _not_kept(request: Request) -> Response:
+    wanted: str = request.path_params["response_id"]
+    message = (
+        f"Response '{wanted[:200]}' not found: nothing is kept here. Send the whole conversation "
+        "as `input` of POST /v1/responses."
+    )
+    return _json(Told(message, "invalid_request_error").body(), request, status=404)
+
+
+def public_id(id_: str) -> str:
+    """An id without the prefix that is there for Claude Code's sake."""
+    short = id_.removeprefix(PREFIX)
+    return short if "/" in short and not short.startswith(PREFIX) else id_
+
+
+def model_object(info: ModelInfo) -> dict[str, Any]:
+    """A model in OpenAI's shape (`types/model.py` of the `openai` SDK).
+
+    The window and the output limit in tokens are there under the names of OpenRouter and vLLM,
+    where they are known.
+    """
+    id_ = public_id(info.id)
+    item: dict[str, Any] = {
+        "id": id_,
+        "object": "model",
+        "created": _seconds(info.created_at),
+        "owned_by": id_.partition("/")[0],
+    }
+    if info.context_tokens:
+        item |= {"context_length": info.context_tokens, "max_model_len": info.context_tokens}
+    if info.max_output_tokens:
+        item["max_output_tokens"] = info.max_output_tokens
+    return item
+
+
+def _seconds(created_at: str) -> int:
+    try:
+        return max(0, int(datetime.fromisoformat(created_at).timestamp()))
+    except ValueError:
+        return 0
+
+
+def _json(body: Mapping[str, Any], request: Request, *, status: int = 200) -> Response:
+    headers = {"x-request-id": request.scope.get("plugway.request_id", "")}
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")

@@ -1,0 +1,108 @@
+"""The plugin: the dialects, the model list, and what depends on who answers in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydantic import Field
+from starlette.routing import BaseRoute
+
+from plugway import (
+    Attempt,
+    BackendError,
+    BackendRefused,
+    Dialect,
+    Exchange,
+    Gateway,
+    MessagesRequest,
+    Options,
+    Plugin,
+    Reply,
+    Send,
+    StateKey,
+    hookimpl,
+)
+from plugway_openai_api._dialects import TABLES, ChatDialect, ResponsesDialect, says_no_limit
+from plugway_openai_api._errors import own_words
+from plugway_openai_api._limits import OutputLimits
+from plugway_openai_api._models import ModelRoutes
+from plugway_openai_api._policy import refusal
+from plugway_translation import MediaPolicy
+
+RELAYED: StateKey[str] = StateKey("openai-api.relayed")
+"""The target that was sent the client's own bytes last."""
+KEPT: Final = frozenset(("retry-after", "retry-after-ms", "x-should-retry"))
+
+
+class OpenAIApiOptions(Options):
+    """Options of `openai-api`."""
+
+    max_tokens: int = Field(default=32_000, ge=1)
+    """Most tokens of an answer where the client does not say; less where the model makes less."""
+    media: MediaPolicy = "placeholder"
+    """What becomes of audio, and of files that only OpenAI has: words in their `placeholder`, or
+    `reject` for a 400."""
+
+
+class OpenAIApi(Plugin[OpenAIApiOptions]):
+    """Serves Chat Completions, Responses and OpenAI's model list."""
+
+    def __init__(self, options: OpenAIApiOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._limits = OutputLimits()
+
+    @hookimpl
+    def register_dialects(self) -> Sequence[Dialect]:
+        """Chat Completions and Responses."""
+        told: tuple[Any, ...] = (self.options.max_tokens, self.options.media)
+        return [ChatDialect(*told), ResponsesDialect(*told)]
+
+    @hookimpl
+    def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute]:
+        """`GET /v1/models`, for clients of OpenAI's API."""
+        return ModelRoutes(gateway).routes()
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """What the Messages API cannot say is refused here and not earlier: only now it is known
+        whether a server answers that is sent the client's own bytes."""
+        original = request.original
+        table = TABLES.get(original.dialect) if original else None
+        if original is None or table is None:
+            return await send(request, attempt)
+        if _relays(request, attempt):
+            exchange.state[RELAYED] = attempt.target
+            return await send(request, attempt)
+        if (refused := refusal(original.parsed, table)) is not None:
+            raise refused
+        asked = request.body.get("max_tokens")
+        if asked == self.options.max_tokens and says_no_limit(original):
+            most = await self._limits.of(attempt.backend, attempt.model)
+            if 0 < most < self.options.max_tokens:
+                because = f"`{attempt.target}` makes no more"
+                request = request.replace(because=because, max_tokens=most)
+                exchange.note(self.name, f"set max_tokens: {because}", stage="around_attempt")
+        return await send(request, attempt)
+
+    @hookimpl
+    def normalize_failure(
+        self, failure: BackendError, attempt: Attempt, exchange: Exchange
+    ) -> Reply | None:
+        """An upstream's own words to a client of its own API; not where its key was refused, which
+        is no business of the client."""
+        if exchange.state.get(RELAYED) != attempt.target or failure.status in (401, 403):
+            return None
+        if not isinstance(failure, BackendRefused) or not own_words(failure.body):
+            return None
+        kept = tuple(line for line in failure.headers if line[0] in KEPT)
+        headers = (*kept, ("content-type", "application/json"))
+        return Reply.whole(failure.status, failure.body, headers=headers)
+
+
+def _relays(request: MessagesRequest, attempt: Attempt) -> bool:
+    """Whether the backend sends the client's own bytes on (`Relaying` of the kernel)."""
+    relays = getattr(attempt.backend, "relays", None)
+    return bool(relays is not None and relays(request, attempt))

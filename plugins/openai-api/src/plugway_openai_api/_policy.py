@@ -1,0 +1,133 @@
+"""What becomes of every field of OpenAI's requests on the way to the Messages API: declared tables.
+
+`preserve` goes along as it is; `translate` and `emulate` are done by the translators; `drop` is
+left out and told on the receipt; `reject` is a 400, because the client would wait for something
+in the answer that is not there, or would be served less than it must have. Where an upstream speaks
+the client's own API and gets its bytes, all of this is void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from plugway import RequestRejected
+from plugway_openai_api._fields import unsupported
+from plugway_translation import Notes
+
+Action = Literal["preserve", "translate", "emulate", "drop", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What becomes of one field."""
+
+    action: Action
+    because: str = ""
+    """Why it is dropped or rejected, or what it becomes; what a user reads."""
+    nothing: tuple[Any, ...] = ()
+    """Values with which the field asks for nothing: then it is not worth a word."""
+
+
+_NONE: Final = "the Messages API has none"
+_HINT: Final = "a hint to OpenAI's servers"
+_CACHE: Final = "prompts are cached by the rules of whoever serves them"
+_STATE: Final = "nothing is kept here: send the whole conversation"
+
+_SHARED: Final[Mapping[str, Rule]] = {
+    "metadata": Rule("drop", "labels for OpenAI's dashboard", ({},)),
+    "model": Rule("preserve"),
+    "moderation": Rule("reject", "no moderation runs here"),
+    "parallel_tool_calls": Rule("translate", "`tool_choice.disable_parallel_tool_use`"),
+    "prompt_cache_key": Rule("drop", _CACHE, ("",)),
+    "prompt_cache_options": Rule("drop", _CACHE, ({},)),
+    "prompt_cache_retention": Rule("drop", _CACHE),
+    "safety_identifier": Rule("translate", "`metadata.user_id`"),
+    "service_tier": Rule("drop", "tiers of OpenAI", ("auto", "default")),
+    "stream": Rule("preserve"),
+    "stream_options": Rule("translate", "`include_usage` adds the last chunk with the usage"),
+    "temperature": Rule("translate", "above 1 it becomes 1, the most that the Messages API has"),
+    "tool_choice": Rule("translate", "`allowed_tools` leaves the other tools out"),
+    "tools": Rule("translate", "`custom` tools become functions with one text"),
+    "top_p": Rule("preserve"),
+    "user": Rule("translate", "`metadata.user_id`"),
+}
+
+CHAT: Final[Mapping[str, Rule]] = {
+    **_SHARED,
+    "audio": Rule("reject", "no audio is made here"),
+    "frequency_penalty": Rule("drop", _NONE, (0,)),
+    "function_call": Rule("reject", "it is deprecated; use `tool_choice`"),
+    "functions": Rule("reject", "it is deprecated; use `tools`", ([],)),
+    "logit_bias": Rule("drop", _NONE, ({},)),
+    "logprobs": Rule("reject", "no probabilities are told here", (False,)),
+    "max_completion_tokens": Rule("translate", "`max_tokens`"),
+    "max_tokens": Rule("preserve", "missing: the model's limit, or an option"),
+    "messages": Rule("translate"),
+    "modalities": Rule("reject", "only text is made here", (["text"], [])),
+    "n": Rule("reject", "there is one choice; ask again for another", (1,)),
+    "prediction": Rule("drop", _HINT),
+    "presence_penalty": Rule("drop", _NONE, (0,)),
+    "reasoning_effort": Rule("translate", "`thinking` and `output_config.effort`"),
+    "response_format": Rule(
+        "translate", "`output_config.format`; `json_object` is asked for in words"
+    ),
+    "seed": Rule("drop", _NONE + ": answers may differ"),
+    "stop": Rule("translate", "`stop_sequences`"),
+    "store": Rule("drop", "nothing is kept here", (False,)),
+    "top_k": Rule("preserve", "not OpenAI's, but sent by clients of vLLM and llama.cpp"),
+    "top_logprobs": Rule("reject", "no probabilities are told here", (0,)),
+    "verbosity": Rule("drop", _NONE, ("medium",)),
+    "web_search_options": Rule("reject", "no search runs here"),
+}
+
+RESPONSES: Final[Mapping[str, Rule]] = {
+    **_SHARED,
+    "access_programs": Rule("drop", "programs of OpenAI", ({},)),
+    "background": Rule("reject", "nothing is kept here to ask for later", (False,)),
+    "context_management": Rule("drop", "OpenAI's own compaction", ([],)),
+    "conversation": Rule("reject", _STATE),
+    "image": Rule("drop", _HINT, ({},)),
+    "include": Rule("translate", "reasoning comes with `encrypted_content` in any case"),
+    "input": Rule("translate"),
+    "instructions": Rule("translate", "`system`"),
+    "max_output_tokens": Rule(
+        "translate", "`max_tokens`; missing: the model's limit, or an option"
+    ),
+    "max_tool_calls": Rule("drop", "it counts calls of OpenAI's own tools"),
+    "previous_response_id": Rule("reject", _STATE),
+    "prompt": Rule("reject", "templates are kept by OpenAI; send `instructions` and `input`"),
+    "reasoning": Rule("translate", "`thinking` and `output_config.effort`"),
+    "store": Rule("drop", "nothing is kept here", (False,)),
+    "text": Rule("translate", "`format` as in Chat; `verbosity` is dropped"),
+    "top_logprobs": Rule("reject", "no probabilities are told here", (0,)),
+    "truncation": Rule("drop", "a prompt that is too long is refused", ("disabled",)),
+}
+
+
+def note_drops(body: Mapping[str, Any], table: Mapping[str, Rule], notes: Notes) -> None:
+    """Put on record every field of `body` that is dropped, unknown ones included."""
+    for name, value in body.items():
+        rule = table.get(name)
+        if rule is None:
+            notes.add(name[:64], "drop", "this translation does not know it")
+        elif rule.action == "drop" and _asks(value, rule):
+            notes.add(name, "drop", rule.because)
+
+
+def refusal(body: Mapping[str, Any], table: Mapping[str, Rule]) -> RequestRejected | None:
+    """The 400 for the first field of `body` that is rejected; None where there is none."""
+    for name, value in body.items():
+        rule = table.get(name)
+        if rule is not None and rule.action == "reject" and _asks(value, rule):
+            if name == "previous_response_id":
+                shown = str(value)[:80]
+                message = f"Previous response with id '{shown}' not found: {rule.because}."
+                return RequestRejected(message, retry=False)
+            return unsupported(name, rule.because)
+    return None
+
+
+def _asks(value: Any, rule: Rule) -> bool:
+    return value is not None and value not in rule.nothing

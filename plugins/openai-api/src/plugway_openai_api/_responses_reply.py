@@ -1,0 +1,250 @@
+"""Answers of the Messages API as Responses and their events. Pure but for the clock.
+
+Shapes: `types/responses/response.py` and `response_*_event.py` of the `openai` SDK. A whole answer
+is what its own stream would have ended with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from plugway import StreamEvent, as_object, new_id, replay
+from plugway_openai_api._chat_reply import chat_usage
+from plugway_openai_api._errors import told
+from plugway_openai_api._items import Call, Item, Reasoning, Said
+from plugway_openai_api._tools import ToolBook
+
+_INCOMPLETE: Final[Mapping[str, str]] = {
+    "max_tokens": "max_output_tokens",
+    "model_context_window_exceeded": "max_output_tokens",
+    "refusal": "content_filter",
+}
+"""`incomplete_details.reason` by `stop_reason`."""
+_ECHOED: Final[Mapping[str, Any]] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "reasoning": {"effort": None, "summary": None},
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+"""Fields of the request that the answer repeats, and what stands for those that are missing."""
+_FIXED: Final[Mapping[str, Any]] = {
+    "background": False,
+    "previous_response_id": None,
+    "service_tier": "default",
+    "store": False,
+}
+
+
+class ResponsesEncoder:
+    """Writes one answer as Responses does."""
+
+    def __init__(
+        self,
+        request: Mapping[str, Any],
+        tools: ToolBook,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._tools = tools
+        self._now = now
+        echoed = {
+            name: default if request.get(name) is None else request[name]
+            for name, default in _ECHOED.items()
+        }
+        # Written once: what a coding agent sends is long, and stands in three events.
+        self._echo = orjson.dumps({**echoed, **_FIXED})[1:]
+        self._head: dict[str, Any] = {}
+        self._tail = ""
+        """What is particular to this answer in all its ids."""
+        self._number = 0
+        self._item: Item | None = None
+        self._items = 0
+        self._output: list[dict[str, Any]] = []
+        self._usage: dict[str, Any] = {}
+        self._stop_reason = ""
+
+    def message(self, message: Mapping[str, Any]) -> bytes:
+        """A whole `response`."""
+        for event in replay(message):
+            if event.type == "message_stop":
+                break
+            self.event(event)
+        self._usage = dict(as_object(message.get("usage")))
+        self._close(last=True)
+        return self._response(*self._ending())
+
+    def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
+        """The envelope; in a stream `response.failed`, after which nothing comes."""
+        del status
+        failure = told(error)
+        if not streaming:
+            return orjson.dumps(failure.body())
+        pieces = b"" if self._head else self._start({})
+        why = {"code": failure.code or "server_error", "message": failure.message}
+        return pieces + self._whole_event("response.failed", self._response("failed", error=why))
+
+    def event(self, event: StreamEvent) -> bytes:
+        """The events for one event."""
+        data = event.data
+        match event.type:
+            case "content_block_delta":
+                return self._sent(self._delta(as_object(data.get("delta"))))
+            case "content_block_start":
+                return self._open(as_object(data.get("content_block")))
+            case "content_block_stop":
+                return self._block_end()
+            case "message_start":
+                return self._start(as_object(data.get("message")))
+            case "message_delta":
+                return self._end(as_object(data.get("delta")), as_object(data.get("usage")))
+            case "message_stop":
+                return self._stop()
+            case _:
+                return b""
+
+    # ── the response around the items ────────────────────────────────────────────────────────
+
+    def _start(self, message: Mapping[str, Any]) -> bytes:
+        id_ = str(message.get("id") or new_id("msg"))
+        self._tail = id_.removeprefix("msg_")
+        self._head = {
+            "id": f"resp_{self._tail}",
+            "object": "response",
+            "created_at": int(self._now()),
+            "model": message.get("model"),
+        }
+        self._usage = dict(as_object(message.get("usage")))
+        begun = self._response("in_progress")
+        created = self._whole_event("response.created", begun)
+        return created + self._whole_event("response.in_progress", begun)
+
+    def _end(self, delta: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
+        self._usage |= {key: value for key, value in usage.items() if value is not None}
+        reason = delta.get("stop_reason")
+        if isinstance(reason, str):
+            self._stop_reason = reason
+        why = as_object(delta.get("stop_details")).get("explanation")
+        if reason == "refusal" and isinstance(why, str) and why:
+            pieces = self._said()
+            assert isinstance(self._item, Said)
+            return pieces + self._sent(self._item.refuse(why))
+        return b""
+
+    def _stop(self) -> bytes:
+        pieces = self._close(last=True)
+        status, reason = self._ending()
+        return pieces + self._whole_event(f"response.{status}", self._response(status, reason))
+
+    def _ending(self) -> tuple[str, str]:
+        reason = _INCOMPLETE.get(self._stop_reason, "")
+        return ("incomplete", reason) if reason else ("completed", "")
+
+    def _response(
+        self, status: str, reason: str = "", *, error: Mapping[str, Any] | None = None
+    ) -> bytes:
+        body = {
+            **self._head,
+            "status": status,
+            "error": error,
+            "incomplete_details": {"reason": reason} if reason else None,
+            "output": self._output,
+            "usage": responses_usage(self._usage)
+            if status in {"completed", "incomplete"}
+            else None,
+        }
+        if status == "completed":
+            body["completed_at"] = int(self._now())
+        return orjson.dumps(body)[:-1] + b"," + self._echo
+
+    # ── items ────────────────────────────────────────────────────────────────────────────────
+
+    def _open(self, block: Mapping[str, Any]) -> bytes:
+        kind = block.get("type")
+        if kind == "text":
+            return self._said() + self._sent(self._delta(block))
+        pieces = self._close()
+        if kind in {"thinking", "redacted_thinking"}:
+            self._item = Reasoning(self._id("rs"), block, str(self._head.get("model")))
+        elif kind == "tool_use":
+            tool = self._tools.get(block.get("name"))
+            prefix = "ctc" if tool.custom else "fc"
+            self._item = Call(self._id(prefix), block, tool)
+        if self._item is not None:
+            pieces += self._sent(self._item.begin())
+        return pieces + self._sent(self._delta(block))
+
+    def _delta(self, delta: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return self._item.delta(delta) if self._item is not None else []
+
+    def _block_end(self) -> bytes:
+        if isinstance(self._item, Said):  # more text may follow in the same message
+            return self._sent(self._item.part_end())
+        return self._close()
+
+    def _said(self) -> bytes:
+        """Have a message open: what is said goes on in the one before, if nothing came between."""
+        if isinstance(self._item, Said):
+            return b""
+        pieces = self._close()
+        self._item = Said(self._id("msg"))
+        return pieces
+
+    def _close(self, *, last: bool = False) -> bytes:
+        """End the open item; the last one of an answer that was cut short is incomplete."""
+        item, self._item = self._item, None
+        if item is None or not item.begun:
+            return b""
+        cut = last and self._stop_reason in _INCOMPLETE
+        pieces = self._sent(item.end("incomplete" if cut else "completed"))
+        self._output.append(item.whole)
+        return pieces
+
+    def _id(self, prefix: str) -> str:
+        self._items += 1
+        return f"{prefix}_{self._tail}{self._items - 1:02d}"
+
+    # ── events ───────────────────────────────────────────────────────────────────────────────
+
+    def _sent(self, events: list[dict[str, Any]]) -> bytes:
+        return b"".join(map(self._one, events))
+
+    def _one(self, event: dict[str, Any]) -> bytes:
+        event["sequence_number"] = self._number
+        event["output_index"] = len(self._output)
+        self._number += 1
+        return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event))
+
+    def _whole_event(self, kind: str, response: bytes) -> bytes:
+        name = kind.encode()
+        number, self._number = self._number, self._number + 1
+        return b'event: %b\ndata: {"type":"%b","sequence_number":%d,"response":%b}\n\n' % (
+            name,
+            name,
+            number,
+            response,
+        )
+
+
+def responses_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """`usage` of Responses: the prompt is one sum, cached tokens included."""
+    sums = chat_usage(usage)
+    return {
+        "input_tokens": sums["prompt_tokens"],
+        "input_tokens_details": sums["prompt_tokens_details"],
+        "output_tokens": sums["completion_tokens"],
+        "output_tokens_details": sums["completion_tokens_details"],
+        "total_tokens": sums["total_tokens"],
+    }

@@ -1,0 +1,160 @@
+"""A Responses request as a Messages request. Pure functions.
+
+Fields and shapes: `types/responses/response_create_params.py` and `response_input_item_param.py` of
+the `openai` SDK. What becomes of each field is in `_policy.RESPONSES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_openai_api._content import Parts, plain_text
+from plugway_openai_api._envelope import opened
+from plugway_openai_api._fields import (
+    boolean,
+    integer,
+    missing,
+    objects,
+    optional_object,
+    optional_text,
+    text,
+    unsupported,
+    wrong_type,
+    wrong_value,
+)
+from plugway_openai_api._policy import RESPONSES, note_drops
+from plugway_openai_api._sampling import format_of, sampling, thinking, who
+from plugway_openai_api._tools import INPUT, call_input, choice_of, offered, response_tools
+from plugway_openai_api._turns import Turns
+from plugway_translation import MediaPolicy, Notes, encode_id
+
+_REASONING: Final = "reasoning.encrypted_content"
+
+
+def responses_request(
+    body: Mapping[str, Any], notes: Notes, *, max_tokens: int, media: MediaPolicy = "placeholder"
+) -> dict[str, Any]:
+    """The Messages request; `max_tokens` is for one that does not say. Raises `InvalidRequest`."""
+    note_drops(body, RESPONSES, notes)
+    found: dict[str, Any] = {"model": text(body, "model", "model")}
+    found["max_tokens"] = integer(body, "max_output_tokens") or max_tokens
+    turns = Turns(notes)
+    turns.instruct(optional_text(body, "instructions", "instructions"))
+    _conversation(body, turns, Parts(notes, media), notes)
+    told = optional_object(body, "text", "text")
+    if told.get("verbosity") not in {None, "medium"}:
+        notes.add("text.verbosity", "drop", "the Messages API has none")
+    form = optional_object(told, "format", "text.format")
+    config, as_json = format_of(form, "text.format")
+    found |= turns.fields(as_json=as_json)
+    parallel = boolean(body, "parallel_tool_calls")
+    found |= offered(response_tools(body, notes), choice_of(body), parallel=parallel, notes=notes)
+    found |= sampling(body, notes) | who(body) | _thought(body, config, notes)
+    for wanted in as_list(body.get("include")):
+        if wanted != _REASONING:
+            notes.add("include", "drop", f"nothing here has `{str(wanted)[:60]}`")
+    if boolean(body, "stream"):
+        found["stream"] = True
+    return found
+
+
+def _thought(body: Mapping[str, Any], config: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+    wanted = optional_object(body, "reasoning", "reasoning")
+    effort = optional_text(wanted, "effort", "reasoning.effort")
+    shown = bool(wanted.get("summary") or wanted.get("generate_summary")) and effort != "none"
+    for name in ("context", "mode"):
+        if wanted.get(name) not in {None, "auto", "standard"}:
+            notes.add(f"reasoning.{name}", "drop", "the Messages API has none")
+    return thinking(effort, "reasoning.effort", config, notes, shown=shown)
+
+
+def _conversation(body: Mapping[str, Any], turns: Turns, parts: Parts, notes: Notes) -> None:
+    value = body.get("input")
+    if value is None:
+        if not turns.system:
+            raise missing("input")
+    elif isinstance(value, str):
+        turns.user(value)
+    elif isinstance(value, list):
+        reader = _Items(turns, parts, notes)
+        for index, item in enumerate(objects(body, "input", "input")):
+            reader.read(item, f"input[{index}]")
+    else:
+        raise wrong_type("input", "a string or an array of items", value)
+
+
+class _Items:
+    """Reads input items by their type. What the model said between two user turns is one turn."""
+
+    def __init__(self, turns: Turns, parts: Parts, notes: Notes) -> None:
+        self._turns = turns
+        self._parts = parts
+        self._notes = notes
+        self._readers: Mapping[str, Callable[[Mapping[str, Any], str], None]] = {
+            "message": self._message,
+            "function_call": self._call,
+            "custom_tool_call": self._call,
+            "function_call_output": self._output,
+            "custom_tool_call_output": self._output,
+            "reasoning": self._reasoning,
+        }
+
+    def read(self, item: Mapping[str, Any], path: str) -> None:
+        """One item. Raises `InvalidRequest`."""
+        kind = optional_text(item, "type", f"{path}.type")
+        if not kind and "role" in item:
+            kind = "message"
+        if kind == "item_reference" or (not kind and "id" in item):
+            raise unsupported(path, "nothing is kept here: send the item itself")
+        if not kind:
+            raise missing(f"{path}.type")
+        reader = self._readers.get(kind)
+        if reader is None:
+            self._notes.add(f"input.{kind[:40]}", "drop", "only OpenAI can read it")
+        else:
+            reader(item, path)
+
+    def _message(self, item: Mapping[str, Any], path: str) -> None:
+        content = self._parts.content(item.get("content"), f"{path}.content")
+        match text(item, "role", f"{path}.role"):
+            case "user":
+                self._turns.user(content)
+            case "assistant":
+                self._turns.assistant(content, join=True)
+            case "system" | "developer":
+                self._turns.instruct(
+                    content if isinstance(content, str) else plain_text(content, f"{path}.content")
+                )
+            case other:
+                roles = "'user', 'assistant', 'system' and 'developer'"
+                raise wrong_value(f"{path}.role", other, roles)
+
+    def _call(self, item: Mapping[str, Any], path: str) -> None:
+        name = text(item, "name", f"{path}.name")
+        namespace = optional_text(item, "namespace", f"{path}.namespace")
+        if namespace:
+            name = namespace + ("" if namespace.endswith("__") else "__") + name
+        if item.get("type") == "custom_tool_call":
+            arguments = {INPUT: optional_text(item, "input", f"{path}.input")}
+        else:
+            written = optional_text(item, "arguments", f"{path}.arguments")
+            arguments = call_input(written, self._notes)
+        id_ = encode_id(text(item, "call_id", f"{path}.call_id"))
+        block = {"type": "tool_use", "id": id_, "name": name, "input": arguments}
+        self._turns.assistant([block], join=True)
+
+    def _output(self, item: Mapping[str, Any], path: str) -> None:
+        id_ = encode_id(text(item, "call_id", f"{path}.call_id"))
+        self._turns.result(id_, self._parts.content(item.get("output"), f"{path}.output"))
+
+    def _reasoning(self, item: Mapping[str, Any], path: str) -> None:
+        del path
+        block = opened(item.get("encrypted_content"))
+        if block is None:
+            self._notes.add(
+                "input.reasoning", "drop", "it was not made here, so nobody can read it"
+            )
+        else:
+            self._turns.assistant([as_object(block)], join=True)
