@@ -1,0 +1,288 @@
+"""The backend: sends a request to the Gemini API and reads what comes back.
+
+A refusal that teaches something is answered by asking once more, adapted, before anything was sent
+to the client. All other retries are the business of `resilience`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from plugway import (
+    Attempt,
+    BackendError,
+    BackendRefused,
+    Headers,
+    MessagesRequest,
+    ModelInfo,
+    Reply,
+    StreamEvent,
+    Upstream,
+    UpstreamResponse,
+    as_object,
+    collect,
+    new_id,
+)
+from plugway_capabilities import Ledger
+from plugway_gemini._models import Target, models_in, resource
+from plugway_gemini._reader import Reader
+from plugway_gemini._request import Translation, translate
+from plugway_gemini._stream import GeminiStream, read_whole
+from plugway_translation import MediaPolicy, Reasoning, count
+from plugway_upstream_errors import meaning_of
+
+PROVIDER: Final = "gemini"
+"""The name in the ledger."""
+MAX_ERROR_BYTES: Final = 2**20
+MAX_PAGES: Final = 20
+
+_log = logging.getLogger("plugway.gemini")
+
+
+class GeminiBackend:
+    """The Gemini API at one address. Enter it as a context to open its connections."""
+
+    def __init__(
+        self,
+        name: str,
+        zone: str,
+        upstream: Upstream,
+        ledger: Ledger,
+        *,
+        version: str = "v1beta",
+        media: MediaPolicy = "placeholder",
+        safety: str = "",
+    ) -> None:
+        """`version` is that of the API; `safety` a threshold for all categories of harm."""
+        self.name = name
+        self.zone = zone
+        self.upstream = upstream
+        self._ledger = ledger
+        self._version = version
+        self._media: MediaPolicy = media
+        self._safety = safety
+
+    async def __aenter__(self) -> GeminiBackend:
+        """Open the pool of connections."""
+        await self.upstream.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        await self.upstream.__aexit__()
+
+    async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+        """The answer: a stream, or a whole message, as the client asked."""
+        if request.body.get("max_tokens") == 0:
+            return await self._nothing(request, attempt)
+        asked = await self._asked(request, attempt)
+        reader = Reader(asked.translation, asked.target, request.model)
+
+        async def again() -> UpstreamResponse:
+            _log.info("`%s` ended without a word: asked again with simpler tools", attempt.target)
+            return await self._simpler(request, attempt, asked, reader)
+
+        if request.stream:
+            return Reply.streamed(GeminiStream(asked.response, reader, again))
+        events = await read_whole(asked.response, reader)
+        if reader.useless:
+            events += await read_whole(await again(), reader)
+        events += reader.end()
+        return Reply.message(await collect(_each(events)))
+
+    async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
+        """Gemini's own count."""
+        whole = self._translated(request, attempt, self._target(attempt)).body
+        asked = {"model": resource(attempt.model), **whole}
+        response = await self._post("countTokens", attempt, {"generateContentRequest": asked})
+        try:
+            if response.status >= 400:
+                raise await self._refusal(response)
+            counted = as_object(_parsed(await response.read()))
+        finally:
+            await response.aclose()
+        return count(counted.get("totalTokens")) or None
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The models that write text, with the limits that Google states."""
+        found: list[ModelInfo] = []
+        token = ""
+        for _ in range(MAX_PAGES):
+            path = f"/{self._version}/models?pageSize=1000{token}"
+            page = as_object(await self.upstream.fetch_json(path))
+            found += models_in(page)
+            following = page.get("nextPageToken")
+            if not isinstance(following, str) or not following:
+                break
+            token = f"&pageToken={quote(following, safe='')}"
+        return found
+
+    def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
+        """The body that would be sent, for `explain`."""
+        return self._translated(request, attempt, self._target(attempt)).body
+
+    # ── asking ───────────────────────────────────────────────────────────────────────────────
+
+    async def _asked(self, request: MessagesRequest, attempt: Attempt) -> _Asked:
+        """The head of an answer that is no error; a refusal that teaches is answered once."""
+        target = self._target(attempt)
+        translation = self._translated(request, attempt, target)
+        response = await self._generate(request, attempt, translation)
+        if response.status >= 400:
+            failure = await self._refusal(response)
+            target, better = self._adapted(request, attempt, translation, failure)
+            if better is None:
+                raise failure
+            translation = better
+            response = await self._generate(request, attempt, translation)
+            if response.status >= 400:
+                raise await self._refusal(response)
+        return _Asked(target, translation, response)
+
+    async def _simpler(
+        self, request: MessagesRequest, attempt: Attempt, asked: _Asked, reader: Reader
+    ) -> UpstreamResponse:
+        """The answer to the same request with tools in fewer words."""
+        translation = translate(
+            request.body, asked.target, simple=True, signatures=asked.translation.signatures
+        )
+        response = await self._generate(request, attempt, translation)
+        if response.status >= 400:
+            raise await self._refusal(response)
+        reader.again(translation)
+        return response
+
+    def _adapted(
+        self,
+        request: MessagesRequest,
+        attempt: Attempt,
+        before: Translation,
+        failure: BackendRefused,
+    ) -> tuple[Target, Translation | None]:
+        """A request that the refusal does not speak of; None where there is none."""
+        text = failure.message.lower().replace("_", " ")
+        learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body)
+        attempt.notes.extend(f"learnt from a refusal: {what}" for what in learnt)
+        target = self._target(attempt)
+        if not learnt and "thought signature" not in text:
+            return target, None
+        signatures = "thought signature" not in text
+        if not signatures:
+            attempt.notes.append("thought signatures were refused: sent with Google's bypass")
+        after = self._translated(request, attempt, target, signatures=signatures, told=False)
+        return target, after if after.body != before.body else None
+
+    def _target(self, attempt: Attempt) -> Target:
+        return Target(
+            attempt.model,
+            Reasoning.of(self.name, attempt.model),
+            self._ledger.about(PROVIDER, attempt.model),
+            self._media,
+            self._safety,
+        )
+
+    def _translated(
+        self,
+        request: MessagesRequest,
+        attempt: Attempt,
+        target: Target,
+        *,
+        signatures: bool = True,
+        told: bool = True,
+    ) -> Translation:
+        made = translate(request.body, target, signatures=signatures)
+        if told:
+            attempt.notes.extend(made.notes.lines())
+        return made
+
+    async def _generate(
+        self, request: MessagesRequest, attempt: Attempt, translation: Translation
+    ) -> UpstreamResponse:
+        method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+        return await self._post(method, attempt, translation.body)
+
+    async def _post(
+        self, method: str, attempt: Attempt, body: Mapping[str, Any]
+    ) -> UpstreamResponse:
+        name = quote(resource(attempt.model), safe="/")
+        return await self.upstream.request(
+            "POST",
+            f"/{self._version}/{name}:{method}",
+            body=orjson.dumps(body),
+            headers=(("content-type", "application/json"),),
+        )
+
+    async def _nothing(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+        """`max_tokens: 0` only warms caches, which Gemini does by itself."""
+        tokens = await self.count(request, attempt)
+        attempt.notes.append("emulate max_tokens: nothing was to be written; tokens were counted")
+        usage = {"input_tokens": tokens if isinstance(tokens, int) else 0, "output_tokens": 0}
+        return Reply.message(
+            {
+                "id": new_id("msg"),
+                "type": "message",
+                "role": "assistant",
+                "model": request.model,
+                "content": [],
+                "stop_reason": "max_tokens",
+                "stop_sequence": None,
+                "usage": usage,
+            }
+        )
+
+    # ── refusals ─────────────────────────────────────────────────────────────────────────────
+
+    async def _refusal(self, response: UpstreamResponse) -> BackendRefused:
+        try:
+            body = await response.read(MAX_ERROR_BYTES)
+        except BackendError:  # the status is known, and tells more than that its text was cut off
+            body = b""
+        finally:
+            await response.aclose()
+        return self.refused(response.status, body, response.headers)
+
+    def refused(self, status: int, body: bytes, headers: Headers) -> BackendRefused:
+        """The failure that an error of Google's stands for; a refused key is a 400 there."""
+        refusal = BackendRefused(status, body, headers=headers)
+        meaning = meaning_of(refusal)
+        if meaning.kind == "auth":
+            message = (
+                f"Google does not accept the key in option `api_key` of `{self.name}` "
+                f"({refusal.message}). Mend it with `plugway keys`, or in the environment variable "
+                "that the option names, and restart"
+            )
+            return BackendRefused(401, body, headers=headers, message=message, permanent=True)
+        return BackendRefused(
+            status,
+            body,
+            headers=headers,
+            retry_after=meaning.retry_after,
+            permanent=meaning.kind == "rate_limit" and b"PerDay" in body,
+        )
+
+
+@dataclass(slots=True)
+class _Asked:
+    """An answer that has begun, and what it answers."""
+
+    target: Target
+    translation: Translation
+    response: UpstreamResponse
+
+
+async def _each(events: list[StreamEvent]) -> AsyncIterator[StreamEvent]:
+    for item in events:
+        yield item
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None

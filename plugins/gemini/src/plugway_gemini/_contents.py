@@ -1,0 +1,184 @@
+"""The conversation as Gemini's `contents`. Pure functions.
+
+https://ai.google.dev/gemini-api/docs/function-calling: turns alternate, the first is the user's,
+and the results of calls stand in the turn right after them. Thought signatures:
+https://ai.google.dev/gemini-api/docs/thought-signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from plugway import InvalidRequest, as_object
+from plugway_gemini._models import Target
+from plugway_translation import (
+    IdCodec,
+    Media,
+    Notes,
+    ToolNames,
+    Turn,
+    in_words,
+    media_of,
+    reminder,
+    result_media,
+    result_text,
+    turns_of,
+    unseen,
+)
+
+BYPASS: Final = "skip_thought_signature_validator"
+"""What Google documents for calls that another model made. The last resort: the model then does not
+know what it was thinking."""
+IDS: Final = IdCodec(limit=256)
+_IMAGES: Final = frozenset(("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"))
+_FILES: Final = "https://generativelanguage.googleapis.com/"
+
+Part = dict[str, Any]
+
+
+class Contents:
+    """Makes the contents of one request."""
+
+    def __init__(
+        self, target: Target, names: ToolNames, notes: Notes, *, signatures: bool = True
+    ) -> None:
+        """Without `signatures` the bypass stands for each one: for those that were refused."""
+        self._target = target
+        self._names = names
+        self._notes = notes
+        self._signatures = signatures
+        self._called: dict[str, str] = {}
+        """Names of tools by the id of the call."""
+
+    def of(self, messages: Sequence[Any]) -> list[dict[str, Any]]:
+        """The contents. Raises `InvalidRequest` where nothing is left to answer."""
+        found: list[dict[str, Any]] = []
+        for turn in turns_of(messages, self._notes):
+            role = "model" if turn.role == "assistant" else "user"
+            parts = self._model_turn(turn) if role == "model" else self._user_turn(turn)
+            if not parts:
+                continue
+            if found and found[-1]["role"] == role:
+                found[-1]["parts"] += parts
+            else:
+                found.append({"role": role, "parts": parts})
+        while found and found[-1]["role"] == "model":
+            found.pop()
+            self._notes.add("messages", "drop", "Gemini cannot go on with an answer that is begun")
+        if not found:
+            raise InvalidRequest("messages: there is no user turn to answer", retry=False)
+        if found[0]["role"] == "model":
+            self._notes.add("messages", "emulate", "a user turn was put before the first answer")
+            found.insert(0, {"role": "user", "parts": [{"text": "[the conversation goes on]"}]})
+        for content in found:
+            if content["role"] == "model":
+                self._signed(content["parts"])
+        return found
+
+    # ── what the model said ──────────────────────────────────────────────────────────────────
+
+    def _model_turn(self, turn: Turn) -> list[Part]:
+        parts: list[Part] = []
+        following = ""
+        for block in turn.blocks:
+            match block.get("type"):
+                case "thinking" | "redacted_thinking":
+                    part, following = self._thought(block)
+                    parts += [part] if part else []
+                    continue
+                case "tool_use":
+                    part = self._call(block)
+                case "text":
+                    part = {"text": block.get("text")} if block.get("text") else {}
+                case _:
+                    part = {"text": in_words(block)}
+            if part and following:
+                part["thoughtSignature"], following = following, ""
+            parts += [part] if part else []
+        return parts
+
+    def _thought(self, block: dict[str, Any]) -> tuple[Part, str]:
+        """The thought part where that is signed, and the signature of the part after it."""
+        opened = self._target.reasoning.open(block)
+        if opened is None:
+            self._notes.add("messages.thinking", "drop", "another model made it")
+            return {}, ""
+        state = as_object(opened.state)
+        own, following = state.get("own"), state.get("next")
+        part: Part = {}
+        if isinstance(own, str) and own and self._signatures:
+            part = {"text": opened.text, "thought": True, "thoughtSignature": own}
+        return part, following if isinstance(following, str) and self._signatures else ""
+
+    def _call(self, block: dict[str, Any]) -> Part:
+        id_, name = str(block.get("id")), str(block.get("name"))
+        self._called[id_] = self._names.out(name)
+        call = {
+            "id": IDS.out(id_),
+            "name": self._called[id_],
+            "args": as_object(block.get("input")),
+        }
+        return {"functionCall": call}
+
+    def _signed(self, parts: list[Part]) -> None:
+        """The first call of a step must be signed; the calls beside it are not."""
+        first = next((part for part in parts if "functionCall" in part), None)
+        if first is None or "thoughtSignature" in first or not self._target.wants_signatures:
+            return
+        first["thoughtSignature"] = BYPASS
+        self._notes.add(
+            "messages.tool_use", "emulate", "a call without thought signature got Google's bypass"
+        )
+
+    # ── what the user and the tools said ─────────────────────────────────────────────────────
+
+    def _user_turn(self, turn: Turn) -> list[Part]:
+        parts = [self._result(block) for block in turn.results]
+        for block in turn.results:
+            for inner in result_media(block):
+                name = self._called.get(str(block.get("tool_use_id")), "")
+                parts += [{"text": f"[from the result of `{name}`]"}, *self._media(inner)]
+        for block in turn.blocks:
+            if block.get("type") in {"image", "document"}:
+                parts += self._media(block)
+            elif text := in_words(block):
+                parts.append({"text": reminder(text) if turn.role == "system" else text})
+        return parts
+
+    def _result(self, block: dict[str, Any]) -> Part:
+        """Gemini has a word for failure, so the text needs no mark."""
+        id_ = str(block.get("tool_use_id"))
+        failed = block.get("is_error") is True
+        text = result_text({**block, "is_error": False})
+        response = {
+            "id": IDS.out(id_),
+            "name": self._called.get(id_, ""),
+            "response": {"error" if failed else "output": text},
+        }
+        return {"functionResponse": response}
+
+    def _media(self, block: dict[str, Any]) -> list[Part]:
+        media = media_of(block)
+        if media is None:
+            return []
+        head = [{"text": media.said}] if media.text or media.title or media.context else []
+        if media.text:
+            return head
+        if because := self._unfit(media):
+            return [{"text": unseen(media, self._target.media, self._notes, because)}]
+        if media.data:
+            return [*head, {"inlineData": {"mimeType": media.mime, "data": media.data}}]
+        mime = {"mimeType": media.mime} if media.mime else {}
+        return [*head, {"fileData": {**mime, "fileUri": media.url}}]
+
+    def _unfit(self, media: Media) -> str:
+        """Why it cannot be sent; empty where it can."""
+        if media.kind in self._target.facts.rejected_inputs:
+            return f"this model has refused a {media.kind}"
+        if media.url.startswith(_FILES):
+            return ""
+        if not media.data:
+            return "Gemini does not fetch addresses, and has no file of that id"
+        known = _IMAGES if media.kind == "image" else {"application/pdf"}
+        return "" if media.mime in known else f"Gemini takes no {media.mime or 'unknown type'}"

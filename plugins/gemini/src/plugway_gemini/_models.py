@@ -1,0 +1,101 @@
+"""What kinds of Gemini models take, and the entries of Google's list of models. Pure functions.
+
+https://ai.google.dev/gemini-api/docs/thinking, https://ai.google.dev/gemini-api/docs/gemini-3 and
+https://ai.google.dev/api/models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from plugway import ModelInfo, as_list
+from plugway_capabilities import Facts
+from plugway_translation import Effort, MediaPolicy, Reasoning, count
+
+_VERSION: Final = re.compile(r"gemini-(\d{1,3})(?:\.(\d{1,3}))?")
+_NO_CHAT: Final = ("embedding", "-tts", "-image", "imagen", "veo", "aqa", "-live", "audio")
+
+_BUDGETS: Final = {"flash-lite": (512, 24576), "flash": (1, 24576), "pro": (128, 32768)}
+"""Least and most thinking tokens of Gemini 2.5, where thinking is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The model that a request goes to."""
+
+    model: str
+    reasoning: Reasoning
+    """Signs and opens thinking blocks for it."""
+    facts: Facts = field(default_factory=Facts)
+    media: MediaPolicy = "placeholder"
+    safety: str = ""
+    """Threshold for all categories of harm; empty for Google's own."""
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """`(2, 5)` for `gemini-2.5-pro`; (0, 0) for an alias that does not say."""
+        match = _VERSION.search(self.model)
+        return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
+
+    @property
+    def thinks_by(self) -> Literal["level", "budget", ""]:
+        """How thinking is asked for: `thinkingLevel` since 3, `thinkingBudget` in 2.5."""
+        if self.version >= (3, 0):
+            return "level"
+        return "budget" if self.version == (2, 5) else ""
+
+    @property
+    def levels(self) -> tuple[Effort, ...]:
+        """The levels that it knows."""
+        if "pro" not in self.model:
+            return ("minimal", "low", "medium", "high")
+        return ("low", "high") if self.version == (3, 0) else ("low", "medium", "high")
+
+    @property
+    def budgets(self) -> tuple[int, int]:
+        """Least and most thinking tokens."""
+        return next((range_ for name, range_ in _BUDGETS.items() if name in self.model), (1, 24576))
+
+    @property
+    def always_thinks(self) -> bool:
+        """Thinking cannot be switched off."""
+        return self.thinks_by == "level" or (self.thinks_by == "budget" and "pro" in self.model)
+
+    @property
+    def wants_signatures(self) -> bool:
+        """Calls of earlier steps are refused without a thought signature; true where unsure."""
+        return self.version >= (3, 0) or self.version == (0, 0)
+
+
+def resource(model: str) -> str:
+    """The name in the API's paths: `models/gemini-2.5-pro`."""
+    return model if "/" in model else f"models/{model}"
+
+
+def models_in(page: Mapping[str, Any]) -> list[ModelInfo]:
+    """The models of one page of the list that write text."""
+    found: list[ModelInfo] = []
+    for entry in as_list(page.get("models")):
+        name = str(entry.get("name", "")).removeprefix("models/")
+        writes = "generateContent" in as_list(entry.get("supportedGenerationMethods"))
+        if name and writes and not any(part in name for part in _NO_CHAT):
+            found.append(_model(name, entry))
+    return found
+
+
+def _model(name: str, entry: Mapping[str, Any]) -> ModelInfo:
+    capabilities: set[str] = set()
+    if name.startswith("gemini"):
+        capabilities |= {"tools", "images", "structured_output"}
+    if entry.get("thinking") is True:
+        capabilities.add("thinking")
+    return ModelInfo(
+        id=name,
+        display_name=str(entry.get("displayName") or ""),
+        context_tokens=count(entry.get("inputTokenLimit")),
+        max_output_tokens=count(entry.get("outputTokenLimit")),
+        capabilities=frozenset(capabilities),
+    )

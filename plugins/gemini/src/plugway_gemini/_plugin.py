@@ -1,0 +1,65 @@
+"""The plugin: its options, and the backend it registers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from plugway import Backend, Plugin, Upstream, hookimpl
+from plugway_anthropic_wire import AddressOptions
+from plugway_capabilities import Ledger
+from plugway_gemini._backend import GeminiBackend
+from plugway_translation import MediaPolicy
+
+
+class GeminiOptions(AddressOptions):
+    """Options of `gemini`."""
+
+    base_url: str = "https://generativelanguage.googleapis.com"
+    """Address of the API, without its version. With a key it must be https, or on this machine."""
+    api_version: Literal["v1", "v1beta", "v1alpha"] = "v1beta"
+    """Version of the API, which stands in its paths."""
+    media: MediaPolicy = "placeholder"
+    """What becomes of images and documents that Gemini cannot take: words in their place, or a
+    400 (`reject`)."""
+    safety: Literal["", "OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE"] = ""
+    """From which probability of harm on Google shall block, for all categories; empty for Google's
+    own setting."""
+    zone: Annotated[str, Field(min_length=1)] = "google"
+    """In whose hands the data is."""
+    connect_seconds: Annotated[float, Field(gt=0, le=120)] | None = None
+    """Limit on connecting: 1 on this machine and 5 elsewhere, unless set."""
+
+
+class Gemini(Plugin[GeminiOptions]):
+    """Registers the Gemini API as a backend."""
+
+    def __init__(self, options: GeminiOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        key = options.api_key.get_secret_value() if options.api_key else ""
+        upstream = Upstream(
+            options.base_url,
+            credentials={"x-goog-api-key": key} if key else None,
+            connect_seconds=options.connect_seconds,
+        )
+        self.backend = GeminiBackend(
+            self.name,
+            options.zone,
+            upstream,
+            Ledger(),
+            version=options.api_version,
+            media=options.media,
+            safety=options.safety,
+        )
+
+    @hookimpl
+    def register_backends(self) -> list[Backend]:
+        """The backend under the name of this instance."""
+        return [self.backend]
+
+    @hookimpl
+    def lifespan(self) -> AbstractAsyncContextManager[object]:
+        """Open connections are kept from start to end."""
+        return self.backend

@@ -1,0 +1,224 @@
+"""Gemini's answer, in pieces or whole, as events of the Messages API. No I/O.
+
+https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse. A piece carries whole
+parts: text to be added, or a finished call.
+
+A thought signature stands on a part: mostly on the first call of an answer, which must come back
+with it. It travels in the thinking block before that part, under our own signature, as
+`{"next": ...}`; the signature of a thought itself as `{"own": ...}`. Where there is no thinking to
+carry it, a `redacted_thinking` block does. A signature at the end of text, after the text was sent,
+is not carried: Google recommends it there and does not demand it, and a block after the last text
+would hide that from clients that look at the last block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from plugway import (
+    BackendProtocolError,
+    BackendRefused,
+    Emitter,
+    StopReason,
+    StreamEvent,
+    StreamInterrupted,
+    as_list,
+    as_object,
+    new_id,
+)
+from plugway_gemini._contents import IDS
+from plugway_gemini._models import Target
+from plugway_gemini._request import Translation
+from plugway_translation import Totals, count, usage_of
+
+_REFUSALS: Final = frozenset(
+    ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE", "ESCALATION")
+)
+_PREFIXES: Final = ("default_api.", "default_api:")
+"""What Gemini sometimes puts before the name of a function."""
+_SILENT: Final = frozenset(("thought", "thoughtSignature", "partMetadata"))
+
+
+class Reader:
+    """Reads one answer. A second upstream answer may follow where the first was of no use."""
+
+    def __init__(self, translation: Translation, target: Target, model: str) -> None:
+        """`model` is the name that the client is told."""
+        self._translation = translation
+        self._target = target
+        self._emitter = Emitter(model=model)
+        self._started = False
+        self._totals = Totals()
+        self._reason = ""
+        self._message = ""
+        self._blocked = ""
+        self._open = ""
+        """`thinking` while such a block is open."""
+        self._own = ""
+        self._ids: set[str] = set()
+        self._said = False
+        """Text or a call went out."""
+
+    @property
+    def useless(self) -> bool:
+        """The answer ended with nothing said, for a reason that another try may not have."""
+        if self._said or self._blocked or not self._reason:
+            return False
+        refused = self._reason in _REFUSALS or self._reason.startswith("IMAGE_")
+        return self._reason != "MAX_TOKENS" and not refused
+
+    @property
+    def ended(self) -> bool:
+        """The model has said that it is done."""
+        return bool(self._reason or self._blocked)
+
+    def again(self, translation: Translation) -> None:
+        """Another answer follows."""
+        self._translation = translation
+        self._reason = self._message = ""
+
+    def feed(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
+        """The events of one piece.
+
+        Raises:
+            BackendRefused: the piece is an error.
+        """
+        if error := as_object(answer.get("error")):
+            status = count(error.get("code"))
+            raw = orjson.dumps({"error": error})
+            raise BackendRefused(status if 400 <= status < 600 else 502, raw)
+        self._count(as_object(answer.get("usageMetadata")))
+        events: list[StreamEvent] = []
+        if not self._started:
+            self._started = True
+            events += self._emitter.start({**usage_of(self._totals), "output_tokens": 0})
+        feedback = as_object(answer.get("promptFeedback"))
+        self._blocked = str(feedback.get("blockReason") or self._blocked)
+        for candidate in map(as_object, as_list(answer.get("candidates"))):
+            if count(candidate.get("index")):
+                continue
+            for part in as_list(as_object(candidate.get("content")).get("parts")):
+                events += self._part(as_object(part))
+            self._reason = str(candidate.get("finishReason") or self._reason)
+            self._message = str(candidate.get("finishMessage") or self._message)
+        return events
+
+    def end(self) -> list[StreamEvent]:
+        """The end of the stream.
+
+        Raises:
+            StreamInterrupted: the model has not said that it is done.
+            BackendProtocolError: it has said nothing.
+        """
+        if not self.ended:
+            raise StreamInterrupted("the stream ended before Gemini said that it was done")
+        why = f"{self._reason or self._blocked}{f': {self._message}' if self._message else ''}"
+        if self.useless:
+            raise BackendProtocolError(f"Gemini ended its answer with {why} and without a word")
+        stop = self._stop()
+        events: list[StreamEvent] = []
+        if stop is None:  # a broken call after text: a client heals from a cut, not from an end
+            raise StreamInterrupted(f"Gemini broke its answer off with {why}")
+        if not self._said:  # a turn without a word stops agents, or makes them ask for ever
+            told = "gave no answer" if stop == "refusal" else "used all tokens up by thinking"
+            events += [*self._close(), *self._emitter.text(f"[Gemini {told}: {why}]")]
+        usage = usage_of(self._totals)
+        return [*events, *self._close(), *self._emitter.finish(stop, usage)]
+
+    # ── parts ────────────────────────────────────────────────────────────────────────────────
+
+    def _part(self, part: Mapping[str, Any]) -> list[StreamEvent]:
+        mark = part.get("thoughtSignature")
+        signed = mark if isinstance(mark, str) else ""
+        text = part.get("text")
+        if part.get("thought") is True:
+            return self._thought(text if isinstance(text, str) else "", signed)
+        if "functionCall" in part:
+            return self._call(as_object(part["functionCall"]), signed)
+        if isinstance(text, str):
+            return self._text(text, signed)
+        kind = next((key for key in part if key not in _SILENT), "")
+        return self._text(f"[a part that cannot be shown here: {kind}]", "") if kind else []
+
+    def _thought(self, text: str, signed: str) -> list[StreamEvent]:
+        self._own = signed or self._own
+        if not text:
+            return []
+        self._open = "thinking"
+        return self._emitter.thinking(text)
+
+    def _text(self, text: str, signed: str) -> list[StreamEvent]:
+        if not text:
+            return []
+        carried = self._close(signed if self._open != "text" else "")
+        self._open, self._said = "text", True
+        return [*carried, *self._emitter.text(text)]
+
+    def _call(self, call: Mapping[str, Any], signed: str) -> list[StreamEvent]:
+        if self._translation.one_call and self._emitter.tool_calls:
+            return []
+        id_ = IDS.back(str(call.get("id") or "")) or new_id("toolu")
+        if id_ in self._ids:
+            id_ = new_id("toolu")
+        self._ids.add(id_)
+        events = self._close(signed)
+        self._open, self._said = "tool_use", True
+        events += self._emitter.tool_start(self._name(str(call.get("name"))), tool_id=id_)
+        arguments = orjson.dumps(as_object(call.get("args"))).decode()
+        return [*events, *self._emitter.tool_arguments(arguments)]
+
+    def _name(self, name: str) -> str:
+        names = self._translation.names
+        for prefix in _PREFIXES:
+            bare = name.removeprefix(prefix)
+            if bare != name and names.back(name) == name:
+                return names.back(bare)
+        return names.back(name)
+
+    def _close(self, following: str = "") -> list[StreamEvent]:
+        """Ends the open block; `following` is the thought signature of the part that comes now."""
+        state = {"own": self._own, "next": following}
+        state = {name: value for name, value in state.items() if value}
+        thinking, self._open = self._open == "thinking", ""
+        if thinking:
+            self._own = ""
+            self._emitter.thinking("", signature=self._target.reasoning.sign(state or None))
+            return self._emitter.close_block()
+        if not following:
+            return self._emitter.close_block()
+        carrier = self._target.reasoning.block("", {"next": following})
+        return [*self._emitter.close_block(), *self._emitter.block(carrier)]
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────
+
+    def _stop(self) -> StopReason | None:
+        """None where what was said is no whole answer."""
+        window = self._target.facts.context_tokens
+        if self._blocked and not self._said:
+            return "refusal"
+        match self._reason:
+            case "STOP" | "TOO_MANY_TOOL_CALLS":
+                return "tool_use" if self._emitter.tool_calls else "end_turn"
+            case "MAX_TOKENS":
+                full = window and self._totals.prompt + self._totals.completion >= window
+                return "model_context_window_exceeded" if full else "max_tokens"
+            case reason if reason in _REFUSALS or reason.startswith(("IMAGE_", "NO_IMAGE")):
+                return "refusal"
+            case _:
+                return "tool_use" if self._emitter.tool_calls else None
+
+    def _count(self, usage: Mapping[str, Any]) -> None:
+        """Counts are of the whole answer so far. A prompt's count includes what was cached."""
+        if not usage:
+            return
+        prompt = count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount"))
+        thoughts = count(usage.get("thoughtsTokenCount"))
+        self._totals = Totals(
+            prompt=prompt or self._totals.prompt,
+            completion=count(usage.get("candidatesTokenCount")) + thoughts,
+            cached=count(usage.get("cachedContentTokenCount")),
+            reasoning=thoughts,
+        )

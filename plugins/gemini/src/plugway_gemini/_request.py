@@ -1,0 +1,210 @@
+"""A Messages request as one of `generateContent`. Pure functions.
+
+https://ai.google.dev/api/generate-content#request-body. The conversation is the business of
+`_contents`, schemas of `_schema`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_gemini._contents import Contents
+from plugway_gemini._models import Target
+from plugway_gemini._schema import gemini_schema
+from plugway_gemini._thinking import thinking_config
+from plugway_translation import Notes, Rule, ToolNames, count, drop_by, system_text
+
+NAME: Final = r"(?:[a-zA-Z_]|(?<!^)[0-9.:-])"
+"""Characters of a function's name, which begins with a letter or an underscore."""
+NAME_LIMIT: Final = 64
+STOP_LIMIT: Final = 5
+
+_SAME: Final = Rule("translate")
+_ELSEWHERE: Final = Rule("drop", "Gemini has nothing like it")
+_CACHE: Final = Rule("drop", "Gemini caches prefixes by itself")
+
+FIELDS: Final[Mapping[str, Rule]] = {
+    **dict.fromkeys(
+        (
+            *("max_tokens", "messages", "model", "output_config", "stop_sequences", "stream"),
+            *("system", "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p"),
+        ),
+        _SAME,
+    ),
+    "cache_control": _CACHE,
+    "metadata": Rule("drop", "Gemini is not told who the user is"),
+    "context_management": Rule("drop", "the `context-guard` plugin does it before"),
+}
+"""What becomes of each field of the body; one that is not here is left out with a note."""
+_TOOL_FIELDS: Final[Mapping[str, Rule]] = {
+    **dict.fromkeys(("name", "description", "input_schema", "type"), _SAME),
+    "cache_control": _CACHE,
+    **dict.fromkeys(
+        ("strict", "defer_loading", "eager_input_streaming", "input_examples", "allowed_callers"),
+        _ELSEWHERE,
+    ),
+}
+_HARMS: Final = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT")
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A request in Gemini's words, and what is needed to understand the answer."""
+
+    body: dict[str, Any]
+    names: ToolNames
+    notes: Notes
+    one_call: bool = False
+    """The client wants no calls in parallel, which Gemini cannot be told."""
+    simple: bool = False
+    signatures: bool = True
+
+
+def translate(
+    body: Mapping[str, Any], target: Target, *, simple: bool = False, signatures: bool = True
+) -> Translation:
+    """The request for `target`. Raises `InvalidRequest`.
+
+    `simple` describes tools in fewer words, for a model that made a mess of a call; without
+    `signatures` none that was carried is used.
+    """
+    notes = Notes()
+    drop_by(FIELDS, list(body), notes)
+    tools = _client_tools(body, notes)
+    limit = target.facts.tool_name_limit or NAME_LIMIT
+    names = ToolNames((str(tool["name"]) for tool in tools), limit, NAME)
+    for name, short in names.changed.items():
+        notes.add("tools.name", "translate", f"`{name}` is called `{short}`")
+    made: dict[str, Any] = {
+        "contents": Contents(target, names, notes, signatures=signatures).of(
+            as_list(body.get("messages"))
+        )
+    }
+    if system := system_text(body.get("system"), notes):
+        made["systemInstruction"] = {"parts": [{"text": system}]}
+    choice = as_object(body.get("tool_choice"))
+    if tools:
+        declared = [_declaration(tool, names, target, notes, simple=simple) for tool in tools]
+        made["tools"] = [{"functionDeclarations": declared}]
+        made |= _tool_config(choice, names, notes, tools)
+    made["generationConfig"] = _generation(body, target, notes, has_tools=bool(tools))
+    if target.safety:
+        made["safetySettings"] = [
+            {"category": f"HARM_CATEGORY_{harm}", "threshold": target.safety} for harm in _HARMS
+        ]
+    _without(made, target.facts.rejected_fields, notes)
+    one_call = choice.get("disable_parallel_tool_use") is True
+    if one_call:
+        notes.add("tool_choice", "emulate", "calls after the first one of an answer are left out")
+    return Translation(made, names, notes, one_call, simple, signatures)
+
+
+# ── tools ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]:
+    """The tools that have a schema; those that Anthropic's own servers run have none."""
+    found: list[dict[str, Any]] = []
+    for tool in map(as_object, as_list(body.get("tools"))):
+        if isinstance(tool.get("name"), str) and tool.get("type", "custom") in {"custom", None}:
+            drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
+            found.append(tool)
+        else:
+            notes.add("tools", "drop", f"`{tool.get('type')}` is a tool of Anthropic's servers")
+    return found
+
+
+def _declaration(
+    tool: Mapping[str, Any], names: ToolNames, target: Target, notes: Notes, *, simple: bool
+) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": names.out(str(tool["name"]))}
+    if isinstance(tool.get("description"), str) and tool["description"]:
+        made["description"] = tool["description"]
+    schema = gemini_schema(tool.get("input_schema"), notes, facts=target.facts, simple=simple)
+    if schema:
+        made["parameters"] = schema
+    return made
+
+
+def _tool_config(
+    choice: Mapping[str, Any], names: ToolNames, notes: Notes, tools: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """`toolConfig`; nothing where the model is free to choose."""
+    match choice.get("type"):
+        case "any":
+            config: dict[str, Any] = {"mode": "ANY"}
+        case "none":
+            config = {"mode": "NONE"}
+        case "tool":
+            if choice.get("name") not in {tool["name"] for tool in tools}:
+                notes.add("tool_choice", "drop", "the tool that it names was left out")
+                return {}
+            config = {"mode": "ANY", "allowedFunctionNames": [names.out(str(choice["name"]))]}
+        case _:
+            return {}
+    return {"toolConfig": {"functionCallingConfig": config}}
+
+
+# ── how to answer ────────────────────────────────────────────────────────────────────────────
+
+
+def _generation(
+    body: Mapping[str, Any], target: Target, notes: Notes, *, has_tools: bool
+) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    thinking, more = thinking_config(body, target, notes)
+    most = target.facts.max_output_tokens
+    if asked := count(body.get("max_tokens")):
+        config["maxOutputTokens"] = min(asked + more, most) if most else asked + more
+        if most and asked > most:
+            notes.add("max_tokens", "translate", f"lowered to the {most} that the model can write")
+    for name, theirs in (("temperature", "temperature"), ("top_p", "topP"), ("top_k", "topK")):
+        value = body.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            config[theirs] = value
+    stops = [stop for stop in as_list(body.get("stop_sequences")) if isinstance(stop, str) and stop]
+    limit = target.facts.stop_limit or STOP_LIMIT
+    if len(stops) > limit:
+        notes.add("stop_sequences", "drop", f"Gemini takes {limit}; the others were left out")
+    if stops:
+        config["stopSequences"] = stops[:limit]
+    if thinking:
+        config["thinkingConfig"] = thinking
+    return config | _format(body, target, notes, has_tools=has_tools)
+
+
+def _format(
+    body: Mapping[str, Any], target: Target, notes: Notes, *, has_tools: bool
+) -> dict[str, Any]:
+    """`output_config.format` as `responseSchema`."""
+    wanted = as_object(as_object(body.get("output_config")).get("format"))
+    if wanted.get("type") != "json_schema":
+        return {}
+    if has_tools and target.version < (3, 0):
+        notes.add("output_config.format", "drop", "this model takes it only without tools")
+        return {}
+    where = "output_config.format"
+    schema = gemini_schema(wanted.get("schema"), notes, facts=target.facts, where=where)
+    return {
+        "responseMimeType": "application/json",
+        **({"responseSchema": schema} if schema else {}),
+    }
+
+
+_UNDERSCORE: Final = re.compile(r"_([a-z])")
+
+
+def _without(made: dict[str, Any], paths: frozenset[str], notes: Notes) -> None:
+    """Takes away what the model has refused; Gemini tells paths in snake_case."""
+    for path in sorted(paths):
+        *parents, last = _UNDERSCORE.sub(lambda match: match[1].upper(), path).split(".")
+        place: dict[str, Any] = made
+        for name in parents:
+            place = as_object(place.get(name))
+        if last in place and place.get(last) is not made.get("contents"):
+            del place[last]
+            notes.add(path, "drop", "this model has refused it")

@@ -1,0 +1,181 @@
+"""Schemas of tools as Gemini takes them: a part of OpenAPI 3.0. Pure functions.
+
+https://ai.google.dev/api/caching#Schema. Beyond what stands there the API refuses `anyOf` beside
+other members, names in `required` that are no properties, arrays without `items`, and nesting that
+is too deep ("exceeds the maximum allowed nesting depth").
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_capabilities import Facts
+from plugway_translation import Notes, SchemaRules, clean_schema
+
+MAX_DEPTH: Final = 10
+"""Objects and arrays inside of each other, where the model has not said less."""
+SIMPLE_DEPTH: Final = 3
+
+_SIMPLE: Final = frozenset(
+    ("anyOf", "description", "enum", "items", "nullable", "properties", "required", "type")
+)
+_KEYWORDS: Final = _SIMPLE | {
+    "default",
+    "example",
+    "format",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "pattern",
+    "title",
+}
+_HERE: Final = frozenset(("oneOf", "allOf", "prefixItems"))
+"""Keywords that Gemini does not know, and that are said in others here."""
+_FORMATS: Final = frozenset(("date-time", "double", "enum", "float", "int32", "int64"))
+
+
+def gemini_schema(
+    schema: Any,
+    notes: Notes,
+    *,
+    facts: Facts | None = None,
+    simple: bool = False,
+    where: str = "tools.input_schema",
+) -> dict[str, Any]:
+    """The schema; empty where it has no properties, which Gemini wants left out altogether.
+
+    `simple` is for a model that made a mess of a call: types, names and choices, and little depth.
+    """
+    facts = facts or Facts()
+    rules = SchemaRules(
+        keywords=(_SIMPLE if simple else _KEYWORDS) | _HERE,
+        drop=facts.rejected_keywords,
+        formats=_FORMATS,
+        inline_refs=True,
+        unions="any_of",
+        const_as_enum=True,
+        string_enums=True,
+    )
+    cleaned, found = clean_schema(schema, rules, where)
+    notes.extend(found)
+    most = SIMPLE_DEPTH if simple else facts.schema_depth or MAX_DEPTH
+    made = _Shaper(notes, where, most).schema(dict(cleaned), 1)
+    return made if made.get("properties") else {}
+
+
+class _Shaper:
+    def __init__(self, notes: Notes, where: str, most: int) -> None:
+        self._notes = notes
+        self._where = where
+        self._most = most
+
+    def schema(self, found: dict[str, Any], depth: int) -> dict[str, Any]:
+        """One schema, `depth` objects and arrays deep."""
+        found = self._choice(self._merged(found))
+        if "anyOf" in found:
+            return self._any_of(found, depth)
+        kind = found.get("type")
+        if kind is None:
+            kind = self._kind(found)
+            found = {**found, "type": kind}
+        if kind == "object":
+            return self._object(found, depth)
+        if kind == "array":
+            return self._array(found, depth)
+        if kind == "string" and "enum" in found:
+            found.pop("format", None)
+        elif kind != "string" and "enum" in found:
+            del found["enum"]
+            self._note("enum", "Gemini takes choices of text only")
+        return found
+
+    @staticmethod
+    def _kind(found: dict[str, Any]) -> str:
+        """The type of a schema that names none, which Gemini refuses."""
+        if "enum" in found:
+            return "string"
+        return "array" if "items" in found else "object"
+
+    def _merged(self, found: dict[str, Any]) -> dict[str, Any]:
+        """`allOf` as one schema: of a keyword that several have, the last one counts."""
+        parts = [as_object(part) for part in as_list(found.get("allOf"))]
+        if "allOf" not in found:
+            return dict(found)
+        whole = {key: item for key, item in found.items() if key != "allOf"}
+        for part in map(self._merged, parts):
+            properties = {**as_object(whole.get("properties")), **as_object(part.get("properties"))}
+            required = [*as_list(whole.get("required")), *as_list(part.get("required"))]
+            whole = {**part, **whole}
+            if properties:
+                whole["properties"] = properties
+            if required:
+                whole["required"] = list(dict.fromkeys(required))
+        return whole
+
+    def _choice(self, found: dict[str, Any]) -> dict[str, Any]:
+        """`oneOf` as `anyOf`; a choice of nothing but null and one other is that other."""
+        if "oneOf" in found:
+            found["anyOf"] = [*as_list(found.get("anyOf")), *as_list(found.pop("oneOf"))]
+        if "anyOf" not in found:
+            return found
+        parts = [as_object(part) for part in as_list(found.pop("anyOf"))]
+        solid = [part for part in parts if part.get("type") != "null"]
+        if len(solid) < len(parts):
+            found["nullable"] = True
+        if len(solid) == 1:
+            return self._choice(self._merged({**solid[0], **found}))
+        return {**found, "anyOf": solid} if solid else found
+
+    def _any_of(self, found: dict[str, Any], depth: int) -> dict[str, Any]:
+        """A choice stands alone; what stood beside it goes into each of its parts."""
+        beside = {key: found[key] for key in ("description", "nullable") if key in found}
+        gone = found.keys() - {"anyOf", "type", *beside}
+        shared = {key: found[key] for key in ("properties", "required") if key in found}
+        for key in sorted(gone - shared.keys()):
+            self._note(key, "Gemini takes nothing beside `anyOf`")
+        parts: list[dict[str, Any]] = []
+        for part in as_list(found["anyOf"]):
+            inner = as_object(part)
+            if shared:
+                inner = self._merged({"allOf": [inner, shared], "type": "object"})
+            parts.append(self.schema({**beside, **inner}, depth))
+        return {"anyOf": parts}
+
+    def _object(self, found: dict[str, Any], depth: int) -> dict[str, Any]:
+        inner = as_object(found.pop("properties", None))
+        required = [str(name) for name in as_list(found.pop("required", None)) if name in inner]
+        if depth > self._most:
+            if inner:
+                self._note("nesting", "deeper than Gemini takes; what is inside is not described")
+            return {key: item for key, item in found.items() if key != "items"}
+        if inner:
+            found["properties"] = {
+                name: self.schema(as_object(part), depth + 1) for name, part in inner.items()
+            }
+        if required:
+            found["required"] = required
+        found.pop("items", None)
+        return found
+
+    def _array(self, found: dict[str, Any], depth: int) -> dict[str, Any]:
+        found.pop("properties", None)
+        found.pop("required", None)
+        parts = [as_object(part) for part in as_list(found.pop("prefixItems", None))]
+        items = as_object(found.get("items")) or ({"anyOf": parts} if parts else {"type": "string"})
+        if depth > self._most:
+            self._note("nesting", "deeper than Gemini takes; what is inside is not described")
+            choice = self._choice(self._merged(items))
+            items = {"type": choice.get("type") or self._kind(choice)}
+            items |= {"items": {"type": "string"}} if items["type"] == "array" else {}
+        else:
+            items = self.schema(items, depth + 1)
+        return {**found, "items": items}
+
+    def _note(self, what: str, because: str) -> None:
+        self._notes.add(f"{self._where}.{what}", "drop", because)

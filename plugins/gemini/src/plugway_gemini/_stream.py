@@ -1,0 +1,88 @@
+"""An upstream's stream as events, which asks once more where the first answer is of no use."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import orjson
+
+from plugway import (
+    BackendProtocolError,
+    StreamEvent,
+    StreamInterrupted,
+    UpstreamResponse,
+    as_object,
+)
+from plugway_gemini._reader import Reader
+from plugway_gemini._sse import DataDecoder
+
+Again = Callable[[], Awaitable[UpstreamResponse]]
+"""Asks once more, with simpler tools."""
+
+
+class GeminiStream:
+    """Owns the upstream's answer: `aclose` ends it at once."""
+
+    def __init__(self, response: UpstreamResponse, reader: Reader, again: Again) -> None:
+        self._response = response
+        self._chunks = response.chunks()
+        self._decoder = DataDecoder()
+        self._reader = reader
+        self._again: Again | None = again
+        self._ready: list[StreamEvent] = []
+        self._over = False
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """The events, in order."""
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        """The next event.
+
+        Raises:
+            BackendError: the answer is an error, or ends before its end.
+        """
+        while not self._ready:
+            if self._over:
+                raise StopAsyncIteration
+            await self._more()
+        return self._ready.pop(0)
+
+    async def aclose(self) -> None:
+        """Let go of the upstream."""
+        await self._response.aclose()
+
+    async def _more(self) -> None:
+        try:
+            chunk = await anext(self._chunks, b"")
+        except StreamInterrupted:
+            if not self._reader.ended:
+                raise
+            chunk = b""  # all has been said; only the end of the connection was rough
+        if chunk:
+            for answer in self._decoder.feed(chunk):
+                self._ready += self._reader.feed(answer)
+        elif self._reader.useless and self._again is not None:
+            again, self._again = self._again, None
+            await self._response.aclose()
+            self._response = await again()
+            self._chunks, self._decoder = self._response.chunks(), DataDecoder()
+        else:
+            self._ready += self._reader.end()
+            self._over = True
+
+
+async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamEvent]:
+    """The events of an answer that comes at once, without its end."""
+    try:
+        raw = await response.read()
+    finally:
+        await response.aclose()
+    try:
+        answer = as_object(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        answer = {}
+    if not answer:
+        told = raw[:200].decode("utf-8", "replace")
+        raise BackendProtocolError(f"it answered 200, but not with a JSON object: {told}")
+    return reader.feed(answer)
