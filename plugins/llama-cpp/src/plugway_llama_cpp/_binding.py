@@ -290,6 +290,10 @@ class Context:
         """The highest position; -1 for an empty sequence."""
         return int(api.llama_memory_seq_pos_max(self._memory, sequence))
 
+    def size_of(self, sequence: int) -> int:
+        """Bytes of the whole state of a sequence."""
+        return int(api.llama_state_seq_get_size_ext(self.handle, sequence, 0))
+
     def save(self, sequence: int, *, partial: bool) -> Blob:
         """The state of a sequence; `partial` leaves out what can be cut at any token."""
         flags = _PARTIAL if partial else 0

@@ -177,7 +177,7 @@ class Engine:
             if donor is not None:
                 self._wait_for(*donor)
                 continue
-            notes = explain_reuse(self._slots, job, found, self._context.model)
+            notes = explain_reuse(self._slots, self._prefix.parked, job, found, self._context.model)
             slot = self._prefix.place(found, job.owner, job)
             if slot is None:
                 return

@@ -35,6 +35,8 @@ WORTH_WAITING: Final = 256
 WORTH_SAVING: Final = 512
 MAX_CHECKPOINTS: Final = 8
 _FILE_GAIN: Final = 256
+_SMALL_STATE: Final = 32 << 20
+"""Bytes that are copied to memory and back without anyone noticing."""
 
 Source = Literal["slot", "copy", "memory", "disk", "none"]
 
@@ -67,6 +69,11 @@ class PrefixCache:
         self._free = context.model.trimmable
         self._window = context.model.window
         self._recurrent = context.model.recurrent
+
+    @property
+    def parked(self) -> Sequence[SavedState]:
+        """Conversations in memory."""
+        return self._memory.states
 
     # Finding
 
@@ -140,7 +147,20 @@ class PrefixCache:
                 self.clear(slot)
                 found.length = self._bring(found, slot)
         slot.assign(owner, job)
+        self._park_idle()
         return slot
+
+    def _park_idle(self) -> None:
+        """Move small states of idle slots to memory: every cell in use makes attention slower,
+        also for those who do not see it."""
+        for slot in self._slots.idle():
+            if slot.length < WORTH_SAVING or not self._intact(slot):
+                continue
+            if self._memory.limit <= 0 or self._context.size_of(slot.index) > _SMALL_STATE:
+                continue
+            if self.worth_storing(slot):
+                self.store(slot)
+            self.clear(slot)
 
     def _bring(self, found: Found, slot: Slot) -> int:
         match found.source:
@@ -209,6 +229,8 @@ class PrefixCache:
             self.drop(victim)
         slot.append(state.tokens)
         slot.checkpoints = list(state.checkpoints)
+        slot.owner, slot.saved_as = state.owner, state.saved_as
+        slot.saved_length = state.saved_length
         if length < slot.length:
             if not self._free:
                 checkpoint = last_checkpoint(slot.checkpoints, length)
@@ -291,7 +313,14 @@ class PrefixCache:
 
     def _state(self, slot: Slot) -> SavedState:
         blob = self._context.save(slot.index, partial=False)
-        return SavedState(slot.content.copy(), blob, tuple(slot.checkpoints))
+        return SavedState(
+            slot.content.copy(),
+            blob,
+            tuple(slot.checkpoints),
+            slot.owner,
+            slot.saved_as,
+            slot.saved_length,
+        )
 
     def make_room(self) -> bool:
         """Take the cells of the idle slot that is missed least; False where there is none."""

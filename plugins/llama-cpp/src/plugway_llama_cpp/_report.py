@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from plugway_llama_cpp._slots import Slot, SlotTable, common_prefix
+from plugway_llama_cpp._slots import SlotTable, common_prefix
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Model, Tokens
     from plugway_llama_cpp._job import Job
     from plugway_llama_cpp._prefix import Found
+    from plugway_llama_cpp._states import SavedState
 
 _WORTH_TELLING: Final = 256
 _CONTEXT: Final = 12
 
 
-def explain_reuse(slots: SlotTable, job: Job, found: Found, model: Model) -> list[str]:
+def explain_reuse(
+    slots: SlotTable, states: Sequence[SavedState], job: Job, found: Found, model: Model
+) -> list[str]:
     """Notes for the receipt: where the beginning comes from, and a miss of this conversation."""
     notes: list[str] = []
     total = len(job.prompt)
@@ -23,16 +27,16 @@ def explain_reuse(slots: SlotTable, job: Job, found: Found, model: Model) -> lis
         notes.append(
             f"prefix: {found.length:,} of {total:,} tokens reused ({_SOURCES[found.source]})"
         )
-    nearest = _nearest(slots, job)
+    nearest = _nearest(slots, states, job)
     if nearest is None:
         return notes
-    common = common_prefix(nearest.content, job.prompt)
-    lost = nearest.length - found.length
+    common = common_prefix(nearest, job.prompt)
+    lost = len(nearest) - found.length
     if lost < _WORTH_TELLING or common == total:
         return notes
     note = f"prefix: {lost:,} tokens of this conversation are computed again"
-    if common < nearest.length:
-        was = _text(model, nearest.content[common:])
+    if common < len(nearest):
+        was = _text(model, nearest[common:])
         now = _text(model, job.prompt[common:])
         note += f": at token {common:,} it says `{now}` where it said `{was}`"
     if found.length < common:
@@ -49,18 +53,19 @@ _SOURCES: Final = {
 }
 
 
-def _nearest(slots: SlotTable, job: Job) -> Slot | None:
-    """The slot that held this conversation: same owner, and either much in common or as long."""
-    best: tuple[int, Slot] | None = None
-    for slot in slots.slots:
-        if slot.length < _WORTH_TELLING or slot.owner != job.owner:
+def _nearest(slots: SlotTable, states: Sequence[SavedState], job: Job) -> Tokens | None:
+    """What held this conversation: same owner, and either much in common or as long."""
+    best: tuple[int, Tokens] | None = None
+    known = [(s.owner, s.content) for s in slots.slots] + [(s.owner, s.tokens) for s in states]
+    for owner, content in known:
+        if len(content) < _WORTH_TELLING or owner != job.owner:
             continue
-        common = common_prefix(slot.content, job.prompt)
+        common = common_prefix(content, job.prompt)
         # A shorter request of the same session, such as one for a title, is no miss.
-        if 2 * common < slot.length and len(job.prompt) < 0.8 * slot.length:
+        if 2 * common < len(content) and len(job.prompt) < 0.8 * len(content):
             continue
         if best is None or common > best[0]:
-            best = (common, slot)
+            best = (common, content)
     return best[1] if best else None
 
 

@@ -66,9 +66,7 @@ class Slot:
 
     def position_of(self, length: int) -> int:
         """The position after the first `length` tokens."""
-        if not self._shared or length == 0:
-            return length
-        return length - _count_shared(self.tokens[:length])
+        return position_of(self.tokens, length) if self._shared else length
 
     def append(self, tokens: Tokens) -> None:
         """Tokens that were just decoded."""
@@ -93,6 +91,11 @@ class Slot:
     def checkpoint_at(self, length: int) -> Checkpoint | None:
         """The last checkpoint that does not lie behind `length`."""
         return last_checkpoint(self.checkpoints, length)
+
+
+def position_of(tokens: Tokens, length: int) -> int:
+    """The position after the first `length` tokens."""
+    return length - _count_shared(tokens[:length])
 
 
 def _count_shared(tokens: Tokens) -> int:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from plugway_llama_cpp._slots import Checkpoint, common_prefix
+from plugway_llama_cpp._slots import Checkpoint, Owner, common_prefix
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Blob, Tokens
@@ -22,6 +22,10 @@ class SavedState:
     tokens: Tokens
     blob: Blob
     checkpoints: tuple[Checkpoint, ...] = ()
+    owner: Owner = Owner()
+    saved_as: str = ""
+    """The file on disk that holds the first `saved_length` tokens of it."""
+    saved_length: int = 0
     used: float = field(default_factory=time.monotonic)
 
     @property
