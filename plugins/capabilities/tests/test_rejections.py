@@ -46,6 +46,9 @@ SENTENCES = [
     (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", {"rejected_inputs": {"image"}}),
     (400, "At most 0 image(s) may be provided in one prompt.", {"rejected_inputs": {"image"}}),
     (400, "'parallel_tool_calls' is not supported", {FIELDS: {"parallel_tool_calls"}}),
+    (400, "Unsupported value: 'none' is not supported with the 'gpt-5' model. Supported values are: 'minimal', 'low', 'medium', and 'high'.", {"allowed_values": {"reasoning.effort": ("minimal", "low", "medium", "high")}}),
+    (400, "Encrypted content is not supported with this model.", {"rejected_fields": {"include"}}),
+    (400, "Invalid 'max_output_tokens': integer above maximum value. Expected a value <= 128000, but got 999999 instead.", {"max_output_tokens": 128000}),
 ]  # fmt: skip
 
 BODIES = [
@@ -56,6 +59,7 @@ BODIES = [
     ({"error": {"message": "The input token count exceeds the maximum number of tokens allowed 1048576.", "status": "INVALID_ARGUMENT"}}, {"context_tokens": 1048576}),
     ({"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted", "input": 1}]}, {FIELDS: {"stream_options"}}),
     ({"error": {"message": "No.", "type": "invalid_request_error", "param": "input[2].name", "code": "unsupported_parameter"}}, {FIELDS: {"input.name"}}),
+    ({"error": {"message": "Unsupported value: 'none' is not supported with the 'gpt-5' model. Supported values are: 'low' and 'high'.", "param": "reasoning_effort"}}, {"allowed_values": {"reasoning_effort": ("low", "high")}}),
 ]  # fmt: skip
 
 

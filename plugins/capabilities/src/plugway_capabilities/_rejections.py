@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
@@ -71,7 +72,11 @@ def lessons(status: int, body: str | bytes) -> dict[str, Any]:
     facts = unwrap(raw)
     text = "\n".join(facts.texts)
     for row in REJECTIONS:
-        found = [value for match in row.match.finditer(text) for value in _values(row, match)]
+        found = [
+            value
+            for match in row.match.finditer(text)
+            for value in _values(row, match, facts.places)
+        ]
         if found and (taught := _taught(row, found)):
             return taught
     meaning = meaning_of(BackendRefused(status, raw))
@@ -109,18 +114,22 @@ def _fields(names: list[str]) -> dict[str, Any]:
     return {"rejected_fields": frozenset(kept[:MAX_ITEMS])} if kept else {}
 
 
-def _values(row: Rejection, match: re.Match[str]) -> list[Any]:
-    """What one match says: names, a number, or a field with its values."""
+def _values(row: Rejection, match: re.Match[str], places: Sequence[str]) -> list[Any]:
+    """What one match says: names, a number, or a field with its values.
+
+    `places` are fields that the body names beside its text.
+    """
+    groups = match.groupdict()
+    if row.learns == "allowed_values":
+        name = str(groups.get("field") or next(iter(places), row.value))
+        return [(_named(name), tuple(_QUOTED.findall(groups["values"])))]
     if row.value:
         return [row.value]
-    groups = match.groupdict()
     if row.learns in NUMBERS:
         number = int(groups["number"].replace(",", "")) - row.exclusive
         return [number] if 0 < number <= MAX_NUMBER else []
     if row.learns == "output_limit_field":
         return [groups["instead"]] if groups["instead"] in _LIMITS else []
-    if row.learns == "allowed_values":
-        return [(_named(groups["field"]), tuple(_QUOTED.findall(groups["values"])))]
     names = (groups.get("list") or groups.get("field") or "").split(",")
     place = _named(groups.get("place") or "")
     told = [f"{place}.{_named(name)}" if place else _named(name) for name in names]
