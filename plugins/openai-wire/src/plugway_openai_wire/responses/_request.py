@@ -104,8 +104,8 @@ def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
 
 def _effort(effort: Effort, target: Target, notes: Notes) -> Effort:
     allowed = target.facts.allowed_values.get("reasoning.effort", ())
-    known = tuple(filter(allowed.__contains__, _EFFORTS))
-    fits = clamp_effort(effort, known) if known else effort
+    known: list[Effort] = [value for value in _EFFORTS if str(value) in allowed]
+    fits = clamp_effort(effort, tuple(known)) if known else effort
     if fits != effort:
         notes.add("output_config.effort", "translate", f"the model knows no `{effort}`: `{fits}`")
     return fits
