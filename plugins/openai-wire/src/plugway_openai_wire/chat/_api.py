@@ -12,7 +12,6 @@ from plugway_openai_wire._sse import DONE
 from plugway_openai_wire.chat._policy import Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import Translated, request_of
-from plugway_signature import session_hash
 from plugway_translation import MediaPolicy, Notes, Reasoning
 
 DIALECT: Final = "openai-chat"
@@ -52,9 +51,9 @@ class ChatApi:
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> ChatCall:
         """The request for this attempt. Raises `RequestRejected` where there is none."""
-        session = session_hash(request.header("x-claude-code-session-id"))
-        reasoning = Reasoning(attempt.backend.name, attempt.model, session)
-        target = Target(reasoning, self.quirks, facts, self.media, session)
+        session = request.header("x-claude-code-session-id")
+        reasoning = Reasoning.of(attempt.backend.name, attempt.model, session)
+        target = Target(reasoning, self.quirks, facts, self.media, reasoning.session)
         return ChatCall(request_of(request.body, target), attempt.model)
 
     def is_end(self, data: bytes) -> bool:

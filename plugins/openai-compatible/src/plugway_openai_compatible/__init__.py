@@ -1,0 +1,6 @@
+"""Any server of OpenAI's Chat Completions or Responses as a backend."""
+
+from plugway_openai_compatible._plugin import OpenAICompatible, OpenAICompatibleOptions
+from plugway_openai_compatible._presets import Preset, presets
+
+__all__ = ["OpenAICompatible", "OpenAICompatibleOptions", "Preset", "presets"]
