@@ -81,6 +81,7 @@ class Contents:
     def _model_turn(self, turn: Turn) -> list[Part]:
         parts: list[Part] = []
         following = ""
+        ids: set[str] = set()
         for block in turn.blocks:
             match block.get("type"):
                 case "thinking" | "redacted_thinking":
@@ -88,7 +89,7 @@ class Contents:
                     parts += [part] if part else []
                     continue
                 case "tool_use":
-                    part = self._call(block)
+                    part = self._call(block, ids)
                 case "text":
                     part = {"text": block.get("text")} if block.get("text") else {}
                 case _:
@@ -111,8 +112,13 @@ class Contents:
             part = {"text": opened.text, "thought": True, "thoughtSignature": own}
         return part, following if isinstance(following, str) and self._signatures else ""
 
-    def _call(self, block: dict[str, Any]) -> Part:
+    def _call(self, block: dict[str, Any], ids: set[str]) -> Part:
+        """The call; nothing for a second one of the same id, as there is one result for both."""
         id_, name = str(block.get("id")), str(block.get("name"))
+        if id_ in ids:
+            self._notes.add("messages.tool_use", "drop", "a call beside it has the same id")
+            return {}
+        ids.add(id_)
         self._called[id_] = self._names.out(name)
         call = {
             "id": IDS.out(id_),

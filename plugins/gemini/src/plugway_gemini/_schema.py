@@ -37,6 +37,7 @@ _KEYWORDS: Final = _SIMPLE | {
 }
 _HERE: Final = frozenset(("oneOf", "allOf", "prefixItems"))
 """Keywords that Gemini does not know, and that are said in others here."""
+_TYPES: Final = frozenset(("array", "boolean", "integer", "number", "object", "string"))
 _FORMATS: Final = frozenset(("date-time", "double", "enum", "float", "int32", "int64"))
 
 
@@ -80,27 +81,34 @@ class _Shaper:
         found = self._choice(self._merged(found))
         if "anyOf" in found:
             return self._any_of(found, depth)
-        kind = found.get("type")
-        if kind is None:
-            kind = self._kind(found)
-            found = {**found, "type": kind}
-        if kind == "object":
+        if found.get("type") == "null":
+            found["nullable"] = True
+        found["type"] = self._kind(found)
+        if found["type"] == "object":
             return self._object(found, depth)
-        if kind == "array":
+        if found["type"] == "array":
             return self._array(found, depth)
-        if kind == "string" and "enum" in found:
+        return self._scalar(found)
+
+    def _scalar(self, found: dict[str, Any]) -> dict[str, Any]:
+        for key in ("items", "prefixItems", "properties", "required"):
+            found.pop(key, None)
+        if "enum" in found and found["type"] == "string":
             found.pop("format", None)
-        elif kind != "string" and "enum" in found:
+        elif "enum" in found:
             del found["enum"]
             self._note("enum", "Gemini takes choices of text only")
         return found
 
     @staticmethod
     def _kind(found: dict[str, Any]) -> str:
-        """The type of a schema that names none, which Gemini refuses."""
-        if "enum" in found:
+        """The type of a schema, also of one that names none, which Gemini refuses."""
+        kind = found.get("type")
+        if isinstance(kind, str) and kind in _TYPES:
+            return kind
+        if "enum" in found or kind == "null":
             return "string"
-        return "array" if "items" in found else "object"
+        return "array" if found.keys() & {"items", "prefixItems"} else "object"
 
     def _merged(self, found: dict[str, Any]) -> dict[str, Any]:
         """`allOf` as one schema: of a keyword that several have, the last one counts."""
@@ -149,30 +157,30 @@ class _Shaper:
 
     def _object(self, found: dict[str, Any], depth: int) -> dict[str, Any]:
         inner = as_object(found.pop("properties", None))
+        for key in ("items", "prefixItems", "enum"):
+            found.pop(key, None)
         required = [str(name) for name in as_list(found.pop("required", None)) if name in inner]
         if depth > self._most:
             if inner:
                 self._note("nesting", "deeper than Gemini takes; what is inside is not described")
-            return {key: item for key, item in found.items() if key != "items"}
+            return found
         if inner:
             found["properties"] = {
                 name: self.schema(as_object(part), depth + 1) for name, part in inner.items()
             }
         if required:
             found["required"] = required
-        found.pop("items", None)
         return found
 
     def _array(self, found: dict[str, Any], depth: int) -> dict[str, Any]:
-        found.pop("properties", None)
-        found.pop("required", None)
+        for key in ("properties", "required", "enum"):
+            found.pop(key, None)
         parts = [as_object(part) for part in as_list(found.pop("prefixItems", None))]
         items = as_object(found.get("items")) or ({"anyOf": parts} if parts else {"type": "string"})
         if depth > self._most:
             self._note("nesting", "deeper than Gemini takes; what is inside is not described")
-            choice = self._choice(self._merged(items))
-            items = {"type": choice.get("type") or self._kind(choice)}
-            items |= {"items": {"type": "string"}} if items["type"] == "array" else {}
+            kind = self._kind(self._choice(self._merged(items)))
+            items = {"type": kind, **({"items": {"type": "string"}} if kind == "array" else {})}
         else:
             items = self.schema(items, depth + 1)
         return {**found, "items": items}
