@@ -29,11 +29,13 @@ def own_folders(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """A model that sees all, and one that slides over 64 tokens in every layer."""
+    """Models that see all, slide over 64 tokens in every layer, are half and wholly recurrent."""
     folder = tmp_path_factory.mktemp("models")
     return {
         "full": tiny_gguf.write(folder / "full.gguf", "llama"),
         "sliding": tiny_gguf.write(folder / "sliding.gguf", "gemma3"),
+        "hybrid": tiny_gguf.write(folder / "hybrid.gguf", "lfm2"),
+        "recurrent": tiny_gguf.write(folder / "recurrent.gguf", "mamba"),
     }
 
 

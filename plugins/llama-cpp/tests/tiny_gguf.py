@@ -47,6 +47,7 @@ SPECIALS = (
     "<think>",
     "</think>",
 )
+CONVOLUTION, STATE, STEP_RANK = 4, 8, 4
 _MERGED = ("he", "ll", "lo", "in", "er", "th", "an", "on", "re", "at", "or", "en", "es", "it")
 
 
@@ -72,7 +73,11 @@ def write(
     template: str | None = CHAT_TEMPLATE,
     vocabulary: int = 0,
 ) -> Path:
-    """A model of a few hundred kilobytes. `gemma3` slides over `window` tokens in every layer."""
+    """A model of a few hundred kilobytes.
+
+    `gemma3` slides over `window` tokens in every layer, every second layer of `lfm2` is recurrent,
+    all of `mamba` are.
+    """
     writer = gguf.GGUFWriter(str(path), architecture)
     heads, head = 4, width // 4
     writer.add_name(f"tiny {architecture}")
@@ -81,17 +86,24 @@ def write(
     writer.add_block_count(layers)
     writer.add_feed_forward_length(width * 2)
     writer.add_head_count(heads)
-    writer.add_head_count_kv(2)
+    writer.add_head_count_kv([2 * (n % 2) for n in range(layers)] if architecture == "lfm2" else 2)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_dimension_count(head)
     if architecture == "qwen2vl":
         writer.add_rope_dimension_sections([head // 8, head // 8, head // 4, 0])
+    if architecture == "lfm2":
+        writer.add_shortconv_l_cache(CONVOLUTION)
+    if architecture == "mamba":
+        writer.add_ssm_conv_kernel(CONVOLUTION)
+        writer.add_ssm_inner_size(2 * width)
+        writer.add_ssm_state_size(STATE)
+        writer.add_ssm_time_step_rank(STEP_RANK)
     if architecture == "gemma3":
         writer.add_key_length(head)
         writer.add_value_length(head)
         writer.add_sliding_window(window)
     tokens = _add_vocabulary(writer, template, vocabulary)
-    _add_tensors(writer, architecture, layers, width, head, tokens, seed)
+    _add_tensors(_Tensors(writer, width, head, seed), architecture, layers, width, tokens)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -118,47 +130,86 @@ def _add_vocabulary(writer: gguf.GGUFWriter, template: str | None, least: int) -
     return len(tokens)
 
 
-def _add_tensors(
-    writer: gguf.GGUFWriter,
-    architecture: str,
-    layers: int,
-    width: int,
-    head: int,
-    vocabulary: int,
-    seed: int,
-) -> None:
-    random = np.random.default_rng(seed)
+class _Tensors:
+    """Writes the tensors of one layout with random numbers."""
 
-    def matrix(name: str, *shape: int, scale: float = 1.0) -> None:
-        data = random.standard_normal(shape) * scale / np.sqrt(shape[-1])
-        writer.add_tensor(name, data.astype(np.float32))
+    def __init__(self, writer: gguf.GGUFWriter, width: int, head: int, seed: int) -> None:
+        self._writer = writer
+        self._width = width
+        self._head = head
+        self._random = np.random.default_rng(seed)
 
-    def ones(name: str, size: int = width) -> None:
-        writer.add_tensor(name, np.ones(size, np.float32))
+    def matrix(self, name: str, *shape: int, scale: float = 1.0) -> None:
+        data = self._random.standard_normal(shape) * scale / np.sqrt(shape[-1])
+        self._writer.add_tensor(name, data.astype(np.float32))
 
-    gemma = architecture == "gemma3"
-    matrix("token_embd.weight", vocabulary, width, scale=4.0)
-    ones("output_norm.weight")
-    # The end token's logit is always 0: replies end where a test wants them to end.
-    output = random.standard_normal((vocabulary, width)) * 3.0 / np.sqrt(width)
-    output[[-len(SPECIALS), -len(SPECIALS) + 2]] = 0
-    writer.add_tensor("output.weight", output.astype(np.float32))
+    def constant(self, name: str, *shape: int, value: float = 1.0) -> None:
+        self._writer.add_tensor(name, np.full(shape, value, np.float32))
+
+    def ends(self, vocabulary: int, norm: str) -> None:
+        width = self._width
+        self.matrix("token_embd.weight", vocabulary, width, scale=4.0)
+        self.constant(norm, width)
+        # The end token's logit is always 0: replies end where a test wants them to end.
+        output = self._random.standard_normal((vocabulary, width)) * 3.0 / np.sqrt(width)
+        output[[-len(SPECIALS), -len(SPECIALS) + 2]] = 0
+        self._writer.add_tensor("output.weight", output.astype(np.float32))
+
+    def attention(self, block: str, *, normed: bool) -> None:
+        width, head = self._width, self._head
+        self.matrix(block + "attn_q.weight", 4 * head, width)
+        self.matrix(block + "attn_k.weight", 2 * head, width)
+        self.matrix(block + "attn_v.weight", 2 * head, width)
+        self.matrix(block + "attn_output.weight", width, 4 * head)
+        if normed:
+            self.constant(block + "attn_q_norm.weight", head)
+            self.constant(block + "attn_k_norm.weight", head)
+
+    def feed_forward(self, block: str) -> None:
+        width = self._width
+        self.constant(block + "ffn_norm.weight", width)
+        self.matrix(block + "ffn_gate.weight", width * 2, width)
+        self.matrix(block + "ffn_up.weight", width * 2, width)
+        self.matrix(block + "ffn_down.weight", width, width * 2)
+
+    def convolution(self, block: str) -> None:
+        """LFM2's recurrent layer."""
+        width = self._width
+        self.matrix(block + "shortconv.conv.weight", width, CONVOLUTION)
+        self.matrix(block + "shortconv.in_proj.weight", 3 * width, width)
+        self.matrix(block + "shortconv.out_proj.weight", width, width)
+
+    def state_space(self, block: str) -> None:
+        """Mamba's recurrent layer."""
+        width, inner = self._width, 2 * self._width
+        self.matrix(block + "ssm_in.weight", 2 * inner, width)
+        self.matrix(block + "ssm_conv1d.weight", inner, CONVOLUTION)
+        self.constant(block + "ssm_conv1d.bias", inner, value=0.0)
+        self.matrix(block + "ssm_x.weight", STEP_RANK + 2 * STATE, inner)
+        self.matrix(block + "ssm_dt.weight", inner, STEP_RANK)
+        self.constant(block + "ssm_dt.bias", inner, value=-2.0)
+        self.constant(block + "ssm_a", inner, STATE, value=-1.0)
+        self.constant(block + "ssm_d", inner)
+        self.matrix(block + "ssm_out.weight", width, inner)
+
+
+def _add_tensors(tensors: _Tensors, kind: str, layers: int, width: int, vocabulary: int) -> None:
+    norm = "token_embd_norm.weight" if kind == "lfm2" else "output_norm.weight"
+    tensors.ends(vocabulary, norm)
     for layer in range(layers):
         block = f"blk.{layer}."
-        ones(block + "attn_norm.weight")
-        matrix(block + "attn_q.weight", 4 * head, width)
-        matrix(block + "attn_k.weight", 2 * head, width)
-        matrix(block + "attn_v.weight", 2 * head, width)
-        matrix(block + "attn_output.weight", width, 4 * head)
-        ones(block + "ffn_norm.weight")
-        matrix(block + "ffn_gate.weight", width * 2, width)
-        matrix(block + "ffn_up.weight", width * 2, width)
-        matrix(block + "ffn_down.weight", width, width * 2)
-        if gemma:
-            ones(block + "attn_q_norm.weight", head)
-            ones(block + "attn_k_norm.weight", head)
-            ones(block + "post_attention_norm.weight")
-            ones(block + "post_ffw_norm.weight")
+        tensors.constant(block + "attn_norm.weight", width)
+        if kind == "mamba":
+            tensors.state_space(block)
+            continue
+        if kind == "lfm2" and layer % 2 == 0:
+            tensors.convolution(block)
+        else:
+            tensors.attention(block, normed=kind in ("gemma3", "lfm2"))
+        tensors.feed_forward(block)
+        if kind == "gemma3":
+            tensors.constant(block + "post_attention_norm.weight", width)
+            tensors.constant(block + "post_ffw_norm.weight", width)
 
 
 if __name__ == "__main__":
