@@ -21,6 +21,7 @@ from plugway import _commands_new as new_plugins
 from plugway import _commands_running as running
 from plugway import _commands_serve as serving
 from plugway import _log
+from plugway._approval import approvals_path, approve
 from plugway._audit import startup_files
 from plugway._commands_plugins import (
     installed_command,
@@ -176,11 +177,27 @@ def status(
         running.show({"address": url, **answer}, Console(), "Plugway")
 
 
-@app.command(epilog="Example: plugway plugins --json")
-def plugins(config: ConfigPath = None, as_json: AsJson = False) -> None:
+@app.command(epilog="Example: plugway plugins --approve plugway-my-filter")
+def plugins(
+    names: Annotated[list[str] | None, typer.Argument(help="Packages to approve.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+    approved: Annotated[
+        bool,
+        typer.Option(
+            "--approve",
+            help="Approve the files of these packages, or of all listed plugins, as they are now. "
+            "From then on what is not approved, or has changed, is not loaded.",
+        ),
+    ] = False,
+) -> None:
     """List the installed plugins, and which of them the configuration uses."""
     path = find_config(config)
     rows = plugin_rows(load_config(path) if path else None)
+    if approved:
+        found = approve(names or [str(row["distribution"]) for row in rows if row["instances"]])
+        _tell(f"approved: {', '.join(sorted(found))} ({approvals_path()})")
+        return
     if as_json:
         _print_json(rows)
         return

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
+from plugway._approval import refusal
 from plugway._audit import startup_files
 from plugway._config import Config, PluginEntry
 from plugway._document import did_you_mean, in_order
@@ -85,6 +86,9 @@ def load_class(plugin: Installed) -> type[AnyPlugin]:
     def fail(reason: str) -> PluginError:
         return PluginError(plugin.name, reason, f"{plugin.distribution} {plugin.version}".strip())
 
+    if plugin.distribution != "unknown" and (reason := refusal(plugin.distribution)):
+        fix = f"look at it, then run `plugway plugins --approve {plugin.distribution}`"
+        raise fail(f"{reason}; {fix}")
     if plugin.rivals:
         rivals = ", ".join(f"`{name}`" for name in plugin.rivals)
         raise fail(f"the name is claimed by {rivals} too; uninstall all but one")

@@ -19,6 +19,7 @@ from plugway._exchange import Endpoint, Exchange
 from plugway._failures import rejection_reply
 from plugway._guard import ClientGone, read_body
 from plugway._pipeline import Limits, Pipeline
+from plugway._pressure import PRESSURE
 from plugway._request import MessagesRequest, Original
 from plugway._response import Reply
 from plugway._run import ExchangeRun
@@ -118,7 +119,9 @@ class ExchangeServer:
             await self._idle.wait()
 
     def admit(self) -> None:
-        """Raises `Overloaded` where too many exchanges are in flight."""
+        """Raises `Overloaded` where too many exchanges are in flight, or memory runs out."""
+        if PRESSURE.state != "calm":
+            raise Overloaded("the gateway is short of memory or open files; `plugway status`")
         if self.active > self.limits.max_streams:
             raise Overloaded(f"the gateway already serves {self.limits.max_streams} requests")
 

@@ -32,6 +32,7 @@ from uvicorn.server import ServerState
 from plugway._bind import BACKLOG, BindError, bind
 from plugway._errors import PlugwayError
 from plugway._framing import WireLimits
+from plugway._pressure import PRESSURE, Pressure
 from plugway._protocol import GatewayProtocol
 from plugway._watch import Watchdog, watch_file
 
@@ -64,6 +65,7 @@ class Server:
         on_reload: Callable[[], Awaitable[None]] | None = None,
         on_draining: Callable[[], None] | None = None,
         watch: Path | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         self.port: int = sock.getsockname()[1]
         self.started = anyio.Event()
@@ -76,6 +78,8 @@ class Server:
         self._stopping = anyio.Event()
         self._hurried = anyio.Event()
         self._reload_wanted = anyio.Event()
+        self._pressure = pressure or PRESSURE
+        self._listener: asyncio.Server | None = None
         self._state = ServerState()
         self._config = Config(
             cast("Any", app),
@@ -108,9 +112,9 @@ class Server:
             await lifespan.startup()
             if lifespan.should_exit:
                 raise StartFailed("the application did not start; the log says why")
-            listener = await self._listen(lifespan)
+            self._listener = await self._listen(lifespan)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._refresh_date)
+                tasks.start_soon(self._every_second, lifespan)
                 if self._on_reload is not None:
                     tasks.start_soon(self._reloading, self._on_reload)
                     if self._watch is not None:
@@ -119,7 +123,8 @@ class Server:
                 await self._stopping.wait()
                 if self._on_draining is not None:
                     self._on_draining()
-                listener.close()
+                self._close_listener()
+                self._sock.close()
                 await self._drain()
                 tasks.cancel_scope.cancel()
         finally:
@@ -136,7 +141,13 @@ class Server:
             app_state=lifespan.state,
             _loop=loop,
         )
-        return await loop.create_server(protocol, sock=self._sock, backlog=BACKLOG)
+        # A copy, so that a pause closes the copy and connections wait at the socket itself.
+        return await loop.create_server(protocol, sock=self._sock.dup(), backlog=BACKLOG)
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     async def _drain(self) -> None:
         for connection in list(self._state.connections):
@@ -173,10 +184,23 @@ class Server:
     def _set_date(self) -> None:
         self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
 
-    async def _refresh_date(self) -> None:
+    async def _every_second(self, lifespan: LifespanOn) -> None:
         while True:
             await anyio.sleep(1)
             self._set_date()
+            await self._accept_or_not(lifespan)
+
+    async def _accept_or_not(self, lifespan: LifespanOn) -> None:
+        """Leave connections waiting while the process is about to run out of files or memory."""
+        wanted = self._pressure.look() != "pause"
+        if self._stopping.is_set():
+            return
+        if wanted and self._listener is None:
+            self._listener = await self._listen(lifespan)
+            log.warning("connections are accepted again")
+        elif not wanted and self._listener is not None:
+            self._close_listener()
+            log.warning("no connection is accepted until files or memory are free again")
 
     async def _reloading(self, on_reload: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -199,6 +223,7 @@ async def serving(
     drain_seconds: float = 1,
     keep_alive_seconds: int = 75,
     limits: WireLimits | None = None,
+    pressure: Pressure | None = None,
 ) -> AsyncGenerator[int]:
     """Serve in the running loop for the length of the block; yields the port."""
     server = Server(
@@ -207,6 +232,7 @@ async def serving(
         drain_seconds=drain_seconds,
         keep_alive_seconds=keep_alive_seconds,
         limits=limits,
+        pressure=pressure,
     )
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:

@@ -1,0 +1,93 @@
+"""Which files of plugins a person has approved, and whether they are still those.
+
+Off until `plugway plugins --approve` is run once: then a plugin that is not approved, or whose
+files have changed since, is not loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, cast
+
+import platformdirs
+
+from plugway._errors import ConfigError, Problem
+
+_HASH = "sha256"
+
+
+def approvals_path() -> Path:
+    """The file that holds what was approved."""
+    return platformdirs.user_config_path("plugway", appauthor=False) / "approved-plugins.json"
+
+
+def approve(names: Iterable[str], path: Path | None = None) -> dict[str, str]:
+    """Approve the files of these distributions as they are; all that is approved now.
+
+    Raises `ConfigError` where the file of approvals is not readable as one.
+    """
+    path = path or approvals_path()
+    approved = {**(_approved(path) or {}), **{name: fingerprint(name) for name in names}}
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft.write_text(json.dumps(approved, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(draft, path)
+    return approved
+
+
+def refusal(name: str, path: Path | None = None) -> str:
+    """Why the files of a distribution may not be loaded; empty where they may."""
+    approved = _approved(path or approvals_path())
+    if approved is None:
+        return ""
+    if name not in approved:
+        return "is not approved"
+    return "" if approved[name] == fingerprint(name) else "has changed since it was approved"
+
+
+def fingerprint(name: str) -> str:
+    """Hash of the `RECORD` of a distribution and of every file that it names and is there.
+
+    `RECORD` lists a wheel's files with their hashes (packaging.python.org, "Recording installed
+    projects"). What pip writes anew, such as `.pyc` files, has no hash there and is left out.
+    """
+    try:
+        dist = distribution(name)
+    except PackageNotFoundError:
+        return ""
+    found = hashlib.sha256((dist.read_text("RECORD") or "").encode())
+    for line in _files(dist):
+        found.update(line.encode())
+    return found.hexdigest()
+
+
+def _files(dist: Distribution) -> Iterable[str]:
+    for file in dist.files or ():
+        if file.hash is None or file.hash.mode != _HASH:
+            continue
+        path = Path(str(file.locate()))
+        content = path.read_bytes() if path.is_file() else b""
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode()
+        yield f"{file}={digest}\n"
+
+
+def _approved(path: Path) -> Mapping[str, str] | None:
+    """What was approved; None where nothing ever was."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        found: Any = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        fix = "run `plugway plugins --approve` after removing it"
+        raise ConfigError([Problem(str(path), "", "the file of approved plugins is broken", fix)])
+    return {str(k): str(v) for k, v in cast("dict[Any, Any]", found).items()}

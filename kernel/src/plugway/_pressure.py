@@ -1,0 +1,76 @@
+"""How near the process is to what the system lets it have: open files and memory.
+
+New work is refused before that, and connections are left to wait, because running out of either
+breaks the exchanges that are in flight.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal
+
+State = Literal["calm", "shed", "pause"]
+
+PAUSE_FILES: Final = 0.9
+"""Share of the limit on open files at which no connection is accepted."""
+SHED_MEMORY: Final = 0.9
+"""Share of the limit on memory at which new exchanges are refused."""
+PAUSE_MEMORY: Final = 0.95
+"""The same at which no connection is accepted either."""
+
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+_PAGE = resource.getpagesize()
+
+
+class Pressure:
+    """Looks when asked; a system that does not tell is taken to be calm."""
+
+    def __init__(self, *, max_files: int | None = None, max_bytes: int | None = None) -> None:
+        """Limits other than those of the process and its control group."""
+        self._max_files = max_files or _file_limit()
+        self._max_bytes = max_bytes or _memory_limit()
+        self.state: State = "calm"
+
+    def look(self) -> State:
+        """The state now."""
+        files = _open_files() / self._max_files if self._max_files else 0.0
+        memory = _resident_bytes() / self._max_bytes if self._max_bytes else 0.0
+        if files >= PAUSE_FILES or memory >= PAUSE_MEMORY:
+            self.state = "pause"
+        else:
+            self.state = "shed" if memory >= SHED_MEMORY else "calm"
+        return self.state
+
+
+def _open_files() -> int:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return len(os.listdir(folder))
+    return 0
+
+
+def _file_limit() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 0
+
+
+def _resident_bytes() -> int:
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    return 0
+
+
+def _memory_limit() -> int:
+    """The least of the process's own limit and its control group's, 0 where there is none."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    found = [soft] if soft != resource.RLIM_INFINITY else []
+    with suppress(OSError, ValueError):  # `max` where there is none
+        found.append(int(_CGROUP.read_text(encoding="ascii")))
+    return min(found, default=0)
+
+
+PRESSURE: Final = Pressure()
+"""Of this process: the server looks every second, and exchanges go by what it saw."""

@@ -1,0 +1,71 @@
+"""Approved plugins: nothing else is loaded once something was approved."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from plugway import ConfigError
+from plugway._approval import approve, fingerprint, refusal
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A distribution `plugway-mine` of one module, as a wheel installs it."""
+    folder = tmp_path / "site"
+    info = folder / "plugway_mine-1.dist-info"
+    info.mkdir(parents=True)
+    (folder / "plugway_mine.py").write_text("first = 1\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugway-mine\nVersion: 1\n")
+    (info / "RECORD").write_text(
+        "plugway_mine.py,sha256=zVlSdtVqTSbQtqy6nT8zLAoLs2CqRyr5Nd2pyoH5jqU,10\n"
+        "plugway_mine-1.dist-info/RECORD,,\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+def test_nothing_is_refused_before_anything_was_approved(installed, tmp_path):
+    assert refusal("plugway-mine", tmp_path / "none.json") == ""
+
+
+def test_what_was_approved_may_be_loaded_and_nothing_else(installed, tmp_path):
+    path = tmp_path / "deep" / "approved.json"
+    approve(["plugway-mine"], path)
+    assert refusal("plugway-mine", path) == ""
+    assert refusal("plugway-other", path) == "is not approved"
+
+
+def test_a_file_that_was_edited_is_noticed(installed, tmp_path):
+    path = tmp_path / "approved.json"
+    approve(["plugway-mine"], path)
+    (installed / "plugway_mine.py").write_text("first = 2\n")
+    assert refusal("plugway-mine", path) == "has changed since it was approved"
+    approve(["plugway-mine"], path)
+    assert refusal("plugway-mine", path) == ""
+
+
+def test_another_version_is_noticed(installed, tmp_path):
+    path = tmp_path / "approved.json"
+    approve(["plugway-mine"], path)
+    record = installed / "plugway_mine-1.dist-info" / "RECORD"
+    record.write_text(record.read_text() + "plugway_mine_more.py,,\n")
+    assert refusal("plugway-mine", path) == "has changed since it was approved"
+
+
+def test_approving_one_keeps_the_others(installed, tmp_path):
+    path = tmp_path / "approved.json"
+    path.write_text(json.dumps({"plugway-echo": "x"}))
+    assert set(approve(["plugway-mine"], path)) == {"plugway-echo", "plugway-mine"}
+
+
+def test_a_broken_file_of_approvals_lets_nothing_through(installed, tmp_path):
+    path = tmp_path / "approved.json"
+    path.write_text("[]")
+    with pytest.raises(ConfigError, match="broken"):
+        refusal("plugway-mine", path)
+
+
+def test_a_package_that_is_gone_has_no_fingerprint():
+    assert fingerprint("plugway-that-is-not-there") == ""

@@ -1,0 +1,73 @@
+"""What happens before files or memory run out."""
+
+from __future__ import annotations
+
+import resource
+
+import anyio
+import pytest
+
+from plugway._pressure import PRESSURE, Pressure
+from plugway._server import serving
+from plugway.testing import RawClient, gateway, messages_request
+from plugway.testing._plain import PlainBackend, PlainOptions
+
+pytestmark = pytest.mark.anyio
+
+
+def test_files_are_counted_against_the_limit():
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert Pressure(max_files=soft).look() == "calm"
+    assert Pressure(max_files=3).look() == "pause"
+
+
+def test_memory_sheds_work_before_it_stops_connections(monkeypatch):
+    pressure = Pressure(max_bytes=1000)
+    found = []
+    for used in (899, 900, 949, 950):
+        monkeypatch.setattr("plugway._pressure._resident_bytes", lambda used=used: used)
+        found.append(pressure.look())
+    assert found == ["calm", "shed", "shed", "pause"]
+
+
+async def test_new_exchanges_are_told_to_come_back(monkeypatch):
+    monkeypatch.setattr(PRESSURE, "look", lambda: "shed")
+    monkeypatch.setattr(PRESSURE, "state", "shed")
+    async with gateway([PlainBackend(PlainOptions(), name="plain")]) as running:
+        response = await running.post(
+            {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
+        )
+    assert response.status_code == 529
+    assert "short of memory" in response.json()["error"]["message"]
+
+
+async def test_connections_wait_and_are_served_afterwards():
+    class Told(Pressure):
+        wanted = "calm"
+
+        def look(self):
+            return self.wanted
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": message["type"] + ".complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    pressure = Told()
+    async with serving(app, pressure=pressure) as port:
+        async with RawClient(f"http://127.0.0.1:{port}") as first:
+            await first.send(messages_request({}))
+            assert (await first.read_head()).status == 204
+        pressure.wanted = "pause"
+        await anyio.sleep(1.2)  # the server looks every second
+        async with RawClient(f"http://127.0.0.1:{port}") as second:
+            await second.send(messages_request({}))
+            with pytest.raises(TimeoutError):
+                await second.read_head(seconds=0.3)
+            pressure.wanted = "calm"
+            assert (await second.read_head(seconds=3)).status == 204
