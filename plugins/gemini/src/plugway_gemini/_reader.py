@@ -140,7 +140,7 @@ class Reader:
             return self._call(as_object(part["functionCall"]), signed)
         if isinstance(text, str):
             return self._text(text, signed)
-        kind = next((key for key in part if key not in _SILENT), "")
+        kind = next((k for k, v in part.items() if k not in _SILENT and v is not None), "")
         return self._text(f"[a part that cannot be shown here: {kind}]", "") if kind else []
 
     def _thought(self, text: str, signed: str) -> list[StreamEvent]:
