@@ -127,11 +127,11 @@ class Reader:
             events = []
         return events
 
-    def whole(self, response: Mapping[str, Any]) -> list[StreamEvent]:
+    def whole(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
         """All events for an answer that came whole. Raises as `feed` does."""
-        if response.get("status") in {"failed", "cancelled"} or response.get("error"):
-            raise failure_in({"response": response})
-        return self.feed({"type": "response.completed", "response": response})
+        if answer.get("status") in {"failed", "cancelled"} or answer.get("error"):
+            raise failure_in({"response": answer})
+        return self.feed({"type": "response.completed", "response": answer})
 
     def end(self) -> list[StreamEvent]:
         """Nothing, where the answer was whole. Raises `StreamInterrupted` where it was not."""

@@ -1,0 +1,180 @@
+"""The backend for OpenAI's API: which of its two APIs, whose key, and which models can chat.
+
+Translating is the business of `plugway-openai-wire`; what a model takes, of `plugway-capabilities`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ValidationInfo, field_validator
+
+from plugway import (
+    Backend,
+    BackendError,
+    BackendRefused,
+    ModelInfo,
+    Options,
+    Plugin,
+    Secret,
+    Upstream,
+    hookimpl,
+    url_problem,
+)
+from plugway_anthropic_wire import key_lines
+from plugway_capabilities import Ledger
+from plugway_openai_wire import Api, Endpoint, OpenAIBackend
+from plugway_openai_wire.chat import ChatApi, Quirks
+from plugway_openai_wire.responses import ResponsesApi
+from plugway_translation import MediaPolicy
+
+OWN_HOST: Final = "api.openai.com"
+_CHAT: Final = Quirks(
+    output_limit_field="max_completion_tokens",
+    system_turns="keep",
+    text_parts=True,
+    documents=True,
+    reasoning="effort",
+    efforts=("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+    reasoning_back=False,
+    parallel_flag=True,
+    strict=True,
+    user_field="safety_identifier",
+    cache_key_field="prompt_cache_key",
+)
+_NO_CHAT: Final = re.compile(
+    r"embedding|whisper|tts|dall-e|image|audio|realtime|transcribe|moderation|sora|davinci|babbage"
+    r"|computer-use|search-api|deep-research"
+)
+"""Models that are listed and do not answer in text."""
+_REASONS: Final = re.compile(r"o\d|gpt-(?:[5-9]|\d\d)|codex")
+_HEADER: Final = re.compile(r"[\w-]{1,100}")
+
+
+class OpenAIOptions(Options):
+    """Options of `openai`."""
+
+    api_key: Secret
+    """Key of the API: `{$keyring: NAME}`, `{$env: OPENAI_API_KEY}` or `{$file: PATH}`."""
+    api: Literal["responses", "chat"] = "responses"
+    """Which API: `responses`, where models keep what they thought across turns, or `chat`."""
+    base_url: str = "https://api.openai.com/v1"
+    """Address of the API, with `/v1`. It must be https, or on this machine."""
+    organization: str = ""
+    """Id of the organization that is billed, where the key belongs to several."""
+    project: str = ""
+    """Id of the project that is billed, where the key belongs to several."""
+    media: MediaPolicy = "placeholder"
+    """What becomes of images and documents that a model cannot take: words in their place, or a
+    400 (`reject`)."""
+    zone: str = ""
+    """In whose hands the data is: `openai`, or the host of another `base_url`, unless set."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address_is_safe(cls, url: str) -> str:
+        if problem := url_problem(url, with_key=True):
+            raise ValueError(problem)
+        url = url.rstrip("/")
+        return url if urlsplit(url).path else f"{url}/v1"
+
+    @field_validator("organization", "project")
+    @classmethod
+    def _id_is_a_header(cls, text: str, info: ValidationInfo) -> str:
+        if text and not _HEADER.fullmatch(text):
+            raise ValueError(f"`{info.field_name}` is an id such as `org-…` or `proj_…`")
+        return text
+
+
+class OpenAIApi(OpenAIBackend):
+    """OpenAI's API under one key."""
+
+    key: Secret | None = None
+    """What is never told, although a refusal may quote it."""
+
+    def refused(self, refusal: BackendRefused) -> BackendError:
+        """The failure that an error status stands for, without the key."""
+        if self.key is not None:
+            key = self.key.get_secret_value().encode()
+            refusal = BackendRefused(
+                refusal.status,
+                refusal.body.replace(key, b"[redacted]"),
+                headers=refusal.headers,
+                retry_after=refusal.retry_after,
+            )
+        return super().refused(refusal)
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """The models of the key that answer in text, with what is known of each."""
+        return [described(info) for info in await super().models() if chats(info.id)]
+
+
+def chats(model: str) -> bool:
+    """Whether a listed model answers in text."""
+    return not _NO_CHAT.search(model)
+
+
+def described(info: ModelInfo) -> ModelInfo:
+    """A model of OpenAI's, whose list says nothing but the name."""
+    name = info.id.removeprefix("ft:")
+    able = {"tools", "structured_output"}
+    able |= {"thinking"} if _REASONS.match(name) else set()
+    able |= set() if name.startswith(("gpt-3.5", "o1-mini", "o3-mini")) else {"images"}
+    return replace(info, capabilities=info.capabilities | able)
+
+
+class OpenAI(Plugin[OpenAIOptions]):
+    """Registers OpenAI's API as a backend."""
+
+    def __init__(self, options: OpenAIOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self.backend = OpenAIApi(
+            self.name,
+            zone_of(options),
+            Upstream(
+                options.base_url,
+                credentials=key_lines("authorization", options.api_key.get_secret_value()),
+            ),
+            api_of(options),
+            provider="openai",
+            ledger=Ledger(),
+            endpoint=Endpoint(headers=account_lines(options)),
+        )
+        self.backend.key = options.api_key
+
+    @hookimpl
+    def register_backends(self) -> list[Backend]:
+        """The backend under the name of this instance."""
+        return [self.backend]
+
+    @hookimpl
+    def lifespan(self) -> AbstractAsyncContextManager[object]:
+        """Open connections are kept from start to end."""
+        return self.backend
+
+
+def api_of(options: OpenAIOptions) -> Api:
+    """The API that the options choose."""
+    if options.api == "chat":
+        return ChatApi(_CHAT, options.media)
+    return ResponsesApi(media=options.media)
+
+
+def zone_of(options: OpenAIOptions) -> str:
+    """The zone as set; `openai` at its own address, otherwise the host's name."""
+    host = urlsplit(options.base_url).netloc
+    return options.zone or ("openai" if host == OWN_HOST else host)
+
+
+def account_lines(options: OpenAIOptions) -> dict[str, str]:
+    """The header lines that say who is billed."""
+    lines = {
+        "openai-organization": options.organization,
+        "openai-project": options.project,
+    }
+    return {name: value for name, value in lines.items() if value}
