@@ -242,6 +242,8 @@ def _strip(found: dict[str, Any], target: Target, notes: Notes) -> bool:
             if part not in found[name]:
                 continue
             found[name] = {key: v for key, v in found[name].items() if key != part}
+            if not found[name]:
+                del found[name]
         else:
             del found[name]
         single |= name == "parallel_tool_calls"
