@@ -71,6 +71,7 @@ def test_text_comes_as_it_is_written():
     deltas = [e.data["delta"]["text"] for e in found if e.type == "content_block_delta"]
     assert deltas == ["Hel", "lo"]
     message = message_of(found)
+    assert message["content"] == [{"type": "text", "text": "Hello"}]
     assert (message["stop_reason"], message["model"]) == ("end_turn", "told")
 
 

@@ -153,7 +153,7 @@ class Reader:
     def _text(self, text: str, signed: str) -> list[StreamEvent]:
         if not text:
             return []
-        carried = self._close(signed if self._open != "text" else "")
+        carried = self._close(signed) if self._open != "text" else []
         self._open, self._said = "text", True
         return [*carried, *self._emitter.text(text)]
 
