@@ -46,6 +46,17 @@ def many(channel, number, todo):
     channel.send_all({"id": number, "piece": n} for n in range(todo["count"]))
 
 
+def connect(channel, number, todo):
+    import socket
+
+    try:
+        socket.create_connection(("127.0.0.1", todo["port"]), timeout=5).close()
+        said = "connected"
+    except OSError as error:
+        said = error.strerror
+    channel.send({"id": number, "end": True, "said": said})
+
+
 def die(channel, number, todo):
     for piece in todo.get("pieces", ()):
         channel.send({"id": number, "piece": piece})
@@ -72,6 +83,7 @@ def freeze(channel, number, todo):
 ACTS = {
     "echo": echo,
     "many": many,
+    "connect": connect,
     "die": die,
     "raise": fail,
     "print": noise,

@@ -224,6 +224,46 @@ async def test_stopping_ends_the_process_and_its_calls(tmp_path):
             await frames_of(call)
 
 
+async def test_the_worker_reaches_no_network_or_says_so(tmp_path):
+    async with (
+        worker(tmp_path) as supervisor,
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+    ):
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        (frame,) = await frames_of(await do(supervisor, "connect", port=port))
+        refused = "keeps access to the network" in (tmp_path / "worker.log").read_text()
+        assert frame.header["said"] == ("connected" if refused else "Network is unreachable")
+
+
+NOBODY = """
+import ctypes, os, socket, sys, tempfile
+from plugway_local_engine import _boot
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE, as after an exec: else /proc/self is root's
+reason = _boot.cut_network()
+try:
+    socket.socket().connect(("127.0.0.1", int(sys.argv[1])))
+except OSError as error:
+    print(error.strerror)
+else:
+    print("connected" if reason else "connected without a reason")
+with tempfile.TemporaryFile() as file:
+    print(os.getuid(), os.fstat(file.fileno()).st_uid)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root can become somebody else"
+)
+async def test_a_worker_without_rights_reaches_no_network_and_stays_who_it_is():
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        done = await anyio.run_process([sys.executable, "-c", NOBODY, str(port)])
+    reached, users = done.stdout.decode().splitlines()
+    assert reached in ("Network is unreachable", "connected")
+    assert users == "65534 65534"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
 async def test_the_worker_dies_with_its_parent(tmp_path):
     code = (

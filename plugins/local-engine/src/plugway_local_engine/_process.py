@@ -30,8 +30,7 @@ async def spawn(log: BinaryIO) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
-        "-m",
-        "plugway_local_engine._worker",
+        str(Path(__file__).with_name("_boot.py")),
         str(os.getpid()),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

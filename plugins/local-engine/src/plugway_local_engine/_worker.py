@@ -1,6 +1,6 @@
 """The worker's side: a child process that runs one engine and speaks frames with the gateway.
 
-`python -m plugway_local_engine._worker PARENT_PID` reads a `start` frame that names the engine
+`_boot.py PARENT_PID` calls `main`, which reads a `start` frame that names the engine
 (`module:function`) and calls it with a `Channel`. What the engine computes is its own business;
 starting, watching and ending this process is `_supervisor`'s.
 """
@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from plugway_local_engine._frames import Frame, FrameDecoder, FrameError, encode
+
+_log = logging.getLogger(__name__)
 
 BEAT_SECONDS: Final = 1.0
 _CHUNK: Final = 1 << 20
@@ -110,13 +112,18 @@ class Channel:
         os._exit(0)
 
 
-def main() -> None:
-    """Set the process up, read the `start` frame, run the engine until the gateway goes."""
+def main(network: str) -> None:
+    """Set the process up, read the `start` frame, run the engine until the gateway goes.
+
+    `network` says why it was not possible to cut the process off from the network.
+    """
     _die_with_parent(int(sys.argv[1]))
     _no_core_dumps()
     reader, writer = _take_standard_streams()
     channel = Channel(reader, writer)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if network:
+        _log.warning("the worker keeps access to the network: %s", network)
     channel.start()
     start = channel.receive(None)[0]
     code = 0
@@ -167,8 +174,3 @@ def _take_standard_streams() -> tuple[int, int]:
     os.close(null)
     os.dup2(2, 1)
     return reader, writer
-
-
-if __name__ == "__main__":
-    # The engine imports this module by its name: its exceptions must be those of that copy.
-    importlib.import_module("plugway_local_engine._worker").main()
