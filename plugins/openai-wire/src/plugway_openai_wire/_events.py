@@ -52,8 +52,10 @@ class TranslatedEvents:
         if chunk is not None:
             self._waiting += self._payloads.feed(chunk)
             return
-        self._waiting += self._payloads.flush()
-        if not self._waiting:
+        for payload in self._payloads.flush():
+            if is_whole(payload):
+                self._read(payload)
+        if not self._reader.ended:
             self._over = True
             self._ready += self._reader.end()
 
@@ -121,6 +123,16 @@ class RawChunks:
             raise StopAsyncIteration
         self._ended = self._ended or any(map(self._api.is_end, self._payloads.feed(chunk)))
         return chunk
+
+
+def is_whole(payload: bytes) -> bool:
+    """Whether a last payload, which nothing follows, is more than the half of one."""
+    if payload == DONE:
+        return True
+    try:
+        return isinstance(orjson.loads(payload), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def parsed(payload: bytes) -> dict[str, Any]:
