@@ -85,6 +85,11 @@ def test_close_names_and_long_lists():
     assert choices_text(many).endswith("`a/m7` and 12 more")
 
 
+def test_ids_that_nobody_can_type_are_no_endpoints():
+    for id_ in ("a/m\n- fake", "a/m\u202e", "a/m\x1b[2J", "a/" + "m" * 400):
+        assert endpoints_of([info(id_)], {"a": "local"}) == ()
+
+
 @given(st.text(max_size=200))
 def test_no_name_breaks_it(name):
     assert len(match(name, ENDPOINTS).found) <= len(ENDPOINTS)

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import orjson
 
-from plugway import ModelInfo, Reply, as_list, as_object, replay
-from plugway.testing import PlainBackend, anthropic_message, build_plugin, gateway
+from plugway import ModelInfo, Reply, StreamEvent, as_list, as_object, collect, replay
+from plugway.testing import PlainBackend, anthropic_message, build_plugin, gateway, parse_sse
 from plugway_switch import Switch
 
 
@@ -49,6 +49,11 @@ async def running(*backends, others=(), before=(), **options):
         yield await exits.enter_async_context(gateway(stack))
 
 
+async def _events(raw):
+    for name, data in parse_sse(raw):
+        yield StreamEvent(name, data)
+
+
 class Client:
     """Keeps a conversation as Claude Code does."""
 
@@ -75,7 +80,10 @@ class Client:
         self.last = await self.running.client.post(
             path, content=orjson.dumps(body), headers=headers
         )
-        answer = as_object(self.last.json())
+        if fields.get("stream") and self.last.status_code == 200:
+            answer = await collect(_events(self.last.content))
+        else:
+            answer = as_object(self.last.json())
         if self.last.status_code != 200:
             self.messages.pop()
             return answer["error"]["message"]

@@ -6,7 +6,14 @@ Shared by `switch`, `recommend` and `mcp`. Nothing here contacts anybody.
 from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices
 from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, endpoints_of, match
 from plugway_endpoints._needs import Needs, needs_of
-from plugway_endpoints._state import Advice, Advisor, EndpointState, Served, shared_state
+from plugway_endpoints._state import (
+    Advice,
+    Advisor,
+    EndpointState,
+    Served,
+    no_consent,
+    shared_state,
+)
 
 __all__ = [
     "AGENTS",
@@ -25,5 +32,6 @@ __all__ = [
     "endpoints_of",
     "match",
     "needs_of",
+    "no_consent",
     "shared_state",
 ]

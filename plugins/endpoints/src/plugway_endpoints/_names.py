@@ -20,6 +20,7 @@ _LOCAL_WORDS: Final = frozenset({"local", "on-device", "on device", "offline"})
 _CLOUD_WORDS: Final = frozenset({"cloud", "remote", "online"})
 _WORD: Final = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+")
 _MAX_SHOWN: Final = 8
+MAX_ID: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,16 @@ class Match:
 
 
 def endpoints_of(models: Iterable[ModelInfo], zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
-    """Endpoints from the models that clients see, and the zones of the backends by name."""
+    """Endpoints from the models that clients see, and the zones of the backends by name.
+
+    Left out are ids that hold control or hidden characters: no user can type them, and no sentence
+    may quote them.
+    """
     found: list[Endpoint] = []
     for info in models:
         id_ = info.id.removeprefix("anthropic/")
         instance, _, model = id_.partition("/")
-        if model:
+        if model and id_.isprintable() and len(id_) <= MAX_ID:
             found.append(Endpoint(id_, instance, model, zones.get(instance, ""), info))
     return tuple(found)
 

@@ -7,6 +7,7 @@ configuration goes on with the same state.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from weakref import WeakValueDictionary
 import platformdirs
 
 from plugway import ModelInfo, Usage
-from plugway_endpoints._choices import Choices
+from plugway_endpoints._choices import Choice, Choices
 from plugway_endpoints._names import Endpoint, endpoints_of
 from plugway_endpoints._needs import Needs
 
@@ -82,6 +83,10 @@ class EndpointState:
         self.advisor: Advisor | None = None
         self.models: tuple[ModelInfo, ...] = ()
         """The models that clients were shown last."""
+        self.switch = ""
+        """Name of the plugin that routes by the choices; empty where none is listed."""
+        self.allow_zones: frozenset[str] = frozenset()
+        """Zones that the configuration lets any conversation into; `*` for all."""
         self._served: OrderedDict[tuple[str, str], Served] = OrderedDict()
         self._zones: OrderedDict[str, frozenset[str]] = OrderedDict()
 
@@ -110,9 +115,35 @@ class EndpointState:
         """Conversations with an exchange after `since` (`time.monotonic()`), the newest first."""
         return [served for served in reversed(self._served.values()) if served.at >= since]
 
+    def refusal(self, endpoint: Endpoint, session: str | None, *zones: str) -> str:
+        """Why a conversation may not go to an endpoint; empty where it may.
+
+        `zones` are such as it has been in besides those that are remembered. An alias is held to
+        its targets when it is used.
+        """
+        allowed = {"local", *self.allow_zones, *self.zones(session), *zones}
+        if endpoint.alias or "*" in allowed or endpoint.zone in allowed:
+            return ""
+        return no_consent(endpoint.id, [endpoint.zone], self.switch)
+
+    def choice(self, endpoint: Endpoint, model: str, session: str | None, *zones: str) -> Choice:
+        """The choice of an endpoint for requests for `model`, with the zones as they are now."""
+        known = {*self.zones(session), *zones, endpoint.zone} - {""}
+        return Choice(endpoint.id, model, tuple(sorted(known)), time.time())
+
     def zones(self, session: str | None) -> frozenset[str]:
         """The zones that a session has been served in."""
         return self._zones.get(session or "", frozenset())
+
+
+def no_consent(target: str, zones: Sequence[str], plugin: str) -> str:
+    """What to say about zones that a conversation may not enter."""
+    listed = ", ".join(zones)
+    return (
+        f"`{target}` would send this conversation to `{listed}`, where it has never been. "
+        f"Nothing was switched: to consent, add `allow_zones: [{listed}]` to the options of "
+        f"`{plugin}`, or choose that model in the client."
+    )
 
 
 _states: WeakValueDictionary[Path, EndpointState] = WeakValueDictionary()

@@ -57,16 +57,6 @@ def unknown(name: str, endpoints: Sequence[Endpoint]) -> str:
     )
 
 
-def no_consent(target: str, zones: Sequence[str], plugin: str) -> str:
-    """A zone that the conversation may not enter."""
-    listed = ", ".join(zones)
-    return (
-        f"`{target}` would send this conversation to `{listed}`, where it has never been. "
-        f"Nothing was switched: to consent, add `allow_zones: [{listed}]` to the options of "
-        f"`{plugin}`, or choose that model in the client."
-    )
-
-
 def listing(endpoints: Sequence[Endpoint], last: Served | None, lost: bool) -> str:
     """What there is, and how to switch."""
     lines = [f"- {e.said()}{', loaded' if e.info.state == 'loaded' else ''}" for e in endpoints]

@@ -39,6 +39,7 @@ from plugway_endpoints import (
     Served,
     match,
     needs_of,
+    no_consent,
     shared_state,
 )
 from plugway_switch import _answers as answers
@@ -114,6 +115,8 @@ class Switch(Plugin[SwitchOptions]):
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:
         self._state.models = ()  # of the configuration before, where there was one
+        self._state.switch = self.name
+        self._state.allow_zones = frozenset(self.options.allow_zones)
         await self._state.choices.load()
         async with anyio.create_task_group() as group:
             self._group = group
@@ -185,11 +188,13 @@ class Switch(Plugin[SwitchOptions]):
         wished = exchange.state.get(_WISHED)
         if wished is None or wished.choice is None:
             return None
-        allowed = self._allowed(exchange) | set(wished.choice.zones)
+        state = self._state
+        allowed = {"local", *state.allow_zones, *wished.choice.zones}
+        allowed |= state.zones(_session(exchange))
         kept = [a for a in attempts if "*" in allowed or a.backend.zone in allowed]
         if not kept:
             zones = sorted({a.backend.zone for a in attempts})
-            raise Forbidden(answers.no_consent(wished.choice.target, zones, self.name), retry=False)
+            raise Forbidden(no_consent(wished.choice.target, zones, self.name), retry=False)
         return kept
 
     @hookimpl
@@ -203,7 +208,7 @@ class Switch(Plugin[SwitchOptions]):
         session, served = _session(exchange), exchange.served_by
         if session is None or served is None or exchange.endpoint != "messages":
             return
-        if exchange.state.get(_WARMING) or outcome.kind not in ("completed", "disconnected"):
+        if exchange.state.get(_WARMING):
             return
         self._state.saw(
             Served(
@@ -258,8 +263,8 @@ class Switch(Plugin[SwitchOptions]):
                 self._names.popitem(last=False)
         elif wish.alone:
             return
-        if not self._refusal(only, exchange):
-            wished.choice = self._choice(only, exchange.model_asked, exchange)
+        if not self._state.refusal(only, _session(exchange)):
+            wished.choice = self._state.choice(only, exchange.model_asked, _session(exchange))
             wished.why = f"the user asked for `{only.id}`"
 
     async def _recall(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
@@ -286,7 +291,7 @@ class Switch(Plugin[SwitchOptions]):
             return answers.ambiguous(wish.name, wished.found)
         session = _session(exchange)
         only = wished.found[0] if wished.found else None
-        if only is not None and (refusal := self._refusal(only, exchange)):
+        if only is not None and (refusal := self._state.refusal(only, _session(exchange))):
             return refusal
         if wish.span == "turn":
             return None
@@ -309,28 +314,12 @@ class Switch(Plugin[SwitchOptions]):
             was = await choices.clear(session, agent or None)
             return answers.back(was)
         model = "" if agent else exchange.model_asked
-        await choices.set(session, agent, self._choice(only, model, exchange))
+        await choices.set(session, agent, self._state.choice(only, model, session))
         last = self._state.last(session, exchange.agent_id)
         size = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
         return answers.switched(only, bool(agent), size)
 
-    def _choice(self, endpoint: Endpoint, model: str, exchange: Exchange) -> Choice:
-        zones = self._state.zones(_session(exchange)) | {endpoint.zone} - {""}
-        return Choice(endpoint.id, model, tuple(sorted(zones)), time.time())
-
     # ── what is allowed ──────────────────────────────────────────────────────────────────────
-
-    def _allowed(self, exchange: Exchange) -> set[str]:
-        seen = self._state.zones(_session(exchange))
-        return {"local", *self.options.allow_zones, *seen}
-
-    def _refusal(self, endpoint: Endpoint, exchange: Exchange) -> str:
-        """Why the conversation may not go there; empty where it may. An alias is held to its
-        targets when it is used."""
-        allowed = self._allowed(exchange)
-        if endpoint.alias or "*" in allowed or endpoint.zone in allowed:
-            return ""
-        return answers.no_consent(endpoint.id, [endpoint.zone], self.name)
 
     def _is_backend(self, target: str) -> bool:
         instance, _, model = target.partition("/")

@@ -1,0 +1,220 @@
+"""The protocol: the official SDK's server and transport, stateless, behind our own limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.exceptions import MCPError
+from mcp.types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    GetPromptRequestParams,
+    GetPromptResult,
+    ListPromptsResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
+    TextContent,
+    ToolAnnotations,
+)
+from mcp.types import Tool as McpTool
+from pydantic import BaseModel, ValidationError
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from plugway_mcp._calls import TOOL_USE_ID
+from plugway_mcp._tools import Tool, ToolFailed, Tools
+
+MAX_BODY_BYTES: Final = 4 * 2**20
+MAX_RESULT_BYTES: Final = 2**20
+CALL_SECONDS: Final = 120.0
+CALLS_AT_ONCE: Final = 8
+INSTRUCTIONS: Final = (
+    "Plugway is the gateway between this client and every model. Use `endpoint_set` only when the "
+    "user asks for another model; `endpoint_list` shows what there is. `endpoint_recommend`, "
+    "`context_report`, `usage_report` and `explain_last` answer questions about this conversation."
+)
+_CONTROL: Final = re.compile(r"[^\S\n ]|[^\s\x20-\x7e\xa1-\U0010ffff]")
+_HIDDEN: Final = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that show nothing, or turn what follows around."""
+
+Context = ServerRequestContext[Any, Any]
+
+
+class Endpoint:
+    """The ASGI application at `/mcp`: it answers while the server runs, each request by itself."""
+
+    def __init__(self) -> None:
+        self._manager: StreamableHTTPSessionManager | None = None
+
+    @asynccontextmanager
+    async def running(self, tools: Tools) -> AsyncGenerator[None]:
+        """Serve `tools`."""
+        manager = StreamableHTTPSessionManager(
+            server_of(tools),
+            json_response=True,
+            stateless=True,
+            max_request_body_size=MAX_BODY_BYTES,
+        )
+        async with manager.run():
+            self._manager = manager
+            try:
+                yield
+            finally:
+                self._manager = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. There are no sessions and no streams of our own: 404 and 405."""
+        manager = self._manager
+        if scope["method"] != "POST":
+            message = "this server holds no streams and no sessions: POST only"
+            await _refuse(405, message, {"allow": "POST"})(scope, receive, send)
+        elif any(name == b"mcp-session-id" for name, _ in scope["headers"]):
+            await _refuse(404, "there is no such session")(scope, receive, send)
+        elif manager is None:
+            await _refuse(503, "the gateway is closing")(scope, receive, send)
+        else:
+            await _in_time(manager, scope, receive, send)
+
+
+async def _in_time(
+    manager: StreamableHTTPSessionManager, scope: Scope, receive: Receive, send: Send
+) -> None:
+    begun = False
+
+    async def noted(message: Message) -> None:
+        nonlocal begun
+        begun = True
+        await send(message)
+
+    with anyio.move_on_after(CALL_SECONDS) as limit:
+        await manager.handle_request(scope, receive, noted)
+    if limit.cancelled_caught and not begun:
+        await _refuse(408, f"not done within {CALL_SECONDS:.0f} s")(scope, receive, send)
+
+
+def _refuse(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": message}}
+    return JSONResponse(error, status, dict(headers or {}))
+
+
+def server_of(tools: Tools) -> Server[Any]:
+    """The MCP server that offers `tools` and the prompt `switch`."""
+    known = {tool.name: tool for tool in tools.all()}
+    announced = [_announced(tool) for tool in known.values()]
+    limiter = anyio.CapacityLimiter(CALLS_AT_ONCE)
+
+    async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=announced)
+
+    async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
+        tool = known.get(params.name)
+        if tool is None:
+            raise MCPError(INVALID_PARAMS, f"there is no tool {params.name[:100]!r}")
+        try:
+            arguments = tool.arguments.model_validate(params.arguments or {})
+        except ValidationError as error:
+            raise MCPError(INVALID_PARAMS, _flaws(tool.arguments, error)) from None
+        meta: Mapping[str, Any] = context.meta or {}
+        async with limiter:
+            try:
+                text = await tool.run(arguments, tools.caller(meta.get(TOOL_USE_ID)))
+            except ToolFailed as failure:
+                return _result(str(failure), failed=True)
+        return _result(text)
+
+    async def list_prompts(_: Context, __: PaginatedRequestParams | None) -> ListPromptsResult:
+        return ListPromptsResult(prompts=[SWITCH])
+
+    async def get_prompt(_: Context, params: GetPromptRequestParams) -> GetPromptResult:
+        if params.name != SWITCH.name:
+            raise MCPError(INVALID_PARAMS, f"there is no prompt {params.name[:100]!r}")
+        name = " ".join((params.arguments or {}).get("endpoint", "").split())[:200]
+        text = f"@plugway use {name}" if name else "@plugway list"
+        message = PromptMessage(role="user", content=TextContent(type="text", text=text))
+        return GetPromptResult(description=SWITCH.description, messages=[message])
+
+    return Server(
+        "plugway",
+        title="Plugway",
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_prompts=list_prompts,
+        on_get_prompt=get_prompt,
+    )
+
+
+SWITCH: Final = Prompt(
+    name="switch",
+    description="Switch the model that serves this conversation",
+    arguments=[
+        PromptArgument(
+            name="endpoint",
+            description="A model, an instance, an alias, `local`, or `default`; empty for the list",
+            required=False,
+        )
+    ],
+)
+
+
+def _announced(tool: Tool) -> McpTool:
+    return McpTool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=_schema(tool.arguments),
+        annotations=ToolAnnotations(
+            read_only_hint=not tool.writes, destructive_hint=False, open_world_hint=False
+        ),
+    )
+
+
+def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a tool's arguments, without titles."""
+    schema = arguments.model_json_schema()
+    fields = {
+        name: {key: value for key, value in field.items() if key != "title"}
+        for name, field in schema.get("properties", {}).items()
+    }
+    required: Sequence[str] = schema.get("required", ())
+    return {
+        "type": "object",
+        "properties": fields,
+        "additionalProperties": False,
+        **({"required": list(required)} if required else {}),
+    }
+
+
+def _flaws(arguments: type[BaseModel], error: ValidationError) -> str:
+    """What is wrong with arguments, by name; their values are not repeated."""
+    known = ", ".join(f"`{name}`" for name in arguments.model_fields) or "none"
+    flaws = [
+        f"{'.'.join(str(part) for part in flaw['loc'])[:100] or 'arguments'}: {flaw['msg']}"
+        for flaw in error.errors(include_url=False, include_input=False)[:5]
+    ]
+    return f"{'; '.join(flaws)} (arguments: {known})"
+
+
+def _result(text: str, *, failed: bool = False) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=harmless(text))], is_error=failed)
+
+
+def harmless(text: str) -> str:
+    """Text that shows what it is: control and hidden characters written out, 1 MiB at most."""
+    if len(text) > MAX_RESULT_BYTES:
+        text = f"{text[: MAX_RESULT_BYTES // 4]}\n[cut: {len(text):,} characters]"
+    return _HIDDEN.sub(_escaped, _CONTROL.sub(_escaped, text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()

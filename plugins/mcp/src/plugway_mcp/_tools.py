@@ -1,0 +1,369 @@
+"""What the tools do: each takes its checked arguments and the caller, and gives a text.
+
+A text, no structure: of a result with both, Claude Code shows the model the structure alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from plugway import Gateway, PlugwayError, as_list, as_object
+from plugway_endpoints import (
+    AGENTS,
+    Endpoint,
+    EndpointState,
+    Needs,
+    choices_text,
+    close_to,
+    match,
+)
+from plugway_mcp._calls import Caller, Calls
+from plugway_mcp._loading import load, unload
+from plugway_mcp._totals import Totals, report
+
+RECENT_SECONDS: Final = 600.0
+NOBODY: Final = (
+    "This client does not say which conversation calls (`_meta` has no `claudecode/toolUseId` that "
+    "went through this gateway), and {count} conversations were served in the last ten minutes. "
+    "Write `@plugway use NAME` as a message of the conversation instead."
+)
+
+
+class ToolFailed(Exception):
+    """The tool cannot do it; the text says why and what to do."""
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Nothing(_Arguments):
+    """No arguments."""
+
+
+class SetArguments(_Arguments):
+    """Arguments of `endpoint_set`."""
+
+    endpoint: str = Field(min_length=1, max_length=200)
+    """Name as `endpoint_list` shows it, an alias, an instance, `local`, a few words of a model's
+    name; or `default` for what the configuration chooses."""
+    scope: Literal["caller", "session", "subagents"] = "caller"
+    """`caller`: the conversation that calls, alone if it is a subagent; `session`: all of it;
+    `subagents`: all subagents of it."""
+
+
+class ModelArguments(_Arguments):
+    """Arguments of `model_load` and `model_unload`."""
+
+    model: str = Field(min_length=1, max_length=200)
+    """Name as `model_list` shows it."""
+
+
+class ReportArguments(_Arguments):
+    """Arguments of `usage_report`."""
+
+    of: Literal["conversation", "gateway"] = "conversation"
+    """This conversation, or everything since the gateway was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool, as it is announced and run."""
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    run: Callable[[Any, Caller | None], Awaitable[str]]
+    writes: bool = False
+    """It changes something."""
+
+
+class Tools:
+    """The tools over one gateway."""
+
+    def __init__(
+        self, gateway: Gateway, state: EndpointState, calls: Calls, totals: Totals
+    ) -> None:
+        self._gateway = gateway
+        self._state = state
+        self._calls = calls
+        self._totals = totals
+
+    def all(self) -> Sequence[Tool]:
+        """Every tool, in the order in which they are announced."""
+        return (
+            Tool(
+                "endpoint_list",
+                "The models that can serve this conversation, and the one that serves it now.",
+                Nothing,
+                self.endpoint_list,
+            ),
+            Tool(
+                "endpoint_set",
+                "Switch the model that serves this conversation, from the next request on. Only "
+                "when the user asks for it.",
+                SetArguments,
+                self.endpoint_set,
+                writes=True,
+            ),
+            Tool(
+                "endpoint_recommend",
+                "Which model should serve this conversation, by its size and measured speeds.",
+                Nothing,
+                self.endpoint_recommend,
+            ),
+            Tool("model_list", "Models on this machine and their state.", Nothing, self.model_list),
+            Tool(
+                "model_load",
+                "Load a model on this machine into memory.",
+                ModelArguments,
+                self.model_load,
+                writes=True,
+            ),
+            Tool(
+                "model_unload",
+                "Take a model on this machine out of memory.",
+                ModelArguments,
+                self.model_unload,
+                writes=True,
+            ),
+            Tool(
+                "usage_report",
+                "Tokens and costs of this conversation, or of the gateway.",
+                ReportArguments,
+                self.usage_report,
+            ),
+            Tool(
+                "context_report",
+                "How full the window of this conversation's model is, and with what.",
+                Nothing,
+                self.context_report,
+            ),
+            Tool(
+                "explain_last",
+                "Where the last request of this conversation went, why, and what was changed.",
+                Nothing,
+                self.explain_last,
+            ),
+        )
+
+    def caller(self, tool_use_id: object) -> Caller | None:
+        """Who calls. Where the client does not say, the only conversation of the last minutes."""
+        found = self._calls.of(tool_use_id)
+        if found is not None:
+            return found
+        recent = self._state.recent(time.monotonic() - RECENT_SECONDS)
+        if len({served.session for served in recent}) != 1:
+            return None
+        last = next((s for s in recent if not s.agent), recent[0])
+        return Caller(last.session, "", last.model, last.target, last.zone, guessed=True)
+
+    # ── endpoints ────────────────────────────────────────────────────────────────────────────
+
+    async def endpoint_list(self, _: Nothing, caller: Caller | None) -> str:
+        """All endpoints with what is known of them."""
+        endpoints = await self._endpoints()
+        if not endpoints:
+            return "No backend has listed a model. `plugway doctor` finds out why."
+        now = f"Now: {named(caller.target)}." if caller else "It is not known who calls."
+        return "\n".join([now, *(self._line(e, caller) for e in endpoints)])
+
+    async def endpoint_set(self, asked: SetArguments, caller: Caller | None) -> str:
+        """Switch the calling conversation."""
+        caller = self._known(caller)
+        session = caller.session
+        if not self._state.switch:
+            raise ToolFailed("The plugin `switch` is not listed in the configuration: add it.")
+        if session is None:
+            raise ToolFailed("This client names no conversation (header x-claude-code-session-id).")
+        agent, who = _scope(asked.scope, caller)
+        endpoints = await self._endpoints()
+        found = match(asked.endpoint, endpoints)
+        choices = self._state.choices
+        if found.default:
+            was = await choices.clear(session, agent or None)
+            return f"{who} back with the configured model." if was else f"{who} there already."
+        only = self._one(asked.endpoint, found.found, endpoints)
+        if refusal := self._state.refusal(only, session, caller.zone):
+            raise ToolFailed(refusal)
+        model = "" if agent else caller.model
+        choice = self._state.choice(only, model, session, caller.zone)
+        await choices.set(session, agent, choice)
+        return f"{who} served by {only.said()} from the next request on.{_guess(caller)}"
+
+    async def endpoint_recommend(self, _: Nothing, caller: Caller | None) -> str:
+        """Advice from what is known, without asking anybody."""
+        caller = self._known(caller)
+        advisor = self._state.advisor
+        if advisor is None:
+            raise ToolFailed("The plugin `recommend` is not listed in the configuration: add it.")
+        endpoints = self._state.endpoints(self._zones())
+        if not endpoints:
+            raise ToolFailed("No model list is known yet: call `endpoint_list` first.")
+        advice = advisor.advise(self._needs(caller), endpoints, caller.target)
+        return "\n".join([advice.reason + _guess(caller), *(f"- {line}" for line in advice.others)])
+
+    # ── models ───────────────────────────────────────────────────────────────────────────────
+
+    async def model_list(self, _: Nothing, caller: Caller | None) -> str:
+        """Endpoints on this machine."""
+        here = [e for e in await self._endpoints() if e.zone == "local"]
+        if not here:
+            return "No backend on this machine has listed a model."
+        return "\n".join(f"- {e.said()}: {e.info.state}" for e in here)
+
+    async def model_load(self, asked: ModelArguments, caller: Caller | None) -> str:
+        """Load one, and wait for it a while."""
+        return await load(self._gateway, await self._here(asked.model))
+
+    async def model_unload(self, asked: ModelArguments, caller: Caller | None) -> str:
+        """Unload one."""
+        only = await self._here(asked.model)
+        try:
+            return await unload(self._gateway, only)
+        except PlugwayError as error:
+            raise ToolFailed(str(error)) from error
+
+    # ── reports ──────────────────────────────────────────────────────────────────────────────
+
+    async def usage_report(self, asked: ReportArguments, caller: Caller | None) -> str:
+        """Tokens and costs."""
+        if asked.of == "gateway":
+            head, totals = "Since the gateway was started:", self._totals.targets
+        else:
+            caller = self._known(caller)
+            head = f"This conversation since the gateway was started:{_guess(caller)}"
+            totals = self._totals.of(caller.session)
+        lines = report(totals, self._cost)
+        return "\n".join([head, *lines]) if lines else "Nothing was served yet."
+
+    async def context_report(self, _: Nothing, caller: Caller | None) -> str:
+        """How full the window is."""
+        caller = self._known(caller)
+        needs = self._needs(caller)
+        endpoints = {e.id: e for e in self._state.endpoints(self._zones())}
+        served = endpoints.get(caller.target)
+        window = served.info.context_tokens if served else 0
+        how = "counted by the server" if needs.counted else "estimated from its bytes"
+        text = f"The conversation has {needs.tokens:,} tokens ({how})"
+        if window:
+            share = 100 * needs.tokens / window
+            text += f", {share:.0f} % of the {window:,} of {named(caller.target)}"
+        shares = [f"{name} {tokens:,}" for name, tokens in needs.parts if tokens]
+        parts = f" Estimated shares: {', '.join(shares)}." if shares else ""
+        return f"{text}.{parts}{_guess(caller)}"
+
+    async def explain_last(self, _: Nothing, caller: Caller | None) -> str:
+        """The receipt of the last exchange."""
+        caller = self._known(caller)
+        last = self._state.last(caller.session, caller.agent)
+        if last is None:
+            return "No exchange of this conversation has ended yet."
+        return f"{_explained(last.summary)}{_guess(caller)}"
+
+    # ── in common ────────────────────────────────────────────────────────────────────────────
+
+    def _zones(self) -> dict[str, str]:
+        return {name: backend.zone for name, backend in self._gateway.backends.items()}
+
+    async def _endpoints(self) -> tuple[Endpoint, ...]:
+        self._state.models = tuple(await self._gateway.models())
+        return self._state.endpoints(self._zones())
+
+    def _known(self, caller: Caller | None) -> Caller:
+        if caller is None:
+            count = len({s.session for s in self._state.recent(time.monotonic() - RECENT_SECONDS)})
+            raise ToolFailed(NOBODY.format(count=count or "no"))
+        return caller
+
+    def _needs(self, caller: Caller) -> Needs:
+        """What is known of the conversation: its request, and the server's count of it."""
+        last = self._state.last(caller.session, caller.agent)
+        needs = caller.needs or Needs(0)
+        if last is not None and last.prompt_tokens:
+            tokens = last.prompt_tokens + last.usage.output_tokens
+            return replace(needs, tokens=tokens, counted=True)
+        return needs
+
+    def _one(self, name: str, found: Sequence[Endpoint], among: Sequence[Endpoint]) -> Endpoint:
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ToolFailed(
+                f"{named(name)} could be {choices_text(found)}. Nothing was done: ask the user."
+            )
+        near = close_to(name, among)
+        hint = f" Did you mean {choices_text(near)}?" if near else ""
+        raise ToolFailed(f"Nothing configured is called {named(name)}.{hint} Nothing was done.")
+
+    async def _here(self, name: str) -> Endpoint:
+        endpoints = await self._endpoints()
+        here = [e for e in endpoints if e.zone == "local"]
+        return self._one(name, match(name, here).found, here)
+
+    def _cost(self, target: str, usage: Any) -> float | None:
+        advisor = self._state.advisor
+        return advisor.cost(target, usage) if advisor is not None else None
+
+    def _line(self, endpoint: Endpoint, caller: Caller | None) -> str:
+        info, facts = endpoint.info, [endpoint.said()]
+        if info.state != "unknown":
+            facts.append(info.state)
+        facts += sorted(info.capabilities)
+        advisor = self._state.advisor
+        measured: Mapping[str, Any] = advisor.facts(endpoint.id) if advisor is not None else {}
+        for key, what in (("prefill", "tokens/s in"), ("decode", "tokens/s out")):
+            if measured.get(key):
+                facts.append(f"{measured[key]:,.0f} {what}")
+        here = " <- now" if caller is not None and caller.target == endpoint.id else ""
+        return f"- {', '.join(facts)}{here}"
+
+
+def named(name: str) -> str:
+    """A name in the answer, without line ends that could pass for other lines of it."""
+    return f"`{_one_line(name)}`"
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _scope(scope: str, caller: Caller) -> tuple[str, str]:
+    """The agent of the choice, and who that is."""
+    if scope == "subagents":
+        return AGENTS, "Subagents of this conversation are"
+    if scope == "caller" and caller.agent:
+        return caller.agent, "This subagent is"
+    return "", "This conversation is"
+
+
+def _guess(caller: Caller) -> str:
+    if not caller.guessed:
+        return ""
+    return " (The client does not say who calls: this is the only conversation of late.)"
+
+
+def _explained(summary: Mapping[str, Any]) -> str:
+    route = as_object(summary.get("route"))
+    lines = [
+        f"Request {summary.get('request_id')}: {summary.get('outcome')} after "
+        f"{float(summary.get('seconds') or 0):.1f} s.",
+        f"Asked for {named(str(summary.get('model_asked')))}; went to "
+        f"{', '.join(named(str(t)) for t in as_list(route.get('targets'))) or 'nobody'}, because "
+        f"{route.get('reason') or 'it was answered here'}.",
+    ]
+    lines += [
+        f"- attempt at {named(str(a.get('target')))}: {_one_line(a.get('result'))} in "
+        f"{a.get('ms')} ms"
+        for a in map(as_object, as_list(summary.get("attempts")))
+    ]
+    lines += [
+        f"- {e.get('plugin')} ({e.get('stage')}): {_one_line(e.get('what'))}"
+        for e in map(as_object, as_list(summary.get("receipt")))
+    ]
+    return "\n".join(lines)
