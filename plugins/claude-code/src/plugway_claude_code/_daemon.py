@@ -1,0 +1,175 @@
+"""The gateway as a process: reuse the one that runs, start one, stop it after its last session.
+
+A session holds a shared lock for as long as it lasts, so that one that is killed leaves nothing
+behind; who can get the lock for itself alone is the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import platformdirs
+import psutil
+
+from plugway import LocalGateway, PlugwayError, as_object
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 35.0
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A gateway that answers."""
+
+    state: Mapping[str, Any]
+    """What `/health` says."""
+    fresh: bool
+    """It was started just now."""
+
+
+@contextmanager
+def holding(gateway: LocalGateway) -> Generator[None]:
+    """A session: a gateway that is started for it outlives the block only where other sessions
+    still hold it, or where it was started to be kept."""
+    with _locked(_file(gateway, "sessions"), "shared") as held:
+        try:
+            yield
+        finally:
+            if _lock(held, "alone", wait=False) and not _noted(gateway).get("keep"):
+                stop(gateway)
+
+
+def ensure_running(gateway: LocalGateway, *, keep: bool = False) -> Started:
+    """The gateway that runs, or a new one; of several who ask at once one starts it.
+
+    `keep` lets it run on when the last session has ended.
+
+    Raises:
+        PlugwayError: it cannot be started; the message has its own words.
+    """
+    if not gateway.port:
+        raise PlugwayError("with `port: 0` the gateway cannot be found: set `server.port`")
+    with _locked(_file(gateway, "start"), "alone"):
+        state = gateway.state()
+        if state is not None:
+            if keep and (noted := _noted(gateway)):
+                _note(gateway, {**noted, "keep": True})
+            return Started(state, fresh=False)
+        return Started(_start(gateway, keep), fresh=True)
+
+
+def stop(gateway: LocalGateway) -> bool:
+    """Stop the gateway if it was started here, whoever uses it; whether there was one."""
+    noted = _noted(gateway)
+    stopped = False
+    try:
+        process = psutil.Process(int(noted["pid"]))
+        if process.create_time() == noted["born"]:
+            process.send_signal(signal.SIGTERM)
+            process.wait(_STOP_SECONDS)
+            stopped = True
+    except (ValueError, KeyError, psutil.NoSuchProcess):
+        pass  # there is none, or it has gone by itself
+    except psutil.TimeoutExpired:
+        raise PlugwayError(f"the gateway (process {noted['pid']}) does not stop") from None
+    _file(gateway, "pid").unlink(missing_ok=True)
+    return stopped
+
+
+def log_path(gateway: LocalGateway) -> Path:
+    """What a gateway that was started here has written."""
+    return _file(gateway, "log")
+
+
+def plugway_command() -> str:
+    """The `plugway` of this environment, with its path."""
+    own = Path(sysconfig.get_path("scripts")) / ("plugway.exe" if os.name == "nt" else "plugway")
+    found = str(own) if own.exists() else shutil.which("plugway")
+    if found is None:
+        raise PlugwayError("the command `plugway` is not found: run `pip install plugway` again")
+    return found
+
+
+def _start(gateway: LocalGateway, keep: bool) -> Mapping[str, Any]:
+    words = [plugway_command(), "serve", "--port", str(gateway.port)]
+    if gateway.configured:
+        words += ["--config", str(gateway.config_path)]
+    path = log_path(gateway)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as log:
+        child = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_POLL_SECONDS)
+        if child.returncode is not None:
+            raise PlugwayError(f"the gateway did not start:\n{_last_words(path)}")
+        if (state := gateway.state()) is not None:
+            born = psutil.Process(child.pid).create_time()
+            _note(gateway, {"pid": child.pid, "born": born, "keep": keep})
+            return state
+    child.terminate()
+    raise PlugwayError(f"the gateway did not answer in {_START_SECONDS:g} s: see {path}")
+
+
+def _last_words(path: Path) -> str:
+    lines = path.read_text("utf-8", "replace").strip().splitlines()
+    return "\n".join(f"  {line.removeprefix('plugway: ')}" for line in lines[-12:])
+
+
+def _note(gateway: LocalGateway, noted: Mapping[str, Any]) -> None:
+    _file(gateway, "pid").write_text(json.dumps(noted), "utf-8")
+
+
+def _noted(gateway: LocalGateway) -> dict[str, Any]:
+    """The gateway that was started here: `pid`, `born`, `keep`; empty where there is none."""
+    try:
+        return as_object(json.loads(_file(gateway, "pid").read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _file(gateway: LocalGateway, kind: str) -> Path:
+    folder = platformdirs.user_state_path("plugway", appauthor=False)
+    return folder / f"gateway-{gateway.port}.{kind}"
+
+
+Kind = Literal["shared", "alone"]
+
+
+@contextmanager
+def _locked(path: Path, kind: Kind) -> Generator[IO[bytes]]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with open(descriptor, "r+b") as file:
+        _lock(file, kind, wait=True)
+        yield file
+
+
+def _lock(file: IO[bytes], kind: Kind, *, wait: bool) -> bool:
+    """Take the lock; whether it was had. On Windows there is none: a gateway is left running."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    how = fcntl.LOCK_SH if kind == "shared" else fcntl.LOCK_EX
+    try:
+        fcntl.flock(file, how if wait else how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,252 @@
+"""What this machine has that could answer: servers, model files, keys, memory. Asks loopback only.
+
+A key is known by the name of its variable; its value is not read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import platformdirs
+import psutil
+
+from plugway import as_list, as_object
+
+_SECONDS = 1.5
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that a server or a file offers. 0 and False mean unknown."""
+
+    name: str
+    bytes: int = 0
+    window: int = 0
+    loaded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something that could answer."""
+
+    plugin: str
+    """The plugin that speaks to it."""
+    title: str
+    address: str
+    """Where it is: a URL, a folder, or the name of a variable."""
+    models: tuple[Model, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the plugin's entry says beside its defaults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Memory in bytes."""
+
+    ram: int
+    ram_free: int
+    vram: int
+    gpu: str = ""
+
+    @property
+    def for_models(self) -> int:
+        """What a model may take: the card's memory, or four fifths of the machine's."""
+        return self.vram or int(self.ram * 0.8)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that was found."""
+
+    servers: tuple[Source, ...]
+    files: Source | None
+    keys: tuple[Source, ...]
+    machine: Machine
+
+
+KEYS: Mapping[str, tuple[str, str]] = {
+    "ANTHROPIC_API_KEY": ("anthropic", "Anthropic"),
+    "OPENAI_API_KEY": ("openai-api", "OpenAI"),
+    "GEMINI_API_KEY": ("gemini", "Gemini"),
+}
+"""Variables that hold a key → plugin, provider."""
+
+
+def detect(
+    environ: Mapping[str, str] | None = None, ports: Mapping[str, int] | None = None
+) -> Findings:
+    """Look at once for everything that is known; takes about a second at the most.
+
+    `ports` replaces the usual port of a server, by plugin.
+    """
+    environ = os.environ if environ is None else environ
+    plugins = installed_plugins()
+    servers = anyio.run(_servers, dict(ports or {}))
+    keys = [
+        Source(plugin, title, name, options={"api_key": {"$env": name}})
+        for name, (plugin, title) in KEYS.items()
+        if environ.get(name) and plugin in plugins
+    ]
+    files = _files() if "llama-cpp" in plugins else None
+    return Findings(tuple(servers), files, tuple(keys), machine())
+
+
+def installed_plugins() -> frozenset[str]:
+    """Names of the plugins that a configuration could list."""
+    return frozenset(point.name for point in entry_points(group="plugway"))
+
+
+def machine() -> Machine:
+    """Memory of this machine, and of its NVIDIA cards where there are some."""
+    memory = psutil.virtual_memory()
+    vram, gpu = _nvidia()
+    return Machine(memory.total, memory.available, vram, gpu)
+
+
+def _nvidia() -> tuple[int, str]:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0, ""
+    words = [tool, "--query-gpu=memory.total,name", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=3, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0, ""
+    rows = [line.partition(",") for line in done.stdout.splitlines()]
+    sizes = [int(size) for size, _, _ in rows if size.strip().isdigit()]
+    return sum(sizes) << 20, rows[0][2].strip() if sizes else ""
+
+
+def _files() -> Source | None:
+    folder = platformdirs.user_data_path("plugway") / "models"
+    found = sorted(folder.rglob("*.gguf")) if folder.is_dir() else []
+    parts = [path for path in found if "-of-" not in path.stem or "-00001-of-" in path.stem]
+    models = tuple(Model(_file_name(path, folder), path.stat().st_size) for path in parts)
+    return Source("llama-cpp", "model files", str(folder), models) if models else None
+
+
+def _file_name(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder))
+
+
+# ── servers ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _servers(ports: dict[str, int]) -> list[Source]:
+    found: dict[int, Source | None] = {}
+
+    async def ask(index: int, kind: _Kind) -> None:
+        url = f"http://127.0.0.1:{ports.get(kind.plugin, kind.port)}"
+        async with httpx2.AsyncClient(base_url=url, timeout=_SECONDS, trust_env=False) as client:
+            try:
+                models = await kind.read(client)
+            except (httpx2.HTTPError, ValueError):
+                models = None
+        if models is not None:
+            usual = url.endswith(f":{kind.port}") and not kind.path
+            options = {} if usual else {"base_url": url + kind.path}
+            found[index] = Source(kind.plugin, kind.title, url, tuple(models), options)
+
+    async with anyio.create_task_group() as group:
+        for index, kind in enumerate(_KINDS):
+            group.start_soon(ask, index, kind)
+    sources = [found[index] for index in sorted(found)]
+    return [source for source in sources if source is not None]
+
+
+async def _json(client: httpx2.AsyncClient, path: str) -> dict[str, Any]:
+    answer = await client.get(path)
+    if answer.status_code != 200:
+        raise ValueError(path)
+    return as_object(answer.json())
+
+
+async def _ollama(client: httpx2.AsyncClient) -> list[Model] | None:
+    tags = as_list((await _json(client, "/api/tags")).get("models"))
+    running = as_list((await _json(client, "/api/ps")).get("models"))
+    loaded = {str(as_object(item).get("name")): as_object(item) for item in running}
+    models: list[Model] = []
+    for item in map(as_object, tags):
+        name = str(item.get("name", ""))
+        if not name.endswith(("cloud", "-embed")) and "embed" not in name:
+            window = loaded.get(name, {}).get("context_length", 0)
+            models.append(Model(name, int(item.get("size", 0)), int(window or 0), name in loaded))
+    return models
+
+
+async def _lmstudio(client: httpx2.AsyncClient) -> list[Model] | None:
+    items = map(as_object, as_list((await _json(client, "/api/v0/models")).get("data")))
+    return [
+        Model(
+            str(item.get("id", "")),
+            window=int(item.get("loaded_context_length") or item.get("max_context_length") or 0),
+            loaded=item.get("state") == "loaded",
+        )
+        for item in items
+        if item.get("type") != "embeddings"
+    ]
+
+
+async def _llama_server(client: httpx2.AsyncClient) -> list[Model] | None:
+    props = await _json(client, "/props")
+    settings = as_object(props.get("default_generation_settings"))
+    if not settings:
+        return None
+    window = int(settings.get("n_ctx") or 0)
+    return [Model(name, window=window, loaded=True) for name in await _openai_names(client)]
+
+
+async def _vllm(client: httpx2.AsyncClient) -> list[Model] | None:
+    items = list(map(as_object, as_list((await _json(client, "/v1/models")).get("data"))))
+    if not any(item.get("owned_by") == "vllm" for item in items):
+        return None
+    return [
+        Model(str(item.get("id", "")), window=int(item.get("max_model_len") or 0), loaded=True)
+        for item in items
+    ]
+
+
+async def _mlx(client: httpx2.AsyncClient) -> list[Model] | None:
+    if (await client.get("/props")).status_code == 200:
+        return None  # llama-server, on the same port
+    return [Model(name, loaded=True) for name in await _openai_names(client)]
+
+
+async def _openai_names(client: httpx2.AsyncClient) -> list[str]:
+    items = map(as_object, as_list((await _json(client, "/v1/models")).get("data")))
+    return [str(item["id"]) for item in items if item.get("id")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    plugin: str
+    title: str
+    port: int
+    read: Callable[[httpx2.AsyncClient], Any]
+    path: str = ""
+    """Written after the address in the options, which then always say it."""
+
+
+_KINDS: Sequence[_Kind] = (
+    _Kind("ollama", "Ollama", 11434, _ollama),
+    _Kind("lmstudio", "LM Studio", 1234, _lmstudio),
+    _Kind("llama-server", "llama-server", 8080, _llama_server),
+    _Kind("vllm", "vLLM", 8000, _vllm),
+    _Kind("openai-compatible", "MLX server", 8080, _mlx, "/v1"),
+)
+
+
+def usable(sources: Iterable[Source]) -> list[Source]:
+    """Those whose plugin is installed."""
+    plugins = installed_plugins()
+    return [source for source in sources if source.plugin in plugins]

@@ -1,0 +1,113 @@
+"""Which model each of the client's names stands for: asked from the gateway's own router."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import anyio
+
+from plugway import LocalGateway, PlugwayError, as_list, as_object
+from plugway_probe import ListedModel, list_models
+
+SLOTS = ("opus", "sonnet", "haiku", "fable")
+"""The names under which Claude Code asks for models, by strength and job."""
+_REAL = re.compile(r"^claude-|claude-(opus|sonnet|haiku|fable)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model that a name of the client's stands for."""
+
+    id: str
+    """What the client sends."""
+    name: str
+    """What its picker shows."""
+    description: str
+    window: int = 0
+    targets: tuple[str, ...] = field(default=())
+
+
+def listed(gateway: LocalGateway) -> list[ListedModel]:
+    """The models that the gateway shows."""
+    return anyio.run(partial(list_models, gateway.url, gateway.token))
+
+
+def choices(
+    gateway: LocalGateway, models: Sequence[ListedModel], wanted: str | None = None
+) -> dict[str, Choice]:
+    """A model for each of `SLOTS`: what the router says, or `wanted` for all of them.
+
+    Raises:
+        PlugwayError: no model is there, or `wanted` means none or several of them.
+    """
+    if wanted is not None:
+        model = resolve(wanted, models)
+        return dict.fromkeys(SLOTS, _of_model(model))
+    return {slot: _routed(gateway, models, slot) for slot in SLOTS}
+
+
+def resolve(wanted: str, models: Sequence[ListedModel]) -> ListedModel:
+    """The listed model that a person means: an id, its end, or a part that only one has."""
+    part = wanted.lower()
+    stages = (
+        [m for m in models if m.id in (wanted, f"anthropic/{wanted}")],
+        [m for m in models if m.id.endswith(f"/{wanted}")],
+        [m for m in models if part in m.id.lower() or part in m.display_name.lower()],
+    )
+    for found in stages:
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(model.id for model in found)
+            raise PlugwayError(f"`{wanted}` may mean {names}: name one of them")
+    known = ", ".join(model.id for model in models) or "none"
+    raise PlugwayError(f"no model is called `{wanted}`; the gateway lists {known}")
+
+
+def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> Choice:
+    """Where the router sends this name; a single target is asked for by its own id."""
+    asked = f"plugway-{slot}"
+    body = {
+        "model": asked,
+        "max_tokens": 16,
+        "messages": [{"role": "user", "content": "Hello"}],
+    }
+    try:
+        answer = gateway.ask("POST", "/v1/messages/explain", json.dumps(body).encode())
+    except PlugwayError:
+        if not models:
+            raise
+        return _of_model(models[0])
+    targets = [
+        str(item) for item in as_list(as_object(as_object(answer).get("route")).get("targets"))
+    ]
+    by_target = {model.id.removeprefix("anthropic/"): model for model in models}
+    first = by_target.get(targets[0]) if targets else None
+    if len(targets) == 1 and first is not None:
+        return _of_model(first)
+    windows = [by_target[target].window for target in targets if target in by_target]
+    window = min((size for size in windows if size), default=0)
+    name = targets[0] if targets else asked
+    rest = f", then {', '.join(targets[1:])}" if targets[1:] else ""
+    return Choice(asked, name, f"{name}{rest}", window, tuple(targets))
+
+
+def _of_model(model: ListedModel) -> Choice:
+    size = f" · {model.window // 1024}K" if model.window else ""
+    name = model.display_name or model.id
+    target = model.id.removeprefix("anthropic/")
+    return Choice(model.id, name, f"{model.backend or 'gateway'}{size}", model.window, (target,))
+
+
+def takes_window(model_id: str) -> bool:
+    """Whether the client heeds the window that it is told for this id."""
+    return not _REAL.search(model_id)
+
+
+def smallest_window(chosen: Mapping[str, Choice]) -> int:
+    """The smallest window that is known; 0 where none is."""
+    return min((choice.window for choice in chosen.values() if choice.window), default=0)

@@ -1,0 +1,177 @@
+"""From what was found to one plan: which model first, which after it, and the configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from plugway_claude_code._detect import (
+    GIB,
+    KEYS,
+    Findings,
+    Model,
+    Source,
+    installed_plugins,
+    usable,
+)
+
+_STACK = (
+    "local-answers",
+    "thinking",
+    "resilience",
+    "error-normalizer",
+    "tool-repair",
+    "context-guard",
+    "field-policy",
+)
+_CODERS = ("coder", "devstral", "codestral", "gpt-oss", "glm", "qwen3")
+_MODELS_A_SOURCE = 3
+_USUAL_WINDOW = 65_536
+_DEFAULT_CLOUD = {"anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash", "openai-api": ""}
+DEMO = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model that could be the main one."""
+
+    source: Source
+    instance: str
+    model: Model
+    why: str
+
+    @property
+    def target(self) -> str:
+        """`instance/model`, as the router's `models` names it."""
+        return f"{self.instance}/{self.model.name}"
+
+    @property
+    def paid(self) -> bool:
+        """Whether prompts leave this machine and cost money."""
+        return self.source.address in KEYS
+
+
+def candidates(found: Findings, *, allow_keys: bool) -> list[Candidate]:
+    """The models to try, the best first: what runs here, files here, keys, the demonstration."""
+    ranked: list[Candidate] = []
+    room = found.machine.for_models
+    for source in usable([*found.servers, *([found.files] if found.files else [])]):
+        instance = "local" if source.plugin == "llama-cpp" else source.plugin
+        order = sorted(source.models, key=lambda model: _rank(model, room), reverse=True)
+        fitting = [model for model in order if not model.bytes or model.bytes < room]
+        ranked += [
+            Candidate(source, instance, model, _why(source, model))
+            for model in fitting[:_MODELS_A_SOURCE]
+        ]
+    for source in found.keys if allow_keys else ():
+        if name := _DEFAULT_CLOUD.get(source.plugin):
+            reason = f"{source.address} is set; prompts go to {source.title}"
+            ranked.append(Candidate(source, source.plugin, Model(name), reason))
+    if "llama-cpp" in installed_plugins():
+        demo = Source("llama-cpp", "comes with Plugway", "", (Model(DEMO),))
+        why = "nothing else is here: shows that everything works, and is good for nothing else"
+        ranked.append(Candidate(demo, "local", Model(DEMO), why))
+    return ranked
+
+
+def _rank(model: Model, room: int) -> tuple[bool, bool, int]:
+    """Loaded ones first, then those made for code, then the largest that fits."""
+    coder = any(word in model.name.lower() for word in _CODERS)
+    return (model.loaded, coder, model.bytes if model.bytes < room else -model.bytes)
+
+
+def _why(source: Source, model: Model) -> str:
+    if source.plugin == "llama-cpp":
+        return f"a file of {model.bytes / GIB:.1f} GiB that fits into memory"
+    state = "loaded in" if model.loaded else "there in"
+    return f"{state} {source.title} at {source.address}"
+
+
+def config_text(chosen: Candidate, all_of: Sequence[Candidate]) -> str:
+    """A configuration with the chosen model first and every other backend on this machine."""
+    installed = installed_plugins()
+    lines = [
+        "# Written by `plugway claude` from what it found on this machine. Yours to change:",
+        "# `plugway check` finds mistakes in it, `plugway config example` explains it.",
+        "plugins:",
+        *(f"  - use: {name}" for name in _STACK if name in installed),
+        "  - use: router",
+        "    options:",
+        "      models:",
+        f'        "*": [{json.dumps(chosen.target)}]',
+    ]
+    entries = {chosen.instance: chosen}
+    for other in all_of:
+        if not other.paid and other.model.name != DEMO:
+            entries.setdefault(other.instance, other)
+    for instance, candidate in entries.items():
+        lines += _entry(instance, candidate)
+    return "\n".join(lines) + "\n"
+
+
+def _entry(instance: str, candidate: Candidate) -> list[str]:
+    source = candidate.source
+    options: dict[str, object] = dict(source.options)
+    if source.plugin == "llama-cpp":
+        options["model"] = candidate.model.name
+    if source.plugin == "ollama":
+        options["context_tokens"] = _USUAL_WINDOW
+    named = [] if instance == source.plugin else [f"    name: {instance}"]
+    written = [f"    options: {json.dumps(options)}"] if options else []
+    return [f"  - use: {source.plugin}", *named, *written]
+
+
+def write_config(path: Path, text: str) -> None:
+    """Write it whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def found_table(found: Findings) -> Table:
+    """What was found, for a person."""
+    table = Table("found", "where", "models", box=None, padding=(0, 2), title_justify="left")
+    installed = installed_plugins()
+    for source in found.servers:
+        note = "" if source.plugin in installed else f" (no plugin for it: {source.plugin})"
+        table.add_row(source.title, source.address, _names(source.models) + note)
+    if found.files:
+        table.add_row(found.files.title, found.files.address, _names(found.files.models))
+    for source in found.keys:
+        table.add_row(f"key of {source.title}", source.address, "")
+    machine = found.machine
+    table.add_row(
+        "memory", f"{machine.ram / GIB:.0f} GiB", f"{machine.ram_free / GIB:.0f} GiB free"
+    )
+    if machine.vram:
+        table.add_row("graphics memory", f"{machine.vram / GIB:.0f} GiB", machine.gpu)
+    return table
+
+
+def plan_table(ranked: Sequence[Candidate], path: Path) -> Table:
+    """The one plan: what answers, and what happens to the configuration."""
+    first = ranked[0]
+    size = f"{first.model.bytes / GIB:.1f} GiB" if first.model.bytes else "-"
+    window = f"{first.model.window:,} tokens" if first.model.window else "told after the test"
+    table = Table("plan", "", box=None, padding=(0, 2), show_header=False)
+    table.add_row("model", first.target)
+    table.add_row("because", first.why)
+    table.add_row("size, window", f"{size}, {window}")
+    if len(ranked) > 1:
+        table.add_row("if it fails", ", ".join(item.target for item in ranked[1:4]))
+    kept = "none is needed" if first.model.name == DEMO else str(path)
+    table.add_row("configuration", kept)
+    return table
+
+
+def _names(models: Sequence[Model]) -> str:
+    shown = ", ".join(model.name for model in models[:4])
+    return f"{shown} and {len(models) - 4} more" if len(models) > 4 else shown

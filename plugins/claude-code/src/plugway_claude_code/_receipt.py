@@ -1,0 +1,205 @@
+"""What a set-up has changed, file by file, so that it can be taken back to the byte.
+
+Receipts and the copies of what was there lie in the state folder, for the user alone: they hold
+the gateway's token.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from plugway import PlugwayError, as_list, as_object
+from plugway_claude_code import _json_file
+from plugway_claude_code._edits import Change, Edit, apply, take_back
+from plugway_claude_code._json_file import JsonFile, Unfit
+
+_LOCK_TRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file as it was, and what was done to it."""
+
+    path: Path
+    original: bytes | None
+    """None: there was no file."""
+    ours: str
+    """SHA-256 of what was written."""
+    changes: tuple[Change, ...]
+
+    def undone(self, file: JsonFile) -> tuple[bytes | None, list[str]]:
+        """The bytes without what is ours, and the keys that others have changed since."""
+        if file.raw is None:
+            return None, []
+        if _digest(file.raw) == self.ours:
+            return self.original, []
+        document, kept = take_back(file.document, self.changes)
+        if self.original is None and not document:
+            return None, kept
+        before = _json_file.parse(self.path, self.original) if self.original else {}
+        if self.original is not None and document == before and list(document) == list(before):
+            return self.original, kept
+        return (file.raw if document == file.document else file.render(document)), kept
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A file with the edits that are to be made, not written yet."""
+
+    file: JsonFile
+    base: bytes | None
+    """Its bytes without an earlier set-up of ours."""
+    after: bytes
+    changes: tuple[Change, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is to be written."""
+        return self.file.raw != self.after
+
+
+@dataclass(slots=True)
+class Receipt:
+    """All files of one set-up."""
+
+    path: Path
+    entries: dict[Path, Entry] = field(default_factory=dict[Path, Entry])
+
+    @classmethod
+    def load(cls, name: str) -> Receipt:
+        """The receipt called `name`, empty where there is none."""
+        path = folder() / f"{name}.json"
+        receipt = cls(path)
+        try:
+            items = as_list(json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return receipt
+        except (OSError, ValueError) as error:
+            raise PlugwayError(f"the receipt {path} cannot be read: {error}") from None
+        for item in map(as_object, items):
+            entry = _entry_from(item)
+            receipt.entries[entry.path] = entry
+        return receipt
+
+    def plan(self, path: Path, edits: Sequence[Edit]) -> Planned:
+        """The edits on top of what the file would be without us. Raises `Unfit`."""
+        file = _json_file.read(path)
+        base = file.raw
+        entry = self.entries.get(file.path)
+        if entry is not None:
+            base, _ = entry.undone(file)
+        document = _json_file.parse(path, base) if base else {}
+        try:
+            after, changes = apply(document, edits)
+        except Unfit as error:
+            raise Unfit(f"{path}: {error}") from None
+        look = JsonFile(file.path, base, document)
+        return Planned(file, base, look.render(after), tuple(changes))
+
+    def write(self, planned: Planned) -> None:
+        """Make the edits, after noting what is needed to take them back."""
+        path = planned.file.path
+        if planned.file.raw is not None and path not in self.entries:
+            _keep_copy(path, planned.file.raw)
+        entry = Entry(path, planned.base, _digest(planned.after), planned.changes)
+        self.entries[path] = entry
+        self.save()
+        if planned.changed:
+            with locked(path) if path.name == ".claude.json" else nullcontext():
+                _json_file.write(planned.file, planned.after)
+
+    def undo(self, path: Path) -> list[str]:
+        """Take back what is still ours in one file; the keys that others have changed since."""
+        file = _json_file.read(path)
+        raw, kept = self.entries[path].undone(file)
+        if raw != file.raw:
+            with locked(path) if path.name == ".claude.json" else nullcontext():
+                _json_file.write(file, raw)
+        del self.entries[path]
+        self.save()
+        return kept
+
+    def save(self) -> None:
+        """Write the receipt, or remove it where nothing is left."""
+        if not self.entries:
+            self.path.unlink(missing_ok=True)
+            return
+        items = [_entry_as_json(entry) for entry in self.entries.values()]
+        _private(self.path, json.dumps(items, indent=1).encode())
+
+
+def folder() -> Path:
+    """Where receipts and copies are kept."""
+    return platformdirs.user_state_path("plugway", appauthor=False) / "setup"
+
+
+def _entry_as_json(entry: Entry) -> dict[str, Any]:
+    original = None if entry.original is None else base64.b64encode(entry.original).decode()
+    return {
+        "path": str(entry.path),
+        "original": original,
+        "ours": entry.ours,
+        "changes": [change.as_json() for change in entry.changes],
+    }
+
+
+def _entry_from(item: dict[str, Any]) -> Entry:
+    original = item.get("original")
+    raw = None if original is None else base64.b64decode(str(original))
+    changes = tuple(Change.from_json(as_object(change)) for change in as_list(item.get("changes")))
+    return Entry(Path(str(item["path"])), raw, str(item["ours"]), changes)
+
+
+def _keep_copy(path: Path, raw: bytes) -> None:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    _private(folder() / "copies" / f"{stamp}-{path.name.lstrip('.')}", raw)
+
+
+def _private(path: Path, raw: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(raw)
+    draft.replace(path)
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """The lock that Claude Code itself takes for its state file: a folder beside it."""
+    lock = path.with_name(f"{path.name}.lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for _ in range(_LOCK_TRIES):
+        try:
+            lock.mkdir()
+            break
+        except FileExistsError:
+            _wait()
+    else:
+        raise PlugwayError(
+            f"{lock} has been there for long: if Claude Code does not run, remove it"
+        )
+    try:
+        yield
+    finally:
+        lock.rmdir()
+
+
+def _wait() -> None:
+    threading.Event().wait(0.05)

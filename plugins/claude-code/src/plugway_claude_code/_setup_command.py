@@ -1,0 +1,159 @@
+"""`plugway setup claude-code`: write the settings, show what would be written, or take it back."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Literal
+
+import anyio
+import typer
+from rich.console import Console
+
+from plugway import LocalGateway, PlugwayError
+from plugway_claude_code import _daemon
+from plugway_claude_code._command import ConfigPath, Port, has_mcp, scales_usage
+from plugway_claude_code._models import choices, listed
+from plugway_claude_code._prove import first_plan
+from plugway_claude_code._receipt import Planned, Receipt
+from plugway_claude_code._settings import gateway_words
+from plugway_claude_code._setup import Facts, SetUp, plan, receipt_name
+from plugway_probe import probe
+
+setup_app = typer.Typer(
+    name="setup",
+    help="Set up clients so that they use the gateway by themselves.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@setup_app.callback()
+def setup() -> None:
+    """Set up clients so that they use the gateway by themselves."""
+
+
+@setup_app.command(
+    "claude-code",
+    epilog="Examples: plugway setup claude-code --dry-run; plugway setup claude-code --undo. "
+    "Exit codes: 0 done, 1 not done, 2 usage. `plugway claude` needs no set-up.",
+)
+def claude_code(
+    scope: Annotated[
+        Literal["user", "project", "managed"],
+        typer.Option("--scope", help="Whose settings: yours, this folder's, or the machine's."),
+    ] = "user",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would change as a diff, write nothing.")
+    ] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take back what is still ours, to the byte.")
+    ] = False,
+    model: Annotated[str | None, typer.Option("--model", help="Model for all of it.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Take the plan without asking, keys included.")
+    ] = False,
+    config: ConfigPath = None,
+    port: Port = None,
+) -> None:
+    """Write Claude Code's settings: address, models, window, status line, MCP, VS Code.
+
+    The gateway is started for it where none runs; a hook starts it before each session.
+    """
+    receipt = Receipt.load(receipt_name(scope))
+    if undo:
+        raise typer.Exit(_undo(receipt, dry_run=dry_run))
+    gateway = LocalGateway.find(config, port)
+    with _daemon.holding(gateway):
+        if not gateway.configured and gateway.state() is None and not dry_run:
+            gateway = first_plan(gateway, _console, yes=yes, keep=False)
+        facts = _facts(gateway, model, gateway_words(config, port))
+        made = plan(scope, facts, receipt)
+        if dry_run:
+            _print_diff(made, gateway.token)
+            return
+        _write(made, receipt)
+        _verify(gateway, facts)
+
+
+def _facts(gateway: LocalGateway, model: str | None, where: Sequence[str]) -> Facts:
+    started = _daemon.ensure_running(gateway)
+    models = listed(gateway)
+    return Facts(
+        gateway,
+        choices(gateway, models, model),
+        models,
+        _daemon.plugway_command(),
+        where=where,
+        scaled=scales_usage(started.state),
+        tool_search="field-policy" in started.state.get("plugins", ()),
+        mcp=has_mcp(gateway),
+    )
+
+
+def _write(made: SetUp, receipt: Receipt) -> None:
+    for planned in made.files:
+        receipt.write(planned)
+        _tell(f"{'wrote' if planned.changed else 'unchanged'} {planned.file.path}")
+        if planned.file.mode & 0o077:
+            path = planned.file.path
+            _tell(f"  others may read the gateway's token in it: run `chmod 600 {path}`")
+    for note in made.notes:
+        _tell(note)
+
+
+def _undo(receipt: Receipt, *, dry_run: bool) -> int:
+    if not receipt.entries:
+        _tell("there is nothing to take back")
+        return 0
+    failed = False
+    for path in list(receipt.entries):
+        if dry_run:
+            _tell(f"would take back what is ours in {path}")
+            continue
+        try:
+            kept = receipt.undo(path)
+        except PlugwayError as error:
+            failed = True
+            _tell(f"not taken back: {error}")
+            continue
+        _tell(f"took back {path}")
+        for key in kept:
+            _tell(f"  left `{key}`: it was changed since")
+    return 1 if failed else 0
+
+
+def _print_diff(made: SetUp, token: str) -> None:
+    for planned in made.files:
+        print("".join(_diff(planned)).replace(token, "***"), end="")
+    for note in made.notes:
+        _tell(note.replace(token, "***"))
+
+
+def _diff(planned: Planned) -> list[str]:
+    path = str(planned.file.path)
+    before = (planned.file.raw or b"").decode("utf-8-sig").splitlines(keepends=True)
+    after = planned.after.decode("utf-8-sig").splitlines(keepends=True)
+    lines = difflib.unified_diff(before, after, path, path)
+    return [line if line.endswith("\n") else f"{line}\n" for line in lines]
+
+
+def _verify(gateway: LocalGateway, facts: Facts) -> None:
+    """What a session will meet: the gateway answers, lists models, and the main one speaks."""
+    main = facts.chosen["sonnet"]
+    _tell(f"ok    the gateway answers at {gateway.url} and lists {len(facts.models)} models")
+    ask = partial(probe, gateway.url, gateway.token, main.id, probes=("stream",))
+    (finding,) = anyio.run(ask)
+    if finding.outcome == "passed":
+        _tell(f"ok    {main.name} {finding.reason}")
+        _tell("run `claude`; `plugway setup claude-code --undo` takes all of it back")
+        return
+    _tell(f"wrong {main.name}: {finding.reason}: {finding.fix}")
+    raise typer.Exit(1)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
