@@ -30,12 +30,24 @@ class Running:
         return self.upstream.requests[-1].json
 
 
+@pytest.fixture(name="serving")
+def serving_fixture():
+    """`async with serving(backend) as running: ...`"""
+    return serving
+
+
+@pytest.fixture(name="client_of")
+def client_of_fixture():
+    """`async with client_of(gate) as client: ...`"""
+    return client_of
+
+
 @asynccontextmanager
 async def serving(*backends, upstream=None, options=None, between=(), **server):
     plugin = build_plugin(OpenAIApi, "openai-api", **(options or {}))
-    async with gateway([plugin, *between, *backends], **server) as gate:
-        async with client_of(gate) as client:
-            yield Running(gate, client, upstream)
+    plugins = [plugin, *between, *backends]
+    async with gateway(plugins, **server) as gate, client_of(gate) as client:
+        yield Running(gate, client, upstream)
 
 
 @asynccontextmanager

@@ -34,7 +34,11 @@ def test_the_smallest_request():
 
 def test_a_conversation_with_parallel_calls():
     calls = [
-        {"id": "call.1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Ulm"}'}},
+        {
+            "id": "call.1",
+            "type": "function",
+            "function": {"name": "weather", "arguments": '{"city":"Ulm"}'},
+        },
         {"id": "call_2", "type": "function", "function": {"name": "time", "arguments": ""}},
     ]
     found, notes = asked(
@@ -119,7 +123,12 @@ def test_instructions_alone_are_a_user_turn():
             {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
         ),
         (
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": {"type": "object"}},
+                }
+            },
             {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
         ),
         ({"response_format": {"type": "text"}}, {}),
@@ -176,7 +185,9 @@ def test_what_would_be_missing_in_the_answer_is_refused(field, value):
     assert refused.message.startswith(f"Unsupported parameter: '{field}'")
 
 
-@pytest.mark.parametrize("body", [{"n": 1, "logprobs": False, "modalities": ["text"], "n_": 1}, {"n": None}])
+@pytest.mark.parametrize(
+    "body", [{"n": 1, "logprobs": False, "modalities": ["text"], "n_": 1}, {"n": None}]
+)
 def test_asking_for_what_is_anyway_is_fine(body):
     assert refusal(body, CHAT) is None
 
@@ -188,7 +199,11 @@ def test_asking_for_what_is_anyway_is_fine(body):
         ("none", False, {"type": "none"}),
         ("required", None, {"type": "any"}),
         (None, False, {"type": "auto", "disable_parallel_tool_use": True}),
-        ({"type": "function", "function": {"name": "time"}}, None, {"type": "tool", "name": "time"}),
+        (
+            {"type": "function", "function": {"name": "time"}},
+            None,
+            {"type": "tool", "name": "time"},
+        ),
         (
             {"type": "function", "function": {"name": "time"}},
             False,
@@ -251,8 +266,14 @@ def test_pictures_and_files():
                 {"type": "text", "text": "look", "cache_control": {"type": "ephemeral"}},
                 {"type": "text", "text": ""},
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}},
-                {"type": "image_url", "image_url": {"url": "https://x.test/a.png", "detail": "low"}},
-                {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUJD"}},
+                {
+                    "type": "image_url",
+                    "image_url": {"url": "https://x.test/a.png", "detail": "low"},
+                },
+                {
+                    "type": "file",
+                    "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUJD"},
+                },
                 {"type": "file", "file": {"filename": "a.txt", "file_data": "aGk="}},
             ],
         }
@@ -296,7 +317,9 @@ def test_arguments_that_are_no_object_are_kept_as_text():
 
 
 def test_any_json_object_is_asked_for_in_words():
-    found, notes = asked({"role": "system", "content": "Be brief."}, USER, response_format={"type": "json_object"})
+    found, notes = asked(
+        {"role": "system", "content": "Be brief."}, USER, response_format={"type": "json_object"}
+    )
     assert found["system"][0]["text"] == "Be brief."
     assert "JSON" in found["system"][1]["text"]
     assert notes.fields() == {"response_format"}
@@ -310,7 +333,9 @@ def test_thinking_of_earlier_turns_has_no_place():
 
 
 def test_turns_without_content_are_left_out():
-    found, notes = asked(USER, {"role": "assistant", "content": ""}, {"role": "user", "content": []}, USER)
+    found, notes = asked(
+        USER, {"role": "assistant", "content": ""}, {"role": "user", "content": []}, USER
+    )
     assert found["messages"] == [USER, USER]
     assert notes.fields() == {"messages"}
 
@@ -329,10 +354,19 @@ def test_a_refusal_of_an_earlier_turn_is_what_was_said():
         ({"model": "m", "messages": "hi"}, "Invalid type for 'messages'"),
         ({"model": "m", "messages": ["hi"]}, "Invalid type for 'messages[0]'"),
         ({"model": "m", "messages": [{"content": "hi"}]}, "'messages[0].role'"),
-        ({"model": "m", "messages": [{"role": "robot", "content": "hi"}]}, "'messages[0].role': 'robot'"),
+        (
+            {"model": "m", "messages": [{"role": "robot", "content": "hi"}]},
+            "'messages[0].role': 'robot'",
+        ),
         ({"model": "m", "messages": [{"role": "user", "content": 3}]}, "'messages[0].content'"),
-        ({"model": "m", "messages": [{"role": "user", "content": [3]}]}, "'messages[0].content[0]'"),
-        ({"model": "m", "messages": [{"role": "tool", "content": "x"}]}, "'messages[0].tool_call_id'"),
+        (
+            {"model": "m", "messages": [{"role": "user", "content": [3]}]},
+            "'messages[0].content[0]'",
+        ),
+        (
+            {"model": "m", "messages": [{"role": "tool", "content": "x"}]},
+            "'messages[0].tool_call_id'",
+        ),
         ({"model": "m", "messages": [{"role": "function", "content": "x"}]}, "deprecated"),
         ({"model": "m", "messages": [USER], "max_tokens": "9"}, "Invalid type for 'max_tokens'"),
         ({"model": "m", "messages": [USER], "max_tokens": -1}, "Invalid 'max_tokens'"),
@@ -342,11 +376,39 @@ def test_a_refusal_of_an_earlier_turn_is_what_was_said():
         ({"model": "m", "messages": [USER], "stop": [1]}, "Invalid type for 'stop'"),
         ({"model": "m", "messages": [USER], "reasoning_effort": "much"}, "'reasoning_effort'"),
         ({"model": "m", "messages": [USER], "tools": {}}, "Invalid type for 'tools'"),
-        ({"model": "m", "messages": [USER], "tools": [{"type": "function"}]}, "'tools[0].function.name'"),
+        (
+            {"model": "m", "messages": [USER], "tools": [{"type": "function"}]},
+            "'tools[0].function.name'",
+        ),
         ({"model": "m", "messages": [USER], "tools": [{"type": "x"}]}, "'tools[0].type'"),
-        ({"model": "m", "messages": [USER], "response_format": {"type": "xml"}}, "'response_format.type'"),
-        ({"model": "m", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp://x"}}]}]}, "image_url.url"),
-        ({"model": "m", "messages": [{"role": "system", "content": [{"type": "image_url", "image_url": "https://x.test"}]}]}, "only text"),
+        (
+            {"model": "m", "messages": [USER], "response_format": {"type": "xml"}},
+            "'response_format.type'",
+        ),
+        (
+            {
+                "model": "m",
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "image_url", "image_url": {"url": "ftp://x"}}],
+                    }
+                ],
+            },
+            "image_url.url",
+        ),
+        (
+            {
+                "model": "m",
+                "messages": [
+                    {
+                        "role": "system",
+                        "content": [{"type": "image_url", "image_url": "https://x.test"}],
+                    }
+                ],
+            },
+            "only text",
+        ),
     ],
 )
 def test_mistakes_are_named_as_openai_names_them(body, named):

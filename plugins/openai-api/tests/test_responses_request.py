@@ -111,8 +111,21 @@ def test_tools_that_openai_runs_are_dropped_on_record():
 
 
 def test_tools_in_a_namespace_carry_its_name():
-    tools = [{"type": "namespace", "name": "mcp__git", "description": "d", "tools": [{"type": "function", "name": "log"}]}]
-    call = {"type": "function_call", "call_id": "c", "namespace": "mcp__git", "name": "log", "arguments": "{}"}
+    tools = [
+        {
+            "type": "namespace",
+            "name": "mcp__git",
+            "description": "d",
+            "tools": [{"type": "function", "name": "log"}],
+        }
+    ]
+    call = {
+        "type": "function_call",
+        "call_id": "c",
+        "namespace": "mcp__git",
+        "name": "log",
+        "arguments": "{}",
+    }
     found, notes = asked([USER, call], tools=tools)
     assert found["tools"][0]["name"] == "mcp__git__log"
     assert found["messages"][1]["content"][0]["name"] == "mcp__git__log"
@@ -120,7 +133,13 @@ def test_tools_in_a_namespace_carry_its_name():
 
 
 def test_custom_tools_come_and_go_as_text():
-    tools = [{"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark", "definition": "start: X"}}]
+    tools = [
+        {
+            "type": "custom",
+            "name": "patch",
+            "format": {"type": "grammar", "syntax": "lark", "definition": "start: X"},
+        }
+    ]
     call = {"type": "custom_tool_call", "call_id": "c", "name": "patch", "input": "*** Begin"}
     done = {"type": "custom_tool_call_output", "call_id": "c", "output": "ok"}
     found, notes = asked([USER, call, done], tools=tools)
@@ -133,7 +152,9 @@ def test_custom_tools_come_and_go_as_text():
 def test_a_schema_for_the_answer():
     form = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
     found, _ = asked("hi", text={"format": form})
-    assert found["output_config"] == {"format": {"type": "json_schema", "schema": {"type": "object"}}}
+    assert found["output_config"] == {
+        "format": {"type": "json_schema", "schema": {"type": "object"}}
+    }
 
 
 @pytest.mark.parametrize(
@@ -179,7 +200,10 @@ def test_what_needs_a_memory_is_refused(field, value):
         ({"model": "m", "input": 3}, "Invalid type for 'input'"),
         ({"model": "m", "input": [3]}, "Invalid type for 'input[0]'"),
         ({"model": "m", "input": [{}]}, "'input[0].type'"),
-        ({"model": "m", "input": [{"id": "msg_1", "type": "item_reference"}]}, "send the item itself"),
+        (
+            {"model": "m", "input": [{"id": "msg_1", "type": "item_reference"}]},
+            "send the item itself",
+        ),
         ({"model": "m", "input": [{"id": "msg_1"}]}, "send the item itself"),
         ({"model": "m", "input": [{"role": "cat", "content": "x"}]}, "'input[0].role': 'cat'"),
         ({"model": "m", "input": [{"type": "function_call", "name": "f"}]}, "'input[0].call_id'"),
@@ -187,7 +211,10 @@ def test_what_needs_a_memory_is_refused(field, value):
         ({"model": "m", "input": "x", "text": 3}, "Invalid type for 'text'"),
         ({"model": "m", "input": "x", "reasoning": "high"}, "Invalid type for 'reasoning'"),
         ({"model": "m", "input": "x", "reasoning": {"effort": "huge"}}, "'reasoning.effort'"),
-        ({"model": "m", "input": "x", "max_output_tokens": 1.5}, "Invalid type for 'max_output_tokens'"),
+        (
+            {"model": "m", "input": "x", "max_output_tokens": 1.5},
+            "Invalid type for 'max_output_tokens'",
+        ),
     ],
 )
 def test_mistakes_are_named_as_openai_names_them(body, named):

@@ -1,0 +1,101 @@
+"""OpenAI's clients get OpenAI's model list; clients of the Messages API get what they always got."""
+
+import anthropic
+import openai
+import pytest
+
+from plugway import ModelInfo
+from plugway.testing import build_plugin, gateway
+from plugway_echo import Echo
+from plugway_openai_api import OpenAIApi
+from plugway_openai_api._models import model_object, public_id
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+VERSION = {"anthropic-version": "2023-06-01"}
+
+
+async def test_the_list_in_openais_shape(echo):
+    listed = await echo.client.models.list()
+    (model,) = listed.data
+    assert (model.id, model.object, model.owned_by) == ("echo/echo", "model", "echo")
+    assert model.model_extra == {
+        "context_length": 200_000,
+        "max_model_len": 200_000,
+        "max_output_tokens": 32_000,
+    }
+
+
+@pytest.mark.parametrize("id_", ["echo/echo", "anthropic/echo/echo"])
+async def test_one_model_and_an_answer_from_it_by_the_same_id(echo, id_):
+    model = await echo.client.models.retrieve(id_)
+    assert model.id == "echo/echo"
+    found = await echo.client.responses.create(model=id_, input="hi")
+    assert found.model == id_
+
+
+async def test_a_model_that_is_not_there(echo):
+    with pytest.raises(openai.NotFoundError) as raised:
+        await echo.client.models.retrieve("gone")
+    assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/v1/models?limit=1000", "/v1/models/echo/echo", "/v1/models/gone"]
+)
+async def test_clients_of_the_messages_api_get_the_kernels_answer(echo, path):
+    with_plugin = await echo.gate.client.get(path, headers=VERSION)
+    async with gateway([build_plugin(Echo, "echo")]) as plain:
+        without = await plain.client.get(path, headers=VERSION)
+    answers = [dict(r.json()) for r in (with_plugin, without)]
+    for answer in answers:
+        answer.pop("request_id", None)
+    assert with_plugin.status_code == without.status_code
+    assert answers[0] == answers[1]
+
+
+async def test_the_anthropic_sdk_lists_models_as_before(echo):
+    async with anthropic.AsyncAnthropic(base_url=echo.gate.url, auth_token=echo.gate.token) as sdk:
+        listed = await sdk.models.list()
+    assert [model.id for model in listed.data] == ["anthropic/echo/echo"]
+
+
+async def test_the_list_needs_a_token(echo):
+    with pytest.raises(openai.AuthenticationError):
+        await echo.client.with_options(api_key="wrong").models.list()
+
+
+@pytest.mark.parametrize(
+    ("id_", "shown"),
+    [
+        ("anthropic/local/m", "local/m"),
+        ("anthropic/router/fast", "router/fast"),
+        ("anthropic/anthropic/m", "anthropic/anthropic/m"),
+        ("anthropic/m", "anthropic/m"),
+        ("plain", "plain"),
+    ],
+)
+def test_ids_lose_the_prefix_where_they_mean_the_same_without(id_, shown):
+    assert public_id(id_) == shown
+
+
+def test_a_date_that_is_none_is_the_beginning():
+    assert model_object(ModelInfo("a/b", created_at="soon"))["created"] == 0
+    assert (
+        model_object(ModelInfo("a/b", created_at="2026-01-01T00:00:00Z"))["created"] == 1767225600
+    )
+
+
+@pytest.mark.parametrize("method", ["retrieve", "delete", "cancel"])
+async def test_responses_are_not_kept(echo, method):
+    with pytest.raises(openai.NotFoundError, match="nothing is kept here"):
+        await getattr(echo.client.responses, method)("resp_1")
+
+
+async def test_without_the_plugin_nothing_is_served():
+    async with gateway([build_plugin(Echo, "echo")]) as plain:
+        response = await plain.post({"model": "m"}, "/v1/chat/completions")
+    assert response.status_code == 404
+
+
+def test_the_plugin_needs_no_options():
+    assert build_plugin(OpenAIApi, "openai-api").options.max_tokens == 32_000

@@ -1,0 +1,176 @@
+"""In front of a server that speaks the client's own API nothing is translated: bytes are relayed."""
+
+import openai
+import orjson
+import pytest
+
+from plugway import REMOVE, Exchange, MessagesRequest, NoOptions, Plugin, hookimpl
+from plugway.testing import ScriptedUpstream, build_plugin, respond, sse
+from plugway_openai_compatible import OpenAICompatible
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+
+CHAT = b"""{ "model" : "up/gpt",
+  "messages": [{"role": "user", "content": "hi", "made_up": 1.50}],
+  "n": 2, "logprobs": true, "seed": 7, "audio": {"voice": "alloy", "format": "wav"},
+  "modalities": ["text", "audio"], "unknown": {"b": 1, "a": [null]}, "stream": STREAM }"""
+RESPONSES = b"""{ "model": "up/gpt", "input": "hi", "previous_response_id": "resp_0",
+  "background": true, "tools": [{"type": "web_search"}], "unknown": [1.0], "stream": STREAM }"""
+PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
+BODIES = {"chat": CHAT, "responses": RESPONSES}
+ANSWER = b'{"id": "x",  "choices": [{"index": 1}, {"index": 0}], "odd": 1.0}'
+PIECES = {
+    "chat": [b'data: {"choices": [], "odd": 1.0}\n\n', b": comment\n\n", b"data: [DONE]\n\n"],
+    "responses": [
+        b'event: response.created\ndata: {"type": "response.created", "odd": 1.0}\n\n',
+        b'event: response.completed\ndata: {"type": "response.completed"}\n\n',
+    ],
+}
+
+
+@pytest.fixture
+async def up():
+    async with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+def backend(upstream, api):
+    return build_plugin(OpenAICompatible, "up", base_url=f"{upstream.url}/v1", api=api, learn=False)
+
+
+def body_of(api, stream):
+    return BODIES[api].replace(b"STREAM", b"true" if stream else b"false")
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_every_byte_goes_both_ways_but_for_the_models_name(serving, up, api, stream):
+    body = body_of(api, stream)
+    up.script(sse(PIECES[api]) if stream else respond(200, ANSWER, JSON))
+    async with serving(backend(up, api)) as running:
+        response = await running.gate.post(body, PATHS[api])
+    assert response.status_code == 200
+    assert response.content == (b"".join(PIECES[api]) if stream else ANSWER)
+    (asked,) = up.requests
+    assert asked.path == PATHS[api]
+    assert orjson.loads(asked.body) == {**orjson.loads(body), "model": "gpt"}
+    assert (b'{"b": 1, "a": [null]}' if api == "chat" else b"[1.0]") in asked.body
+
+
+JSON = {"content-type": "application/json"}
+
+
+class Meddler(Plugin[NoOptions]):
+    """Changes a request."""
+
+    @hookimpl
+    def transform_request(self, request: MessagesRequest, exchange: Exchange) -> MessagesRequest:
+        return request.replace(because="a test", temperature=0.5, metadata=REMOVE)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_a_changed_request_is_translated_and_then_refused_for_what_is_lost(serving, up, api):
+    meddler = Meddler(NoOptions(), name="meddler")
+    async with serving(backend(up, api), between=[meddler]) as running:
+        response = await running.gate.post(body_of(api, False), PATHS[api])
+    assert response.status_code == 400
+    assert up.requests == []
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_a_server_of_the_other_api_is_translated_to(serving, up, api):
+    other = "responses" if api == "chat" else "chat"
+    up.script(respond(200, TOLD[other]))
+    async with serving(backend(up, other)) as running:
+        if api == "chat":
+            user = [{"role": "user", "content": "hi"}]
+            found = await running.client.chat.completions.create(
+                model="up/gpt", messages=user, max_tokens=9
+            )
+            said = found.choices[0].message.content
+        else:
+            found = await running.client.responses.create(
+                model="up/gpt", input="hi", max_output_tokens=16
+            )
+            said = found.output_text
+    assert said == "Hello."
+    assert up.requests[0].path == PATHS[other]
+
+
+TOLD = {
+    "chat": {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Hello."},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    },
+    "responses": {
+        "id": "r",
+        "object": "response",
+        "status": "completed",
+        "model": "gpt",
+        "output": [
+            {
+                "type": "message",
+                "id": "m",
+                "role": "assistant",
+                "status": "completed",
+                "content": [{"type": "output_text", "text": "Hello.", "annotations": []}],
+            }
+        ],
+        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_servers_own_error_reaches_its_own_client(serving, up, stream):
+    error = {
+        "message": "Unsupported value: 'n'.",
+        "type": "invalid_request_error",
+        "param": "n",
+        "code": "unsupported_value",
+    }
+    up.script(respond(400, {"error": error}))
+    async with serving(backend(up, "chat")) as running:
+        with pytest.raises(openai.BadRequestError) as raised:
+            user = [{"role": "user", "content": "hi"}]
+            await running.client.chat.completions.create(
+                model="up/gpt", messages=user, n=2, stream=stream
+            )
+    assert raised.value.body == error
+
+
+async def test_a_refused_key_is_told_by_its_place(serving, up):
+    up.script(respond(401, {"error": {"message": "Incorrect key: sk-abc", "code": "x"}}))
+    async with serving(backend(up, "chat")) as running:
+        with pytest.raises(openai.AuthenticationError) as raised:
+            user = [{"role": "user", "content": "hi"}]
+            await running.client.chat.completions.create(model="up/gpt", messages=user)
+    assert "`up`" in raised.value.message
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_a_relayed_stream_that_breaks_off_does_not_look_complete(serving, up, api):
+    up.script(sse(PIECES[api][:1], end=b"0\r\n\r\n"))
+    async with serving(backend(up, api)) as running:
+        with pytest.raises(openai.APIConnectionError):
+            if api == "chat":
+                user = [{"role": "user", "content": "hi"}]
+                stream = await running.client.chat.completions.create(
+                    model="up/gpt", messages=user, stream=True
+                )
+            else:
+                stream = await running.client.responses.create(
+                    model="up/gpt", input="hi", stream=True
+                )
+            async for _ in stream:
+                pass
