@@ -296,6 +296,13 @@ def test_one_byte_at_a_time():
     assert decoded([RAW[i : i + 1] for i in range(len(RAW))]) == PIECES
 
 
+def test_comments_multiple_lines_and_a_mark_at_the_start_are_framing():
+    raw = (
+        b'\xef\xbb\xbfdata: {"a":\r\ndata: 1}\r\n\r\n: hello\n\nevent: x\nid: 1\n\ndata:{"b":2}\n\n'
+    )
+    assert decoded([raw]) == [{"a": 1}, {"b": 2}]
+
+
 @pytest.mark.parametrize("raw", [b"data: {\r\n\r\n", b"data: [1]\n\n", b"data: \xff\n\n"])
 def test_what_is_no_object_is_an_error(raw):
     with pytest.raises(BackendProtocolError):

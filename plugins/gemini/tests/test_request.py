@@ -299,6 +299,8 @@ def test_an_answer_in_a_shape():
     found = made("gemini-2.0-flash", output_config=config).body["generationConfig"]
     assert found["responseMimeType"] == "application/json"
     assert found["responseSchema"] == {"type": "object", "properties": {"a": {"type": "string"}}}
+    older = made("gemini-2.0-flash", output_format=config["format"])
+    assert older.body["generationConfig"] == found
     beside = made("gemini-2.5-pro", output_config=config, tools=[TOOL])
     assert "responseSchema" not in beside.body["generationConfig"]
     assert "output_config.format" in beside.notes.fields()
@@ -307,7 +309,16 @@ def test_an_answer_in_a_shape():
 
 
 def test_what_gemini_has_not_is_noted():
-    found = made(metadata={"user_id": "u"}, service_tier="auto", context_management={}, whatever=1)
+    cached = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
+    found = made(
+        metadata={"user_id": "u"},
+        service_tier="auto",
+        context_management={},
+        whatever=1,
+        system=[cached],
+        messages=[user(cached)],
+    )
+    assert {"system.cache_control", "messages.cache_control"} <= found.notes.fields()
     assert {"metadata", "service_tier", "context_management", "whatever"} <= found.notes.fields()
 
 

@@ -156,7 +156,7 @@ def assert_fit(schema):
         assert_fit(schema["items"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), schemas, max_size=3), schemas)
 def test_whatever_a_client_sends_fits(properties, definition):
     made, _ = shaped({**props(**properties), "$defs": {"a": definition}})

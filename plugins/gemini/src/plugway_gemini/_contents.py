@@ -32,9 +32,21 @@ BYPASS: Final = "skip_thought_signature_validator"
 know what it was thinking."""
 IDS: Final = IdCodec(limit=256)
 _IMAGES: Final = frozenset(("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"))
+_EXTRAS: Final = {
+    "cache_control": "Gemini caches prefixes by itself",
+    "citations": "Gemini has nothing like it",
+}
 _FILES: Final = "https://generativelanguage.googleapis.com/"
 
 Part = dict[str, Any]
+
+
+def note_extras(blocks: Sequence[Any], where: str, notes: Notes) -> None:
+    """Notes the members of blocks that are not carried over."""
+    for block in map(as_object, blocks):
+        for key, because in _EXTRAS.items():
+            if block.get(key):
+                notes.add(f"{where}.{key}", "drop", because)
 
 
 class Contents:
@@ -79,6 +91,7 @@ class Contents:
     # ── what the model said ──────────────────────────────────────────────────────────────────
 
     def _model_turn(self, turn: Turn) -> list[Part]:
+        note_extras(turn.blocks, "messages", self._notes)
         parts: list[Part] = []
         following = ""
         ids: set[str] = set()
@@ -140,6 +153,7 @@ class Contents:
     # ── what the user and the tools said ─────────────────────────────────────────────────────
 
     def _user_turn(self, turn: Turn) -> list[Part]:
+        note_extras([*turn.results, *turn.blocks], "messages", self._notes)
         parts = [self._result(block) for block in turn.results]
         for block in turn.results:
             for inner in result_media(block):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_gemini._contents import Contents
+from plugway_gemini._contents import Contents, note_extras
 from plugway_gemini._models import Target
 from plugway_gemini._schema import gemini_schema
 from plugway_gemini._thinking import thinking_config
@@ -32,8 +32,16 @@ FIELDS: Final[Mapping[str, Rule]] = {
         (
             *("max_tokens", "messages", "model", "output_config", "stop_sequences", "stream"),
             *("system", "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p"),
+            "output_format",
         ),
         _SAME,
+    ),
+    **dict.fromkeys(
+        (
+            *("betas", "container", "diagnostics", "fallback_credit_token", "fallbacks"),
+            *("inference_geo", "mcp_servers", "service_tier", "speed"),
+        ),
+        _ELSEWHERE,
     ),
     "cache_control": _CACHE,
     "metadata": Rule("drop", "Gemini is not told who the user is"),
@@ -84,6 +92,7 @@ def translate(
             as_list(body.get("messages"))
         )
     }
+    note_extras(as_list(body.get("system")), "system", notes)
     if system := system_text(body.get("system"), notes):
         made["systemInstruction"] = {"parts": [{"text": system}]}
     choice = as_object(body.get("tool_choice"))
@@ -181,7 +190,8 @@ def _format(
     body: Mapping[str, Any], target: Target, notes: Notes, *, has_tools: bool
 ) -> dict[str, Any]:
     """`output_config.format` as `responseSchema`."""
-    wanted = as_object(as_object(body.get("output_config")).get("format"))
+    older = body.get("output_format")
+    wanted = as_object(as_object(body.get("output_config")).get("format") or older)
     if wanted.get("type") != "json_schema":
         return {}
     if has_tools and target.version < (3, 0):

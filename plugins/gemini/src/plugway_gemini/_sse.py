@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -17,32 +17,35 @@ class DataDecoder:
     """Decodes `data:` lines; Google ends lines with CR LF and events with an empty line."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._data: list[bytes] = []
         self._size = 0
 
-    def feed(self, chunk: bytes) -> list[Mapping[str, Any]]:
-        """The objects that are complete now.
+    def feed(self, chunk: bytes) -> Iterator[Mapping[str, Any]]:
+        """The objects that are complete now, one by one: an error comes after what was before it.
 
         Raises:
             BackendProtocolError: an event is not a JSON object, or too large.
         """
-        *lines, self._rest = (
-            (self._rest + chunk).split(b"\n") if b"\n" in chunk else (self._rest + chunk,)
-        )
         self._size += len(chunk)
         if self._size > MAX_EVENT:
             raise BackendProtocolError(f"an event of the stream is larger than {MAX_EVENT} bytes")
-        found: list[Mapping[str, Any]] = []
+        head, end, tail = chunk.rpartition(b"\n")
+        self._rest += head
+        if not end:
+            self._rest += tail
+            return
+        lines = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(tail)
         for line in lines:
             text = line.rstrip(b"\r")
-            if text.startswith(b"data:"):
-                self._data.append(text[5:].strip())
+            if text.removeprefix(b"\xef\xbb\xbf").startswith(b"data:"):
+                self._data.append(text.partition(b":")[2].strip())
             elif not text and self._data:
-                found.append(_object(b"\n".join(self._data)))
+                whole = b"\n".join(self._data)
                 self._data.clear()
                 self._size = len(self._rest)
-        return found
+                yield _object(whole)
 
 
 def _object(raw: bytes) -> Mapping[str, Any]:

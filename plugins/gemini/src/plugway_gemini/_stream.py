@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import orjson
 
 from plugway import (
+    BackendError,
     BackendProtocolError,
     StreamEvent,
     StreamInterrupted,
@@ -31,6 +32,7 @@ class GeminiStream:
         self._again: Again | None = again
         self._ready: list[StreamEvent] = []
         self._over = False
+        self._failure: BackendError | None = None
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         """The events, in order."""
@@ -43,6 +45,8 @@ class GeminiStream:
             BackendError: the answer is an error, or ends before its end.
         """
         while not self._ready:
+            if self._failure is not None:
+                raise self._failure
             if self._over:
                 raise StopAsyncIteration
             await self._more()
@@ -60,8 +64,7 @@ class GeminiStream:
                 raise
             chunk = b""  # all has been said; only the end of the connection was rough
         if chunk:
-            for answer in self._decoder.feed(chunk):
-                self._ready += self._reader.feed(answer)
+            self._read(chunk)
         elif self._reader.useless and self._again is not None:
             again, self._again = self._again, None
             await self._response.aclose()
@@ -70,6 +73,14 @@ class GeminiStream:
         else:
             self._ready += self._reader.end()
             self._over = True
+
+    def _read(self, chunk: bytes) -> None:
+        """What came before a failure is still told: a finished call may be in it."""
+        try:
+            for answer in self._decoder.feed(chunk):
+                self._ready += self._reader.feed(answer)
+        except BackendError as error:
+            self._failure = error
 
 
 async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamEvent]:
