@@ -1,0 +1,192 @@
+"""What is checked without asking a model: configuration, gateway, secrets' files, Claude Code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import platformdirs
+
+from plugway import LocalGateway, PlugwayError, as_object
+from plugway_probe import ListedModel
+
+Outcome = Literal["passed", "warned", "failed", "skipped"]
+
+FLOOR_TOKENS = 32_000
+"""Below this window Claude Code's own prompt leaves no room to work (about 20,000 tokens are its
+system prompt and tools, measured with 2.1.329: `docs/configuration.md`)."""
+INSTALL_CLIENT = "npm install -g @anthropic-ai/claude-code"
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report."""
+
+    name: str
+    outcome: Outcome
+    reason: str
+    """What was seen."""
+    fix: str = ""
+    """What to do, where it is not in order."""
+    mend: Callable[[], None] | None = field(default=None, repr=False)
+    """Does it, where a program can (`--fix`)."""
+
+    def as_json(self) -> Mapping[str, str | bool]:
+        """For a script."""
+        return {
+            "name": self.name,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "fix": self.fix,
+            "fixable": self.mend is not None,
+        }
+
+
+def configuration(config: Path | None) -> Check:
+    """Whether the configuration and its plugins load, as `plugway check` says."""
+    words = [plugway(), "check", *(["--config", str(config)] if config else [])]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    said = (done.stderr.strip() or done.stdout.strip()).removeprefix("plugway: ")
+    if done.returncode:
+        return Check("configuration", "failed", said or "it does not load", "mend what is named")
+    return Check("configuration", "passed", said.splitlines()[0] if said else "it loads")
+
+
+def running(gateway: LocalGateway) -> tuple[Check, Mapping[str, Any] | None]:
+    """What listens at the gateway's address, and what it says of itself."""
+    try:
+        state = gateway.state()
+    except PlugwayError as error:
+        fix = f"end the other program, or set `server.port` in {gateway.config_path}"
+        return Check("gateway", "failed", str(error), fix), None
+    if state is None:
+        reason = f"nothing listens at {gateway.url}"
+        return Check("gateway", "warned", reason, "run `plugway serve`"), None
+    off = [str(name) for name in state.get("quarantined", ())]
+    if off:
+        fix = "the log says why; take the plugin out of the configuration, or restart the gateway"
+        return Check(
+            "gateway", "failed", f"switched off after failures: {', '.join(off)}", fix
+        ), state
+    return Check("gateway", "passed", f"runs at {gateway.url} (pid {state.get('pid')})"), state
+
+
+def token_file() -> Check:
+    """Whether the gateway's own token can be read by this user alone."""
+    path = platformdirs.user_state_path("plugway", appauthor=False) / "token"
+    if os.name == "nt" or not path.is_file() or not stat.S_IMODE(path.stat().st_mode) & 0o077:
+        return Check("token", "passed", "nobody else can read the gateway's token")
+    reason = f"others on this machine can read {path}, or could"
+    return Check("token", "failed", reason, f"rm {path}; a new one is made", path.unlink)
+
+
+def client_version() -> Check:
+    """Whether Claude Code is there, and which."""
+    path = shutil.which("claude")
+    if path is None:
+        return Check("claude code", "warned", "it is not on the PATH", INSTALL_CLIENT)
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("claude code", "failed", f"{path} does not start: {error}", INSTALL_CLIENT)
+    found = re.search(r"\d+\.\d+\.\d+", done.stdout)
+    if done.returncode or found is None:
+        return Check("claude code", "failed", f"{path} tells no version", INSTALL_CLIENT)
+    return Check("claude code", "passed", f"version {found[0]} at {path}")
+
+
+def base_url(gateway: LocalGateway, folder: Path) -> Check:
+    """Which file or variable decides where Claude Code sends its requests, seen from `folder`."""
+    name = "base url"
+    for place, value in _base_urls(folder):
+        if value.rstrip("/").removesuffix("/v1") == gateway.url:
+            return Check(name, "passed", f"{place} points Claude Code here")
+        fix = f"set it to {gateway.url}, or take it out and run `plugway claude`"
+        reason = f"{place} points Claude Code to {value}"
+        mend = _set_up if Path(place) == _user_folder() / "settings.json" else None
+        return Check(name, "warned", reason, fix, mend)
+    reason = "nothing points Claude Code here yet"
+    return Check(name, "passed", f"{reason}: `plugway claude` or `plugway setup claude-code` does")
+
+
+def _base_urls(folder: Path) -> list[tuple[str, str]]:
+    """Where `ANTHROPIC_BASE_URL` is set, what wins first.
+
+    Managed settings win over the command line, over `.claude/settings.local.json`, over
+    `.claude/settings.json`, over the user's settings (code.claude.com/docs/en/settings, "Settings
+    precedence"); `env` in any of them wins over the shell's variable.
+    """
+    managed = {
+        "darwin": Path("/Library/Application Support/ClaudeCode"),
+        "win32": Path("C:/Program Files/ClaudeCode"),
+    }.get(sys.platform, Path("/etc/claude-code"))
+    files = [
+        *sorted((managed / "managed-settings.d").glob("*.json"), reverse=True),
+        managed / "managed-settings.json",
+        folder / ".claude/settings.local.json",
+        folder / ".claude/settings.json",
+        _user_folder() / "settings.json",
+    ]
+    found = [(str(file), value) for file in files if (value := _base_url_in(file))]
+    shell = os.environ.get("ANTHROPIC_BASE_URL", "")
+    return [*found, *([("the variable ANTHROPIC_BASE_URL", shell)] if shell else [])]
+
+
+def _user_folder() -> Path:
+    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
+
+
+def _set_up() -> None:
+    """Has the user's settings point here, so that it can be undone."""
+    words = [plugway(), "setup", "claude-code"]
+    subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def _base_url_in(file: Path) -> str:
+    try:
+        document = as_object(orjson.loads(file.read_bytes()))
+    except (OSError, orjson.JSONDecodeError):
+        return ""
+    value = as_object(document.get("env")).get("ANTHROPIC_BASE_URL")
+    return value if isinstance(value, str) else ""
+
+
+def windows(models: Sequence[ListedModel]) -> list[Check]:
+    """Whether each model's window is known and large enough for an agent."""
+    checks: list[Check] = []
+    for model in models:
+        name = f"window of {model.id}"
+        if not model.window:
+            fix = "give it under `windows` of `context-guard`, so that Claude Code compacts in time"
+            checks.append(Check(name, "warned", "it is not known", fix))
+        elif model.window < FLOOR_TOKENS:
+            fix = f"load it with a window of {FLOOR_TOKENS:,} tokens or more, or take another model"
+            reason = f"{model.window:,} tokens are too few for Claude Code"
+            checks.append(Check(name, "warned", reason, fix))
+        else:
+            checks.append(Check(name, "passed", f"{model.window:,} tokens"))
+    return checks
+
+
+def plugway() -> str:
+    """The command `plugway` of this environment, with its path."""
+    own = Path(sysconfig.get_path("scripts")) / ("plugway.exe" if os.name == "nt" else "plugway")
+    return str(own) if own.exists() else "plugway"

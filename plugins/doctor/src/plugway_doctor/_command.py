@@ -1,0 +1,141 @@
+"""`plugway doctor`: the checks in order, as a report or as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from plugway import ConfigError, LocalGateway, PlugwayError
+from plugway_doctor import _checks, _trial
+from plugway_doctor._checks import Check
+
+doctor_app = typer.Typer(name="doctor", rich_markup_mode=None)
+
+_MARKS = {"passed": ("ok", "green"), "warned": ("!", "yellow"), "failed": ("FAIL", "bold red")}
+Tell = Callable[[Check], None]
+
+
+@doctor_app.command(
+    epilog="Examples: plugway doctor; plugway doctor --fix --agent; plugway doctor --json | jq. "
+    "Exit codes: 0 nothing failed, 1 something did, 2 configuration or usage.",
+)
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what a program can mend.")] = False,
+    agent: Annotated[
+        bool, typer.Option("--agent", help="Have Claude Code do a small task, and look at it.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model for `--agent`: an id or a part of one.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--no-models", help="Ask no model anything: costs no token.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=1800, help="Limit for each question to a model.")
+    ] = 120.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
+) -> None:
+    """Find out why it does not work.
+
+    Looks at the configuration, the gateway, secrets' files and Claude Code's settings, then asks
+    each backend four short things. Where no gateway runs, one runs for the time of the check.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+
+    def tell(check: Check) -> None:
+        if not as_json:
+            _show(check, console)
+
+    checks = _Report(tell, fix).run(config, seconds, offline=offline, agent=agent, model=model)
+    failed = [check for check in checks if check.outcome == "failed"]
+    if as_json:
+        document = {"ok": not failed, "checks": [check.as_json() for check in checks]}
+        print(json.dumps(document, indent=2))
+    else:
+        warned = sum(check.outcome == "warned" for check in checks)
+        console.print(f"\n{len(checks)} checks: {len(failed)} failed, {warned} to look at")
+    raise typer.Exit(1 if failed else 0)
+
+
+class _Report:
+    """Runs the checks, tells each as it comes, and mends on request."""
+
+    def __init__(self, tell: Tell, fix: bool) -> None:
+        self._tell = tell
+        self._fix = fix
+        self.checks: list[Check] = []
+
+    def run(
+        self, config: Path | None, seconds: float, *, offline: bool, agent: bool, model: str | None
+    ) -> list[Check]:
+        """Every check, in the order in which one is of use after the other."""
+        if self._mended(_checks.token_file).outcome == "failed":
+            return self.checks
+        if self._add(_checks.configuration(config)).outcome == "failed":
+            return self.checks
+        try:
+            gateway = LocalGateway.find(config)
+        except ConfigError as error:
+            self._add(Check("gateway", "failed", str(error), "mend what is named"))
+            return self.checks
+        found, state = _checks.running(gateway)
+        self._add(found)
+        self._add(_checks.client_version())
+        self._mended(lambda: _checks.base_url(gateway, Path.cwd()))
+        if offline or found.outcome == "failed":
+            return self.checks
+        try:
+            own = contextlib.nullcontext(gateway) if state else _trial.started(config)
+            with own as tried:
+                self._try(tried, seconds, agent=agent, model=model)
+        except PlugwayError as error:
+            self._add(Check("models", "failed", str(error), "see the lines above"))
+        return self.checks
+
+    def _try(
+        self, gateway: LocalGateway, seconds: float, *, agent: bool, model: str | None
+    ) -> None:
+        models = _trial.listed(gateway)
+        if not models:
+            fix = "add a backend to the configuration, or start its server"
+            self._add(Check("models", "failed", "no backend lists a model", fix))
+            return
+        for check in _checks.windows(models):
+            self._add(check)
+        self.checks += _trial.backends(gateway, models, seconds, self._tell)
+        if agent:
+            self._add(_trial.agent(gateway, model))
+
+    def _mended(self, look: Callable[[], Check]) -> Check:
+        """A check, looked at again after it was mended."""
+        check = look()
+        if self._fix and check.mend is not None:
+            check.mend()
+            after = look()
+            if after.outcome == "passed":
+                after = Check(check.name, "passed", f"mended: {check.reason}")
+            return self._add(after)
+        return self._add(check)
+
+    def _add(self, check: Check) -> Check:
+        self.checks.append(check)
+        self._tell(check)
+        return check
+
+
+def _show(check: Check, console: Console) -> None:
+    mark, style = _MARKS.get(check.outcome, ("-", "dim"))
+    line = Text.assemble((f"{mark:>4}  ", style), (check.name, "bold"), f": {check.reason}")
+    console.print(line)
+    if check.fix and check.outcome in {"warned", "failed"}:
+        console.print(Text(f"      -> {check.fix}"))

@@ -1,0 +1,132 @@
+"""What is tried for real: a gateway for the time of it, each backend, and an agent's task."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+
+from plugway import LocalGateway, PlugwayError
+from plugway_doctor._checks import Check, plugway
+from plugway_probe import Finding, ListedModel, list_models, one_per_backend, probe
+
+TASK = "Create the file hello.txt with the text hi"
+_START_SECONDS = 30.0
+_TASK_SECONDS = 600.0
+
+
+@contextmanager
+def started(config: Path | None) -> Generator[LocalGateway]:
+    """A gateway on a free port for the length of the block. Raises `PlugwayError`."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    gateway = LocalGateway.find(config, port)
+    words = [plugway(), "serve", "--port", str(port)]
+    words += ["--config", str(gateway.config_path)] if gateway.configured else []
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            while gateway.state() is None:
+                if child.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    said = log.read().decode("utf-8", "replace").strip()[-1000:]
+                    raise PlugwayError(f"the gateway did not start: {said}")
+                _wait(child, 0.1)
+            yield gateway
+        finally:
+            child.send_signal(signal.SIGTERM)
+            _wait(child, _START_SECONDS)
+            child.kill()
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def listed(gateway: LocalGateway) -> list[ListedModel]:
+    """The models that clients see. Raises `PlugwayError`."""
+    return anyio.run(list_models, gateway.url, gateway.token)
+
+
+def backends(
+    gateway: LocalGateway,
+    models: Sequence[ListedModel],
+    seconds: float,
+    tell: Callable[[Check], None],
+) -> list[Check]:
+    """One stream, one forced tool call, one overflow and one cancel on each backend."""
+    checks: list[Check] = []
+
+    def take(finding: Finding) -> None:
+        check = Check(
+            f"{finding.probe} on {finding.model}", finding.outcome, finding.reason, finding.fix
+        )
+        checks.append(check)
+        tell(check)
+
+    async def run() -> None:
+        for model in one_per_backend(models):
+            await probe(
+                gateway.url,
+                gateway.token,
+                model.id,
+                window=model.window,
+                seconds=seconds,
+                on_finding=take,
+            )
+
+    anyio.run(run)
+    return checks
+
+
+def agent(gateway: LocalGateway, model: str | None) -> Check:
+    """Claude Code creates a file in a folder of its own; the file is looked at."""
+    name = "agent"
+    if shutil.which("claude") is None:
+        return Check(name, "skipped", "Claude Code is not on the PATH")
+    words = [plugway(), "claude", "--port", str(gateway.port), "--yes"]
+    words += ["--config", str(gateway.config_path)] if gateway.configured else []
+    words += ["--model", model] if model else []
+    words += ["--", "-p", TASK, "--permission-mode", "acceptEdits"]
+    with tempfile.TemporaryDirectory(prefix="plugway-doctor-") as folder:
+        try:
+            done = subprocess.run(
+                words,
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=_TASK_SECONDS,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            reason = f"the task was not done within {_TASK_SECONDS:g} s"
+            return Check(name, "failed", reason, "take a smaller or faster model")
+        return _judged(name, Path(folder, "hello.txt"), done)
+
+
+def _judged(name: str, file: Path, done: subprocess.CompletedProcess[str]) -> Check:
+    if file.is_file():
+        text = file.read_text("utf-8", "replace")
+        if text.strip() == "hi":
+            return Check(name, "passed", "Claude Code made the file it was asked for")
+        reason = f"the file was made with {text[:40]!r} in it instead of 'hi'"
+        return Check(name, "failed", reason, "take a larger model: this one loses text")
+    said = (done.stderr.strip() or done.stdout.strip())[-300:]
+    if "No such command" in said:
+        return Check(name, "skipped", "run `pip install plugway-claude-code` for this check")
+    reason = f"the file was not made; Claude Code said: {said or 'nothing'}"
+    return Check(name, "failed", reason, "see the lines on `tool` above, or take another model")

@@ -1,0 +1,156 @@
+"""The command as a person runs it: a home of its own, real gateways, real settings files."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
+
+
+@pytest.fixture
+def home(tmp_path):
+    """An empty home, with a `claude` that only knows its version."""
+    binary = tmp_path / "bin" / "claude"
+    binary.parent.mkdir()
+    binary.write_text("#!/bin/sh\necho '2.1.329 (Claude Code)'\n")
+    binary.chmod(0o755)
+    return tmp_path
+
+
+def config(home, *, model="echo-1", **options):
+    """A configuration on a free port with the echo backend."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    path = home / "config.yaml"
+    path.write_text(
+        f"server: {{port: {port}}}\nplugins:\n  - use: echo\n    options: {json.dumps(options)}\n"
+    )
+    return path, f"http://127.0.0.1:{port}"
+
+
+def doctor(home, *words, **environment):
+    env = {"HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}", **environment}
+    return subprocess.run(
+        [PLUGWAY, "doctor", *words], capture_output=True, text=True, env=env, cwd=home, timeout=60
+    )
+
+
+def checks(done):
+    found = json.loads(done.stdout)["checks"]
+    return {check["name"]: check for check in found}
+
+
+def test_each_line_that_is_not_in_order_carries_its_fix(home):
+    path, url = config(home)
+    done = doctor(home, "--config", str(path), "--json")
+    found = checks(done)
+    assert found["configuration"]["outcome"] == "passed"
+    assert found["gateway"]["reason"] == f"nothing listens at {url}"
+    assert found["claude code"]["reason"].startswith("version 2.1.329 at ")
+    assert any(name.startswith("stream on anthropic/echo/") for name in found)
+    assert all(check["fix"] for check in found.values() if check["outcome"] in {"warned", "failed"})
+
+
+def test_a_model_that_calls_no_tool_fails_the_report(home):
+    path, _ = config(home)
+    done = doctor(home, "--config", str(path), "--json")
+    tool = next(c for name, c in checks(done).items() if name.startswith("tool on "))
+    assert tool["outcome"] == "failed"
+    assert tool["fix"]
+    assert done.returncode == 1
+
+
+def test_a_wrong_configuration_is_all_that_is_told(home):
+    path = home / "config.yaml"
+    path.write_text("plugins:\n  - use: eco\n")
+    done = doctor(home, "--config", str(path), "--json")
+    found = checks(done)
+    assert set(found) == {"token", "configuration"}
+    assert "config.yaml:2:5" in found["configuration"]["reason"]
+    assert done.returncode == 1
+
+
+def test_a_port_that_another_program_has_is_told(home):
+    path, url = config(home)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(url.rpartition(":")[2])))
+        other.listen()
+        other.settimeout(20)
+        running = subprocess.Popen(
+            [PLUGWAY, "doctor", "--config", str(path), "--json"],
+            stdout=subprocess.PIPE, text=True, cwd=home, env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        for _ in range(1):
+            taken, _ = other.accept()
+            taken.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+            taken.close()
+        out, _ = running.communicate(timeout=40)
+    gateway = next(c for c in json.loads(out)["checks"] if c["name"] == "gateway")
+    assert gateway["outcome"] == "failed"
+    assert "not Plugway" in gateway["reason"]
+    assert "server.port" in gateway["fix"]
+
+
+def test_the_file_that_sets_the_base_url_is_named_the_strongest_first(home):
+    path, url = config(home)
+    user, project = home / ".claude" / "settings.json", home / "work" / ".claude" / "settings.json"
+    for file, address in ((user, url), (project, "http://127.0.0.1:4000")):
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"env": {"ANTHROPIC_BASE_URL": address}}))
+    at_home = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["base url"]
+    assert at_home["outcome"] == "passed"
+    assert str(user) in at_home["reason"]
+    env = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [PLUGWAY, "doctor", "--config", str(path), "--json", "--no-models"],
+        capture_output=True, text=True, env=env, cwd=home / "work", timeout=60,
+    )  # fmt: skip
+    there = checks(done)["base url"]
+    assert there["outcome"] == "warned"
+    assert ".claude/settings.json points Claude Code to http://127.0.0.1:4000" in there["reason"]
+
+
+def test_the_shells_variable_comes_last(home):
+    path, _ = config(home)
+    words = ("--config", str(path), "--json", "--no-models")
+    found = checks(doctor(home, *words, ANTHROPIC_BASE_URL="http://other:1"))["base url"]
+    assert found["reason"] == "the variable ANTHROPIC_BASE_URL points Claude Code to http://other:1"
+    assert not found["fixable"]
+
+
+def test_a_token_that_others_can_read_is_replaced_on_request(home):
+    path, _ = config(home)
+    words = ("--config", str(path), "--json", "--no-models")
+    doctor(home, *words)
+    token = home / ".local/state/plugway/token"
+    before = token.read_text()
+    token.chmod(0o644)
+    told = checks(doctor(home, *words))["token"]
+    assert (told["outcome"], told["fixable"]) == ("failed", True)
+    assert checks(doctor(home, *words, "--fix"))["token"]["outcome"] == "passed"
+    assert token.read_text() != before
+
+
+def test_a_client_that_is_missing_is_no_failure_of_the_gateway(home):
+    path, _ = config(home)
+    (home / "bin" / "claude").unlink()
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models", PATH="/nowhere"))
+    assert found["claude code"]["outcome"] == "warned"
+    assert found["claude code"]["fix"].startswith("npm install")
+
+
+def test_a_person_reads_a_line_for_each_check(home):
+    path, _ = config(home)
+    done = doctor(home, "--config", str(path), "--no-models")
+    assert "  ok  configuration: " in done.stdout
+    assert "      -> run `plugway serve`" in done.stdout
+    assert done.stdout.rstrip().endswith("to look at")
+    assert done.returncode == 0
