@@ -24,9 +24,9 @@ class GeminiOptions(AddressOptions):
     media: MediaPolicy = "placeholder"
     """What becomes of images and documents that Gemini cannot take: words in their place, or a
     400 (`reject`)."""
-    safety: Literal["", "OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE"] = ""
-    """From which probability of harm on Google shall block, for all categories; empty for Google's
-    own setting."""
+    safety: Literal["OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE"] | None = None
+    """From which probability of harm on Google shall block, for all categories; its own setting
+    unless set."""
     zone: Annotated[str, Field(min_length=1)] = "google"
     """In whose hands the data is."""
     connect_seconds: Annotated[float, Field(gt=0, le=120)] | None = None
@@ -51,7 +51,7 @@ class Gemini(Plugin[GeminiOptions]):
             Ledger(),
             version=options.api_version,
             media=options.media,
-            safety=options.safety,
+            safety=options.safety or "",
         )
 
     @hookimpl
