@@ -1,0 +1,83 @@
+"""What the endpoint of the `codex` login takes of the Responses API. Pure functions.
+
+Its fields are those of `ResponsesApiRequest` in `codex-rs/codex-api/src/common.rs` of openai/codex;
+it streams only and stores nothing ("Store must be set to false").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from plugway import Attempt, MessagesRequest
+from plugway_capabilities import Facts
+from plugway_openai_wire.responses import Reader, ResponsesApi, ResponsesCall
+from plugway_translation import MediaPolicy, Notes
+
+FIELDS: Final = frozenset(
+    (
+        "include",
+        "input",
+        "instructions",
+        "model",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "reasoning",
+        "store",
+        "stream",
+        "text",
+        "tool_choice",
+        "tools",
+    )
+)
+_NAMES: Final = {"max_output_tokens": "max_tokens", "safety_identifier": "metadata.user_id"}
+PLAIN_INSTRUCTIONS: Final = "You are a helpful assistant."
+"""For a request without `system`: the endpoint answers 400 to one without instructions."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodexCall:
+    """One request, cut to what the endpoint takes."""
+
+    whole: ResponsesCall
+    body: Mapping[str, Any]
+    notes: Notes
+
+    def reader(self) -> Reader:
+        """A reader for one answer."""
+        return self.whole.reader()
+
+
+@dataclass(frozen=True, slots=True)
+class CodexApi:
+    """`POST /responses` of the login's endpoint."""
+
+    dialect: str = "codex-responses"
+    """No client speaks it: what OpenAI's clients send has to be adapted too."""
+    path: str = "/responses"
+    media: MediaPolicy = "placeholder"
+    responses: ResponsesApi = field(default_factory=ResponsesApi)
+
+    def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> CodexCall:
+        """The request for this attempt. Raises `InvalidRequest` where there is none."""
+        whole = ResponsesApi(media=self.media).call(request, attempt, facts)
+        notes = Notes()
+        for note in whole.notes:
+            if note.field not in _NAMES.values():
+                notes.add(note.field, note.action, note.because)
+        body = {name: value for name, value in whole.body.items() if name in FIELDS}
+        for name in whole.body.keys() - FIELDS:
+            notes.add(
+                _NAMES.get(name, name), "drop", "the endpoint of the `codex` login takes none"
+            )
+        if "instructions" not in body:
+            body["instructions"] = PLAIN_INSTRUCTIONS
+            notes.add(
+                "system", "emulate", "the endpoint wants instructions; a plain one was put in"
+            )
+        return CodexCall(whole, {**body, "store": False, "stream": True}, notes)
+
+    def is_end(self, data: bytes) -> bool:
+        """Whether this is the data of the last event of a stream."""
+        return self.responses.is_end(data)

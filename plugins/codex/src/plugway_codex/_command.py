@@ -1,0 +1,135 @@
+"""The `codex` command, asked over its documented interface for programs, `codex app-server`.
+
+JSON lines over standard input and output: `initialize`, `initialized`, one request, its answer
+(OpenAI's page "Codex App Server"). Answers are never logged: they speak of the account.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from subprocess import DEVNULL
+from typing import Any, Final
+
+import anyio
+import orjson
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from plugway import PlugwayError, as_object
+
+VERSION: Final = "0.1.0"
+ASK_SECONDS: Final = 30.0
+"""Limit on one question, the start of the command included."""
+_LEAVE_SECONDS: Final = 1.0
+_MAX_LINE: Final = 8 * 2**20
+_KEPT: Final = (
+    "ALL_PROXY",
+    "APPDATA",
+    "HOME",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "LANG",
+    "LOCALAPPDATA",
+    "NO_PROXY",
+    "PATH",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMPDIR",
+    "USERPROFILE",
+)
+"""What the command gets of our environment, and `CODEX_*`: keys of other services stay here."""
+
+
+class CommandFailed(PlugwayError):
+    """The command is not there, or did not answer the question. Says nothing of the account."""
+
+
+class CodexCommand:
+    """Starts the command for each question and ends it after the answer."""
+
+    def __init__(self, command: str, home: str = "") -> None:
+        """`command` is a name in `PATH` or a path; `home` the command's folder, where it is set."""
+        self._command = command
+        self._home = home
+
+    async def ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The result of one request.
+
+        Raises:
+            CommandFailed: there is none.
+        """
+        found = shutil.which(self._command)
+        if found is None:
+            raise CommandFailed(
+                f"the command `{self._command}` was not found; install it "
+                "(`npm install -g @openai/codex`), or name it in the option `command`"
+            )
+        try:
+            with anyio.fail_after(ASK_SECONDS):
+                return await self._asked(found, method, params)
+        except TimeoutError:
+            raise CommandFailed(
+                f"`{self._command}` did not answer in {ASK_SECONDS:.0f} s"
+            ) from None
+        except (OSError, anyio.EndOfStream, anyio.IncompleteRead, anyio.DelimiterNotFound):
+            raise CommandFailed(f"`{self._command} app-server` ended without an answer") from None
+        except orjson.JSONDecodeError:
+            raise CommandFailed(f"`{self._command} app-server` answered with no JSON") from None
+
+    async def _asked(self, found: str, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        process = await anyio.open_process(
+            [found, "app-server"], stderr=DEVNULL, env=self._environment()
+        )
+        try:
+            return await _exchange(process, method, params)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _ended(process)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name.upper() in _KEPT or name.startswith(("CODEX_", "LC_"))
+        }
+        return {**kept, "CODEX_HOME": self._home} if self._home else kept
+
+
+async def _exchange(process: Process, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    lines = BufferedByteReceiveStream(process.stdout)
+    who = {"name": "plugway", "title": "Plugway", "version": VERSION}
+    for id_, name, fields in (
+        (0, "initialize", {"clientInfo": who}),
+        (None, "initialized", {}),
+        (1, method, dict(params)),
+    ):
+        message = {"method": name, "params": fields} | ({} if id_ is None else {"id": id_})
+        await process.stdin.send(orjson.dumps(message) + b"\n")
+        answer: dict[str, Any] = {}
+        while id_ is not None and answer.get("id") != id_:
+            answer = as_object(orjson.loads(await lines.receive_until(b"\n", _MAX_LINE)))
+        if "error" in answer:
+            told = as_object(answer.get("error")).get("message")
+            raise CommandFailed(f"`codex` answered `{method}` with: {str(told)[:200]}")
+    return as_object(answer.get("result"))
+
+
+async def _ended(process: Process) -> None:
+    """End the process, gently first."""
+    with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        if process.stdin is not None:
+            await process.stdin.aclose()
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+        with anyio.move_on_after(_LEAVE_SECONDS):
+            await process.wait()
+        if process.returncode is None:
+            process.kill()
+    await process.aclose()
