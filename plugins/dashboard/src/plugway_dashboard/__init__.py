@@ -1,0 +1,6 @@
+"""The last exchanges with their receipts: a page of the gateway, and `plugway logs`."""
+
+from plugway_dashboard._commands import logs_app, ui_app
+from plugway_dashboard._plugin import Dashboard, DashboardOptions
+
+__all__ = ["Dashboard", "DashboardOptions", "logs_app", "ui_app"]

@@ -1,0 +1,121 @@
+"""`plugway logs` and `plugway ui`: the same exchanges in a terminal, and the way to the page."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import webbrowser
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from plugway import LocalGateway, PlugwayError, as_list, as_object
+from plugway_dashboard._plugin import PATH
+
+logs_app = typer.Typer(name="logs", rich_markup_mode=None)
+ui_app = typer.Typer(name="ui", rich_markup_mode=None)
+
+_EVERY_SECONDS = 0.5
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
+]
+
+
+@logs_app.command(
+    epilog="Examples: plugway logs; plugway logs --follow --failed; plugway logs --json | jq. "
+    "Exit codes: 0 done, 1 no gateway answers, 2 configuration or usage.",
+)
+def logs(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they end.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what did not complete.")] = False,
+    receipts: Annotated[bool, typer.Option("--receipts", help="What was done to each.")] = False,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many.")] = 20,
+    config: ConfigPath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show the last exchanges of the running gateway, without their content."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        for exchange in _exchanges(LocalGateway.find(config), last, failed, follow):
+            if as_json:
+                print(json.dumps(exchange), flush=True)
+            else:
+                _show(exchange, console, receipts)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@ui_app.command(epilog="Examples: plugway ui; plugway ui --no-browser.")
+def ui(
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    config: ConfigPath = None,
+) -> None:
+    """Open the page of the running gateway, and say where the token is that it asks for."""
+    gateway = LocalGateway.find(config)
+    state = gateway.state()
+    if state is None:
+        raise PlugwayError(f"no gateway answers at {gateway.url}: run `plugway serve`")
+    _asked(gateway, 0)
+    print(f"{gateway.url}/", flush=True)
+    print(
+        "The page asks once for the gateway's token: `plugway serve` names its place.",
+        file=sys.stderr,
+    )
+    if browser and not webbrowser.open(f"{gateway.url}/"):
+        print("no browser could be opened: open the address above", file=sys.stderr)
+
+
+def _exchanges(
+    gateway: LocalGateway, last: int, failed: bool, follow: bool
+) -> Iterator[Mapping[str, Any]]:
+    """What ended, the oldest first; for ever with `follow`."""
+    after, found = _asked(gateway, 0)
+    wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
+    yield from wanted[-last:]
+    while follow:
+        time.sleep(_EVERY_SECONDS)  # noqa: TID251 - a command without a loop
+        newest, found = _asked(gateway, after)
+        if newest < after:  # another gateway has taken its place
+            newest, found = _asked(gateway, 0)
+        after = newest
+        yield from (item for item in found if not failed or item.get("outcome") != "completed")
+
+
+def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, Any]]]:
+    try:
+        document = as_object(gateway.ask("GET", f"{PATH}?after={after}"))
+    except PlugwayError as error:
+        if "not served here" in str(error):
+            fix = f"add `- use: dashboard` to {gateway.config_path}"
+            raise PlugwayError(f"this gateway remembers no exchanges: {fix}") from None
+        raise
+    return document.get("last", 0), [as_object(item) for item in as_list(document["exchanges"])]
+
+
+def _show(exchange: Mapping[str, Any], console: Console, receipts: bool) -> None:
+    usage = as_object(exchange.get("usage"))
+    good = exchange.get("outcome") == "completed"
+    agent = exchange.get("agent_id")
+    line = Text.assemble(
+        (time.strftime("%H:%M:%S", time.localtime(exchange.get("ended", 0))), "dim"),
+        "  ",
+        (f"{exchange.get('status')} {exchange.get('outcome')}", "green" if good else "bold red"),
+        f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or 'nobody'}",
+        f"  {exchange.get('seconds', 0):.2f} s",
+        f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
+        f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
+        f"  agent {str(agent)[:8]}" if agent else "",
+    )
+    console.print(line)
+    if exchange.get("error"):
+        console.print(Text(f"          {exchange['error']}"))
+    for entry in as_list(exchange.get("receipt")) if receipts else ():
+        item = as_object(entry)
+        console.print(
+            Text(f"          {item.get('stage')} {item.get('plugin')}: {item.get('what')}")
+        )

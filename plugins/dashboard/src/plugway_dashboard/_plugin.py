@@ -1,0 +1,121 @@
+"""Remembers how exchanges ended, and shows it on a page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, Final
+
+import orjson
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from plugway import Exchange, Options, Outcome, Plugin, hookimpl
+
+PATH: Final = "/dashboard/exchanges"
+_PAGE: Final = resources.files("plugway_dashboard").joinpath("page.html").read_text("utf-8")
+
+
+def _policy(page: str) -> str:
+    """What the page may do: its own style and script, and requests to the gateway it came from."""
+
+    def hashed(tag: str) -> str:
+        text = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[0]
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    return (
+        f"default-src 'none'; script-src 'sha256-{hashed('script')}'; "
+        f"style-src 'sha256-{hashed('style')}'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+_HEADERS: Final = {
+    "content-security-policy": _policy(_PAGE),
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+class DashboardOptions(Options):
+    """How much is remembered."""
+
+    remember: int = Field(default=200, ge=1, le=5000)
+    """Exchanges that are kept, in memory only; the oldest goes first. No bodies are."""
+
+
+class Dashboard(Plugin[DashboardOptions]):
+    """Keeps the last exchanges and serves them, and the page that shows them."""
+
+    def __init__(self, options: DashboardOptions, name: str) -> None:
+        super().__init__(options, name=name)
+        self._kept: deque[Mapping[str, Any]] = deque(maxlen=options.remember)
+        self._number = 0
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Keep what came of it."""
+        self._number += 1
+        self._kept.append(told(exchange, outcome) | {"number": self._number})
+
+    @hookimpl
+    def register_routes(self) -> Sequence[BaseRoute]:
+        """The page at `/`, for browsers, and what it shows."""
+        return [
+            Route("/", self._page, methods=["GET"]),
+            Route(PATH, self._exchanges, methods=["GET"]),
+        ]
+
+    async def _page(self, request: Request) -> Response:
+        """Clients that are no browsers ask here whether the gateway is up."""
+        if "text/html" not in request.headers.get("accept", ""):
+            return _json({"status": "ok"})
+        return HTMLResponse(_PAGE, headers=_HEADERS)
+
+    async def _exchanges(self, request: Request) -> Response:
+        """Those with a number above `after`, the oldest first."""
+        text = request.query_params.get("after", "0")
+        after = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+        kept = [item for item in self._kept if item["number"] > after]
+        return _json({"last": self._number, "exchanges": kept})
+
+
+def told(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:
+    """One exchange as data: its receipt, how it ended, times in seconds; nothing of its content."""
+    usage = outcome.usage
+    served = exchange.served_by
+    return {
+        **exchange.summary(),
+        "parent_agent_id": exchange.parent_agent_id,
+        "endpoint": exchange.endpoint,
+        "client": exchange.client[:100],
+        "ended": round(time.time(), 3),
+        "outcome": outcome.kind,
+        "status": outcome.status,
+        "error": outcome.error[:500],
+        "served_by": served.target if served else None,
+        "zone": served.backend.zone if served else None,
+        "seconds": round(outcome.seconds, 4),
+        "first_content_seconds": outcome.first_content_seconds
+        and round(outcome.first_content_seconds, 4),
+        "stop_reason": outcome.stop_reason,
+        "usage": {
+            "input": usage.input_tokens,
+            "cache_read": usage.cache_read_tokens,
+            "cache_creation": usage.cache_creation_tokens,
+            "output": usage.output_tokens,
+        },
+    }
+
+
+def _json(body: object) -> Response:
+    headers = {"cache-control": "no-store"}
+    return Response(orjson.dumps(body), headers=headers, media_type="application/json")

@@ -1,0 +1,166 @@
+"""What ended is shown: as data, in the terminal, and in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from plugway.testing import FeatureContract, build_plugin, gateway
+from plugway_dashboard import Dashboard
+from plugway_echo import Echo
+
+pytestmark = pytest.mark.anyio
+PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
+CHROMIUM = shutil.which("chromium")
+
+
+class TestContract(FeatureContract):
+    plugin = Dashboard
+
+
+def stack(**options):
+    return [build_plugin(Dashboard, "dashboard", **options), build_plugin(Echo, "echo")]
+
+
+async def kept(running, after=0):
+    return (await running.client.get(f"/dashboard/exchanges?after={after}")).json()
+
+
+async def test_an_exchange_is_kept_with_its_receipt_and_without_its_content():
+    async with gateway(stack()) as running:
+        await running.ask("a very secret thing", model="echo/one")
+        await running.stream("another", model="echo/two")
+        document = await kept(running)
+    first, second = document["exchanges"]
+    assert document["last"] == 2
+    assert (first["model_asked"], first["served_by"], first["outcome"]) == (
+        "echo/one",
+        "echo/one",
+        "completed",
+    )
+    assert first["status"] == 200
+    assert first["usage"]["output"] > 0
+    assert [entry["stage"] for entry in first["receipt"]] == ["route"]
+    assert second["number"] == 2
+    assert "very secret" not in json.dumps(document)
+
+
+async def test_what_failed_is_kept_with_its_reason():
+    async with gateway(
+        [build_plugin(Dashboard, "dashboard"), *stack()[1:], build_plugin(Echo, "two")]
+    ) as running:
+        await running.post(
+            {"model": "nowhere/x", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
+        )
+        (item,) = (await kept(running))["exchanges"]
+    assert item["outcome"] == "rejected"
+    assert item["status"] == 404
+    assert "nowhere" in item["error"]
+
+
+async def test_only_so_many_are_kept_and_only_the_newer_ones_are_told():
+    async with gateway(stack(remember=3)) as running:
+        for _ in range(5):
+            await running.ask("x")
+        assert [item["number"] for item in (await kept(running))["exchanges"]] == [3, 4, 5]
+        assert [item["number"] for item in (await kept(running, 4))["exchanges"]] == [5]
+        assert len((await kept(running, "-1"))["exchanges"]) == 3
+
+
+async def test_the_page_needs_no_token_and_the_data_does():
+    async with gateway(stack()) as running:
+        no_token = {"authorization": "", "accept": "text/html,*/*"}
+        page = await running.client.get("/", headers=no_token)
+        data = await running.client.get("/dashboard/exchanges", headers=no_token)
+        probe = await running.client.head("/")
+        plain = await running.client.get("/", headers={"accept": "*/*"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert not re.search(r"https?://|src=|innerHTML", page.text)
+    assert data.status_code == 401
+    assert probe.status_code == 200
+    assert plain.json() == {"status": "ok"}
+
+
+async def test_the_terminal_shows_the_same(tmp_path):
+    async with gateway(stack()) as running:
+        await running.ask("x", model="echo/one")
+        path = tmp_path / "config.yaml"
+        path.write_text(f"server: {{port: {running.port}, token: {{$env: T}}}}\nplugins: []\n")
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "T": running.token}
+
+        def run(*words):
+            return subprocess.run(
+                [PLUGWAY, *words, "--config", str(path)],
+                capture_output=True,
+                text=True,
+                env=env,
+                timeout=30,
+            )
+
+        import anyio.to_thread
+
+        plain = await anyio.to_thread.run_sync(lambda: run("logs", "--receipts"))
+        as_json = await anyio.to_thread.run_sync(lambda: run("logs", "--json", "-n", "1"))
+        none = await anyio.to_thread.run_sync(lambda: run("logs", "--failed"))
+        page = await anyio.to_thread.run_sync(lambda: run("ui", "--no-browser"))
+    assert "200 completed  echo/one -> echo/one" in plain.stdout
+    assert "route kernel: " in plain.stdout
+    assert json.loads(as_json.stdout)["model_asked"] == "echo/one"
+    assert (none.stdout, none.returncode) == ("", 0)
+    assert page.stdout == f"{running.url}/\n"
+    assert running.token not in page.stdout + page.stderr
+
+
+async def test_a_gateway_without_the_plugin_says_how_to_add_it(tmp_path):
+    import anyio.to_thread
+
+    async with gateway(stack()[1:]) as running:
+        path = tmp_path / "config.yaml"
+        path.write_text(f"server: {{port: {running.port}, token: {{$env: T}}}}\nplugins: []\n")
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "T": running.token}
+        words = [PLUGWAY, "logs", "--config", str(path)]
+        done = await anyio.to_thread.run_sync(
+            lambda: subprocess.run(words, capture_output=True, text=True, env=env, timeout=30)
+        )
+    assert done.returncode == 1
+    assert "add `- use: dashboard` to" in done.stderr
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+async def test_a_browser_shows_what_ended(tmp_path):
+    """The token is put where the page keeps it, by a page of the same origin in a test's own route."""
+    import anyio.to_thread
+    from starlette.responses import HTMLResponse
+    from starlette.routing import Route
+
+    from plugway import NoOptions, Plugin, hookimpl
+
+    class Opens(Plugin[NoOptions]):
+        @hookimpl
+        def register_routes(self):
+            async def page(request):
+                script = "sessionStorage.setItem('token', 'test-token'); location = '/'"
+                return HTMLResponse(f"<script>{script}</script>")
+
+            return [Route("/api/hello", page)]
+
+    async with gateway([Opens(NoOptions(), name="opens"), *stack()]) as running:
+        await running.ask("x", model="echo/<b>one</b>")
+        words = [
+            CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+            "--virtual-time-budget=4000", "--dump-dom", f"{running.url}/api/hello",
+        ]  # fmt: skip
+        done = await anyio.to_thread.run_sync(
+            lambda: subprocess.run(words, capture_output=True, text=True, timeout=60)
+        )
+    assert "echo/&lt;b&gt;one&lt;/b&gt;" in done.stdout
+    assert "200 completed" in done.stdout
+    assert "anthropic/echo/" in done.stdout
