@@ -42,6 +42,8 @@ class LocalAnswers(Plugin[LocalAnswersOptions]):
     @hookimpl
     def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
         """The answer where no model is needed, otherwise None."""
+        if request.original is not None:
+            return None  # what looks like Claude Code's title is another client's own schema
         body = request.body
         if body.get("tools") or len(request.raw) > MAX_BYTES:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import Field
 from starlette.routing import BaseRoute
@@ -47,6 +47,8 @@ class OpenAIApiOptions(Options):
 
 class OpenAIApi(Plugin[OpenAIApiOptions]):
     """Serves Chat Completions, Responses and OpenAI's model list."""
+
+    outside: ClassVar[tuple[str, ...]] = ("error-normalizer",)  # which would retell an error
 
     def __init__(self, options: OpenAIApiOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
