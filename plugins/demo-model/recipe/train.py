@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from data import Rows
 from model import Config, Model
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader
+
+
+def shipped(path: pathlib.Path, model: Model) -> dict[str, torch.Tensor]:
+    """Exported weights under the names of training; the empty sixth layer is left out."""
+    found = load_file(path)
+    return {name: found[f"model.{name}"].float() for name in model.state_dict()}
 
 
 def main() -> None:
@@ -30,6 +37,9 @@ def main() -> None:
         "--restart-schedule",
         action="store_true",
         help="keep the weights of the checkpoint, begin the schedule anew",
+    )
+    parser.add_argument(
+        "--weights", type=pathlib.Path, help="exported safetensors to begin with, as shipped"
     )
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
@@ -50,6 +60,8 @@ def main() -> None:
         adam.load_state_dict(state["adam"])
         step, seen = state["step"], state["tokens"]
         past = 0.0 if options.restart_schedule else state["minutes"]
+    elif options.weights is not None:
+        model.load_state_dict(shipped(options.weights, model))
     rows = Rows(options.tokenizer, options.length, options.seed * 100_000 + step, options.noise)
     loader = iter(DataLoader(rows, batch_size=options.rows, num_workers=1, prefetch_factor=6))
     forward = torch.compile(model) if options.compile else model
