@@ -72,8 +72,12 @@ class Calls:
 
 
 def offers_ours(request: MessagesRequest) -> bool:
-    """Whether a request offers any of our tools to the model."""
-    return any(
+    """Whether a request offers any of our tools to the model.
+
+    Claude Code 2.1.329 defers the tools of servers: the conversation names them all, `tools` holds
+    those that the model has searched for, and a call to one that is only named is run too.
+    """
+    return b"__endpoint_set" in request.raw or any(
         _OURS.fullmatch(str(as_object(tool).get("name", "")))
         for tool in as_list(request.body.get("tools"))
     )
