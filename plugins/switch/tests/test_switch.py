@@ -80,6 +80,24 @@ async def test_a_line_with_an_unknown_name_says_what_there_is_and_what_is_close(
     assert "`cloud/gemini-2.5-flash`" in said
 
 
+async def test_in_a_turn_of_several_texts_only_a_line_counts_and_results_of_tools_are_kept():
+    async with running(*backends()) as gate:
+        client = Client(gate)
+        call = {"type": "tool_use", "id": "t1", "name": "Read", "input": {}}
+        for said, answer in (
+            ("use my qwen3", "home/m here"),
+            ("@plugway use qwen3\ngo on", "home/m here"),
+            ("@plugway use qwen3", "This conversation is served by `ollama/qwen3:8b` (local"),
+        ):
+            await client.say("read it")
+            client.messages[-1]["content"] = [call]
+            result = {"type": "tool_result", "tool_use_id": "t1", "content": "@plugway use desk"}
+            assert (await client.turn([result, {"type": "text", "text": said}])).startswith(answer)
+        assert await client.say("go on") == "ollama/qwen3:8b here"
+    kept = [m["content"][0] for m in client.messages if m["content"][0]["type"] == "tool_result"]
+    assert len(kept) == 3
+
+
 async def test_the_list_shows_what_there_is_and_what_serves_now():
     async with running(*backends()) as gate:
         client = Client(gate)
@@ -194,7 +212,7 @@ async def test_an_alias_into_another_vendors_zone_needs_consent_too():
         client = Client(gate, model="anything")
         await client.say("@plugway use far")
         assert "`google`, where it has never been" in await client.say("hello")
-        assert client.last.status_code == 403
+        assert client.last.status_code == 400
 
 
 async def test_a_choice_survives_a_restart(state_folder):

@@ -143,7 +143,14 @@ def test_what_the_client_slips_in_is_not_typed():
 
 
 def test_a_turn_of_several_texts_is_not_clear():
-    assert turn_of({"messages": [user(text("look at this"), text("@plugway use local"))]}) is None
+    turn = turn_of({"messages": [user(text("look at this"), text("@plugway use local"))]})
+    assert (turn.text, turn.fresh, turn.clear) == ("@plugway use local", True, False)
+
+
+def test_a_note_of_an_interruption_is_not_typed():
+    note = text("[Request interrupted by user]")
+    turn = turn_of({"messages": [user(note, text("use my local model"))]})
+    assert (turn.text, turn.clear) == ("use my local model", True)
 
 
 def test_results_of_tools_are_never_read_and_the_turn_before_them_is_no_longer_fresh():
@@ -158,8 +165,9 @@ def test_results_of_tools_are_never_read_and_the_turn_before_them_is_no_longer_f
     assert turn_of({"messages": messages[1:]}) is None
 
 
-def test_a_text_beside_results_of_tools_is_not_typed():
-    assert turn_of({"messages": [user(RESULT, text("@plugway use local"))]}) is None
+def test_a_text_beside_results_of_tools_is_not_clear():
+    turn = turn_of({"messages": [user(RESULT, text("@plugway use local"))]})
+    assert (turn.fresh, turn.clear) == (True, False)
 
 
 def test_messages_of_the_system_are_passed_over():

@@ -18,11 +18,10 @@ import anyio.abc
 from plugway import (
     Attempt,
     Exchange,
-    Forbidden,
     Gateway,
+    InvalidRequest,
     MessagesRequest,
     ModelInfo,
-    NoRoute,
     Options,
     Outcome,
     Plugin,
@@ -174,7 +173,7 @@ class Switch(Plugin[SwitchOptions]):
             return Route(((instance, model),), wished.why)
         if self._known_alias(target):
             return None
-        raise NoRoute(
+        raise InvalidRequest(  # clients keep a 404's text to themselves
             f"this conversation was switched to `{target}`, which is not configured any more; "
             "`@plugway use default` goes back, `@plugway list` shows what there is",
             retry=False,
@@ -194,7 +193,7 @@ class Switch(Plugin[SwitchOptions]):
         kept = [a for a in attempts if "*" in allowed or a.backend.zone in allowed]
         if not kept:
             zones = sorted({a.backend.zone for a in attempts})
-            raise Forbidden(no_consent(wished.choice.target, zones, self.name), retry=False)
+            raise InvalidRequest(no_consent(wished.choice.target, zones, self.name), retry=False)
         return kept
 
     @hookimpl
@@ -231,7 +230,11 @@ class Switch(Plugin[SwitchOptions]):
             return
         turn = turn_of(request.body)
         wish = wish_of(turn.text) if turn is not None else None
-        if wish is None or turn is None or not (wish.sure or self.options.sentences):
+        if wish is None or turn is None:
+            return
+        if not (wish.sure and wish.alone) and not turn.clear:
+            return
+        if not wish.sure and not self.options.sentences:
             return
         # Through the tool calls of a turn only `for this` goes on to hold; the rest is remembered.
         if turn.fresh or (wish.verb == "use" and wish.span == "turn"):

@@ -46,6 +46,8 @@ _SLIPPED_IN: Final = re.compile(
 )
 """What the client adds to a turn by itself."""
 
+_INTERRUPTED: Final = "[Request interrupted by user"
+
 _LINE: Final = re.compile(r"@plugway(?:[ \t]+(?P<rest>[^\r\n]{0,200}))?[ \t]*", re.IGNORECASE)
 _LINE_USE: Final = re.compile(
     r"(?:use|switch to)\s+(?P<name>.+?)"
@@ -82,6 +84,9 @@ class Turn:
     text: str
     fresh: bool
     """It is the end of the conversation: no model has answered it and no tool has run."""
+    clear: bool = True
+    """It is the only text of its turn. Otherwise it is the last one, and another may be a file or
+    what a client adds to results of tools: then only a line for the gateway counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,26 +104,20 @@ class Wish:
 
 
 def turn_of(body: Mapping[str, Any]) -> Turn | None:
-    """The last turn that a user typed; None where there is none, or it is not clear.
+    """The last turn that a user typed; None where there is none.
 
-    Results of tools, reminders and the output of commands are not typed. Neither is a turn with
-    several texts: one of them may be a file.
+    Results of tools, reminders, the output of commands and notes of an interruption are not typed.
     """
-    messages = as_list(body.get("messages"))
     fresh = True
-    for message in map(as_object, reversed(messages)):
+    for message in map(as_object, reversed(as_list(body.get("messages")))):
         role, content = message.get("role"), message.get("content")
         if role == "system":
             continue
-        if role == "user":
-            if any(as_object(b).get("type") == "tool_result" for b in as_list(content)):
-                fresh = False
-                continue
-            texts = list(_typed(content))
-            if texts:
-                return Turn(texts[0], fresh) if len(texts) == 1 else None
-            continue
-        fresh = False
+        texts = list(_typed(content)) if role == "user" else []
+        results = any(as_object(b).get("type") == "tool_result" for b in as_list(content))
+        if texts and (fresh or not results):
+            return Turn(texts[-1], fresh, clear=len(texts) == 1 and not results)
+        fresh = fresh and role == "user" and not results
     return None
 
 
@@ -187,7 +186,7 @@ def _typed(content: object) -> Iterator[str]:
         ]
     for text in texts:
         left = _without_slipped_in(text) if "<" in text else text
-        if left.strip():
+        if left.strip() and not left.startswith(_INTERRUPTED):
             yield left
 
 
