@@ -1,6 +1,11 @@
 """What these tests share: what was learnt stays in a folder of the test."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -1,0 +1,173 @@
+"""Servers that people run, behind the gateway: llama-cpp-python's and LiteLLM's, and Claude Code."""
+
+import anthropic
+import pytest
+from chat_servers import environment, free_port, server
+
+from plugway.testing import ERRORS, ScriptedUpstream, build_plugin, gateway, sse
+from plugway_demo_model import model_path
+from plugway_error_normalizer import ErrorNormalizer
+from plugway_field_policy import FieldPolicy
+from plugway_openai_compatible import OpenAICompatible
+from plugway_openai_wire.testing import chat_server, chat_stream
+from plugway_resilience import Resilience
+from plugway_thinking import Thinking
+from plugway_tool_repair import ToolRepair
+from tests.e2e.claude import Claude
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(600)]
+
+KEY = "sk-of-the-proxy-in-this-test"
+
+READ = {
+    "name": "Read",
+    "description": "Reads a file.",
+    "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}},
+}
+
+
+def stack(url, **options):
+    """What a user has around such a server."""
+    return [
+        build_plugin(Thinking, "thinking"),
+        build_plugin(Resilience, "resilience"),
+        build_plugin(ErrorNormalizer, "error-normalizer"),
+        build_plugin(ToolRepair, "tool-repair"),
+        build_plugin(FieldPolicy, "field-policy"),
+        build_plugin(OpenAICompatible, "up", base_url=f"{url}/v1", **options),
+    ]
+
+
+@pytest.fixture
+async def llama(tmp_path):
+    """llama-cpp-python's own server with the demo model."""
+    packages = ("fastapi", "pydantic-settings", "pyyaml", "sse-starlette", "starlette-context")
+    python = environment("llama-cpp-server", *packages, "uvicorn", engine=True)
+    port = free_port()
+    command = [python, "-m", "llama_cpp.server", "--model", model_path(), "--port", port]
+    command += ["--model_alias", "demo", "--n_ctx", 131072, "--n_threads", 2]
+    async with server(command, tmp_path, port, "/v1/models") as url:
+        yield url
+
+
+@pytest.fixture
+async def litellm(tmp_path):
+    """LiteLLM's proxy in front of a scripted upstream."""
+    python = environment("litellm", "litellm[proxy]")
+    port = free_port()
+    async with ScriptedUpstream(
+        otherwise=chat_server("On it.", tool_calls=[("call_1", "Read", '{"path": "a"}')])
+    ) as upstream:
+        config = tmp_path / "litellm.yaml"
+        config.write_text(
+            "model_list:\n- model_name: demo\n  litellm_params: "
+            f"{{model: openai/up, api_base: '{upstream.url}/v1', api_key: none}}\n"
+            "litellm_settings: {num_retries: 0, telemetry: false}\n"
+        )
+        command = [python.with_name("litellm"), "--config", config, "--port", port]
+        env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": KEY}
+        async with server(command, tmp_path, port, "/health/liveliness", **env) as url:
+            yield url, upstream
+
+
+@pytest.mark.slow
+async def test_llama_cpp_python_answers_streamed_and_whole(llama):
+    async with gateway(stack(llama, preset="llama-cpp-python")) as running:
+        asked = {"model": "up/demo", "temperature": 0}
+        whole = await running.ask("what is plugway?", **asked)
+        events = await running.stream("what is plugway?", **asked)
+        models = (await running.client.get("/v1/models")).json()["data"]
+    text = "".join(
+        data["delta"].get("text", "") for name, data in events if name == "content_block_delta"
+    )
+    assert "Plugway" in whole["content"][0]["text"]
+    assert text == whole["content"][0]["text"]
+    assert whole["usage"]["input_tokens"] > 0
+    assert [model["id"] for model in models] == ["anthropic/up/demo"]
+
+
+@pytest.mark.slow
+async def test_claude_code_writes_a_file_with_llama_cpp_python(llama, tmp_path):
+    async with gateway(stack(llama, preset="llama-cpp-python")) as running:
+        claude = Claude(tmp_path, running.url, running.token, "anthropic/up/demo")
+        done = await claude.run(
+            "-p",
+            "create hello.txt with the text hi",
+            "--permission-mode",
+            "acceptEdits",
+            seconds=400,
+        )
+    path = claude.project / "hello.txt"
+    assert path.exists(), done.out + done.err
+    assert path.read_text() == "hi", done.out
+
+
+@pytest.mark.slow
+async def test_litellm_carries_a_tool_round_trip(litellm):
+    url, upstream = litellm
+    async with (
+        gateway(stack(url, preset="litellm", api_key=KEY)) as running,
+        anthropic.AsyncAnthropic(
+            base_url=running.url, api_key=running.token, max_retries=0
+        ) as client,
+    ):
+        turns = [{"role": "user", "content": "read a"}]
+        asked = {"model": "up/demo", "max_tokens": 100, "tools": [READ], "messages": turns}
+        async with client.messages.stream(**asked) as stream:
+            first = await stream.get_final_message()
+        assert [block.type for block in first.content] == ["text", "tool_use"]
+        assert first.content[1].input == {"path": "a"}
+        assert (first.usage.input_tokens, first.usage.output_tokens) == (12, 5)
+        result = {"type": "tool_result", "tool_use_id": first.content[1].id, "content": "A"}
+        turns += [
+            {"role": "assistant", "content": first.content},
+            {"role": "user", "content": [result]},
+        ]
+        whole = await client.messages.create(**asked)
+        assert whole.stop_reason == "tool_use"
+    sent = upstream.requests[-1].json["messages"]
+    assert [m["role"] for m in sent] == ["user", "assistant", "tool"]
+    assert sent[2]["content"] == "A"
+
+
+@pytest.mark.slow
+async def test_litellms_errors_are_told_in_the_clients_words(litellm):
+    url, upstream = litellm
+    async with gateway(stack(url, preset="litellm", api_key=KEY, learn=False)) as running:
+        body = {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        unknown = await running.post({**body, "model": "up/nobody"})
+        upstream.script(ERRORS["openai.context_overflow"].script())
+        too_long = await running.post({**body, "model": "up/demo"})
+    assert (unknown.status_code, too_long.status_code) in {(404, 400), (400, 400)}
+    assert "prompt is too long" in too_long.json()["error"]["message"]
+
+
+async def test_claude_code_makes_a_tool_round_trip_over_chat_completions(tmp_path):
+    target = tmp_path / "project" / "hello.txt"
+    arguments = f'{{"file_path": "{target}", "content": "hi"}}'
+    call = ("call_1", "Write", arguments)
+    answers = [
+        sse(chat_stream("Writing.", thinking="Simple.", tool_calls=[call])),
+        sse(chat_stream("Done: it is written.")),
+    ]
+
+    def answer(request):
+        tools = request.json.get("tools") or []
+        if request.method == "POST" and any(t["function"]["name"] == "Write" for t in tools):
+            return answers.pop(0)
+        return chat_server("A title.")(request)
+
+    async with (
+        ScriptedUpstream(otherwise=answer) as upstream,
+        gateway(stack(upstream.url)) as running,
+    ):
+        claude = Claude(tmp_path, running.url, running.token, "anthropic/up/m")
+        done = await claude.run("-p", "write it", "--permission-mode", "acceptEdits")
+    assert target.read_text() == "hi", done.out + done.err
+    assert "Done: it is written." in done.out
+    last = upstream.requests[-1].json["messages"]
+    (called,) = [m for m in last if m.get("tool_calls")]
+    assert called["reasoning_content"] == "Simple."
+    assert [m["tool_call_id"] for m in last if m["role"] == "tool"] == [
+        called["tool_calls"][0]["id"]
+    ]
