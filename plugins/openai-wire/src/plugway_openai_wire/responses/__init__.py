@@ -9,9 +9,10 @@ from plugway_openai_wire.responses._api import ResponsesApi, ResponsesCall
 from plugway_openai_wire.responses._failure import failure_in, status_of
 from plugway_openai_wire.responses._items import input_of, reasoning_item, reasoning_text
 from plugway_openai_wire.responses._policy import FIELDS, OUTPUT, TOOL, Target
-from plugway_openai_wire.responses._reader import Reader, Reading
+from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import Translated, request_of
 from plugway_openai_wire.responses._stop import StopCut
+from plugway_openai_wire.responses._teller import Reading
 from plugway_openai_wire.responses._told import totals_in
 
 __all__ = [

@@ -12,8 +12,9 @@ import orjson
 from plugway import Attempt, MessagesRequest, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire.responses._policy import Target
-from plugway_openai_wire.responses._reader import Reader, Reading
+from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import Translated, request_of
+from plugway_openai_wire.responses._teller import Reading
 from plugway_translation import MediaPolicy, Notes, Reasoning
 
 _LAST: Final = frozenset(
