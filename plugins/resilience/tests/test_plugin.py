@@ -234,6 +234,14 @@ async def test_the_wait_of_a_target_that_was_skipped_counts_too():
     assert dict(failure.headers) == {"retry-after": "20"}
 
 
+async def test_a_server_that_says_that_asking_again_is_no_use_is_not_asked_again():
+    stop = refused(500, headers=(("x-should-retry", "false"),))
+    world = World(answers={"a": stop})
+    with pytest.raises(BackendRefused):
+        await world.exchange("a")
+    assert world.targets() == ["a"]
+
+
 async def test_a_body_that_is_no_json_is_told_in_our_envelope_instead():
     failure = BackendRefused(403, b"<html>", native=True)
     world = World(answers={"a": failure})

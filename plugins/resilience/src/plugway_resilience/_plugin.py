@@ -273,7 +273,9 @@ class Resilience(Plugin[ResilienceOptions]):
             retry_after=cause.retry_after,
             chance=self._chance,
         )
-        if delay is None or run.sends >= self.options.max_attempts or not self._budget.allows():
+        if delay is None or ("x-should-retry", "false") in failure.headers:
+            return None
+        if run.sends >= self.options.max_attempts or not self._budget.allows():
             return None
         return delay if self._left(attempt, run) - delay >= LEAST_SECONDS else None
 

@@ -1,0 +1,34 @@
+"""The stack as it is shipped, in front of upstreams that a test scripts."""
+
+from __future__ import annotations
+
+from plugway.testing import build_plugin
+from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_context_guard import ContextGuard
+from plugway_error_normalizer import ErrorNormalizer
+from plugway_field_policy import FieldPolicy
+from plugway_local_answers import LocalAnswers
+from plugway_resilience import Resilience
+from plugway_router import Router
+from plugway_thinking import Thinking
+from plugway_tool_repair import ToolRepair
+
+
+def shipped(*urls, zone="vendor"):
+    """The plugins of the default configuration, and a backend for each address, in fallback
+    order."""
+    names = [f"up{number}" for number in range(len(urls))]
+    return [
+        build_plugin(LocalAnswers, "local-answers"),
+        build_plugin(Thinking, "thinking"),
+        build_plugin(Resilience, "resilience"),
+        build_plugin(ErrorNormalizer, "error-normalizer"),
+        build_plugin(ToolRepair, "tool-repair"),
+        build_plugin(ContextGuard, "context-guard"),
+        build_plugin(FieldPolicy, "field-policy"),
+        build_plugin(Router, "router", models={"*": [f"{name}/m" for name in names]}),
+        *(
+            build_plugin(AnthropicCompatible, name, base_url=url, zone=zone)
+            for name, url in zip(names, urls, strict=True)
+        ),
+    ]
