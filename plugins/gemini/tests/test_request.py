@@ -1,6 +1,7 @@
 """A Messages request in Gemini's words; what Gemini cannot be told is noted."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +45,10 @@ def assistant(*content):
         "role": "assistant",
         "content": content[0] if isinstance(content[0], str) else list(content),
     }
+
+
+def user_text(text):
+    return {"type": "text", "text": text}
 
 
 def use(id_, name="Read", **input_):
@@ -155,8 +160,8 @@ def test_calls_and_results_are_paired_in_order():
     assert found[2]["parts"] == [
         {"functionResponse": {"id": "toolu_1", "name": "Read", "response": {"error": "no"}}},
         {"functionResponse": {"id": "toolu_2", "name": "Read", "response": {"output": "B"}}},
-        {"text": "and?"},
     ]
+    assert found[3] == {"role": "user", "parts": [{"text": "and?"}]}
 
 
 def test_a_call_without_a_result_gets_one():
@@ -234,11 +239,12 @@ def test_images_and_documents_go_inline():
 
 def test_an_image_in_a_result_goes_beside_it():
     content = [{"type": "text", "text": "seen"}, IMAGE]
-    parts = contents(user("go"), assistant(use("a")), user(result("a", content)))[2]["parts"]
-    assert parts[0]["functionResponse"]["response"] == {"output": "seen"}
-    assert parts[1:] == [
+    found = contents(user("go"), assistant(use("a")), user(result("a", content), user_text("so?")))
+    assert [p["functionResponse"]["response"] for p in found[2]["parts"]] == [{"output": "seen"}]
+    assert found[3]["parts"] == [
         {"text": "[from the result of `Read`]"},
         {"inlineData": {"mimeType": "image/png", "data": PIXEL}},
+        {"text": "so?"},
     ]
 
 
@@ -287,6 +293,34 @@ def test_how_much_is_thought(model, body, config, limit):
     found = made(model, **body).body["generationConfig"]
     assert found.get("thinkingConfig") == config
     assert found["maxOutputTokens"] == limit
+
+
+@pytest.mark.parametrize(
+    ("model", "levels", "signed"),
+    [("gemma-4-31b-it", ("minimal", "high"), False), ("gemma-3-27b-it", (), False)],
+)
+def test_gemma_is_no_gemini(model, levels, signed):
+    found = target(model)
+    assert (found.levels if found.thinks_by else ()) == levels
+    assert found.wants_signatures is signed
+
+
+def test_a_system_prompt_that_is_refused_goes_before_the_first_turn():
+    facts = Facts(rejected_fields=frozenset({"systemInstruction"}))
+    found = made(to=target(facts=facts), system="be brief")
+    assert "systemInstruction" not in found.body
+    assert [p["text"] for p in found.body["contents"][0]["parts"]] == [
+        "<system-reminder>\nbe brief\n</system-reminder>",
+        "hi",
+    ]
+    assert "system" in found.notes.fields()
+
+
+def test_thinking_that_is_refused_is_left_out():
+    path = "generationConfig.thinkingConfig.thinkingLevel"
+    facts = Facts(rejected_fields=frozenset({path}))
+    found = made(to=target(facts=facts), thinking={"type": "adaptive"}, output_config={"effort": "low"})  # fmt: skip
+    assert found.body["generationConfig"]["thinkingConfig"] == {"includeThoughts": True}
 
 
 def test_an_answer_in_a_shape():
@@ -365,16 +399,18 @@ turns = st.lists(
 def test_any_conversation_is_one_that_gemini_takes(messages):
     messages = [*messages, user("end")]
     found = made(messages=messages).body["contents"]
-    assert [c["role"] for c in found] == ["user", "model"] * (len(found) // 2) + ["user"]
-    for content, after in zip(found, [*found[1:], {"parts": []}], strict=True):
-        assert content["parts"]
-        calls = [p["functionCall"] for p in content["parts"] if "functionCall" in p]
+    assert (found[0]["role"], found[-1]["role"]) == ("user", "user")
+    for content, after in pairwise([*found, {"role": "", "parts": []}]):
+        parts = content["parts"]
+        assert parts
         answers = [p["functionResponse"] for p in after["parts"] if "functionResponse" in p]
-        if content["role"] == "model":
-            assert [(c["id"], c["name"]) for c in calls] == [(a["id"], a["name"]) for a in answers]
-            head = after["parts"][: len(answers)]
-            assert all("functionResponse" in part for part in head)
-            assert not calls or "thoughtSignature" in next(p for p in content["parts"] if "functionCall" in p)  # fmt: skip
+        calls = [p["functionCall"] for p in parts if "functionCall" in p]
+        assert [(c["id"], c["name"]) for c in calls] == [(a["id"], a["name"]) for a in answers]
+        assert len(answers) in {0, len(after["parts"])}  # results have a turn of their own
+        if content["role"] == after["role"]:
+            assert "functionResponse" in parts[0]
+        if calls:
+            assert "thoughtSignature" in next(p for p in parts if "functionCall" in p)
     told = json.dumps(found)
     for message in messages:
         for block in message["content"] if isinstance(message["content"], list) else []:

@@ -1,7 +1,8 @@
 """The conversation as Gemini's `contents`. Pure functions.
 
-https://ai.google.dev/gemini-api/docs/function-calling: turns alternate, the first is the user's,
-and the results of calls stand in the turn right after them. Thought signatures:
+https://ai.google.dev/gemini-api/docs/function-calling: the first turn is the user's and so is the
+last, and the results of calls stand in a turn of their own right after them: with a text beside
+them, newer models answer "Requests ending with a model turn are not supported". Thought signatures:
 https://ai.google.dev/gemini-api/docs/thought-signatures.
 """
 
@@ -41,6 +42,17 @@ _FILES: Final = "https://generativelanguage.googleapis.com/"
 Part = dict[str, Any]
 
 
+def _add(contents: list[dict[str, Any]], role: str, parts: list[Part]) -> None:
+    """Adds parts to the last turn where that is of the same role and not of results."""
+    if not parts:
+        return
+    last: list[Part] = contents[-1]["parts"] if contents and contents[-1]["role"] == role else []
+    if last and "functionResponse" not in last[0]:
+        last += parts
+    else:
+        contents.append({"role": role, "parts": parts})
+
+
 def note_extras(blocks: Sequence[Any], where: str, notes: Notes) -> None:
     """Notes the members of blocks that are not carried over."""
     for block in map(as_object, blocks):
@@ -67,14 +79,13 @@ class Contents:
         """The contents. Raises `InvalidRequest` where nothing is left to answer."""
         found: list[dict[str, Any]] = []
         for turn in turns_of(messages, self._notes):
-            role = "model" if turn.role == "assistant" else "user"
-            parts = self._model_turn(turn) if role == "model" else self._user_turn(turn)
-            if not parts:
+            if turn.role == "assistant":
+                _add(found, "model", self._model_turn(turn))
                 continue
-            if found and found[-1]["role"] == role:
-                found[-1]["parts"] += parts
-            else:
-                found.append({"role": role, "parts": parts})
+            note_extras([*turn.results, *turn.blocks], "messages", self._notes)
+            if results := [self._result(block) for block in turn.results]:
+                found.append({"role": "user", "parts": results})
+            _add(found, "user", self._user_turn(turn))
         while found and found[-1]["role"] == "model":
             found.pop()
             self._notes.add("messages", "drop", "Gemini cannot go on with an answer that is begun")
@@ -153,8 +164,8 @@ class Contents:
     # ── what the user and the tools said ─────────────────────────────────────────────────────
 
     def _user_turn(self, turn: Turn) -> list[Part]:
-        note_extras([*turn.results, *turn.blocks], "messages", self._notes)
-        parts = [self._result(block) for block in turn.results]
+        """What stands beside the results, their images first."""
+        parts: list[Part] = []
         for block in turn.results:
             for inner in result_media(block):
                 name = self._called.get(str(block.get("tool_use_id")), "")

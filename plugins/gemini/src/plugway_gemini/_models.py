@@ -15,7 +15,7 @@ from plugway import ModelInfo, as_list
 from plugway_capabilities import Facts
 from plugway_translation import Effort, MediaPolicy, Reasoning, count
 
-_VERSION: Final = re.compile(r"gemini-(\d{1,3})(?:\.(\d{1,3}))?")
+_VERSION: Final = re.compile(r"(gemini|gemma)-(\d{1,3})(?:\.(\d{1,3}))?")
 _NO_CHAT: Final = ("embedding", "-tts", "-image", "imagen", "veo", "aqa", "-live", "audio")
 
 _BUDGETS: Final = {"flash-lite": (512, 24576), "flash": (1, 24576), "pro": (128, 32768)}
@@ -38,18 +38,25 @@ class Target:
     def version(self) -> tuple[int, int]:
         """`(2, 5)` for `gemini-2.5-pro`; (0, 0) for an alias that does not say."""
         match = _VERSION.search(self.model)
-        return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
+        return (int(match[2]), int(match[3] or 0)) if match else (0, 0)
+
+    @property
+    def open_weights(self) -> bool:
+        """It is a Gemma."""
+        return "gemma-" in self.model
 
     @property
     def thinks_by(self) -> Literal["level", "budget", ""]:
         """How thinking is asked for: `thinkingLevel` since 3, `thinkingBudget` in 2.5."""
-        if self.version >= (3, 0):
+        if self.version >= ((4, 0) if self.open_weights else (3, 0)):
             return "level"
         return "budget" if self.version == (2, 5) else ""
 
     @property
     def levels(self) -> tuple[Effort, ...]:
         """The levels that it knows."""
+        if self.open_weights:
+            return ("minimal", "high")
         if "pro" not in self.model:
             return ("minimal", "low", "medium", "high")
         return ("low", "high") if self.version == (3, 0) else ("low", "medium", "high")
@@ -67,7 +74,7 @@ class Target:
     @property
     def wants_signatures(self) -> bool:
         """Calls of earlier steps are refused without a thought signature; true where unsure."""
-        return self.version >= (3, 0) or self.version == (0, 0)
+        return not self.open_weights and (self.version >= (3, 0) or self.version == (0, 0))
 
 
 def resource(model: str) -> str:

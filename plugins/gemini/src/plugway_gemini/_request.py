@@ -16,7 +16,7 @@ from plugway_gemini._contents import Contents, note_extras
 from plugway_gemini._models import Target
 from plugway_gemini._schema import gemini_schema
 from plugway_gemini._thinking import thinking_config
-from plugway_translation import Notes, Rule, ToolNames, count, drop_by, system_text
+from plugway_translation import Notes, Rule, ToolNames, count, drop_by, reminder, system_text
 
 NAME: Final = r"(?:[a-zA-Z_]|(?<!^)[0-9.:-])"
 """Characters of a function's name, which begins with a letter or an underscore."""
@@ -94,7 +94,7 @@ def translate(
     }
     note_extras(as_list(body.get("system")), "system", notes)
     if system := system_text(body.get("system"), notes):
-        made["systemInstruction"] = {"parts": [{"text": system}]}
+        _instruct(made, system, target, notes)
     choice = as_object(body.get("tool_choice"))
     if tools:
         declared = [_declaration(tool, names, target, notes, simple=simple) for tool in tools]
@@ -110,6 +110,15 @@ def translate(
     if one_call:
         notes.add("tool_choice", "emulate", "calls after the first one of an answer are left out")
     return Translation(made, names, notes, one_call, simple, signatures)
+
+
+def _instruct(made: dict[str, Any], system: str, target: Target, notes: Notes) -> None:
+    """The system prompt in its place, or before the first turn where the model has refused it."""
+    if "systemInstruction" not in target.facts.rejected_fields:
+        made["systemInstruction"] = {"parts": [{"text": system}]}
+        return
+    made["contents"][0]["parts"].insert(0, {"text": reminder(system)})
+    notes.add("system", "translate", "this model takes none: put before the first user turn")
 
 
 # ── tools ────────────────────────────────────────────────────────────────────────────────────
