@@ -77,6 +77,21 @@ class LlamaCppBackend:
         """The configured model first, then what else lies in the models folder."""
         return [self._info(file.name) for file in await self.loader.names()]
 
+    async def load(self, model: str) -> None:
+        """Have a model ready; also ends a quarantine after crashes.
+
+        Raises:
+            BackendUnavailable: file missing, damaged or too large.
+            RequestRejected: no model has that name.
+        """
+        loaded = await self.loader.get(model)
+        loaded.supervisor.reset()
+        await loaded.supervisor.ready()
+
+    async def unload(self, model: str) -> bool:
+        """Take a model out of memory; False where it is not there."""
+        return await self.loader.unload(model)
+
     def _info(self, name: str) -> ModelInfo:
         loaded = self.loader.loaded.get(name)
         if loaded is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ TOOLS: Final = (
 )
 _OURS: Final = re.compile(rf"(?:.*__)?(?:{'|'.join(TOOLS)})")
 """A client puts the server's name, which the user gives, before the tool's: `mcp__plugway__…`."""
+_NAMED: Final = "__endpoint_set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,30 @@ class Calls:
 def offers_ours(request: MessagesRequest) -> bool:
     """Whether a request offers any of our tools to the model.
 
-    Claude Code 2.1.329 defers the tools of servers: the conversation names them all, `tools` holds
-    those that the model has searched for, and a call to one that is only named is run too.
+    Claude Code 2.1.329 defers the tools of servers: a message of the system names them all, `tools`
+    holds those that the model has searched for, and a call to one that is only named is run too.
     """
-    return b"__endpoint_set" in request.raw or any(
-        _OURS.fullmatch(str(as_object(tool).get("name", "")))
-        for tool in as_list(request.body.get("tools"))
-    )
+    body = request.body
+    for tool in as_list(body.get("tools")):
+        name = as_object(tool).get("name")
+        if isinstance(name, str) and name.endswith(TOOLS) and _OURS.fullmatch(name):
+            return True
+    return any(_NAMED in text for text in _system_texts(body))
+
+
+def _system_texts(body: Mapping[str, Any]) -> Iterator[str]:
+    turns = [as_object(turn) for turn in as_list(body.get("messages"))]
+    for content in (body.get("system"), *(t["content"] for t in turns if _is_system(t))):
+        if isinstance(content, str):
+            yield content
+        for block in map(as_object, as_list(content)):
+            text = block.get("text")
+            if isinstance(text, str):
+                yield text
+
+
+def _is_system(turn: Mapping[str, Any]) -> bool:
+    return turn.get("role") == "system" and "content" in turn
 
 
 def our_call(block: Mapping[str, Any]) -> str | None:
