@@ -21,11 +21,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 
 from bench import bodies
 from bench.goals import judge
+from bench.others import OTHERS, PARTS
 from bench.process import ROOT, default_cores, rss_megabytes, started, until_answered
 
 TARGETS = ("direct", "nginx", "gateway")
@@ -92,7 +93,7 @@ class Comparison:
                 process, self.options.upstream_port, b"GET / HTTP/1.1\r\n\r\n", log
             )
             for number in range(1, self.options.rounds + 1):
-                for target in self.options.targets:
+                for target in (*self.options.targets, *self.options.others):
                     print(f"round {number} of {self.options.rounds}: {target}", file=sys.stderr)
                     figures = await self._measure(target)
                     self.rounds.setdefault(target, []).append(figures)
@@ -109,27 +110,34 @@ class Comparison:
 
     async def _measure(self, target: str) -> dict[str, float]:
         if target == "direct":
-            return await self._load(self.options.upstream_port, None)
+            return await self._load(self.options.upstream_port, None, self.options.only)
         async with self._target(target) as (process, port, log):
             body = bodies.small(bodies.marker(), stream=False)
             request = bodies.request(body, self.options.token, port)
             figures = {"start_s": await until_answered(process, port, request, log)}
             await asyncio.sleep(1)
             figures["rss_idle_mb"] = rss_megabytes(process.pid)
-            return figures | await self._load(port, process.pid)
+            parts = PARTS if target in self.options.others else self.options.only
+            return figures | await self._load(port, process.pid, parts)
 
     @contextlib.asynccontextmanager
     async def _target(
         self, target: str
     ) -> AsyncGenerator[tuple[asyncio.subprocess.Process, int, Path]]:
         log = self.folder / f"{target}.log"
+        environment: Mapping[str, str] = {"BENCH_TOKEN": self.options.token}
         if target == "nginx":
             port = self.options.port + 1
             command = self._nginx(port)
-        else:
+        elif target == "gateway":
             port = self.options.port
             command = self._gateway(port)
-        async with started(command, self.core, log, BENCH_TOKEN=self.options.token) as process:
+        else:
+            port = self.options.port + 2
+            program = self.options.others[target]
+            found = OTHERS[target](program, self.folder, port, self.upstream, self.options.token)
+            command, environment = found.command, found.environment
+        async with started(command, self.core, log, **environment) as process:
             yield process, port, log
 
     def _nginx(self, port: int) -> Sequence[str]:
@@ -160,18 +168,21 @@ class Comparison:
         beside = Path(sys.executable).with_name(command[0])
         return [str(beside) if beside.is_file() else command[0], *command[1:]]
 
-    async def _load(self, port: int, pid: int | None) -> dict[str, float]:
+    async def _load(
+        self, port: int, pid: int | None, parts: Sequence[str] | None
+    ) -> dict[str, float]:
         output = self.folder / "figures.json"
+        seconds = max(self.options.seconds, 4.0 if parts == PARTS else 0.0)  # some are slow
         command = [
             *(sys.executable, "-m", "bench.load", "--url", f"http://127.0.0.1:{port}"),
             *("--token", self.options.token, "--upstream", self.upstream),
-            *("--seconds", str(self.options.seconds), "--json", str(output)),
+            *("--seconds", str(seconds), "--json", str(output)),
             *(("--pid", str(pid)) if pid else ()),
-            *(("--only", *self.options.only) if self.options.only else ()),
+            *(("--only", *parts) if parts else ()),
         ]
         log = self.folder / "load.log"
         async with started(command, self.load_core, log) as process:
-            status = await asyncio.wait_for(process.wait(), 60 + 40 * self.options.seconds)
+            status = await asyncio.wait_for(process.wait(), 60 + 40 * seconds)
         if status:
             sys.exit(f"the load on port {port} failed:\n{_read(log)[-2000:]}")
         return json.loads(_read(output))
@@ -238,14 +249,25 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     found.add_argument("--only", nargs="*", help="parts of bench.load")
     found.add_argument("--cores", type=int, nargs=2, help="for what is measured, and for the load")
+    found.add_argument(
+        "--others", nargs="*", type=_other, default=[], metavar="NAME=PATH", help="bench.others"
+    )
     found.add_argument("--out", type=Path, help="file for the figures")
     found.add_argument("--check", action="store_true", help="fail where a goal is missed")
     return found
 
 
+def _other(text: str) -> tuple[str, str]:
+    name, _, program = text.partition("=")
+    if name not in OTHERS or not program:
+        raise argparse.ArgumentTypeError(f"NAME=PATH with one of {', '.join(OTHERS)}")
+    return name, program
+
+
 def main() -> None:
     options = parser().parse_args()
     options.rounds = min(options.rounds, 20)
+    options.others = dict(options.others)
     options.seconds = min(options.seconds, 30.0)
     options.cores = options.cores or default_cores()
     if "nginx" in options.targets and shutil.which("nginx") is None:
