@@ -49,7 +49,7 @@ class Dialect(Protocol):
 
     @property
     def name(self) -> str:
-        """What a backend that speaks it too calls it, such as `openai-chat`."""
+        """What a backend that speaks it too calls it, such as `acme-chat`."""
         ...
 
     @property

@@ -44,7 +44,7 @@ class Original:
 
     def __init__(self, dialect: str, path: str, body: bytes = b"", headers: Headers = ()) -> None:
         self.dialect = dialect
-        """The dialect's name, such as `openai-chat`."""
+        """The dialect's name, such as `acme-chat`."""
         self.path = path
         self.body = body
         """The client's bytes; empty where the request was refused before they were read."""

@@ -5,6 +5,7 @@ Each item says its events without `sequence_number` and `output_index`, which ar
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ Events = list[dict[str, Any]]
 Status = Literal["in_progress", "completed", "incomplete"]
 
 
-class Item:
+class Item(ABC):
     """One output item while it is made."""
 
     def __init__(self, id_: str) -> None:
@@ -29,22 +30,22 @@ class Item:
         self.whole: dict[str, Any] = {}
         """The finished item."""
 
+    @abstractmethod
     def delta(self, delta: Mapping[str, Any]) -> Events:
         """More of it: a delta of the Messages API, or the block that it began with."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, status: Status) -> Events:
         """Its end; `whole` is set from here on."""
-        raise NotImplementedError
 
     def begin(self) -> Events:
         """The client is told of it."""
         self.begun = True
         return [{"type": "response.output_item.added", "item": self.shape("in_progress")}]
 
+    @abstractmethod
     def shape(self, status: Status) -> dict[str, Any]:
         """The item as it stands."""
-        raise NotImplementedError
 
     def done(self, status: Status) -> dict[str, Any]:
         """The last event of it."""
