@@ -49,7 +49,7 @@ class OpenAICompatibleOptions(Options):
     """Limit on connecting: 1 on this machine and 5 elsewhere, unless set."""
     images: bool | None = None
     """Models see images; the preset's word, or yes, unless set."""
-    unseen_media: MediaPolicy = "placeholder"
+    media: MediaPolicy = "placeholder"
     """What becomes of images and documents that a model cannot take: words in their place
     (`placeholder`), or an error (`reject`)."""
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = None
@@ -125,11 +125,11 @@ def make_backend(name: str, options: OpenAICompatibleOptions) -> OpenAIBackend:
 
 def _api(options: OpenAICompatibleOptions, preset: Preset) -> Api:
     if options.api == "responses":
-        return ResponsesApi(media=options.unseen_media)
+        return ResponsesApi(media=options.media)
     changes: Mapping[str, Any] = {
         "images": options.images,
         "output_limit_field": options.output_limit_field,
         "extra_body": options.extra_body or None,
     }
     quirks = replace(preset.quirks, **{k: v for k, v in changes.items() if v is not None})
-    return ChatApi(quirks, options.unseen_media)
+    return ChatApi(quirks, options.media)
