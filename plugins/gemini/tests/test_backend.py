@@ -309,6 +309,28 @@ async def test_a_stream_that_is_cut_ends_without_an_end(server, kept):
     assert b"one" in told or status >= 500
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_a_stream_that_is_cut_at_any_byte_is_never_told_as_whole(server):
+    pieces = (piece(thought("hm")), piece(text("ü")), piece(call("Read", {"a": 1}), finish="STOP"))
+    raw = sse(*pieces)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    whole = 0
+    async with gateway([plugin(server)]) as running:
+        for end in range(len(raw) + 1):
+            server.script([head + raw[:end], Cut()])
+            told, status = b"", 0
+            with suppress(httpx2.RemoteProtocolError):
+                async with running.client.stream("POST", "/v1/messages", json=body()) as response:
+                    status = response.status_code
+                    async for chunk in response.aiter_raw():
+                        told += chunk
+            whole += b"message_stop" in told
+            assert b"event: error" not in told
+            assert status >= 500 or b"content_block_start" in told
+    assert whole == 1
+
+
 async def test_one_that_is_cut_after_its_end_is_whole(server):
     raw = sse(piece(text("one"), finish="STOP"))
     head = (
