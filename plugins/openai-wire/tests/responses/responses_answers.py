@@ -58,7 +58,9 @@ def stream(answer, chop=3):
 
 def item_events(item, index, number, chop=3):
     at = {"output_index": index, "item_id": item["id"]}
-    tell = {"message": _message, "function_call": _call, "reasoning": _reasoning}[item["type"]]
+    tell = {"message": _message, "function_call": _call, "reasoning": _reasoning}.get(
+        item["type"], _nothing
+    )
     empty = {"message": {"content": []}, "function_call": {"arguments": ""}}
     started = {**item, "status": "in_progress", **empty.get(item["type"], {"summary": []})}
     yield _event("response.output_item.added", number, output_index=index, item=started)
@@ -104,6 +106,10 @@ def _reasoning(item, at, number, chop):
         for piece in chopped(part["text"], chop):
             kind = "response.reasoning_text.delta"
             yield _event(kind, number, **at, content_index=index, delta=piece)
+
+
+def _nothing(item, at, number, chop):
+    return ()
 
 
 def chopped(text, size):

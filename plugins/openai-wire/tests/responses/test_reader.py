@@ -157,6 +157,26 @@ def test_sources_in_the_web_become_citations_of_their_block():
     assert citation["cited_text"] == "It rains."
 
 
+def test_a_search_is_told_as_anthropic_tells_one():
+    action = {
+        "type": "search",
+        "query": "weather paris",
+        "sources": [{"type": "url", "url": "https://weather.example.com/paris"}],
+    }
+    searched = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": action}
+    opened = {**searched, "id": "ws_2", "action": {"type": "open_page", "url": "https://x.example"}}
+    failed = {**searched, "id": "ws_3", "status": "failed"}
+    told = both(response(searched, opened, failed, message(CITED)))
+    use, result, _, error, text = told["content"]
+    assert (use["type"], use["input"]) == ("server_tool_use", {"query": "weather paris"})
+    assert result["tool_use_id"] == use["id"]
+    assert result["content"][0]["url"] == "https://weather.example.com/paris"
+    assert error["content"]["error_code"] == "unavailable"
+    assert text["citations"][0]["title"] == "Weather"
+    assert told["usage"]["server_tool_use"] == {"web_search_requests": 2}
+    assert told["stop_reason"] == "end_turn"
+
+
 def test_a_call_that_was_cut_off_is_not_told_whole():
     answer = response(
         call("f", '{"a": [1, 2', status="incomplete"),
@@ -270,7 +290,7 @@ def test_deltas_that_are_none_are_passed_over(nothing):
 
 
 def test_unknown_events_and_items_are_passed_over():
-    other = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    other = {"type": "image_generation_call", "id": "ig_1", "status": "completed"}
     events = list(stream(response(message("Hi"))))
     events.insert(2, {"type": "response.web_search_call.searching", "output_index": 0})
     events.insert(2, {"type": "keepalive", "sequence_number": 1})

@@ -274,6 +274,31 @@ def test_tools_are_functions_and_say_what_was_lost():
         assert f"drop {dropped}" in notes(translated)
 
 
+def test_a_search_of_the_web_is_left_to_openai_where_that_is_wanted():
+    search = {
+        "type": "web_search_20250305",
+        "name": "web_search",
+        "max_uses": 8,
+        "allowed_domains": ["example.com"],
+        "user_location": {"type": "approximate", "country": "DE"},
+    }
+    target = Target(REASONING, web_search=True)
+    forced = {"type": "tool", "name": "web_search"}
+    translated = made(tools=[search], tool_choice=forced, target=target)
+    assert translated.body["tools"] == [
+        {
+            "type": "web_search",
+            "filters": {"allowed_domains": ["example.com"]},
+            "user_location": {"type": "approximate", "country": "DE"},
+        }
+    ]
+    assert (translated.body["tool_choice"], translated.body["max_tool_calls"]) == ("required", 8)
+    assert "web_search_call.action.sources" in translated.body["include"]
+    assert "translate tools.web_search_20250305" in notes(translated)
+    mine = made(tools=[tool("web_search")], tool_choice=forced, target=target)
+    assert mine.body["tools"][0]["type"] == "function"
+
+
 @pytest.mark.parametrize(
     ("fields", "reasoning"),
     [

@@ -72,6 +72,9 @@ class OpenAIOptions(Options):
     media: MediaPolicy = "placeholder"
     """What becomes of images and documents that a model cannot take: words in their place, or a
     400 (`reject`)."""
+    web_search: bool = True
+    """Let OpenAI search the web where a client asks for Anthropic's tool that does; OpenAI bills
+    each search. Only with `api: responses`."""
     zone: str = ""
     """In whose hands the data is: `openai`, or the host of another `base_url`, unless set."""
 
@@ -162,7 +165,7 @@ def api_of(options: OpenAIOptions) -> Api:
     """The API that the options choose."""
     if options.api == "chat":
         return ChatApi(_CHAT, options.media)
-    return ResponsesApi(media=options.media)
+    return ResponsesApi(media=options.media, web_search=options.web_search)
 
 
 def zone_of(options: OpenAIOptions) -> str:

@@ -54,6 +54,8 @@ class ResponsesApi:
     path: str = "/responses"
     media: MediaPolicy = "placeholder"
     """What becomes of images and documents that a model cannot take."""
+    web_search: bool = False
+    """The API searches the web, where a client asks for Anthropic's tool that does."""
     rich_results: bool = True
     """Results of tools may hold images and files."""
 
@@ -61,7 +63,9 @@ class ResponsesApi:
         """The request for this attempt. Raises `InvalidRequest` where there is none."""
         session = request.header("x-claude-code-session-id") or ""
         reasoning = Reasoning.of(attempt.backend.name, attempt.model, session or None)
-        target = Target(reasoning, facts, self.media, self.rich_results, cache_key=session)
+        target = Target(
+            reasoning, facts, self.media, self.rich_results, self.web_search, cache_key=session
+        )
         translated = request_of({**request.body, "model": attempt.model}, target)
         reading = Reading(
             request.model,

@@ -63,6 +63,8 @@ TOOL: Final[Mapping[str, Rule]] = {
 
 LEAST_OUTPUT: Final = 16
 """Fewest `max_output_tokens` that the API takes (400 "Expected a value >= 16")."""
+SEARCH: Final = "web_search_"
+"""What the types of Anthropic's tools begin with that search the web."""
 DEFAULT_IDS: Final = 64
 """Most characters of a `call_id` and of a tool's name."""
 
@@ -76,6 +78,8 @@ class Target:
     media: MediaPolicy = "placeholder"
     rich_results: bool = True
     """Results of tools may hold images and files; where not, these follow as a user message."""
+    web_search: bool = False
+    """The API searches the web by itself, where a client asks for Anthropic's tool that does."""
     cache_key: str = ""
     """What requests of one conversation have in common, for `prompt_cache_key`."""
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_openai_wire.responses._items import input_of
 from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, OUTPUT, Target
-from plugway_openai_wire.responses._tools import choice_of, names_of, tools_of
+from plugway_openai_wire.responses._tools import choice_of, names_of, searches_of, tools_of
 from plugway_translation import (
     Effort,
     Notes,
@@ -39,6 +39,7 @@ _EFFORTS: Final[tuple[Effort, ...]] = (
 )
 _TIERS: Final = {"auto": "auto", "standard_only": "default"}
 ENCRYPTED: Final = "reasoning.encrypted_content"
+SOURCES: Final = "web_search_call.action.sources"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,14 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     if made := tools_of(tools, target, names, notes):
         found["tools"] = made
         found |= choice_of(body.get("tool_choice"), made, names, notes)
+        found |= searches_of(tools, made)
     found |= _limits(body, target, notes)
     found |= _thinking(body, target, notes)
     found |= _format(body, notes)
     found |= _caller(body, target, notes)
     found["stream"] = body.get("stream") is True
+    if any(tool["type"] == "web_search" for tool in made):
+        found["include"] = [*as_list(found.get("include")), SOURCES]
     _strip(found, target, notes)
     stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
     if stops:

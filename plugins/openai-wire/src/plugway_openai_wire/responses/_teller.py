@@ -24,6 +24,7 @@ from plugway_openai_wire.responses._told import (
     arguments_told,
     citation_of,
     finish_of,
+    search_blocks,
     usage_told,
     whole_of,
 )
@@ -79,6 +80,7 @@ class Teller:
         self._written = 0
         """Characters of the answer."""
         self._refusal: str | None = None
+        self._searches = 0
         self.ended = False
         """The end was told."""
 
@@ -102,6 +104,8 @@ class Teller:
                 return self._call(item, data, kind)
             case "reasoning":
                 return self._thought(item, data, kind)
+            case "web_search_call" if kind == DONE:
+                return self._searched(item)
             case _:
                 return []
 
@@ -119,6 +123,8 @@ class Teller:
             raise BackendProtocolError("it answered with nothing: neither text nor a call")
         self.ended = True
         usage = usage_told(response, self._with.input_estimate, self._written)
+        if self._searches:
+            usage["server_tool_use"] = {"web_search_requests": self._searches}
         ending = self._out.finish(reason, usage)
         return [*events, *(_detailed(item, details) for item in ending)]
 
@@ -257,6 +263,18 @@ class Teller:
             raise BackendProtocolError("the model called a tool without naming it")
         events += self._arguments(item, _rest(item, 0, whole))
         return [*events, *self.left(item), *self._out.close_block()]
+
+    def _searched(self, item: Item) -> list[StreamEvent]:
+        """A search that the API did by itself."""
+        found = search_blocks(item.fields)
+        if found is None:
+            return []
+        call, arguments, result = found
+        self._searches += 1
+        *opened, closed = self._count(self._out.block(call))
+        delta = {"type": "input_json_delta", "partial_json": arguments}
+        told = event("content_block_delta", index=self._block, delta=delta)
+        return [*opened, told, closed, *self._count(self._out.block(result))]
 
     # ── reasoning ────────────────────────────────────────────────────────────────────────────
 

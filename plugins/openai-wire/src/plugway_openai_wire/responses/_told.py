@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from plugway import StopReason, as_object
+import orjson
+
+from plugway import StopReason, as_list, as_object
 from plugway_translation import Totals, count, parse_arguments, usage_of
 
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -51,6 +55,35 @@ def finish_of(
         # Whatever cut it off, it is not whole: the client must not take it for the end of a turn.
         return "max_tokens", None
     return ("tool_use" if calls else "end_turn"), None
+
+
+def search_blocks(item: Mapping[str, Any]) -> tuple[dict[str, Any], str, dict[str, Any]] | None:
+    """A search as Anthropic tells one: the block of the call without its input, the input's JSON,
+    and the block of the result. None for pages that the model opened: there are no blocks for that.
+    """
+    action = as_object(item.get("action"))
+    if action.get("type") not in (None, "search"):
+        return None
+    queries = [query for query in as_list(action.get("queries")) if isinstance(query, str)]
+    query = action.get("query") or ", ".join(queries)
+    id_ = "srvtoolu_" + re.sub(r"\W", "", str(item.get("id") or ""), flags=re.ASCII)
+    call: dict[str, Any] = {"type": "server_tool_use", "id": id_, "name": "web_search", "input": {}}
+    found = [as_object(source).get("url") for source in as_list(action.get("sources"))]
+    content: Any = [
+        {
+            "type": "web_search_result",
+            "url": url,
+            "title": urlsplit(url).hostname or url,
+            "encrypted_content": "",
+            "page_age": None,
+        }
+        for url in found
+        if isinstance(url, str)
+    ]
+    if item.get("status") == "failed":
+        content = {"type": "web_search_tool_result_error", "error_code": "unavailable"}
+    result = {"type": "web_search_tool_result", "tool_use_id": id_, "content": content}
+    return call, orjson.dumps({"query": query}).decode(), result
 
 
 def citation_of(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | None:

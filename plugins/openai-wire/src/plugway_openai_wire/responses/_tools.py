@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugway import as_object
-from plugway_openai_wire.responses._policy import DEFAULT_IDS, TOOL, Target
+from plugway_openai_wire.responses._policy import DEFAULT_IDS, SEARCH, TOOL, Target
 from plugway_translation import Notes, SchemaRules, ToolNames, clean_schema, drop_by, strict_fits
 
 
@@ -25,6 +25,8 @@ def tools_of(
     for tool in tools:
         if "input_schema" in tool:
             found.append(_function(tool, rules, names, notes))
+        elif target.web_search and str(tool.get("type")).startswith(SEARCH):
+            found.append(_search(tool, notes))
         else:
             notes.add(f"tools.{tool.get('type')}", "drop", "the tool is Anthropic's own")
     most = target.facts.tools_limit
@@ -55,6 +57,30 @@ def _function(
     return {**made, "parameters": schema, "strict": strict}
 
 
+def _search(tool: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+    """OpenAI's own search for Anthropic's."""
+    notes.add(f"tools.{tool.get('type')}", "translate", "OpenAI's own search does it")
+    if tool.get("blocked_domains"):
+        notes.add("tools.blocked_domains", "drop", "the API knows only domains that are allowed")
+    made: dict[str, Any] = {"type": "web_search"}
+    if allowed := tool.get("allowed_domains"):
+        made["filters"] = {"allowed_domains": allowed}
+    if place := as_object(tool.get("user_location")):
+        made["user_location"] = place
+    return made
+
+
+def searches_of(
+    tools: Sequence[Mapping[str, Any]], made: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What a request with OpenAI's own search has besides the tool: the most searches."""
+    if not any(tool["type"] == "web_search" for tool in made):
+        return {}
+    uses = [tool.get("max_uses") for tool in tools if "input_schema" not in tool]
+    limits = [most for most in uses if isinstance(most, int) and most > 0]
+    return {"max_tool_calls": min(limits)} if limits else {}
+
+
 def choice_of(
     choice: Any, tools: Sequence[Mapping[str, Any]], names: ToolNames, notes: Notes
 ) -> dict[str, Any]:
@@ -68,8 +94,10 @@ def choice_of(
             found["tool_choice"] = "required"
         case "tool":
             name = names.out(str(wanted.get("name")))
-            if any(tool["name"] == name for tool in tools):
+            if any(tool.get("name") == name for tool in tools):
                 found["tool_choice"] = {"type": "function", "name": name}
+            elif [tool["type"] for tool in tools] == [wanted.get("name")] == ["web_search"]:
+                found["tool_choice"] = "required"
             else:
                 notes.add("tool_choice", "drop", "the tool that it names is not among the tools")
         case _:
