@@ -5,6 +5,7 @@ Which failures are tried again is the policy plugins' business.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from plugway._errors import (
 from plugway._exchange import Exchange
 from plugway._log import redact
 from plugway._response import Reply
+
+log = logging.getLogger("plugway.exchange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,14 @@ def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> R
     return Reply.whole(
         error.status, body, headers=(("content-type", "application/json"), *error.headers)
     )
+
+
+def defect_reply(exchange: Exchange) -> Reply:
+    """For an exception that nobody foresaw; call it where it is handled, so that it is logged."""
+    log.exception("exchange %s failed", exchange.id)
+    message = "a defect of the gateway stopped this request; its log has the details"
+    body = error_body("api_error", message, exchange.id)
+    return Reply.whole(500, body, headers=(("content-type", "application/json"),))
 
 
 def heals(reply: Reply) -> bool:

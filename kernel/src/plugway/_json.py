@@ -31,6 +31,14 @@ def as_list(value: Any) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
+def loaded(raw: bytes) -> dict[str, Any]:
+    """The JSON object that `raw` is, otherwise an empty one."""
+    try:
+        return as_object(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        return {}
+
+
 class JsonError(ValueError):
     """The bytes are not one JSON document; the message says where."""
 

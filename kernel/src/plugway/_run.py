@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from plugway._backend import Caller
@@ -24,13 +23,12 @@ from plugway._errors import (
     PlugwayError,
     RequestRejected,
     StreamInterrupted,
-    error_body,
     error_type,
 )
 from plugway._events import collect, event, interrupted, replayed
 from plugway._exchange import Endpoint, Exchange, Outcome, OutcomeKind
-from plugway._failures import failure_reply, heals, rejection_reply
-from plugway._json import as_object
+from plugway._failures import defect_reply, failure_reply, heals, rejection_reply
+from plugway._json import loaded
 from plugway._outcome import log_outcome, usage_of
 from plugway._relay import EventRelay, RawRelay, write_events, write_raw
 from plugway._request import MessagesRequest
@@ -141,7 +139,7 @@ class ExchangeRun:
             self.error = str(error)
             reply = rejection_reply(error, exchange)
         except Exception:
-            reply = self._defect(exchange)
+            reply = defect_reply(exchange)
         await self._whole(reply)
 
     async def _messages(self, exchange: Exchange, scope: Cancellable) -> None:
@@ -187,7 +185,7 @@ class ExchangeRun:
                 log.exception("exchange %s failed", exchange.id)
                 self._broken_off(StreamInterrupted("a defect of the gateway; see the log"))
             else:
-                await self._failure(self._defect(exchange), exchange)
+                await self._failure(defect_reply(exchange), exchange)
 
     async def _foreign(self, reply: Reply, exchange: Exchange) -> None:
         """A backend that speaks the client's own dialect: its bytes, as they are."""
@@ -217,7 +215,7 @@ class ExchangeRun:
             self.message = await collect(self._layered(events, exchange))
             reply = Reply.message(self.message, headers=_without_type(reply.headers))
         elif reply.body is not None:
-            self.message = as_object(_loads(reply.body))
+            self.message = loaded(reply.body)
         self.first_content = exchange.seconds
         await self._whole(reply)
 
@@ -225,7 +223,7 @@ class ExchangeRun:
         """A client that wants a stream."""
         self.first_content = exchange.seconds
         if reply.body is not None:
-            events = EventRelay(replayed(as_object(_loads(reply.body))))
+            events = EventRelay(replayed(loaded(reply.body)))
             reply = reply.replace(headers=_without_type(reply.headers))
         elif reply.events is not None:
             made = reply.events  # by a plugin, where it is not followed yet
@@ -268,7 +266,7 @@ class ExchangeRun:
             self.responder.cut()
             return
         self.server.warm_failures.remember(self.request, exchange, reply)
-        parsed = as_object(_loads(body)) or {
+        parsed = loaded(body) or {
             "error": {"type": error_type(reply.status), "message": self.error}
         }
         detail = event("error", **{k: v for k, v in parsed.items() if k != "type"})
@@ -283,12 +281,6 @@ class ExchangeRun:
         log.warning("stream cut: %s", self.error, extra=fields)
         if self.responder.state not in {"new", "done"}:
             self.responder.cut()
-
-    def _defect(self, exchange: Exchange) -> Reply:
-        log.exception("exchange %s failed", exchange.id)
-        message = "a defect of the gateway stopped this request; its log has the details"
-        body = error_body("api_error", message, exchange.id)
-        return Reply.whole(500, body, headers=(("content-type", "application/json"),))
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
@@ -334,13 +326,6 @@ class ExchangeRun:
             stop_reason,
             self.error,
         )
-
-
-def _loads(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _without_type(headers: Headers) -> Headers:
