@@ -179,6 +179,8 @@ class ContextSettings:
     batch: int
     sequences: int
     threads: int
+    outputs: int
+    """Tokens of one batch whose output is wanted, at most."""
     flash_attention: str = "auto"
     kv_type: str = "f16"
 
@@ -196,7 +198,7 @@ class Context:
         parameters.n_ctx = settings.cells
         parameters.n_batch = parameters.n_ubatch = settings.batch
         parameters.n_seq_max = settings.sequences
-        parameters.n_outputs_max = settings.sequences
+        parameters.n_outputs_max = settings.outputs
         parameters.n_threads = parameters.n_threads_batch = settings.threads
         parameters.flash_attn_type = _FLASH[settings.flash_attention]
         parameters.type_k = parameters.type_v = KV_TYPES[settings.kv_type]

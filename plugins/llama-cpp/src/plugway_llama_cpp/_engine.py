@@ -10,17 +10,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from plugway_llama_cpp._batch import Batch, Part
 from plugway_llama_cpp._binding import ABORTED, NO_ROOM, Context
+from plugway_llama_cpp._guess import guess
 from plugway_llama_cpp._job import Job, checkpoints_due
 from plugway_llama_cpp._report import explain_reuse
 from plugway_llama_cpp._tell import Teller
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Logits
+    from plugway_llama_cpp._binding import Logits, Tokens
     from plugway_llama_cpp._images import Images
     from plugway_llama_cpp._mtmd import Media
     from plugway_llama_cpp._prefix import PrefixCache
@@ -30,21 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-STEP_SECONDS: Final = 1.0
-"""Longest micro-batch aimed at: what a cancel may wait for where a decode cannot be aborted."""
-_FIRST_CHUNK: Final = 128
 _IDLE_BEFORE_STORING: Final = 0.3
-
-
-class Part(NamedTuple):
-    """A request's share of a batch."""
-
-    job: Job
-    slot: Slot
-    start: int
-    size: int
-    speaks: bool
-    """Its last token's output is wanted."""
 
 
 class Engine:
@@ -58,7 +46,9 @@ class Engine:
         prefix: PrefixCache,
         threads: Threads,
         images: Images | None = None,
+        guesses: int = 0,
     ) -> None:
+        """`guesses`: tokens of a reply that are guessed ahead."""
         self._channel = channel
         self._teller = Teller(channel)
         self._context = context
@@ -66,6 +56,7 @@ class Engine:
         self._prefix = prefix
         self._threads = threads
         self._images = images
+        self._guesses = guesses
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
         self._arrived: deque[Job] = deque()
@@ -73,8 +64,7 @@ class Engine:
         self._in_batch: frozenset[int] = frozenset()
         self._gone: set[int] = set()
         self._paused: set[int] = set()
-        self._parts: list[Part] = []
-        self._seconds_per_token = 0.0
+        self._batch = Batch(context)
         self._idle_since = time.monotonic()
         self._stopping = False
         self.tokens_computed = 0
@@ -206,60 +196,29 @@ class Engine:
 
     def _fill(self) -> int:
         """Fill the batch: what speaks first, then prompts, oldest first."""
-        self._parts = []
-        count = 0
-        for job in self._running:
-            if job.prefilled and job.number not in self._paused:
-                assert job.slot is not None
-                self._put(count, job, job.slot, job.next_token)
-                count += 1
-        room = self._chunk() if count < self._context.batch else 0
+        batch = self._batch
+        batch.clear()
+        speaking = [j for j in self._running if j.prefilled and j.number not in self._paused]
+        most = min(self._guesses, batch.room // max(1, len(speaking)) - 1)
+        for job in speaking:
+            assert job.slot is not None
+            batch.put_reply(job, job.slot, self._guess(job, job.slot, most))
+        room = batch.chunk()
         for job in self._running:
             if room <= 0:
                 break
-            if not job.prefilled:
-                taken = self._put_prompt(count, job, room)
-                count += taken
-                room -= taken
-        self._in_batch = frozenset(part.job.number for part in self._parts)
-        return count
+            if not job.prefilled and job.slot is not None:
+                room -= batch.put_prompt(job, job.slot, room)
+        self._in_batch = frozenset(part.job.number for part in batch.parts)
+        return batch.count
 
-    def _put(self, at: int, job: Job, slot: Slot, token: int) -> None:
-        context = self._context
-        context.tokens[at] = token
-        context.positions[at] = slot.position
-        context.sequences[at] = slot.index
-        context.outputs[at] = 1
-        self._parts.append(Part(job, slot, at, 1, True))
-
-    def _put_prompt(self, at: int, job: Job, room: int) -> int:
-        slot, context = job.slot, self._context
-        assert slot is not None
-        start = slot.length
-        end = min(len(job.prompt), start + room)
-        end = min([end, *(stop for stop in job.stops_at if start < stop < end)])
-        image = job.next_image()
-        if image is not None:
-            end = min(end, image[0])
-        count = end - start
-        if not count:
-            return 0
-        context.tokens[at : at + count] = job.prompt[start:end]
-        first = slot.position
-        context.positions[at : at + count] = np.arange(first, first + count, dtype=np.int32)
-        context.sequences[at : at + count] = slot.index
-        context.outputs[at : at + count] = 0
-        speaks = end == len(job.prompt)
-        context.outputs[at + count - 1] = speaks
-        self._parts.append(Part(job, slot, at, count, speaks))
-        return count
-
-    def _chunk(self) -> int:
-        """Prompt tokens per round, so that a round stays short on a slow machine."""
-        room = self._context.batch - len(self._parts)
-        if not self._seconds_per_token:
-            return min(room, _FIRST_CHUNK)
-        return min(room, max(16, int(STEP_SECONDS / self._seconds_per_token)))
+    def _guess(self, job: Job, slot: Slot, most: int) -> Tokens:
+        """What is computed ahead of the model's choice, where one can go back behind it."""
+        if most <= 0 or not job.luck.ask() or not self._prefix.can_go_back(slot, slot.length):
+            return np.empty(0, np.int32)
+        slot.tokens[slot.length] = job.next_token
+        left = job.limit - len(job.generated) - 1
+        return guess(slot.tokens[: slot.length + 1], min(most, left))
 
     def _step(self, count: int) -> None:
         self._context.set_threads(self._threads.choose(count))
@@ -270,9 +229,9 @@ class Engine:
         if status == 0:
             rows = self._commit()
             if rows:
-                self._speak()
+                self._speak(rows)
             if count > 32:
-                self._seconds_per_token = seconds / count
+                self._batch.seconds_per_token = seconds / count
         elif status == ABORTED:
             self._resynchronise()
         elif status == NO_ROOM:
@@ -309,7 +268,7 @@ class Engine:
             slot.append(job.prompt[start : start + media.tokens])
             self.tokens_computed += media.tokens
             return
-        self._parts = [Part(job, slot, 0, 0, False)]
+        self._batch.parts = [Part(job, slot, 0, 0, 0)]
         self._resynchronise()
         if status == NO_ROOM:
             self._make_room()
@@ -322,31 +281,44 @@ class Engine:
 
     def _commit(self) -> int:
         tokens, rows = self._context.tokens, 0
-        for job, slot, start, count, speaks in self._parts:
-            slot.append(tokens[start : start + count])
-            rows += speaks
+        for job, slot, start, size, outputs, _ in self._batch.parts:
+            slot.append(tokens[start : start + size])
+            rows += outputs
             if not job.prefilled:
-                job.prefilled = speaks
+                job.prefilled = outputs > 0
                 if slot.length in job.stops_at:
                     self._prefix.checkpoint(slot)
-        self.tokens_computed += sum(part.size for part in self._parts)
+        self.tokens_computed += self._batch.count
         return rows
 
-    def _speak(self) -> None:
-        context = self._context
-        parts = [part for part in self._parts if part.speaks]
-        logits = context.logits(len(parts))
-        piece = context.model.piece
-        for row, (job, _, start, count, _) in enumerate(parts):
-            if job.limit <= 0:
-                job.finished = "max_tokens"
-            else:
-                token = job.choose(context, logits[row], start + count - 1)
-                job.accept(token, piece(token))
-            if job.output.rewind is not None and not job.finished:
-                self._rewind(job)
-            if job.finished:
-                self._finish(job)
+    def _speak(self, rows: int) -> None:
+        logits, row = self._context.logits(rows), 0
+        for part in self._batch.parts:
+            if part.outputs:
+                self._say(part, logits[row : row + part.outputs])
+                row += part.outputs
+
+    def _say(self, part: Part, logits: Logits) -> None:
+        """The model's choice after each token, as long as what was guessed is what it chose."""
+        job, guesses = part.job, part.guesses
+        first, right = part.start + part.size - part.outputs, 0
+        if job.limit <= 0:
+            job.finished = "max_tokens"
+        while not job.finished:
+            token = job.choose(self._context, logits[right], first + right)
+            job.accept(token, self._context.model.piece(token))
+            if right == len(guesses) or token != guesses[right] or job.output.rewind is not None:
+                break
+            if not job.finished:
+                right += 1
+        if right < len(guesses):
+            self._prefix.go_back(part.slot, part.slot.length - len(guesses) + right)
+        if guesses:
+            job.luck.report(len(guesses), right)
+        if job.output.rewind is not None and not job.finished:
+            self._rewind(job)
+        if job.finished:
+            self._finish(job)
 
     def _rewind(self, job: Job) -> None:
         """Go back to where a faulty call began, and let the job say it anew."""
@@ -362,6 +334,7 @@ class Engine:
         job.ops.append(["note", "a tool call did not fit its schema and was decoded again"])
 
     def _finish(self, job: Job) -> None:
+        job.notes += job.luck.notes()
         job.ops.append(["end", job.finished, job.stream.stopped, job.usage()])
         self._teller.send([job])
         self._release(job)
@@ -370,7 +343,7 @@ class Engine:
 
     def _resynchronise(self) -> None:
         """After an abort nothing of the batch counts; what llama.cpp kept of it goes."""
-        for job, slot, _, _, _ in self._parts:
+        for job, slot, *_ in self._batch.parts:
             if self._context.last_position(slot.index) == slot.position - 1:
                 continue
             removed = self._context.remove(slot.index, slot.position)

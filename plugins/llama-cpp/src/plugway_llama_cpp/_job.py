@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from plugway_llama_cpp._binding import Sampler, Sampling
+from plugway_llama_cpp._guess import Luck
 from plugway_llama_cpp._slots import Owner
 from plugway_llama_cpp._text import TextStream
 
@@ -71,6 +72,7 @@ class Job:
     """Tokens of the client's prompt, once `prompt` also holds what was generated before the job
     lost its slot."""
     rewinds: int = 0
+    luck: Luck = field(default_factory=Luck)
     finished: str = ""
     ops: list[Op] = field(default_factory=list[Op])
     stream: TextStream = field(init=False)

@@ -211,6 +211,7 @@ class Models:
             disk_folder=str(cache_folder()),
             template=options.template,
             mmproj=str(projector or ""),
+            guess_ahead=options.guess_ahead,
         )
         mark = hashlib.blake2b(str(file.path).encode(), digest_size=3).hexdigest()
         log = log_folder() / f"{self._name}-{file.path.stem}-{mark}.log"

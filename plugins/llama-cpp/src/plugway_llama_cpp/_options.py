@@ -33,6 +33,9 @@ class LlamaCppOptions(Options):
     """Number format of the prefix cache. `q8_0` halves its memory and needs flash attention."""
     slots: int = Field(default=8, ge=1, le=64)
     """Conversations that can be computed at the same time and are kept ready."""
+    guess_ahead: int = Field(default=0, ge=0, le=32)
+    """Tokens of a reply that are guessed from what the conversation already says, and computed with
+    the next one. The reply stays the same; where files are written back it comes faster."""
     seed: int | None = Field(default=None, ge=0, le=0xFFFF_FFFE)
     """Seed of the sampling. Default: a new one for each request."""
     temperature: float | None = Field(default=None, ge=0, le=2)

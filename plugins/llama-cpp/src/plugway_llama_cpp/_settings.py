@@ -30,3 +30,4 @@ class EngineSettings:
     disk_folder: str = ""
     template: str | None = None
     mmproj: str = ""
+    guess_ahead: int = 0

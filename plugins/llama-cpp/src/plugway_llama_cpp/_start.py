@@ -49,6 +49,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
                 settings.batch,
                 settings.slots,
                 settings.threads,
+                min(settings.batch, settings.slots * (1 + settings.guess_ahead)),
                 settings.flash_attention,
                 settings.kv_type,
             ),
@@ -62,7 +63,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     prefix = PrefixCache(context, slots, memory, disk)
     images = _images(settings, model, channel)
     threads = Threads(settings.threads, speaking)
-    engine = Engine(channel, context, slots, prefix, threads, images)
+    engine = Engine(channel, context, slots, prefix, threads, images, settings.guess_ahead)
     preparer = Preparer(channel, engine, model, settings, images)
     channel.send(
         {

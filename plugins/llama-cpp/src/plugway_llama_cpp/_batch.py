@@ -1,0 +1,92 @@
+"""The tokens that are computed next: what each running request adds to the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from plugway_llama_cpp._binding import Context, Tokens
+    from plugway_llama_cpp._job import Job
+    from plugway_llama_cpp._slots import Slot
+
+
+STEP_SECONDS: Final = 1.0
+"""Longest micro-batch aimed at: what a cancel may wait for where a decode cannot be aborted."""
+_FIRST_CHUNK: Final = 128
+
+
+class Part(NamedTuple):
+    """A request's share of a batch."""
+
+    job: Job
+    slot: Slot
+    start: int
+    size: int
+    outputs: int
+    """So many of its last tokens have an output."""
+    guesses: tuple[int, ...] = ()
+    """Its last tokens, where the reply is guessed ahead."""
+
+
+class Batch:
+    """Fills the context's batch."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.parts: list[Part] = []
+        self.count = 0
+        self.seconds_per_token = 0.0
+        """What the last large batch took; 0 before there was one."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be added."""
+        return self._context.batch - self.count
+
+    def chunk(self) -> int:
+        """Prompt tokens to add, so that a round stays short on a slow machine."""
+        if not self.seconds_per_token:
+            return min(self.room, _FIRST_CHUNK)
+        return min(self.room, max(16, int(STEP_SECONDS / self.seconds_per_token)))
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.parts, self.count = [], 0
+
+    def put_reply(self, job: Job, slot: Slot, guesses: Tokens) -> None:
+        """The last token of a reply and what is guessed to follow it; all have outputs."""
+        at, size = self.count, 1 + len(guesses)
+        context = self._context
+        context.tokens[at] = job.next_token
+        context.tokens[at + 1 : at + size] = guesses
+        self._place(slot, at, size)
+        context.outputs[at : at + size] = 1
+        self.parts.append(Part(job, slot, at, size, size, tuple(guesses.tolist())))
+
+    def put_prompt(self, job: Job, slot: Slot, room: int) -> int:
+        """The next piece of a prompt, at most `room` tokens and up to its next stop."""
+        start, at = slot.length, self.count
+        end = min(len(job.prompt), start + room)
+        end = min([end, *(stop for stop in job.stops_at if start < stop < end)])
+        image = job.next_image()
+        if image is not None:
+            end = min(end, image[0])
+        size = end - start
+        if not size:
+            return 0
+        context = self._context
+        context.tokens[at : at + size] = job.prompt[start:end]
+        self._place(slot, at, size)
+        context.outputs[at : at + size] = 0
+        speaks = end == len(job.prompt)
+        context.outputs[at + size - 1] = speaks
+        self.parts.append(Part(job, slot, at, size, int(speaks)))
+        return size
+
+    def _place(self, slot: Slot, at: int, size: int) -> None:
+        context, first = self._context, slot.position
+        context.positions[at : at + size] = np.arange(first, first + size, dtype=np.int32)
+        context.sequences[at : at + size] = slot.index
+        self.count += size
