@@ -13,12 +13,12 @@ from plugway_recommend import Recommend
 
 pytestmark = pytest.mark.anyio
 
-ZONES = {"ollama": "local", "cloud": "google", "work": "anthropic"}
+ZONES = {"ollama": "local", "cloud": "google", "office": "anthropic"}
 SMALL = ModelInfo("anthropic/ollama/small", context_tokens=8192)
 BIG = ModelInfo("anthropic/ollama/big", context_tokens=65_536)
 FLASH = ModelInfo("anthropic/cloud/flash", context_tokens=1_000_000)
-SONNET = ModelInfo("anthropic/cloud/sonnet", context_tokens=200_000)
-PRICES = {"cloud/*": {"input": 0.3, "output": 2.5}, "work/*": {"input": 3, "output": 15}}
+SONNET = ModelInfo("anthropic/office/sonnet", context_tokens=200_000)
+PRICES = {"cloud/*": {"input": 0.3, "output": 2.5}, "office/*": {"input": 3, "output": 15}}
 
 
 def adviser(**speeds):
