@@ -18,6 +18,7 @@ from plugway_upstream_errors import (
 
 # (status, text, kind, prompt, limit, answer)
 SENTENCES = [
+    (400, "{\"error\":{\"message\":\"Invalid 'messages[2].tool_calls[0].id': string too long. Expected a string with maximum length 40\",\"code\":\"string_above_max_length\"}}", "unsupported", 0, 0, 0),
     (400, "prompt is too long: 7 tokens > 5 maximum", "overflow", 7, 5, 0),
     (400, "input length and `max_tokens` exceed context limit: 7 + 3 > 9", "overflow", 7, 9, 3),
     (400, "maximum context length is 9 tokens. However, you requested 10 tokens (7 in the messages, 3 in the completion)", "overflow", 7, 9, 3),
