@@ -2,13 +2,15 @@
 
 import gc
 import os
+import subprocess
+import sys
 
 import anyio
 import orjson
 import psutil
 import pytest
 
-from plugins.mcp.tests.shape import call, client_of, post, rpc, running, streamed
+from plugins.mcp.tests.shape import backends, call, client_of, post, rpc, running, streamed
 from plugins.switch.tests.talk import Client, backend
 from plugway import BackendRefused, ModelInfo
 from plugway.testing import LeakCheck, RawClient
@@ -196,6 +198,25 @@ async def test_the_gateways_token_and_keys_are_in_no_answer():
                          "model_unload": {"model": "ollama"}}  # fmt: skip
             said = await call(session, tool.name, arguments.get(tool.name), "toolu_1")
             assert gate.token not in said
+
+
+def test_the_sdk_is_not_imported_before_somebody_asks():
+    code = "import sys, plugway_mcp; assert 'mcp' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_a_request_that_takes_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr("plugway_mcp._endpoint.CALL_SECONDS", 0.05)
+    stack = backends()
+
+    async def models():
+        await anyio.sleep_forever()
+
+    stack[0].models = models
+    async with running(*stack) as gate:
+        response = await post(gate, rpc("tools/call", name="endpoint_list", arguments={}))
+        assert response.status_code == 408
+        assert (await post(gate, rpc("ping"))).status_code == 200
 
 
 async def many(gate, count):

@@ -25,7 +25,7 @@ from plugway import (
 )
 from plugway_endpoints import needs_of, shared_state
 from plugway_mcp._calls import Caller, Calls, NotedStream, offers_ours, our_call
-from plugway_mcp._server import Endpoint
+from plugway_mcp._endpoint import Endpoint
 from plugway_mcp._tools import Tools
 from plugway_mcp._totals import Totals
 

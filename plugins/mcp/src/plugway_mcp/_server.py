@@ -1,13 +1,17 @@
-"""The protocol: the official SDK's server and transport, stateless, behind our own limits."""
+"""The protocol: the official SDK's server and transport, stateless.
+
+Importing it costs 25 MiB and a quarter of a second, so `_endpoint` does that with the first
+request.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import anyio
+from anyio.abc import TaskStatus
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -29,15 +33,13 @@ from mcp.types import (
 )
 from mcp.types import Tool as McpTool
 from pydantic import BaseModel, ValidationError
-from starlette.responses import JSONResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from plugway_mcp._calls import TOOL_USE_ID
 from plugway_mcp._tools import Tool, ToolFailed, Tools
 
 MAX_BODY_BYTES: Final = 4 * 2**20
 MAX_RESULT_BYTES: Final = 2**20
-CALL_SECONDS: Final = 120.0
 CALLS_AT_ONCE: Final = 8
 INSTRUCTIONS: Final = (
     "Plugway is the gateway between this client and every model. Use `endpoint_set` only when the "
@@ -51,61 +53,14 @@ _HIDDEN: Final = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 Context = ServerRequestContext[Any, Any]
 
 
-class Endpoint:
-    """The ASGI application at `/mcp`: it answers while the server runs, each request by itself."""
-
-    def __init__(self) -> None:
-        self._manager: StreamableHTTPSessionManager | None = None
-
-    @asynccontextmanager
-    async def running(self, tools: Tools) -> AsyncGenerator[None]:
-        """Serve `tools`."""
-        manager = StreamableHTTPSessionManager(
-            server_of(tools),
-            json_response=True,
-            stateless=True,
-            max_request_body_size=MAX_BODY_BYTES,
-        )
-        async with manager.run():
-            self._manager = manager
-            try:
-                yield
-            finally:
-                self._manager = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. There are no sessions and no streams of our own: 404 and 405."""
-        manager = self._manager
-        if scope["method"] != "POST":
-            message = "this server holds no streams and no sessions: POST only"
-            await _refuse(405, message, {"allow": "POST"})(scope, receive, send)
-        elif any(name == b"mcp-session-id" for name, _ in scope["headers"]):
-            await _refuse(404, "there is no such session")(scope, receive, send)
-        elif manager is None:
-            await _refuse(503, "the gateway is closing")(scope, receive, send)
-        else:
-            await _in_time(manager, scope, receive, send)
-
-
-async def _in_time(
-    manager: StreamableHTTPSessionManager, scope: Scope, receive: Receive, send: Send
-) -> None:
-    begun = False
-
-    async def noted(message: Message) -> None:
-        nonlocal begun
-        begun = True
-        await send(message)
-
-    with anyio.move_on_after(CALL_SECONDS) as limit:
-        await manager.handle_request(scope, receive, noted)
-    if limit.cancelled_caught and not begun:
-        await _refuse(408, f"not done within {CALL_SECONDS:.0f} s")(scope, receive, send)
-
-
-def _refuse(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": message}}
-    return JSONResponse(error, status, dict(headers or {}))
+async def serve(tools: Tools, *, task_status: TaskStatus[ASGIApp]) -> None:
+    """Serve `tools` until cancelled; what handles a request is told as the status."""
+    manager = StreamableHTTPSessionManager(
+        server_of(tools), json_response=True, stateless=True, max_request_body_size=MAX_BODY_BYTES
+    )
+    async with manager.run():
+        task_status.started(manager.handle_request)
+        await anyio.sleep_forever()
 
 
 def server_of(tools: Tools) -> Server[Any]:
