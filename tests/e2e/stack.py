@@ -14,14 +14,14 @@ from plugway_thinking import Thinking
 from plugway_tool_repair import ToolRepair
 
 
-def shipped(*urls, zone="vendor"):
+def shipped(*urls, zone="vendor", **resilience):
     """The plugins of the default configuration, and a backend for each address, in fallback
-    order."""
+    order; `resilience` has options of that plugin."""
     names = [f"up{number}" for number in range(len(urls))]
     return [
         build_plugin(LocalAnswers, "local-answers"),
         build_plugin(Thinking, "thinking"),
-        build_plugin(Resilience, "resilience"),
+        build_plugin(Resilience, "resilience", **resilience),
         build_plugin(ErrorNormalizer, "error-normalizer"),
         build_plugin(ToolRepair, "tool-repair"),
         build_plugin(ContextGuard, "context-guard"),

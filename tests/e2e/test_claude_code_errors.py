@@ -95,7 +95,7 @@ def using(tokens):
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-async def test_scaled_usage_makes_the_client_compact_before_a_small_window_is_full(
+async def test_pain_14_scaled_usage_makes_the_client_compact_before_a_small_window_is_full(
     tmp_path, scaled
 ):
     """The fifth prompt has 27,000 tokens of 32,768. The client takes the window for 200,000."""

@@ -172,3 +172,26 @@ async def test_after_text_nothing_falls_back():
         events = await s.running.stream("x", tools=TOOLS)
     assert_valid_stream(events)
     assert s.hits == [1, 0]
+
+
+# ── an answer that is none ────────────────────────────────────────────────────────────────────
+
+NO_MESSAGE = {
+    "html": respond(200, b"<html>Welcome</html>", {"content-type": "text/html"}),
+    "an error": respond(200, {"status": "failure"}),
+    "nothing": respond(200),
+    "an empty stream": sse([]),
+}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("answer", NO_MESSAGE.values(), ids=list(NO_MESSAGE))
+async def test_pain_17_an_answer_that_is_no_message_is_never_given_as_one(answer, stream):
+    async with stack(*[answer] * 8) as s:
+        response = await s.ask(stream=stream)
+        assert (response.status_code, s.hits) == (200, [1, 1])
+        assert "Hello." in response.text
+    async with stack(*[answer] * 8, zones=("local", "vendor"), consent=False) as s:
+        response = await s.ask(stream=stream)
+        assert (response.status_code >= 500, s.hits[1]) == (True, 0)
+        assert response.json()["type"] == "error"

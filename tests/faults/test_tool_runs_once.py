@@ -33,6 +33,7 @@ from tests.e2e.stack import shipped
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 RUNS = 50 if os.environ.get("PLUGWAY_SLOW") == "1" else 2
+QUICK = {"repeat_min_seconds": 0, "repeat_max_seconds": 0.01, "breaker_failures": 1000}
 CALL = ("Note", {"text": "one two three"})
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 EVENTS = anthropic_stream(["Let me ", "see."], tool_calls=[CALL])
@@ -188,7 +189,7 @@ async def test_a_tool_runs_once_wherever_the_upstream_dies(point, targets):
     async with (
         ScriptedUpstream(otherwise=says) as one,
         ScriptedUpstream(otherwise=says) as two,
-        gateway(shipped(*[one.url, two.url][:targets])) as running,
+        gateway(shipped(*[one.url, two.url][:targets], **QUICK)) as running,
     ):
         for run in range(RUNS):
             chance = random.Random(f"{point} {targets} {run}")

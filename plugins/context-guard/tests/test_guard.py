@@ -92,7 +92,7 @@ async def test_max_tokens_is_lowered_to_what_is_left(guard):
     assert 25_000 < backend.seen[0].body["max_tokens"] < 32_000
 
 
-async def test_max_tokens_is_lowered_to_what_the_model_writes(guard):
+async def test_pain_12_max_tokens_is_lowered_to_what_the_model_writes(guard):
     backend = small(window=1_000_000, output=8192)
     async with gateway([guard, backend]) as running:
         await running.post(request_body("hi", model="m", max_tokens=32_000))
@@ -229,7 +229,7 @@ async def test_explain_tells_of_the_overflow_and_does_not_fail(guard):
     assert "prompt is too long" in response.text
 
 
-async def test_a_backend_that_cannot_count_is_counted_for(guard):
+async def test_pain_13_a_backend_that_cannot_count_is_counted_for(guard):
     backend = small()
     body = {"model": "m", "messages": [{"role": "user", "content": words(1000)}]}
     async with gateway([guard, backend]) as running:
@@ -320,7 +320,7 @@ async def test_below_the_trigger_nothing_is_cleared(guard):
     assert backend.seen[0].body["messages"] == messages
 
 
-async def test_a_long_conversation_never_exceeds_the_window():
+async def test_pain_14_a_long_conversation_never_exceeds_the_window():
     """The server's tokens are a third more than the estimate thinks, and it cannot count."""
     guard = build_plugin(ContextGuard, "guard")
     backend = small(counts=1.25)

@@ -169,7 +169,7 @@ async def test_milliseconds_are_waited_for_in_whole_seconds():
     assert reply.header("anthropic-ratelimit-requests-remaining") == "0"
 
 
-async def test_a_shorter_answer_is_asked_for_where_one_fits():
+async def test_pain_12_a_shorter_answer_is_asked_for_where_one_fits():
     text = (
         b"This model's maximum context length is 32768 tokens. However, you requested 42768 tokens "
         b"(10768 in the messages, 32000 in the completion)."
@@ -272,7 +272,7 @@ async def scripted():
             yield upstream, running
 
 
-async def test_an_overflow_as_500_is_sent_once_and_told_as_400(scripted):
+async def test_pain_16_an_overflow_as_500_is_sent_once_and_told_as_400(scripted):
     upstream, running = scripted
     upstream.script(*[ERRORS["lmstudio.context_overflow_as_500"].script()] * 5)
     for _ in range(5):

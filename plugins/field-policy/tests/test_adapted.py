@@ -85,7 +85,7 @@ def changed(request):
 
 
 @pytest.mark.parametrize("preset", OTHERS)
-def test_the_attribution_entry_goes_to_nobody_but_anthropic(preset):
+def test_pain_5_the_attribution_entry_goes_to_nobody_but_anthropic(preset):
     assert "x-anthropic-billing" not in orjson.dumps(under(preset).body["system"]).decode()
     assert "attribution" in changed(under(preset))["system"]
 
@@ -110,7 +110,7 @@ def test_local_servers_get_plain_blocks_and_tools(preset):
     assert {"context_management", "metadata", "service_tier"}.isdisjoint(body)
 
 
-def test_the_strictest_server_gets_the_core_and_no_more():
+def test_pain_23_the_strictest_server_gets_the_core_and_no_more():
     body = under("strict").body
     core = {"model", "messages", "max_tokens", "system", "tools", "stream"}
     assert body.keys() == core
@@ -212,7 +212,7 @@ def test_a_choice_of_a_tool_that_stays_stays():
     assert under("strict", CLIENT | {"tool_choice": choice}).body["tool_choice"] == choice
 
 
-def test_a_system_turn_becomes_a_reminder_in_its_place_and_results_come_first():
+def test_pain_6_a_system_turn_becomes_a_reminder_in_its_place_and_results_come_first():
     turns = under("strict").body["messages"]
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
     assert turns[0]["content"] == [
@@ -379,7 +379,7 @@ def test_anthropic_gets_the_bytes_of_the_client(body):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(TURNS, min_size=2, max_size=6))
-def test_a_longer_conversation_begins_as_the_shorter_one_did(turns):
+def test_pain_5_a_longer_conversation_begins_as_the_shorter_one_did(turns):
     """So that a server's cached prefix holds: all turns but the last, which may still grow."""
     turns = [t for t in turns if t["role"] in ("user", "assistant")]
     shorter = under("strict", {"model": "m", "messages": turns[:-1]}).body["messages"]

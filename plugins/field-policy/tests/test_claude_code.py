@@ -65,7 +65,7 @@ def anyio_backend():
     return "asyncio"
 
 
-async def test_a_server_that_refuses_unknown_fields_is_satisfied_by_a_whole_tool_round_trip(
+async def test_pain_23_a_server_that_refuses_unknown_fields_is_satisfied_by_a_whole_tool_round_trip(
     tmp_path,
 ):
     refused = []

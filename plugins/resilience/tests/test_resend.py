@@ -186,7 +186,7 @@ async def test_the_work_stops_when_the_client_does_not_ask_again_in_time(bench):
         assert GRACE / 2 < await b.stopped() < GRACE + 1
 
 
-async def test_a_client_that_leaves_at_any_other_time_stops_the_work_at_once(bench):
+async def test_pain_19_a_client_that_leaves_at_any_other_time_stops_the_work_at_once(bench):
     async with bench([Hold()]) as b:
         async with b.asking(patience=600) as first:
             await b.asked()

@@ -55,7 +55,7 @@ def test_anthropics_own_blocks_are_not_touched():
         redacted(""),
     ],
 )
-def test_anthropic_gets_nothing_that_it_has_not_signed(block):
+def test_pain_7_anthropic_gets_nothing_that_it_has_not_signed(block):
     own = thinking("EqQB")
     assert seen(ANTHROPIC, block, own, SAID) == [own, SAID]
     assert seen(ANTHROPIC, block) is None  # a turn without a block would be refused

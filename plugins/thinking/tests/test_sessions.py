@@ -101,7 +101,7 @@ def marks(request):
     ]
 
 
-async def test_a_signed_original_is_the_same_to_the_byte_after_two_other_backends(three):
+async def test_pain_7_a_signed_original_is_the_same_to_the_byte_after_two_other_backends(three):
     client = Client(*three)
     start = {"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3pzix/LafPsn4="}
     events = anthropic_stream("On it.", thinking="Größe → \u2028 \x7f 1e2")

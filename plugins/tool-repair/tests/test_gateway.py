@@ -1,8 +1,9 @@
-"""Through a gateway with a scripted upstream. Pains 2, 3, 4 and 10 of FEATURES section 7."""
+"""Through a gateway with a scripted upstream. Pains 2, 3, 4, 8 and 10 of FEATURES section 7."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import anyio
 import pytest
@@ -241,6 +242,14 @@ async def test_pain_4_ids_that_stand_twice_are_made_different(running):
     events = parse_sse((await running.raw(script)).content)
     ids = [d["content_block"]["id"] for n, d in events if n == "content_block_start"]
     assert len(set(ids)) == 2
+
+
+@pytest.mark.parametrize("identifier", ["functions.Bash:0", "call|1", "a b", "é"])
+async def test_pain_8_an_id_that_anthropic_would_refuse_later_is_replaced(running, identifier):
+    script = raw_stream(start(0, identifier=identifier), part(0, '{"command": "ls"}'), stop(0))
+    events = parse_sse((await running.raw(script)).content)
+    ids = [d["content_block"]["id"] for n, d in events if n == "content_block_start"]
+    assert [re.fullmatch("[a-zA-Z0-9_-]+", found) is not None for found in ids] == [True]
 
 
 async def test_a_call_that_comes_as_text_and_as_a_call_runs_once(running):
