@@ -20,6 +20,7 @@ from plugway_local_engine import (
     detect_family,
     to_events,
 )
+from plugway_local_engine._families._base import CallFormat, Family
 from plugway_local_engine._write import write_call
 
 from .conftest import TOOLS, as_blocks
@@ -33,6 +34,15 @@ def read(family, pieces, tools=TOOLS, thinking=False):
     parser = OutputParser(family, tools, thinking=thinking)
     parts = [part for piece in pieces for part in parser.feed(piece)]
     return parts + parser.finish()
+
+
+@pytest.mark.parametrize("calls", [(), (CallFormat("json"),)], ids=["no calls", "bare calls"])
+def test_a_family_without_markers_says_plain_text(calls):
+    family = Family("plain", calls, (), reasoning=())
+    assert read(family, ["Hel", "lo <think> there."]) == [
+        TextDelta("Hel"),
+        TextDelta("lo <think> there."),
+    ]
 
 
 def pieces_of(text: str, cuts: list[int]) -> list[str]:

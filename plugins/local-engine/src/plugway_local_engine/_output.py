@@ -72,6 +72,14 @@ class OutputParser:
         return self._mode
 
     @property
+    def closing(self) -> str:
+        """The marker that would end the reasoning which is being written; empty: none is."""
+        if self._mode != "thinking":
+            return ""
+        own = {close for _, close in self._family.reasoning}
+        return next((close for close in self._closes if close in own), "")
+
+    @property
     def pending(self) -> PendingCall | None:
         """The call that is being written, if one is: constrain the model from here."""
         if self._mode != "call":
@@ -258,9 +266,10 @@ class _Markers:
         self.headers = set(header.openings) if header else set[str]()
         self.header_ends = tuple(family.stops) + (header.openings if header else ())
         known = [*self._reasoning, *self.reasoning_ends, *self.calls, *self.headers]
-        self._all = tuple({*known, *family.noise, *family.stops})
+        self._all = tuple({*known, *family.noise, *family.stops} - {""})
         ordered = sorted(self._all, key=lambda marker: (-len(marker), marker))
-        self._pattern = re.compile("|".join(re.escape(marker) for marker in ordered))
+        # Without any marker the pattern must find nothing, and not the empty text everywhere.
+        self._pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
     def closes_of(self, marker: str) -> tuple[str, ...]:
         """The closing markers, where `marker` opens reasoning."""
