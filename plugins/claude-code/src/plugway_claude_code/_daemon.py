@@ -27,6 +27,8 @@ from plugway import LocalGateway, PlugwayError, as_object
 _START_SECONDS = 60.0
 _STOP_SECONDS = 35.0
 _POLL_SECONDS = 0.05
+_started: list[subprocess.Popen[bytes]] = []
+"""Gateways that this process has started: they may outlive it, and are not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def _start(gateway: LocalGateway, keep: bool) -> Mapping[str, Any]:
         child = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
+    _started.append(child)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         with suppress(subprocess.TimeoutExpired):

@@ -56,7 +56,7 @@ def resolve(wanted: str, models: Sequence[ListedModel]) -> ListedModel:
     stages = (
         [m for m in models if m.id in (wanted, f"anthropic/{wanted}")],
         [m for m in models if m.id.endswith(f"/{wanted}")],
-        [m for m in models if part in m.id.lower() or part in m.display_name.lower()],
+        [m for m in models if part == m.backend or part in f"{_own(m)} {m.display_name}".lower()],
     )
     for found in stages:
         if len(found) == 1:
@@ -66,6 +66,11 @@ def resolve(wanted: str, models: Sequence[ListedModel]) -> ListedModel:
             raise PlugwayError(f"`{wanted}` may mean {names}: name one of them")
     known = ", ".join(model.id for model in models) or "none"
     raise PlugwayError(f"no model is called `{wanted}`; the gateway lists {known}")
+
+
+def _own(model: ListedModel) -> str:
+    """The backend's own name of a model."""
+    return model.id.removeprefix("anthropic/").removeprefix(f"{model.backend}/")
 
 
 def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> Choice:
@@ -87,6 +92,10 @@ def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> 
     ]
     by_target = {model.id.removeprefix("anthropic/"): model for model in models}
     first = by_target.get(targets[0]) if targets else None
+    if first is None and len(targets) == 1 and targets[0].endswith(f"/{asked}"):
+        # No router: the only backend gets every name as it is.
+        backend = targets[0].partition("/")[0]
+        first = next((model for model in models if model.backend == backend), None)
     if len(targets) == 1 and first is not None:
         return _of_model(first)
     windows = [by_target[target].window for target in targets if target in by_target]

@@ -168,7 +168,8 @@ def _keep_copy(path: Path, raw: bytes) -> None:
 
 
 def _private(path: Path, raw: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for inner in (folder().parent, folder(), path.parent):
+        inner.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:

@@ -80,9 +80,9 @@ def launch_settings(
 
 
 def status_line_entry(command: Sequence[str], where: Sequence[str]) -> dict[str, Any]:
-    """The status line: our own command, every five seconds. `where` names the gateway."""
+    """The status line: our own command, every ten seconds. `where` names the gateway."""
     words = shlex.join([*command, "statusline", *where])
-    return {"type": "command", "command": words, "refreshInterval": 5}
+    return {"type": "command", "command": words, "refreshInterval": 10}
 
 
 def session_start_entry(command: Sequence[str], where: Sequence[str]) -> dict[str, Any]:
