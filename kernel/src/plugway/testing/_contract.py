@@ -107,9 +107,9 @@ class PluginContract:
         assert done.returncode == 0, done.stderr
 
     async def test_its_lifespan_can_be_entered_twice_in_sequence(self) -> None:
-        made = self.make()
+        stack = self.stack()
         for _ in range(2):
-            async with _entered(_snapshot([made])):
+            async with _entered(_snapshot(stack)):
                 await anyio.lowlevel.checkpoint()
 
 
