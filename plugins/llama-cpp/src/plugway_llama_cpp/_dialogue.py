@@ -48,8 +48,14 @@ class Output:
         *,
         thinking: bool = False,
         prefix: str = "",
+        budget: int | None = None,
+        tokens_of: Callable[[str], Sequence[int]] = lambda _: (),
     ) -> None:
-        """`tokenizer` is made when a grammar is needed first. `prefix` is the client's prefill."""
+        """`tokenizer` is made when a grammar is needed first. `prefix` is the client's prefill.
+
+        `budget` is how many tokens of reasoning there may be; `tokens_of` tokenizes the marker that
+        ends it then.
+        """
         self._new_parser = lambda: OutputParser(family, tools, thinking=thinking)
         self._parser = self._new_parser()
         self._schemas = {tool.name: tool.schema for tool in tools}
@@ -74,6 +80,10 @@ class Output:
         """The reply ends here, whatever the model would add."""
         self.rewind: int | None = None
         """Go back to that many generated tokens: the call that began there is not valid."""
+        self._budget = budget
+        self._tokens_of = tokens_of
+        self._forced: list[int] = []
+        """Tokens that must come now, whatever the model would say."""
         self._prefix = prefix
         if prefix:
             self._parser.feed(prefix)
@@ -82,10 +92,15 @@ class Output:
     @property
     def restricted(self) -> bool:
         """Whether logits must be changed before the next choice."""
-        return self._mask is not None or self._banned is not None
+        return self._mask is not None or self._banned is not None or bool(self._forced)
 
     def restrict(self, logits: Logits) -> None:
         """Take away what may not come next."""
+        if self._forced:
+            kept = logits[self._forced[0]]
+            logits[:] = -np.inf
+            logits[self._forced[0]] = kept
+            return
         if self._banned is not None:
             logits[self._banned] = -np.inf
         if self._mask is not None and not self._mask.apply(logits):
@@ -96,6 +111,10 @@ class Output:
         self._tokens += 1
         if self._mask is not None and not self._mask.accept(token):
             self._mask = None
+        if self._forced:
+            del self._forced[0]
+        elif self._budget is not None and self._parser.mode == "thinking":
+            self._spend()
         if not text:
             return []
         self._held += text
@@ -104,6 +123,14 @@ class Output:
         ops = self.drain()
         self._constrain()
         return ops
+
+    def _spend(self) -> None:
+        """One more token of reasoning; the last one that there may be is followed by its end."""
+        assert self._budget is not None
+        self._budget -= 1
+        if self._budget <= 0:
+            self._budget = None
+            self._forced = list(self._tokens_of(self._parser.closing))
 
     def drain(self) -> list[Op]:
         """What is certain of the text that was only gathered so far."""

@@ -156,7 +156,11 @@ class Preparer:
         )
         thinking: Any = body.get("thinking")
         kind: Any = thinking.get("type") if isinstance(thinking, dict) else None  # pyright: ignore
-        extra = {"enable_thinking": kind in ("enabled", "adaptive")}
+        extra: dict[str, Any] = {"enable_thinking": kind in ("enabled", "adaptive")}
+        wanted: Any = body.get("chat_template_kwargs")
+        if isinstance(wanted, Mapping):
+            # An extension of llama-server: variables of the chat template.
+            extra.update({str(name): value for name, value in wanted.items()})  # pyright: ignore
         prompt = render_prompt(self._template, conversation, extra=extra)
         pieces = to_pieces(self._model, prompt.text, self._images, conversation.images)
         tokens = pieces.tokens
@@ -216,6 +220,8 @@ class Preparer:
             lambda: self.tokenizer,
             thinking=rendered.prompt.thinking,
             prefix=rendered.prefill,
+            budget=_thinking_budget(body),
+            tokens_of=lambda text: self._model.tokenize(text).tolist(),
         )
         return Job(
             number,
@@ -258,6 +264,14 @@ def _number(
     if not least <= value <= most:
         raise Refused(f"`{field}`: {value!r} is not between {least:g} and {most:g}", retry=False)
     return value
+
+
+def _thinking_budget(body: Mapping[str, Any]) -> int | None:
+    thinking: Any = body.get("thinking")
+    if not isinstance(thinking, Mapping) or thinking.get("type") != "enabled":  # pyright: ignore
+        return None
+    budget = _number(thinking, "budget_tokens", -1, 0, 1 << 40)  # pyright: ignore
+    return None if budget < 0 else max(1, int(budget))
 
 
 def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
