@@ -8,7 +8,7 @@ from plugway.testing import build_plugin
 from plugway_demo_model import model_path
 from plugway_llama_cpp import LlamaCpp
 
-pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(120)]
 
 WRITE = {
     "type": "function",
@@ -59,7 +59,6 @@ async def test_a_tool_is_called_and_its_result_understood(local):
     assert orjson.loads(flat.output[-1].arguments)["file_path"] == "hello.txt"
 
 
-@pytest.mark.slow
 async def test_text_is_streamed_and_a_client_may_leave(local):
     user = [{"role": "user", "content": "hello"}]
     with anyio.fail_after(60):

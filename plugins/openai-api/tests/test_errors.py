@@ -3,7 +3,8 @@
 import openai
 import pytest
 
-from plugway.testing import ERRORS, anthropic_error, sse
+from plugway.testing import ERRORS, ScriptedUpstream, Sleep, anthropic_error, build_plugin, sse
+from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_openai_api._errors import told
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
@@ -119,3 +120,22 @@ async def test_a_stream_that_fails_before_its_first_word_is_a_status(claude, pat
     claude.upstream.script(sse([("error", {"type": "error", "error": error})]))
     with pytest.raises(openai.APIStatusError):
         await ask(claude.client, path, stream=True)
+
+
+@pytest.mark.parametrize("path", ["chat", "responses"])
+async def test_a_failure_after_a_long_wait_is_told_in_the_stream(serving, path):
+    late = anthropic_error(400, "invalid_request_error", "nothing of that")
+    async with ScriptedUpstream([Sleep(0.15), *late]) as upstream:
+        backend = build_plugin(AnthropicCompatible, "claude", base_url=upstream.url, models=["m"])
+        async with serving(backend, ping_seconds=0.05) as running:
+            stream = await ask(running.client, path, stream=True)
+            if path == "chat":
+                with pytest.raises(openai.APIError, match="nothing of that"):
+                    _ = [chunk async for chunk in stream]
+                return
+            events = [event async for event in stream]
+    kinds = [event.type for event in events]
+    assert kinds == ["response.created", "response.in_progress", "response.failed"]
+    assert [event.sequence_number for event in events] == [0, 1, 2]
+    assert "nothing of that" in events[-1].response.error.message
+    assert events[-1].response.status == "failed"

@@ -57,6 +57,31 @@ async def test_every_byte_goes_both_ways_but_for_the_models_name(serving, up, ap
     assert (b'{"b": 1, "a": [null]}' if api == "chat" else b"[1.0]") in asked.body
 
 
+STRANGE = [
+    {"messages": [{"role": "narrator", "content": "hi"}]},
+    {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "x"}}]}]},
+    {"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}]},
+    {"response_format": {"type": "grammar", "grammar": "root ::= x"}},
+    {"reasoning_effort": "ultra", "temperature": 5, "stop": 7},
+    {"functions": [{"name": "f"}], "function_call": {"name": "f"}},
+]
+
+
+@pytest.mark.parametrize("fields", STRANGE)
+async def test_what_only_the_server_understands_reaches_it_and_nobody_else(serving, up, fields):
+    body = {"model": "up/gpt", "messages": [{"role": "user", "content": "hi"}], **fields}
+    up.script(respond(200, ANSWER, JSON))
+    async with serving(backend(up, "chat")) as running:
+        response = await running.gate.post(body, PATHS["chat"])
+    assert response.content == ANSWER
+    assert orjson.loads(up.requests[0].body) == {**body, "model": "gpt"}
+    async with serving(backend(up, "responses")) as running:
+        response = await running.gate.post(body, PATHS["chat"])
+    assert response.status_code == 400
+    assert response.json()["error"]["param"]
+    assert len(up.requests) == 1
+
+
 JSON = {"content-type": "application/json"}
 
 

@@ -5,93 +5,129 @@ Every path is served without its `/v1` too, for clients whose base URL lacks it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from plugway import Original, RequestRejected, as_object
+from plugway import InvalidRequest, Original, RequestRejected, as_object
 from plugway_openai_api._chat_reply import ChatEncoder
 from plugway_openai_api._chat_request import chat_request
 from plugway_openai_api._errors import STATUSES
-from plugway_openai_api._policy import CHAT, RESPONSES, Rule
+from plugway_openai_api._policy import CHAT, RESPONSES, Rule, refusal
 from plugway_openai_api._responses_reply import ResponsesEncoder
 from plugway_openai_api._responses_request import responses_request
 from plugway_openai_api._tools import ToolBook, chat_tools, response_tools
 from plugway_translation import MediaPolicy, Notes
 
-TABLES: Final[Mapping[str, Mapping[str, Rule]]] = {
-    "openai-chat": CHAT,
-    "openai-responses": RESPONSES,
-}
-"""What becomes of each field, by the dialect's name."""
-_UNSAID: Final[Mapping[str, tuple[str, ...]]] = {
-    "openai-chat": ("max_completion_tokens", "max_tokens"),
-    "openai-responses": ("max_output_tokens",),
-}
+UNTOLD: Final = "not translated: "
+"""How the note on a request begins that only a server of the client's own API may understand."""
 
 
-class ChatDialect:
+class OpenAIDialect(ABC):
+    """What both have in common. The options are those of the plugin."""
+
+    name: ClassVar[str]
+    paths: ClassVar[tuple[str, ...]]
+    statuses = STATUSES
+    table: ClassVar[Mapping[str, Rule]]
+    """What becomes of each field."""
+    limits: ClassVar[tuple[str, ...]]
+    """The fields that limit the length of an answer."""
+    said: ClassVar[str]
+    """The field that has the conversation."""
+
+    def __init__(self, max_tokens: int, media: MediaPolicy) -> None:
+        self.max_tokens = max_tokens
+        self.media: MediaPolicy = media
+
+    @abstractmethod
+    def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+        """The Messages request. Raises `InvalidRequest`."""
+
+    def decode(self, original: Original) -> Mapping[str, Any]:
+        """The Messages request, or what stands for one that nobody here can read.
+
+        Servers add to OpenAI's API: whether one answers that gets the client's own bytes is known
+        only when the target is (`check`). Raises `RequestRejected`.
+        """
+        notes = Notes()
+        try:
+            found = self.read(original.parsed, notes)
+        except InvalidRequest as refused:
+            found = self._stand_in(original, refused)
+            original.notes.append(UNTOLD + refused.message)
+            return found
+        original.notes.extend(notes.lines())
+        if self.is_open_ended(original):
+            told = f"emulate max_tokens: the client gave none; {found['max_tokens']} at most"
+            original.notes.append(told)
+        return found
+
+    def check(self, original: Original) -> None:
+        """Raises `RequestRejected` where the request can only be sent on as it is."""
+        if any(note.startswith(UNTOLD) for note in original.notes):
+            self.read(original.parsed, Notes())
+        if (refused := refusal(original.parsed, self.table)) is not None:
+            raise refused
+
+    def is_open_ended(self, original: Original) -> bool:
+        """Whether the client left the length of the answer open."""
+        return not any(original.parsed.get(name) for name in self.limits)
+
+    def _stand_in(self, original: Original, refused: InvalidRequest) -> dict[str, Any]:
+        """A request as long as the client's, to the same model."""
+        body = original.parsed
+        model, stream = body.get("model"), body.get("stream")
+        said: Any = body.get(self.said)
+        if not said or not isinstance(said, list | str) or not isinstance(stream, bool | None):
+            raise refused
+        if not isinstance(model, str):
+            raise refused
+        text = original.body.decode("utf-8", "replace")
+        found = {"model": model, "max_tokens": self.max_tokens, "stream": stream is True}
+        return {**found, "messages": [{"role": "user", "content": text}]}
+
+
+class ChatDialect(OpenAIDialect):
     """`POST /v1/chat/completions`."""
 
     name = "openai-chat"
     paths = ("/v1/chat/completions", "/chat/completions")
-    statuses = STATUSES
+    table = CHAT
+    limits = ("max_completion_tokens", "max_tokens")
+    said = "messages"
 
-    def __init__(self, max_tokens: int, media: MediaPolicy) -> None:
-        self._max_tokens = max_tokens
-        self._media: MediaPolicy = media
-
-    def decode(self, original: Original) -> Mapping[str, Any]:
-        """The Messages request. Raises `RequestRejected`."""
-        notes = Notes()
-        limit, media = self._max_tokens, self._media
-        found = chat_request(original.parsed, notes, max_tokens=limit, media=media)
-        return _noted(found, original, notes)
+    def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+        """The Messages request. Raises `InvalidRequest`."""
+        return chat_request(body, notes, max_tokens=self.max_tokens, media=self.media)
 
     def encoder(self, original: Original) -> ChatEncoder:
         """The encoder of one answer."""
-        body = _read(original)
+        body = _parsed(original)
         options = as_object(body.get("stream_options"))
         return ChatEncoder(_tools(body, original), include_usage=bool(options.get("include_usage")))
 
 
-class ResponsesDialect:
+class ResponsesDialect(OpenAIDialect):
     """`POST /v1/responses`, without state."""
 
     name = "openai-responses"
     paths = ("/v1/responses", "/responses")
-    statuses = STATUSES
+    table = RESPONSES
+    limits = ("max_output_tokens",)
+    said = "input"
 
-    def __init__(self, max_tokens: int, media: MediaPolicy) -> None:
-        self._max_tokens = max_tokens
-        self._media: MediaPolicy = media
-
-    def decode(self, original: Original) -> Mapping[str, Any]:
-        """The Messages request. Raises `RequestRejected`."""
-        notes = Notes()
-        limit, media = self._max_tokens, self._media
-        found = responses_request(original.parsed, notes, max_tokens=limit, media=media)
-        return _noted(found, original, notes)
+    def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+        """The Messages request. Raises `InvalidRequest`."""
+        return responses_request(body, notes, max_tokens=self.max_tokens, media=self.media)
 
     def encoder(self, original: Original) -> ResponsesEncoder:
         """The encoder of one answer."""
-        body = _read(original)
+        body = _parsed(original)
         return ResponsesEncoder(body, _tools(body, original))
 
 
-def says_no_limit(original: Original) -> bool:
-    """Whether the client left the length of the answer open."""
-    return not any(original.parsed.get(name) for name in _UNSAID[original.dialect])
-
-
-def _noted(found: dict[str, Any], original: Original, notes: Notes) -> dict[str, Any]:
-    original.notes.extend(notes.lines())
-    if says_no_limit(original):
-        told = f"emulate max_tokens: the client gave none; {found['max_tokens']} at most"
-        original.notes.append(told)
-    return found
-
-
-def _read(original: Original) -> Mapping[str, Any]:
+def _parsed(original: Original) -> Mapping[str, Any]:
     """The body; empty where it could not be read, for the encoder of the refusal."""
     try:
         return original.parsed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from pydantic import Field
 from starlette.routing import BaseRoute
@@ -23,11 +23,10 @@ from plugway import (
     StateKey,
     hookimpl,
 )
-from plugway_openai_api._dialects import TABLES, ChatDialect, ResponsesDialect, says_no_limit
+from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
 from plugway_openai_api._limits import OutputLimits
 from plugway_openai_api._models import ModelRoutes
-from plugway_openai_api._policy import refusal
 from plugway_translation import MediaPolicy
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
@@ -53,12 +52,14 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     def __init__(self, options: OpenAIApiOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self._limits = OutputLimits()
+        both = (ChatDialect, ResponsesDialect)
+        made = [dialect(options.max_tokens, options.media) for dialect in both]
+        self._dialects = {dialect.name: dialect for dialect in made}
 
     @hookimpl
     def register_dialects(self) -> Sequence[Dialect]:
         """Chat Completions and Responses."""
-        told: tuple[Any, ...] = (self.options.max_tokens, self.options.media)
-        return [ChatDialect(*told), ResponsesDialect(*told)]
+        return list(self._dialects.values())
 
     @hookimpl
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute]:
@@ -72,22 +73,28 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         """What the Messages API cannot say is refused here and not earlier: only now it is known
         whether a server answers that is sent the client's own bytes."""
         original = request.original
-        table = TABLES.get(original.dialect) if original else None
-        if original is None or table is None:
+        dialect = self._dialects.get(original.dialect) if original else None
+        if original is None or dialect is None:
             return await send(request, attempt)
         if _relays(request, attempt):
             exchange.state[RELAYED] = attempt.target
+            exchange.note(self.name, f"`{attempt.target}` gets all of it, as the client wrote it")
             return await send(request, attempt)
-        if (refused := refusal(original.parsed, table)) is not None:
-            raise refused
-        asked = request.body.get("max_tokens")
-        if asked == self.options.max_tokens and says_no_limit(original):
-            most = await self._limits.of(attempt.backend, attempt.model)
-            if 0 < most < self.options.max_tokens:
-                because = f"`{attempt.target}` makes no more"
-                request = request.replace(because=because, max_tokens=most)
-                exchange.note(self.name, f"set max_tokens: {because}", stage="around_attempt")
+        dialect.check(original)
+        if request.body.get("max_tokens") == dialect.max_tokens and dialect.is_open_ended(original):
+            request = await self._within(request, attempt, exchange)
         return await send(request, attempt)
+
+    async def _within(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest:
+        """The request with no more tokens of output than the model makes."""
+        most = await self._limits.of(attempt.backend, attempt.model)
+        if not 0 < most < self.options.max_tokens:
+            return request
+        because = f"`{attempt.target}` makes no more"
+        exchange.note(self.name, f"set max_tokens: {because}", stage="around_attempt")
+        return request.replace(because=because, max_tokens=most)
 
     @hookimpl
     def normalize_failure(

@@ -1,7 +1,7 @@
-"""Chat Completions and the Messages API, in both directions. Pure functions, no I/O.
+"""Chat Completions and the Messages API, requests out, answers in. Pure functions, no I/O.
 
 `request_of` translates a request, `ChatReader` an answer as it comes, `ChatApi` is both for the
-backend. The other direction is in the modules whose names begin with `_ingress`.
+backend. The other direction is that of the plugin `openai-api`.
 """
 
 from plugway_openai_wire.chat._api import DIALECT, ChatApi, ChatCall

@@ -1,8 +1,7 @@
-"""The Responses API and the Messages API, in both directions. Pure functions, no I/O.
+"""The Responses API and the Messages API, requests out, answers in. Pure functions, no I/O.
 
 `ResponsesApi` is what the backend works with; `request_of` translates a request, `Reader` an answer
-as it comes. The other direction is in the
-modules whose names begin with `_ingress`.
+as it comes. The other direction is that of the plugin `openai-api`.
 """
 
 from plugway_openai_wire.responses._api import ResponsesApi, ResponsesCall
