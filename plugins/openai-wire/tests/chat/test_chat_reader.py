@@ -289,6 +289,7 @@ def test_every_reason_has_its_word(finish, reason):
 def test_a_refusal_is_told_in_its_words():
     message = read([chunk({"refusal": "I will not."}), chunk({}, "stop")])
     assert (told(message), message["stop_reason"]) == (["I will not."], "refusal")
+    assert message["stop_details"]["explanation"] == "I will not."
 
 
 def test_a_window_that_is_full_is_told_as_such():
@@ -335,6 +336,13 @@ def test_usage_adds_up_to_the_prompt(usage):
     found = read(chat_chunks(usage=usage))["usage"]
     parts = [value for name, value in found.items() if name != "output_tokens"]
     assert (sum(parts), found["output_tokens"]) == (100, 7)
+
+
+def test_tokens_of_thinking_are_told():
+    usage = {"prompt_tokens": 9, "completion_tokens": 8}
+    usage["completion_tokens_details"] = {"reasoning_tokens": 6}
+    found = read(chat_chunks(usage=usage))["usage"]
+    assert found["output_tokens_details"] == {"thinking_tokens": 6}
 
 
 def test_usage_in_the_last_chunk_or_a_member_of_its_own_is_found():

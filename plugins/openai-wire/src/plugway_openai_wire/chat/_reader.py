@@ -29,10 +29,12 @@ from plugway_openai_wire.chat._thinking import (
 )
 from plugway_openai_wire.chat._told import (
     FAILED,
+    explained,
     failure_in,
     stop_reason_of,
     totals_in,
     usage_in,
+    usage_told,
 )
 from plugway_openai_wire.responses import StopCut
 from plugway_translation import Totals, usage_of
@@ -57,7 +59,7 @@ class ChatReader:
         self._usage: Mapping[str, Any] = {}
         self._reason = ""
         self._matched: Any = None
-        self._refused = False
+        self._refusal: str | None = None
         self._written = 0
         self.ended = False
         """`message_stop` was returned."""
@@ -146,7 +148,7 @@ class ChatReader:
             else:
                 events += self._tell(part.get("text"))
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
-            self._refused = True
+            self._refusal = (self._refusal or "") + refusal
             events += self._tell(refusal)
         return events
 
@@ -215,7 +217,7 @@ class ChatReader:
         full = bool(window) and totals.prompt + totals.completion >= window
         calls = self._emitter.tool_calls > 0
         reason = stop_reason_of(self._reason, calls=calls, full=full)
-        if self._refused:
+        if self._refusal is not None:
             reason = "refusal"
         if self._call.warm_only:
             reason = "max_tokens"
@@ -226,13 +228,14 @@ class ChatReader:
         if self._emitter.empty and reason == "end_turn":
             raise BackendProtocolError("it answered with nothing: neither text nor a call")
         told = sequence if reason == "stop_sequence" else None
-        return self._emitter.finish(reason, usage_of(totals), stop_sequence=told)
+        ending = self._emitter.finish(reason, usage_told(totals), stop_sequence=told)
+        return explained(ending, self._refusal) if reason == "refusal" else ending
 
     def _stop_at(self, sequence: str) -> list[StreamEvent]:
         """The client's own stop sequence was met: the server knows nothing of it."""
         events = self._close_thinking()
         self.ended = True
-        usage = usage_of(self._totals())
+        usage = usage_told(self._totals())
         return [*events, *self._emitter.finish("stop_sequence", usage, stop_sequence=sequence)]
 
     def _totals(self) -> Totals:

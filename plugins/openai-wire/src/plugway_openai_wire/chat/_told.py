@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import BackendRefused, StopReason, as_object
-from plugway_translation import Totals, count
+from plugway import BackendRefused, StopReason, StreamEvent, as_object
+from plugway_translation import Totals, count, usage_of
 
 _REASONS: Final[Mapping[str, StopReason]] = {
     "stop": "end_turn",
@@ -69,6 +69,26 @@ def totals_in(usage: Mapping[str, Any]) -> Totals:
         count(prompt.get("cache_write_tokens")),
         count(answer.get("reasoning_tokens")),
     )
+
+
+def usage_told(totals: Totals) -> dict[str, Any]:
+    """`usage` of the Messages API, with the tokens of thinking where they are known."""
+    told: dict[str, Any] = dict(usage_of(totals))
+    if totals.reasoning:
+        told["output_tokens_details"] = {"thinking_tokens": totals.reasoning}
+    return told
+
+
+def explained(ending: list[StreamEvent], why: str | None) -> list[StreamEvent]:
+    """The last events of a refusal, with `stop_details` (`types/refusal_stop_details.py` of the
+    `anthropic` SDK)."""
+    details = {"type": "refusal", "category": None, "explanation": why}
+    return [
+        StreamEvent(e.type, {**e.data, "delta": {**e.data["delta"], "stop_details": details}})
+        if e.type == "message_delta"
+        else e
+        for e in ending
+    ]
 
 
 def usage_in(data: Mapping[str, Any]) -> Mapping[str, Any]:
