@@ -116,7 +116,13 @@ def ollama(*models):
     return Source("ollama", "Ollama", "http://127.0.0.1:11434", models)
 
 
-KEY = Source("anthropic", "Anthropic", "ANTHROPIC_API_KEY", options={"api_key": {"$env": "X"}})
+KEY = Source(
+    "anthropic",
+    "Anthropic",
+    "ANTHROPIC_API_KEY",
+    (Model("claude-sonnet-4-5"),),
+    {"api_key": {"$env": "X"}},
+)
 
 
 def targets(found, **more):

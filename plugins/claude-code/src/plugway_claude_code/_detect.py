@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Source:
     models: tuple[Model, ...] = ()
     options: Mapping[str, object] = field(default_factory=dict[str, object])
     """What the plugin's entry says beside its defaults."""
+    instance: str = ""
+    """Name of the plugin's entry; the plugin's own unless set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,20 @@ class Findings:
     machine: Machine
 
 
-KEYS: Mapping[str, tuple[str, str]] = {
-    "ANTHROPIC_API_KEY": ("anthropic", "Anthropic"),
-    "OPENAI_API_KEY": ("openai-api", "OpenAI"),
-    "GEMINI_API_KEY": ("gemini", "Gemini"),
+KEYS: Mapping[str, Source] = {
+    "ANTHROPIC_API_KEY": Source("anthropic", "Anthropic", "", (Model("claude-sonnet-4-5"),)),
+    "OPENAI_API_KEY": Source("openai", "OpenAI", "", (Model("gpt-5"),)),
+    "GEMINI_API_KEY": Source("gemini", "Google", "", (Model("gemini-2.5-flash"),)),
+    "OPENROUTER_API_KEY": Source(
+        "openai-compatible",
+        "OpenRouter",
+        "",
+        (Model("qwen/qwen3-coder"),),
+        {"preset": "openrouter"},
+        "openrouter",
+    ),
 }
-"""Variables that hold a key → plugin, provider."""
+"""Variables that hold a key → provider, and the model that is tried first."""
 
 
 def detect(
@@ -93,9 +103,9 @@ def detect(
     plugins = installed_plugins()
     servers = anyio.run(_servers, dict(ports or {}))
     keys = [
-        Source(plugin, title, name, options={"api_key": {"$env": name}})
-        for name, (plugin, title) in KEYS.items()
-        if environ.get(name) and plugin in plugins
+        replace(source, address=name, options={**source.options, "api_key": {"$env": name}})
+        for name, source in KEYS.items()
+        if environ.get(name) and source.plugin in plugins
     ]
     files = _files() if "llama-cpp" in plugins else None
     return Findings(tuple(servers), files, tuple(keys), machine())
@@ -153,9 +163,13 @@ async def _servers(ports: dict[str, int]) -> list[Source]:
             except (httpx2.HTTPError, ValueError):
                 models = None
         if models is not None:
-            usual = url.endswith(f":{kind.port}") and not kind.path
-            options = {} if usual else {"base_url": url + kind.path}
-            found[index] = Source(kind.plugin, kind.title, url, tuple(models), options)
+            options: dict[str, object] = {}
+            if kind.preset:
+                options = {"preset": kind.preset, "base_url": f"{url}/v1"}
+            elif not url.endswith(f":{kind.port}"):
+                options = {"base_url": url}
+            instance = kind.preset.partition("-")[0]
+            found[index] = Source(kind.plugin, kind.title, url, tuple(models), options, instance)
 
     async with anyio.create_task_group() as group:
         for index, kind in enumerate(_KINDS):
@@ -233,8 +247,8 @@ class _Kind:
     title: str
     port: int
     read: Callable[[httpx2.AsyncClient], Any]
-    path: str = ""
-    """Written after the address in the options, which then always say it."""
+    preset: str = ""
+    """Of `openai-compatible`, whose address ends in `/v1`."""
 
 
 _KINDS: Sequence[_Kind] = (
@@ -242,7 +256,7 @@ _KINDS: Sequence[_Kind] = (
     _Kind("lmstudio", "LM Studio", 1234, _lmstudio),
     _Kind("llama-server", "llama-server", 8080, _llama_server),
     _Kind("vllm", "vLLM", 8000, _vllm),
-    _Kind("openai-compatible", "MLX server", 8080, _mlx, "/v1"),
+    _Kind("openai-compatible", "MLX server", 8080, _mlx, "mlx-lm"),
 )
 
 

@@ -32,7 +32,6 @@ _STACK = (
 _CODERS = ("coder", "devstral", "codestral", "gpt-oss", "glm", "qwen3")
 _MODELS_A_SOURCE = 3
 _USUAL_WINDOW = 65_536
-_DEFAULT_CLOUD = {"anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash", "openai-api": ""}
 DEMO = "demo"
 
 
@@ -61,7 +60,7 @@ def candidates(found: Findings, *, allow_keys: bool) -> list[Candidate]:
     ranked: list[Candidate] = []
     room = found.machine.for_models
     for source in usable([*found.servers, *([found.files] if found.files else [])]):
-        instance = "local" if source.plugin == "llama-cpp" else source.plugin
+        instance = "local" if source.plugin == "llama-cpp" else source.instance or source.plugin
         order = sorted(source.models, key=lambda model: _rank(model, room), reverse=True)
         fitting = [model for model in order if not model.bytes or model.bytes < room]
         ranked += [
@@ -69,9 +68,9 @@ def candidates(found: Findings, *, allow_keys: bool) -> list[Candidate]:
             for model in fitting[:_MODELS_A_SOURCE]
         ]
     for source in found.keys if allow_keys else ():
-        if name := _DEFAULT_CLOUD.get(source.plugin):
-            reason = f"{source.address} is set; prompts go to {source.title}"
-            ranked.append(Candidate(source, source.plugin, Model(name), reason))
+        reason = f"{source.address} is set; prompts go to {source.title}"
+        instance = source.instance or source.plugin
+        ranked += [Candidate(source, instance, model, reason) for model in source.models]
     if "llama-cpp" in installed_plugins():
         demo = Source("llama-cpp", "comes with Plugway", "", (Model(DEMO),))
         why = "nothing else is here: shows that everything works, and is good for nothing else"
