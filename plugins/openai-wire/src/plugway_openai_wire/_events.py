@@ -37,14 +37,13 @@ class TranslatedEvents:
         """The next event. Raises `StreamInterrupted` where the answer stops before its end."""
         while not self._ready:
             if self._over:
+                await self._drain()
                 raise StopAsyncIteration
             if self._waiting:
                 self._read(self._waiting.popleft())
             else:
                 await self._more()
-            if self._reader.ended:
-                self._over = True
-                await self._drain()
+            self._over = self._over or self._reader.ended
         return self._ready.popleft()
 
     async def _more(self) -> None:

@@ -1,6 +1,7 @@
 """Messages requests as requests of the Responses API: every field has its place or its note."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from plugway import InvalidRequest
 from plugway_capabilities import Facts
-from plugway_openai_wire.responses import Target, request_of
+from plugway_openai_wire.responses import Reader, Target, request_of
 from plugway_translation import ERROR_MARK, Reasoning
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -337,6 +338,15 @@ def test_the_limit_of_the_answer_fits_the_model(asked, sent):
     translated = made(max_tokens=asked, facts=Facts(max_output_tokens=1000))
     assert translated.body["max_output_tokens"] == sent
     assert ("max_tokens" in notes(translated)) is (asked != sent)
+
+
+def test_a_request_that_only_warms_a_cache_is_told_no_answer():
+    translated = made(max_tokens=0)
+    assert translated.warm_only
+    silent = Reader(replace(reader()._with, silent=translated.warm_only))
+    told = message_of(silent.whole(response(reasoning("Hm."), message("Hi"), call("f", "{}"))))
+    assert (told["content"], told["stop_reason"]) == ([], "max_tokens")
+    assert told["usage"]["cache_read_input_tokens"] == 60
 
 
 def test_fields_of_one_provider_are_dropped_with_a_note():

@@ -74,6 +74,7 @@ class ResponsesApi:
             reasoning,
             translated.stops,
             len(request.raw) // _BYTES_PER_TOKEN,
+            translated.warm_only,
         )
         return ResponsesCall(translated, reading)
 

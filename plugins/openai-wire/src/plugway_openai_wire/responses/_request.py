@@ -51,6 +51,8 @@ class Translated:
     names: ToolNames
     stops: tuple[str, ...] = ()
     """`stop_sequences`, which the API does not have: the answer is cut by us."""
+    warm_only: bool = False
+    """The client asked for no answer at all (`max_tokens: 0`)."""
 
 
 def request_of(body: Mapping[str, Any], target: Target) -> Translated:
@@ -78,13 +80,16 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
     if stops:
         notes.add("stop_sequences", "emulate", "the API has none; the answer is cut here")
-    return Translated(found, notes, names, stops)
+    return Translated(found, notes, names, stops, body.get("max_tokens") == 0)
 
 
 def _limits(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
     found = {name: body[name] for name in ("temperature", "top_p") if body.get(name) is not None}
     wanted, most = body.get("max_tokens"), target.facts.max_output_tokens
-    if isinstance(wanted, int):
+    if wanted == 0:
+        notes.add("max_tokens", "emulate", f"{LEAST_OUTPUT} instead of 0; the answer is left out")
+        found["max_output_tokens"] = LEAST_OUTPUT
+    elif isinstance(wanted, int):
         fits = max(LEAST_OUTPUT, min(wanted, most) if most else wanted)
         if fits != wanted:
             bound = f"at least {LEAST_OUTPUT}" if wanted < LEAST_OUTPUT else f"at most {most}"

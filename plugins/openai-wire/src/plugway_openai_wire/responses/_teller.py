@@ -44,6 +44,8 @@ class Reading:
     stops: tuple[str, ...] = ()
     input_estimate: int = 0
     """Tokens of the prompt as estimated, told where the answer has no usage."""
+    silent: bool = False
+    """Only usage is told: the client asked for no answer (`max_tokens: 0`)."""
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class Teller:
 
     def tell(self, item: Item, data: Mapping[str, Any], kind: str) -> list[StreamEvent]:
         """What an event says about an item whose turn it is."""
-        if self.ended:
+        if self.ended or self._with.silent:
             return []
         match item.kind:
             case "message":
@@ -119,6 +121,8 @@ class Teller:
         """The last events. Raises `BackendProtocolError` where nothing was said at all."""
         events = self._flush()
         reason, details = finish_of(response, self._refusal, self._out.tool_calls)
+        if self._with.silent:
+            reason, details = "max_tokens", None
         if self._out.empty and reason == "end_turn":
             raise BackendProtocolError("it answered with nothing: neither text nor a call")
         self.ended = True
