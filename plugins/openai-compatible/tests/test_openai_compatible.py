@@ -283,13 +283,15 @@ async def test_a_failure_before_any_content_is_tried_again(upstream):
 
 
 async def test_a_refused_key_is_told_by_its_place_and_never_by_itself(always):
-    upstream = await always(ERRORS["openai.unauthorized"].script())
+    quoted = {"error": {"message": "no such key: sk-canary-77", "type": "invalid_request_error"}}
+    upstream = await always(respond(401, quoted))
     async with gateway([backend(upstream, name="work", api_key="sk-canary-77")]) as running:
         response = await running.post(request_body())
     assert response.status_code == 401
     assert response.headers["x-should-retry"] == "false"
     message = response.json()["error"]["message"]
     assert "option `api_key` of `work`" in message
+    assert "no such key: [redacted]" in message
     assert "canary" not in response.text
 
 

@@ -22,6 +22,7 @@ from plugway import (
     ModelInfo,
     Original,
     Reply,
+    Secret,
     Upstream,
     UpstreamResponse,
     as_object,
@@ -50,6 +51,9 @@ class Endpoint:
 
 class OpenAIBackend:
     """A server of one of OpenAI's APIs. Enter it as a context to open its connections."""
+
+    key: Secret | None = None
+    """What is never told, although a refusal may quote it."""
 
     def __init__(
         self,
@@ -169,6 +173,8 @@ class OpenAIBackend:
             told = b""
         finally:
             await response.aclose()
+        if self.key is not None:
+            told = told.replace(self.key.get_secret_value().encode(), b"[redacted]")
         wait = retry_after(response.headers)
         lines = response.headers
         raise self.refused(BackendRefused(response.status, told, headers=lines, retry_after=wait))
