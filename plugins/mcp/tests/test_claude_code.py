@@ -121,6 +121,27 @@ async def test_a_tool_that_is_only_named_can_be_called_too(tmp_path):
     assert "The client does not say who calls" not in asked(desk)[0].body.decode()
 
 
+async def test_a_subagent_that_calls_endpoint_set_moves_itself_alone(tmp_path):
+    task = {"description": "look", "prompt": "look around", "subagent_type": "general-purpose"}
+    home = model_of(
+        "home",
+        calls("Agent", run_in_background=False, **task),
+        calls("mcp__plugway__endpoint_set", endpoint="desk"),
+    )
+    desk = model_of("desk")
+    async with both(tmp_path, home, desk) as claude:
+        answer = await claude.run("-p", "have somebody look", *claude.mcp)
+        assert answer.out.strip() == "home speaking", answer
+    main, agent, *after = asked(home)
+    assert main.header("x-claude-code-agent-id") is None
+    assert agent.header("x-claude-code-agent-id")
+    assert [r.header("x-claude-code-agent-id") for r in after] == [None]
+    (moved,) = asked(desk)
+    assert moved.header("x-claude-code-agent-id") == agent.header("x-claude-code-agent-id")
+    assert "This subagent is served by `desk/desk-model`" in moved.body.decode()
+    assert "desk speaking" in after[0].body.decode()
+
+
 async def test_a_slash_command_of_the_server_switches(tmp_path):
     home, desk = model_of("home"), model_of("desk")
     async with both(tmp_path, home, desk) as claude:
