@@ -2,10 +2,12 @@
 
     python -m bench.local_engine                    a model of random weights in the Gemma 3 layout
     python -m bench.local_engine --model x.gguf     any other
+    python -m bench.local_engine --only prefill --rounds 8
     python -m bench.local_engine --json
 
 Needs `tools/build-llama-server` (built once, several minutes). Takes about three minutes. Both
 sides are asked in turn, each figure is the best of some rounds: other programs only make it worse.
+On a machine that has other work, CPU seconds say more than the clock.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import httpx2
 import orjson
+import psutil
 
 from plugway import Attempt, MessagesRequest
 from plugway.testing._gateway import build_plugin
@@ -86,6 +89,10 @@ class Ours:
         read = usage.get("cache_read_input_tokens", 0)
         return Answer(first or total, total, usage["output_tokens"], usage["input_tokens"], read)
 
+    @property
+    def pid(self):
+        return next(iter(self.backend.loader.loaded.values())).supervisor.pid
+
     async def abort(self, body, after):
         """Seconds from the close to the worker's word that it has stopped."""
         request = MessagesRequest(orjson.dumps(body))
@@ -104,7 +111,8 @@ class Theirs:
 
     name = "llama-server"
 
-    def __init__(self, url):
+    def __init__(self, url, pid):
+        self.pid = pid
         # It closes idle connections without notice.
         closing = {"connection": "close"}
         self.client = httpx2.AsyncClient(
@@ -158,7 +166,7 @@ async def theirs(binary, model, threads, cells):
     with (Path(tempfile.gettempdir()) / "llama-server.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
-    side = Theirs(url)
+    side = Theirs(url, process.pid)
     try:
         for _ in range(300):
             try:
@@ -187,8 +195,18 @@ async def decode(side, mark, streams):
     return sum(a.decode for a in answers)
 
 
-async def prefill(side, mark, _):
-    return (await side.ask(body_of(text(8000, mark)), session=str(mark))).first
+def cpu_seconds(side):
+    times = psutil.Process(side.pid).cpu_times()
+    return times.user + times.system
+
+
+async def prefill(side, mark, results):
+    before = cpu_seconds(side)
+    answer = await side.ask(body_of(text(8000, mark)), session=str(mark))
+    results.setdefault("cold prefill 8k, CPU", []).append(cpu_seconds(side) - before)
+    # What it keeps for later is written while nobody is measured.
+    await asyncio.sleep(0.6)
+    return answer.first
 
 
 async def second_turn(side, mark, results):
@@ -223,16 +241,18 @@ async def agents(side, mark, results):
     return time.perf_counter() - began
 
 
-async def compare(ours_, theirs_, rounds):
+async def compare(ours_, theirs_, rounds, only):
     table = []
 
     async def row(name, unit, measure, argument=None, *, best=min, times=rounds):
+        if only not in name:
+            return
         found = {}
         extra = {}
         for side in (ours_, theirs_):
             found[side.name], extra[side.name] = [], {}
         for n in range(times):
-            for side in (ours_, theirs_):
+            for side in ((ours_, theirs_), (theirs_, ours_))[n % 2]:
                 used = extra[side.name] if argument is None else argument
                 found[side.name].append(await measure(side, f"{name}{n}", used))
         table.append((name, unit, best(found["plugway"]), best(found["llama-server"])))
@@ -299,9 +319,10 @@ async def main(arguments):
         ours(model, arguments.threads) as mine,
         theirs(arguments.server, model, arguments.threads, CONTEXT * SLOTS) as other,
     ):
-        table = await compare(mine, other, arguments.rounds)
-        extra = await alone(mine, model, arguments.threads)
-    extra += await restart(model, arguments.threads)
+        table = await compare(mine, other, arguments.rounds, arguments.only)
+        extra = [] if arguments.only else await alone(mine, model, arguments.threads)
+    if not arguments.only:
+        extra += await restart(model, arguments.threads)
     print_row(extra)
     if arguments.json:
         names = ("name", "unit", "plugway", "llama_server")
@@ -314,6 +335,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--only", default="", help="rows whose name holds this")
     parser.add_argument("--json", action="store_true")
     found = parser.parse_args()
     found.server = subprocess.run(

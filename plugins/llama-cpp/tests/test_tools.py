@@ -80,9 +80,10 @@ async def force_calls(e, count, seed):
         jsonschema.validate(call["input"], schema)
 
 
-async def test_a_hundred_forced_calls_are_all_valid(engine, models):
-    async with engine(models["sliding"], disk_cache_mib=0) as e:
-        await force_calls(e, 100, seed=1)
+@pytest.mark.parametrize("ahead", [0, 4])
+async def test_forced_calls_are_all_valid(engine, models, ahead):
+    async with engine(models["sliding"], disk_cache_mib=0, guess_ahead=ahead) as e:
+        await force_calls(e, 50, seed=1)
 
 
 @pytest.mark.slow
