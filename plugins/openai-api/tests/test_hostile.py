@@ -90,7 +90,7 @@ BODIES = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6).map(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(body=BODIES)
 def test_any_json_is_translated_or_refused(body):
     for read, table in ((chat_request, CHAT), (responses_request, RESPONSES)):

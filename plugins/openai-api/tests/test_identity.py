@@ -117,7 +117,7 @@ def chat_turns(draw):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     messages=chat_turns(),
     fields=CHAT_FIELDS,
@@ -177,7 +177,7 @@ def _message(role, kind, text):
     return {"type": "message", "role": role, "content": [part]}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     conversation=items(),
     fields=st.fixed_dictionaries({"max_output_tokens": st.integers(16, 9999)}, optional=SAID),
@@ -269,13 +269,13 @@ def _collected(events):
     return asyncio.run(collect(given()))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(answer=answers(), stream=st.booleans())
 def test_a_chat_answer(answer, stream):
     assert seen(read(ChatApi(ALL), answer, stream=stream)) == seen(answer)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(answer=answers(), stream=st.booleans())
 def test_a_responses_answer(answer, stream):
     assert seen(read(ResponsesApi(), answer, stream=stream)) == seen(answer)
