@@ -433,6 +433,15 @@ def test_a_whole_answer_says_the_same_as_a_streamed_one():
     assert {**whole, "id": 0} == {**streamed, "id": 0}
 
 
+def test_a_call_that_the_limit_cut_off_is_left_out_of_a_whole_answer():
+    calls = [("call_1", "Read", '{"path": "a"}'), ("call_2", "Read", '{"pa')]
+    message = collected(reader().whole(chat_message("On it.", tool_calls=calls, finish="length")))
+    assert told(message) == ["On it.", ("call_1", "Read", {"path": "a"})]
+    assert message["stop_reason"] == "max_tokens"
+    half = chat_message(None, tool_calls=calls[1:], finish="length")
+    assert collected(reader().whole(half))["content"] == []
+
+
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)
 arguments = st.dictionaries(words, st.none() | st.integers(-9, 9) | words, max_size=3)
 answers = st.fixed_dictionaries(

@@ -233,10 +233,11 @@ def test_thinking_is_kept_from_a_server_that_refuses_it():
     for more in (
         {"facts": Facts(reasoning_back="rejected")},
         {"quirks": Quirks(reasoning_back=False)},
+        {"facts": Facts(rejected_fields=frozenset({"messages.assistant.reasoning"}))},
     ):
         made = translate(turn, user(text("x")), **more)
-        assert "reasoning" not in made.body["messages"][0]
-        assert made.notes.fields() == {"messages.thinking"}
+        assert made.body["messages"][0] == {"role": "assistant", "content": "Yes."}
+        assert made.notes.fields() & {"messages.thinking", "messages.reasoning"}
 
 
 def test_a_server_that_wants_thinking_before_calls_gets_an_empty_one():
@@ -404,6 +405,16 @@ def test_an_effort_that_the_model_is_known_to_refuse_becomes_the_nearest():
     )
     assert made.body["reasoning_effort"] == "high"
     assert made.notes.fields() == {"output_config.effort"}
+
+
+def test_a_model_that_can_only_be_told_not_to_think_is_told_nothing_else():
+    facts = Facts(allowed_values={"reasoning_effort": ("none", "default")})
+    quirks = Quirks(reasoning="effort")
+    made = translate(quirks=quirks, facts=facts, output_config={"effort": "high"})
+    assert "reasoning_effort" not in made.body
+    assert made.notes.fields() == {"thinking"}
+    off = translate(quirks=quirks, facts=facts, thinking={"type": "disabled"})
+    assert off.body["reasoning_effort"] == "none"
 
 
 def test_a_schema_for_the_answer_is_kept():

@@ -35,6 +35,7 @@ from plugway_openai_wire.chat._told import (
     totals_in,
     usage_in,
     usage_told,
+    without_halves,
 )
 from plugway_openai_wire.responses import StopCut
 from plugway_translation import Totals, usage_of
@@ -96,8 +97,11 @@ class ChatReader:
         return events if self.ended else [*events, *self._finish()]
 
     def whole(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
-        """All events of an answer that came whole: one chunk that says everything."""
-        events = self.feed(answer)
+        """All events of an answer that came whole: one chunk that says everything.
+
+        A call that the limit cut off in the middle is left out: nobody could make it.
+        """
+        events = self.feed(without_halves(answer))
         if not self._started:
             raise BackendProtocolError("it answered without a message")
         self._reason = self._reason or "stop"

@@ -162,8 +162,9 @@ def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
         exact = isinstance(budget, int) and "effort" not in as_object(body.get("output_config"))
         wanted = {"max_tokens": budget} if exact else {"effort": _effort(effort, target, notes)}
         return {"reasoning": wanted}
-    if effort == "none" and "none" not in _known(target):
-        notes.add("thinking", "drop", "the server has no word for thinking not at all")
+    known = _known(target)
+    if effort not in known and (effort == "none" or known == ("none",)):
+        notes.add("thinking", "drop", f"the server has no such word for `{effort}`")
         return {}
     return {"reasoning_effort": _effort(effort, target, notes)}
 

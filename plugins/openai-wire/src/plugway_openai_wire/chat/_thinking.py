@@ -86,6 +86,9 @@ def restored(
         notes.add("messages.thinking", "drop", "the server takes none back")
         opened = []
     found = _members(opened)
+    for name in [name for name in found if not target.takes(f"messages.assistant.{name}")]:
+        notes.add(f"messages.{name}", "drop", "the server refuses it")
+        del found[name]
     field = target.facts.reasoning_field or FIELDS[0]
     if calls and target.facts.reasoning_back == "required" and field not in found:
         # DeepSeek answers 400 to a call without the thinking before it, and takes an empty one.

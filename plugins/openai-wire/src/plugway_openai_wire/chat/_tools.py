@@ -71,7 +71,8 @@ def _function(
         function["description"] = description
     function["parameters"] = parameters
     if tool.get("strict") is True:
-        if target.quirks.strict and strict_fits(parameters):
+        takes = target.quirks.strict and target.takes("tools.function.strict")
+        if takes and strict_fits(parameters):
             function["strict"] = True
         else:
             notes.add("tools.strict", "drop", "the server, or the schema, does not allow it")
