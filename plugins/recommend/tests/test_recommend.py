@@ -156,6 +156,14 @@ async def test_exchanges_are_measured_and_kept_over_a_restart(state_folder):
     assert shared_state().advisor is None
 
 
+async def test_a_list_of_models_keeps_aliases_that_are_known():
+    made = build_plugin(Recommend, "recommend")
+    made.check(ZONES)
+    shared_state().models = (ModelInfo("anthropic/router/fast"), SMALL)
+    await made.list_models([BIG], None)
+    assert [i.id for i in shared_state().models] == [BIG.id, "anthropic/router/fast"]
+
+
 async def test_a_file_that_is_no_json_is_as_good_as_none(state_folder):
     state_folder.mkdir()
     (state_folder / "speeds.json").write_text("{nonsense")

@@ -7,6 +7,7 @@ from plugins.switch.tests.talk import Client, backend, running
 from plugins.switch.tests.test_wish import MENTIONS
 from plugway import ModelInfo
 from plugway.testing import build_plugin
+from plugway_endpoints import Advice, shared_state
 from plugway_router import Router
 from plugway_switch import Switch
 
@@ -105,6 +106,27 @@ async def test_the_list_shows_what_there_is_and_what_serves_now():
         said = await client.say("@plugway list")
     assert said.startswith("Now: `home/m`.")
     assert "- `cloud/gemini-2.5-flash` (google, window 1,000,000 tokens)" in said
+
+
+class Adviser:
+    """Stands for the plugin `recommend`."""
+
+    def advise(self, needs, endpoints, now=""):
+        self.asked = (needs.tokens, needs.counted, [e.id for e in endpoints], now)
+        return Advice(endpoints[0], "Use the first.", ("`b`: is slow",))
+
+
+async def test_advice_is_given_from_the_conversation_as_it_is():
+    async with running(*backends()) as gate:
+        client = Client(gate)
+        await client.say("hello")
+        said = await client.say("@plugway recommend")
+        assert said == "The plugin `recommend` is not listed in the configuration: add it."
+        adviser = shared_state().advisor = Adviser()
+        assert await client.say("@plugway recommend") == "Use the first.\n- `b`: is slow"
+    tokens, counted, ids, now = adviser.asked
+    assert (counted, now, ids[0]) == (True, "home/m", "home/m")
+    assert tokens > 10
 
 
 async def test_for_this_serves_one_turn_with_its_tool_calls():

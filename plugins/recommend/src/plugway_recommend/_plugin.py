@@ -79,8 +79,13 @@ class Recommend(Plugin[RecommendOptions]):
 
     @hookimpl
     async def list_models(self, models: Sequence[ModelInfo], exchange: Exchange) -> None:
-        """Remember the models, so that advice need not ask for them."""
-        self._state.models = tuple(models)
+        """Remember the models, so that advice need not ask for them.
+
+        Aliases may be added to the list after this: those that are known already stay.
+        """
+        ids = {info.id for info in models}
+        aliases = [i for i in self._state.models if i.id not in ids and self._is_alias(i.id)]
+        self._state.models = (*models, *aliases)
 
     # ── for other plugins: `plugway_endpoints.Advisor` ───────────────────────────────────────
 
@@ -118,6 +123,9 @@ class Recommend(Plugin[RecommendOptions]):
             failing=speed.failing(time.time()),
             here=here,
         )
+
+    def _is_alias(self, id_: str) -> bool:
+        return id_.removeprefix("anthropic/").partition("/")[0] not in self._zones
 
     def _price(self, target: str) -> Price | None:
         for pattern, price in self.options.prices.items():

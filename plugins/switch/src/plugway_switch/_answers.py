@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from plugway import MessagesRequest, new_id
-from plugway_endpoints import Endpoint, Served, choices_text, close_to, needs_of
+from plugway_endpoints import Advisor, Endpoint, Served, choices_text, close_to, needs_of
 
 NO_SESSION: Final = (
     "This client names no conversation (header `x-claude-code-session-id`), so a switch cannot be "
@@ -14,7 +15,7 @@ NO_SESSION: Final = (
 )
 _HOW: Final = (
     "`@plugway use NAME` switches this conversation, `… for this` this turn only, `… for agents` "
-    "its subagents; `@plugway use default` goes back."
+    "its subagents; `@plugway use default` goes back, `@plugway recommend` advises."
 )
 
 
@@ -55,6 +56,22 @@ def unknown(name: str, endpoints: Sequence[Endpoint]) -> str:
         f"Nothing configured is called `{name}`.{hint} There are {choices_text(endpoints)}. "
         "Nothing was switched."
     )
+
+
+def advice(
+    advisor: Advisor | None,
+    request: MessagesRequest,
+    endpoints: Sequence[Endpoint],
+    last: Served | None,
+) -> str:
+    """What the plugin `recommend` advises for the conversation."""
+    if advisor is None:
+        return "The plugin `recommend` is not listed in the configuration: add it."
+    needs = needs_of(request)
+    if last is not None and last.prompt_tokens:
+        needs = replace(needs, tokens=last.prompt_tokens, counted=True)
+    found = advisor.advise(needs, endpoints, last.target if last else "")
+    return "\n".join([found.reason, *(f"- {line}" for line in found.others)])
 
 
 def listing(endpoints: Sequence[Endpoint], last: Served | None, lost: bool) -> str:

@@ -21,7 +21,6 @@ from plugway import (
     Gateway,
     InvalidRequest,
     MessagesRequest,
-    ModelInfo,
     Options,
     Outcome,
     Plugin,
@@ -197,11 +196,6 @@ class Switch(Plugin[SwitchOptions]):
         return kept
 
     @hookimpl
-    async def list_models(self, models: Sequence[ModelInfo], exchange: Exchange) -> None:
-        """Remember the models, for names."""
-        self._state.models = tuple(models)
-
-    @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Remember who served the conversation."""
         session, served = _session(exchange), exchange.served_by
@@ -285,8 +279,10 @@ class Switch(Plugin[SwitchOptions]):
         if not wished.fresh:
             return None
         endpoints = self._state.endpoints(self._zones)
+        last = self._state.last(_session(exchange), exchange.agent_id)
+        if wish.verb == "recommend":
+            return answers.advice(self._state.advisor, request, endpoints, last)
         if wish.verb != "use":
-            last = self._state.last(_session(exchange), exchange.agent_id)
             return answers.listing(endpoints, last, wish.verb == "help")
         if not wished.found and not wished.default:
             return answers.unknown(wish.name, endpoints)

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from plugway import as_list, as_object
 
-Verb = Literal["use", "list", "help"]
+Verb = Literal["use", "list", "recommend", "help"]
 Span = Literal["session", "turn", "agents"]
 
 MAX_SENTENCE: Final = 120
@@ -136,6 +136,8 @@ def _line(head: str) -> Wish | None:
     said = (found["rest"] or "").strip()
     if said.casefold() in ("list", "models", "endpoints"):
         return Wish("list", alone=alone)
+    if said.casefold() == "recommend":
+        return Wish("recommend", alone=alone)
     use = _LINE_USE.fullmatch(said)
     if use is None:
         return Wish("help", alone=alone)
