@@ -131,7 +131,7 @@ def result_text(block: Block) -> str:
         told = [
             in_words(inner)
             for part in as_list(content)
-            if (inner := as_object(part)).get("type") not in {"image", "document"}
+            if (inner := as_object(part)).get("type") not in ("image", "document")
         ]
         text = "\n".join(filter(None, told))
     return ERROR_MARK + text if block.get("is_error") is True else text
@@ -140,7 +140,7 @@ def result_text(block: Block) -> str:
 def result_media(block: Block) -> list[Block]:
     """The images and documents in a `tool_result`."""
     parts = [as_object(part) for part in as_list(block.get("content"))]
-    return [part for part in parts if part.get("type") in {"image", "document"}]
+    return [part for part in parts if part.get("type") in ("image", "document")]
 
 
 def system_text(system: Any, notes: Notes) -> str:

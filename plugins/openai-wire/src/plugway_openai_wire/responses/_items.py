@@ -159,7 +159,7 @@ class _Maker:
         if block.get("is_error") is True:
             parts.append({"type": "input_text", "text": ERROR_MARK.strip()})
         for part in map(as_object, as_list(block.get("content"))):
-            if part.get("type") in {"image", "document"}:
+            if part.get("type") in ("image", "document"):
                 parts += self._media(part)
             elif text := in_words(part):
                 parts.append({"type": "input_text", "text": text})

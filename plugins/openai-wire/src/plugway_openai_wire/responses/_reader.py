@@ -73,7 +73,7 @@ class Reader:
 
     def whole(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
         """All events for an answer that came whole. Raises as `feed` does."""
-        if answer.get("status") in {"failed", "cancelled"} or answer.get("error"):
+        if answer.get("status") in ("failed", "cancelled") or answer.get("error"):
             raise failure_in({"response": answer})
         return self.feed({"type": "response.completed", "response": answer})
 

@@ -105,7 +105,7 @@ def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
         found["effort"] = _effort(effort, target, notes)
     if thinking.get("type") == "enabled" and found.get("effort"):
         notes.add("thinking.budget_tokens", "translate", f"as effort `{found['effort']}`")
-    if thinking.get("type") in {"enabled", "adaptive"} and thinking.get("display") != "omitted":
+    if thinking.get("type") in ("enabled", "adaptive") and thinking.get("display") != "omitted":
         found["summary"] = "auto"
     made: dict[str, Any] = {"include": [ENCRYPTED]}
     return {"reasoning": found, **made} if found else made
@@ -141,8 +141,8 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     if key := target.cache_key or (user if isinstance(user, str) else ""):
         found["prompt_cache_key"] = _hash(key)[:32]
     tier = body.get("service_tier")
-    if tier in _TIERS:
-        found["service_tier"] = _TIERS[tier]
+    if told := _TIERS.get(str(tier)):
+        found["service_tier"] = told
     elif tier is not None:
         notes.add("service_tier", "drop", "the API has no such tier")
     return found
