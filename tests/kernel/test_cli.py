@@ -18,6 +18,7 @@ import pytest
 import typer
 
 from plugway import Plugin, _commands_new
+from plugway._approval import approvals_path
 from plugway._cli import app, main
 from plugway._commands_config import chosen_config
 from plugway._commands_plugins import plugin_commands
@@ -160,7 +161,8 @@ def test_the_commented_parts_of_the_example_are_yaml_too() -> None:
         or "[local" in line
     ]
     config = parse_config("plugins:\n" + "\n".join(lines))
-    assert len(config.plugins) == 15
+    assert len(config.plugins) == text[stack:].count("- use: ")
+    assert {entry.use for entry in config.plugins} <= set(installed())
 
 
 def test_the_path_is_data_and_a_missing_file_is_talk(plugway: Any, tmp_path: Path) -> None:
@@ -369,6 +371,14 @@ def test_an_installed_command_that_is_none_is_told_by_name(
     assert done.returncode == 2
     assert reason in done.stderr
     assert "plugway-talker" in done.stderr
+
+
+def test_a_command_of_a_package_that_is_not_approved_is_not_imported(announced: Any) -> None:
+    approvals_path().parent.mkdir(parents=True, exist_ok=True)
+    approvals_path().write_text("{}")
+    done = announced("single", "ab")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "run `plugway plugins --approve plugway-talker`" in done.stderr
 
 
 def test_a_broken_configuration_is_told_beside_the_unknown_command(
