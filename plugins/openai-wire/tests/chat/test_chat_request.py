@@ -463,9 +463,18 @@ def test_sequences_beyond_what_the_server_takes_are_seen_to():
 
 
 def test_what_a_server_refuses_is_not_sent():
-    refused = frozenset({"temperature", "stream_options.include_usage", "no_such"})
+    refused = frozenset(
+        {
+            "temperature",
+            "stream_options.include_usage",
+            "no_such",
+            "messages.name",
+            "max_tokens.x",
+            "model",
+        }
+    )
     made = translate(temperature=1, stream=True, facts=Facts(rejected_fields=refused))
-    assert "temperature" not in made.body
+    assert made.body.keys() == {"model", "messages", "max_tokens", "stream"}
     assert "stream_options" not in made.body
     assert made.notes.fields() == {"temperature", "stream_options.include_usage"}
 

@@ -28,6 +28,8 @@ from plugway_translation import (
 )
 
 BYTES_PER_TOKEN: Final = 4
+_NEEDED: Final = frozenset(("model", "messages", "tools"))
+"""What a request cannot go without."""
 _EFFORTS: Final = frozenset(("none", "minimal", "low", "medium", "high", "xhigh", "max"))
 
 
@@ -233,20 +235,23 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
 
 
 def _strip(found: dict[str, Any], target: Target, notes: Notes) -> bool:
-    """Takes away what the server is known to refuse; whether that was the flag for one call."""
+    """Takes away what the server is known to refuse; whether that was the flag for one call.
+
+    Parts of messages and tools were seen to where those were made.
+    """
     single = False
     for path in target.facts.rejected_fields:
         name, _, part = path.partition(".")
-        if name not in found:
+        if name not in found or name in _NEEDED:
             continue
-        if part and isinstance(found[name], dict):
-            if part not in found[name]:
-                continue
+        if not part:
+            del found[name]
+        elif part in as_object(found[name]):
             found[name] = {key: v for key, v in found[name].items() if key != part}
             if not found[name]:
                 del found[name]
         else:
-            del found[name]
+            continue
         single |= name == "parallel_tool_calls"
         notes.add(path, "drop", "the server refuses it")
     return single
