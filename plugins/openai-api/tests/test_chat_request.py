@@ -299,6 +299,20 @@ def test_pictures_and_files():
 SOUND = {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}}
 
 
+def test_a_picture_has_the_media_type_that_is_registered():
+    part = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,QUJD"}}
+    found, _ = asked({"role": "user", "content": [part]})
+    assert found["messages"][0]["content"][0]["source"]["media_type"] == "image/jpeg"
+
+
+def test_a_forced_call_goes_without_thinking():
+    fields = {"tools": [TIME], "tool_choice": "required", "reasoning_effort": "high"}
+    found, notes = asked(**fields)
+    assert "thinking" not in found
+    assert found["output_config"] == {"effort": "high"}
+    assert notes.fields() == {"reasoning_effort"}
+
+
 def test_what_nobody_can_hear_leaves_words_in_its_place_or_is_refused():
     message = {"role": "user", "content": [SOUND, {"type": "file", "file": {"file_id": "file-1"}}]}
     found, notes = asked(message)

@@ -23,7 +23,7 @@ from plugway_openai_api._fields import (
     wrong_value,
 )
 from plugway_openai_api._policy import CHAT, note_drops
-from plugway_openai_api._sampling import format_of, sampling, stops, thinking, who
+from plugway_openai_api._sampling import format_of, sampling, settle, stops, thinking, who
 from plugway_openai_api._tools import INPUT, call_input, chat_tools, choice_of, offered
 from plugway_openai_api._turns import Turns
 from plugway_translation import MediaPolicy, Notes, encode_id
@@ -51,6 +51,7 @@ def chat_request(
     found |= sampling(body, notes) | stops(body, notes) | who(body)
     effort = optional_text(body, "reasoning_effort", "reasoning_effort")
     found |= thinking(effort, "reasoning_effort", config, notes)
+    settle(found, "reasoning_effort", notes)
     if (top_k := integer(body, "top_k", 0)) is not None:
         found["top_k"] = top_k
     if boolean(body, "stream"):

@@ -93,6 +93,7 @@ class Parts:
         if url.startswith(("https://", "http://")):
             return {"type": "image", "source": {"type": "url", "url": url}}
         mime, data = _data(url, path)
+        mime = "image/jpeg" if mime == "image/jpg" else mime
         return {"type": "image", "source": {"type": "base64", "media_type": mime, "data": data}}
 
     def _file(self, holder: Mapping[str, Any], path: str) -> dict[str, Any] | None:

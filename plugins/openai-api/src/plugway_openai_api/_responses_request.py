@@ -25,7 +25,7 @@ from plugway_openai_api._fields import (
     wrong_value,
 )
 from plugway_openai_api._policy import RESPONSES, note_drops
-from plugway_openai_api._sampling import format_of, sampling, thinking, who
+from plugway_openai_api._sampling import format_of, sampling, settle, thinking, who
 from plugway_openai_api._tools import INPUT, call_input, choice_of, offered, response_tools
 from plugway_openai_api._turns import Turns
 from plugway_translation import MediaPolicy, Notes, encode_id
@@ -52,6 +52,7 @@ def responses_request(
     parallel = boolean(body, "parallel_tool_calls")
     found |= offered(response_tools(body, notes), choice_of(body), parallel=parallel, notes=notes)
     found |= sampling(body, notes) | who(body) | _thought(body, config, notes)
+    settle(found, "reasoning", notes)
     for wanted in as_list(body.get("include")):
         if wanted != _REASONING:
             notes.add("include", "drop", f"nothing here has `{str(wanted)[:60]}`")

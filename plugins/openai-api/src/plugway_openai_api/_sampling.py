@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plugway import as_list
+from plugway import as_list, as_object
 from plugway_openai_api._fields import (
     number,
     optional_object,
@@ -96,3 +96,11 @@ def thinking(
         if effort:
             config["effort"] = effort
     return {**found, "output_config": config} if config else found
+
+
+def settle(found: dict[str, Any], path: str, notes: Notes) -> None:
+    """Take `thinking` away where a call is forced: Anthropic refuses both together."""
+    forced = as_object(found.get("tool_choice")).get("type") in {"any", "tool"}
+    if forced and as_object(found.get("thinking")).get("type") == "adaptive":
+        del found["thinking"]
+        notes.add(path, "translate", "a forced call goes without thinking; the effort stays")
