@@ -11,9 +11,8 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_field_policy._policy import Policy
 from plugway_field_policy._presets import BETA_BLOCKS, SERVER_BLOCKS
-from plugway_field_policy._words import in_words, reminder, said_in, text_block
+from plugway_translation import in_words, is_attribution, reminder, said_in
 
-ATTRIBUTION: Final = "x-anthropic-billing-header:"
 _TURN_KEYS: Final = frozenset(("role", "content"))
 
 
@@ -42,7 +41,7 @@ class Rewriter:
         blocks: list[Any] = as_list(value)
         first = 0
         if "attribution" not in self._policy.takes:
-            while first < len(blocks) and _is_attribution(blocks[first]):
+            while first < len(blocks) and is_attribution(as_object(blocks[first]).get("text")):
                 first += 1
                 self.notes["the attribution entry changes and would spoil every cached prefix"] += 1
         kept = blocks[first:] if first else blocks
@@ -178,9 +177,9 @@ class Rewriter:
         return {key: value for key, value in fields.items() if key not in names}
 
 
-def _is_attribution(block: Any) -> bool:
-    text = as_object(block).get("text")
-    return isinstance(text, str) and text.startswith(ATTRIBUTION)
+def text_block(text: str) -> dict[str, Any]:
+    """A text block; never an empty one, which the API refuses."""
+    return {"type": "text", "text": text or "(nothing)"}
 
 
 def _told(block: Any) -> str:

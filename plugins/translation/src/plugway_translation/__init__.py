@@ -21,7 +21,14 @@ from plugway_translation._turns import (
     turns_of,
 )
 from plugway_translation._usage import Totals, count, totals_of, usage_of
-from plugway_translation._words import ATTRIBUTION, ERROR_MARK, in_words, reminder, said_in
+from plugway_translation._words import (
+    ATTRIBUTION,
+    ERROR_MARK,
+    in_words,
+    is_attribution,
+    reminder,
+    said_in,
+)
 
 __all__ = [
     "ATTRIBUTION",
@@ -50,6 +57,7 @@ __all__ = [
     "effort_of",
     "encode_id",
     "in_words",
+    "is_attribution",
     "media_of",
     "parse_arguments",
     "reminder",

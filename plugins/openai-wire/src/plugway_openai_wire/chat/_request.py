@@ -240,7 +240,7 @@ def _strip(found: dict[str, Any], target: Target, notes: Notes) -> bool:
     Parts of messages and tools were seen to where those were made.
     """
     single = False
-    for path in target.facts.rejected_fields:
+    for path in sorted(target.facts.rejected_fields):
         name, _, part = path.partition(".")
         if name not in found or name in _NEEDED:
             continue
