@@ -273,7 +273,7 @@ def config_schema(config: ConfigPath = None) -> None:
 
 def _add_plugin_commands(words: Sequence[str]) -> None:
     """Find the command that was asked for, if it is not built in: by name among the installed
-    ones, else by asking the listed plugins."""
+    ones, else by asking the listed plugins, else those of the stack that runs without a file."""
     word = words[0] if words else "-"
     if word.startswith("-"):
         if names := installed_command_names():
@@ -285,8 +285,9 @@ def _add_plugin_commands(words: Sequence[str]) -> None:
         _add_command(word, command)
         return
     try:
-        path = find_config()
-        found = plugin_commands(load_plugins(load_config(path))) if path else {}
+        found = plugin_commands(load_plugins(configs.chosen_config()))
+        if word not in found and find_config() is not None:
+            found = plugin_commands(load_plugins(configs.stack_config()))
     except PlugwayError as error:
         _tell(f"plugway: plugins could not be asked for the command `{word}`: {error}")
         return

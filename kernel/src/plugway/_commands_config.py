@@ -66,8 +66,11 @@ def chosen_config(
 ) -> Config:
     """The configuration to run: the file that was found, or the installed stack."""
     path = find_config(explicit)
-    if path is not None:
-        return load_config(path, overrides)
+    return stack_config(overrides) if path is None else load_config(path, overrides)
+
+
+def stack_config(overrides: Mapping[str, object] | None = None) -> Config:
+    """The stack that is installed to run without a file."""
     stack = installed_stack()
     return parse_config(stack.text, f"stack of {stack.distribution}", overrides)
 

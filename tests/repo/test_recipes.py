@@ -1,0 +1,147 @@
+"""The recipes work as they are written: each configuration is valid and serves, each command exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from plugway._app import App
+from plugway._config import parse_config
+from plugway._server import serving
+from plugway.testing import ScriptedUpstream, anthropic_message, respond
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs/recipes").glob("*.md"))
+PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page, language):
+    found = [
+        (indent, text) for indent, kind, text in BLOCK.findall(page.read_text()) if kind == language
+    ]
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+def configurations():
+    for page in PAGES:
+        for number, text in enumerate(blocks(page, "yaml")):
+            yield pytest.param(text, id=f"{page.stem}-{number}")
+
+
+def commands():
+    lines = {line for page in PAGES for text in blocks(page, "sh") for line in text.splitlines()}
+    return sorted(line for line in lines if line.startswith("plugway "))
+
+
+def on_hand(text):
+    """The same with what a test has: keys from the environment, the model that is shipped."""
+    text = re.sub(r"\{\$keyring: [\w-]+\}", "{$env: RECIPE_KEY}", text)
+    return text.replace("qwen3-coder, context", "demo, context").replace(
+        "local/qwen3-coder]", "local/demo]"
+    )
+
+
+def test_there_is_a_page_for_each_way():
+    assert [page.stem for page in PAGES] == [
+        "local-coder",
+        "on-device",
+        "own-key",
+        "switch-in-chat",
+    ]
+
+
+@pytest.mark.parametrize("text", list(configurations()))
+def test_a_configuration_is_valid(text, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(on_hand(text))
+    env = {"HOME": str(tmp_path), "PATH": os.defpath, "RECIPE_KEY": "key-of-a-recipe-0123456789"}
+    done = subprocess.run(
+        [PLUGWAY, "check", "--config", str(path)],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_exists(line):
+    words = line.split()
+    known = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
+    env = {**os.environ, "HOME": "/nonexistent", "COLUMNS": "200"}
+    done = subprocess.run(
+        [PLUGWAY, *known[:2 if words[1] in {"models", "keys"} else 1], "--help"],
+        capture_output=True, text=True, env=env, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Usage: plugway" in done.stdout
+    for word in words[1:]:
+        if word.startswith("--"):
+            assert word in done.stdout
+
+
+def turn(*said, session="5d6b0b04-0000-4000-8000-000000000000"):
+    """A request of one conversation, the last thing said by its user."""
+    messages = [
+        {"role": "user" if number % 2 == 0 else "assistant", "content": text}
+        for number, text in enumerate(said)
+    ]
+    headers = {"x-claude-code-session-id": session}
+    body = {"model": "claude-sonnet-4-5", "max_tokens": 64, "messages": messages}
+    return {"json": body, "headers": headers}
+
+
+@pytest.mark.anyio
+async def test_the_model_changes_inside_a_conversation_as_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECIPE_KEY", "key-of-a-recipe-0123456789")
+    for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (text,) = blocks(ROOT / "docs/recipes/switch-in-chat.md", "yaml")
+    models = {"data": [{"type": "model", "id": "claude-sonnet-4-5"}], "has_more": False}
+
+    def answer(request):
+        listing = request.path.startswith("/v1/models")
+        return respond(200, models if listing else anthropic_message("from the cloud"))
+
+    async with ScriptedUpstream(otherwise=answer) as upstream:
+        text = on_hand(text).replace("api_key:", f"base_url: {upstream.url!r}, api_key:")
+        app = App(parse_config(f"server: {{token: test-token}}\n{text}", "test"))
+        async with serving(app) as port:
+            client = httpx2.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}",
+                headers={"authorization": "Bearer test-token"},
+                timeout=60,
+                trust_env=False,
+            )
+            async with client:
+
+                async def say(*said):
+                    response = await client.post("/v1/messages", **turn(*said))
+                    response.raise_for_status()
+                    text = "".join(b.get("text", "") for b in response.json()["content"])
+                    served = response.headers["plugway-receipt"].partition(";")[0]
+                    return text, served.removeprefix("served-by=")
+
+                first, by_cloud = await say("hello")
+                confirmed, _ = await say("hello", first, "use my local model")
+                second, by_local = await say(
+                    "hello", first, "use my local model", confirmed, "hello"
+                )
+                back, _ = await say("hello", second, "@plugway use cloud")
+                third, by_cloud_again = await say(
+                    "hello", second, "@plugway use cloud", "ok", "hello"
+                )
+    assert "cloud" in back
+    assert first == third == "from the cloud"
+    assert "local" in confirmed
+    assert second not in {"", "from the cloud"}
+    assert (by_cloud, by_local) == ("cloud/claude-sonnet-4-5", "local/demo")
+    assert by_cloud_again.startswith("cloud/")
