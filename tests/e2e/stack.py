@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from plugway.testing import build_plugin
+from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer
@@ -14,9 +15,10 @@ from plugway_thinking import Thinking
 from plugway_tool_repair import ToolRepair
 
 
-def shipped(*urls, zone="vendor", **resilience):
+def shipped(*urls, native=False, **resilience):
     """The plugins of the default configuration, and a backend for each address, in fallback
-    order; `resilience` has options of that plugin."""
+    order: Anthropic's own, or of another server that speaks its API. `resilience` has options of
+    that plugin."""
     names = [f"up{number}" for number in range(len(urls))]
     return [
         build_plugin(LocalAnswers, "local-answers"),
@@ -28,7 +30,9 @@ def shipped(*urls, zone="vendor", **resilience):
         build_plugin(FieldPolicy, "field-policy"),
         build_plugin(Router, "router", models={"*": [f"{name}/m" for name in names]}),
         *(
-            build_plugin(AnthropicCompatible, name, base_url=url, zone=zone)
+            build_plugin(Anthropic, name, api_key="k", base_url=url)
+            if native
+            else build_plugin(AnthropicCompatible, name, base_url=url, zone="vendor")
             for name, url in zip(names, urls, strict=True)
         ),
     ]

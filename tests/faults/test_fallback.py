@@ -71,7 +71,7 @@ async def stack(*first, windows=None, consent=True, zones=("local", "local"), un
         plugins = [
             build_plugin(LocalAnswers, "local-answers"),
             build_plugin(Thinking, "thinking"),
-            build_plugin(Resilience, "resilience"),
+            build_plugin(Resilience, "resilience", repeat_min_seconds=0, repeat_max_seconds=0.01),
             build_plugin(ErrorNormalizer, "error-normalizer"),
             build_plugin(ToolRepair, "tool-repair", unfixable=unfixable),
             build_plugin(ContextGuard, "context-guard", windows=windows or {}),

@@ -32,7 +32,7 @@ from tests.e2e.stack import shipped
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-RUNS = 50 if os.environ.get("PLUGWAY_SLOW") == "1" else 2
+RUNS = 50 if os.environ.get("PLUGWAY_SLOW") == "1" else 1
 QUICK = {"repeat_min_seconds": 0, "repeat_max_seconds": 0.01, "breaker_failures": 1000}
 CALL = ("Note", {"text": "one two three"})
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
