@@ -15,6 +15,7 @@ from plugway_openai_api._fields import (
     boolean,
     integer,
     missing,
+    model_of,
     objects,
     optional_object,
     optional_text,
@@ -34,7 +35,7 @@ def chat_request(
 ) -> dict[str, Any]:
     """The Messages request; `max_tokens` is for one that does not say. Raises `InvalidRequest`."""
     note_drops(body, CHAT, notes)
-    found: dict[str, Any] = {"model": text(body, "model", "model")}
+    found: dict[str, Any] = {"model": model_of(body)}
     limit = integer(body, "max_completion_tokens") or integer(body, "max_tokens")
     found["max_tokens"] = limit or max_tokens
     turns = Turns(notes)

@@ -70,6 +70,14 @@ def text(holder: Mapping[str, Any], key: str, path: str) -> str:
     return value
 
 
+def model_of(body: Mapping[str, Any]) -> str:
+    """The model that is asked for; an empty name is none."""
+    found = text(body, "model", "model")
+    if not found.strip():
+        raise missing("model")
+    return found
+
+
 def optional_text(holder: Mapping[str, Any], key: str, path: str) -> str:
     """A string; empty where it is missing or null."""
     return "" if holder.get(key) is None else text(holder, key, path)

@@ -16,6 +16,7 @@ from plugway_openai_api._fields import (
     boolean,
     integer,
     missing,
+    model_of,
     objects,
     optional_object,
     optional_text,
@@ -38,7 +39,7 @@ def responses_request(
 ) -> dict[str, Any]:
     """The Messages request; `max_tokens` is for one that does not say. Raises `InvalidRequest`."""
     note_drops(body, RESPONSES, notes)
-    found: dict[str, Any] = {"model": text(body, "model", "model")}
+    found: dict[str, Any] = {"model": model_of(body)}
     found["max_tokens"] = integer(body, "max_output_tokens") or max_tokens
     turns = Turns(notes)
     turns.instruct(optional_text(body, "instructions", "instructions"))
