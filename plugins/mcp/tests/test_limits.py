@@ -206,7 +206,6 @@ def test_the_sdk_is_not_imported_before_somebody_asks():
 
 
 async def test_a_request_that_takes_too_long_is_given_up(monkeypatch):
-    monkeypatch.setattr("plugway_mcp._endpoint.CALL_SECONDS", 0.05)
     stack = backends()
 
     async def models():
@@ -214,7 +213,9 @@ async def test_a_request_that_takes_too_long_is_given_up(monkeypatch):
 
     stack[0].models = models
     async with running(*stack) as gate:
-        response = await post(gate, rpc("tools/call", name="endpoint_list", arguments={}))
+        with monkeypatch.context() as patch:
+            patch.setattr("plugway_mcp._endpoint.CALL_SECONDS", 0.05)
+            response = await post(gate, rpc("tools/call", name="endpoint_list", arguments={}))
         assert response.status_code == 408
         assert (await post(gate, rpc("ping"))).status_code == 200
 

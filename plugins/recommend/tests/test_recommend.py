@@ -89,6 +89,16 @@ def test_needs_that_an_endpoint_does_not_have_put_it_out():
     assert "cannot do images" in said.others[-1]
 
 
+def test_thinking_decides_between_equals_and_its_lack_is_said():
+    able = {"tools", "thinking"}
+    plain = ModelInfo("anthropic/ollama/a", context_tokens=9000, capabilities=frozenset({"tools"}))
+    thinker = ModelInfo("anthropic/ollama/b", context_tokens=9000, capabilities=frozenset(able))
+    assert advice(adviser(), Needs(10, thinking=True), plain, thinker).endpoint.id == "ollama/b"
+    assert advice(adviser(), Needs(10), plain, thinker).endpoint.id == "ollama/a"
+    said = advice(adviser(), Needs(10, thinking=True), plain)
+    assert "it does not think, though the client asks for it" in said.reason
+
+
 def test_an_endpoint_that_fails_is_out_for_a_while():
     made = adviser(ollama_big=(3000, 40))
     for _ in range(2):

@@ -186,4 +186,4 @@ def test_hostile_text_takes_linear_time():
     turn_of({"messages": [user(text(hostile))]})
     wish_of("use " + "my " * 400_000)
     wish_of("please " * 200_000)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5  # a square of it would take minutes

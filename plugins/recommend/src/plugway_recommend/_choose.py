@@ -39,7 +39,7 @@ def choose(
     if not fit:
         reason = f"Nothing configured fits {_conversation(needs)}."
         return Advice(None, reason, tuple(lines))
-    fit.sort(key=lambda c: _rank(c, patience))
+    fit.sort(key=lambda c: (*_rank(c, patience), _lacks_thinking(c, needs), c.endpoint.id))
     best, others = fit[0], fit[1:]
     lines = [f"`{c.endpoint.id}`: {_numbers(c) or 'not measured yet'}" for c in others] + lines
     return Advice(best.endpoint, _reason(best, others, needs, patience), tuple(lines))
@@ -72,8 +72,14 @@ def _rank(candidate: Candidate, patience: float) -> tuple[object, ...]:
     time = float("inf") if seconds is None else seconds
     unknown_window = not candidate.endpoint.info.context_tokens
     if grade == 2:
-        return (grade, time, *price, candidate.endpoint.id)
-    return (grade, unknown_window, *price, time, not candidate.here, candidate.endpoint.id)
+        return (grade, time, *price)
+    return (grade, unknown_window, *price, time, not candidate.here)
+
+
+def _lacks_thinking(candidate: Candidate, needs: Needs) -> bool:
+    """It cannot think although that is asked for: clients ask always, so it is no reason to go."""
+    able = candidate.endpoint.info.capabilities
+    return needs.thinking and bool(able) and "thinking" not in able
 
 
 def _reason(best: Candidate, others: Sequence[Candidate], needs: Needs, patience: float) -> str:
@@ -82,6 +88,8 @@ def _reason(best: Candidate, others: Sequence[Candidate], needs: Needs, patience
     parts = [f"{_conversation(needs)} fits{window}"]
     numbers = _numbers(best)
     parts.append(numbers or "nothing was measured of it yet")
+    if _lacks_thinking(best, needs):
+        parts.append("it does not think, though the client asks for it")
     slower = [c for c in others if c.seconds is not None and c.seconds > patience]
     if best.seconds is not None and best.seconds > patience:
         parts.append("nothing else is known to be faster")
