@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from tests.e2e.claude import claude_binary
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
+STACK = "[{use: mcp}, {use: switch}, {use: recommend}, {use: echo}]"
 PLUGWAY = Path(sys.executable).with_name("plugway")
 
 
@@ -60,13 +62,15 @@ def test_one_command_leads_to_an_answer_and_a_file(fresh):
 def test_after_a_set_up_the_client_starts_the_gateway_by_itself(fresh):
     home, _, port, run = fresh
     config = home / "plugway.yaml"
-    config.write_text(f"server: {{port: {port}}}\nplugins: [{{use: echo}}]\n")
+    config.write_text(f"server: {{port: {port}}}\nplugins: {STACK}\n")
     setup = [PLUGWAY, "setup", "claude-code", "--config", str(config)]
     done = run(*setup)
     assert done.returncode == 0, done.stderr
     answer = run(claude_binary(), "-p", "good morning")
     assert answer.returncode == 0, answer.stderr
     assert "You said: good morning" in answer.stdout
+    servers = run(claude_binary(), "mcp", "list").stdout
+    assert re.search(r"plugway: http://127\.0\.0\.1:\d+/mcp .*Connected", servers), servers
     assert run(*setup, "--undo").returncode == 0
     settings = home / ".claude/settings.json"
     assert not settings.exists() or "ANTHROPIC_BASE_URL" not in settings.read_text()

@@ -23,6 +23,24 @@ plugins:
     options: {{base_url: "{url}", api_key: {{$keyring: work}}}}
 """
 
+TYPIST = """
+import os, pty, sys
+child, terminal = pty.fork()
+if not child:
+    os.execv(sys.argv[1], sys.argv[1:])
+shown = b""
+while b"(not shown)" not in shown:
+    shown += os.read(terminal, 1024)
+os.write(terminal, os.environ["KEY"].encode() + b"\\n")
+try:
+    while piece := os.read(terminal, 1024):
+        shown += piece
+except OSError:
+    pass
+print(shown.decode(), file=sys.stdout, flush=True)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 
 @pytest.fixture
 def session(tmp_path):
@@ -74,6 +92,15 @@ def test_a_gateway_takes_its_keys_from_it_and_holds_them_to_their_place(session,
     assert done.returncode == 0, done.stderr
     assert "the configuration is valid" in done.stderr
     assert "is not sent to https://evil.example" in done.stderr
+
+
+def test_a_key_typed_at_a_terminal_is_not_shown(session, tmp_path):
+    typist = tmp_path / "type.py"
+    typist.write_text(TYPIST)
+    done = session(f"{sys.executable} {typist} $P keys set openai && $P keys list --json")
+    assert done.returncode == 0, done.stderr
+    assert CANARY[-4:] in done.stdout
+    assert "(not shown)" in done.stdout
 
 
 def test_a_locked_keyring_is_told_within_its_time(session):
