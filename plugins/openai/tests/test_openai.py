@@ -1,5 +1,7 @@
 """OpenAI's API on a scripted upstream: the real gateway, the real SDK, and every refusal."""
 
+import re
+
 import anthropic
 import anyio
 import httpx2
@@ -15,14 +17,17 @@ from openai_answers import (
     reasoning,
     response,
     scripted,
+    stream,
     streamed,
 )
 from pydantic import ValidationError
 
 from plugway import Attempt, MessagesRequest, Original, StreamInterrupted
 from plugway.testing import Cut, Hold, ScriptedUpstream, build_plugin, gateway, respond, sse
+from plugway_anthropic import Anthropic
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_openai import OpenAI
+from plugway_router import Router
 from plugway_thinking import Thinking
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
@@ -290,9 +295,11 @@ async def test_refused_incomplete_and_filtered_answers_keep_their_reason(server)
             assert (await running.ask("x", model="gpt-5"))["stop_reason"] == reason
 
 
-async def test_a_stream_that_stops_is_cut_and_not_ended(server):
-    whole = streamed(response(message("Hello there.")))
-    server.script([*whole[:8], Cut()])
+@pytest.mark.parametrize("how", ["stops", "fails"])
+async def test_a_stream_that_breaks_after_content_is_cut_and_not_ended(server, how):
+    events = [(data["type"], data) for data in stream(response(message("Hello there.")))][:8]
+    failed = {"type": "error", "code": "server_error", "message": "Oops"}
+    server.script(sse(events, end=Cut()) if how == "stops" else sse([*events, ("error", failed)]))
     told = b""
     async with gateway(stack(server)) as running:
         with pytest.raises(httpx2.RemoteProtocolError):
@@ -303,6 +310,7 @@ async def test_a_stream_that_stops_is_cut_and_not_ended(server):
                     told += chunk
     assert b"Hel" in told
     assert b"message_delta" not in told
+    assert b"event: error" not in told
 
 
 async def test_a_client_that_leaves_stops_the_work(server):
@@ -401,3 +409,37 @@ async def test_explain_shows_what_would_be_sent_and_what_was_dropped(server):
 
 def _body():
     return {"model": "gpt-5", "max_tokens": 99, "messages": [{"role": "user", "content": "x"}]}
+
+
+async def test_a_conversation_leaves_and_comes_back_with_its_reasoning(server):
+    """To Anthropic's own API, which refuses what it has not signed, and back."""
+    thought = reasoning("Look it up.")
+    server.script(
+        respond(200, answer_of(thought, call("get_weather", '{"city":"Paris"}', "call:1"))),
+        respond(200, answer_of(message("Back again."))),
+    )
+    async with ScriptedUpstream() as anthropics:
+        targets = {"gpt*": ["cloud/gpt-5"], "claude*": ["home/claude"]}
+        plugins = [
+            build_plugin(Thinking, "thinking"),
+            build_plugin(Router, "router", models=targets, allow_zone_change=True),
+            plugin(server),
+            build_plugin(Anthropic, "home", base_url=anthropics.url, api_key="k"),
+        ]
+        turns = [{"role": "user", "content": "Weather in Paris?"}]
+        async with gateway(plugins) as running:
+            for model in ("gpt-5", "claude-x", "gpt-5"):
+                told = (await running.post({**_body(), "model": model, "messages": turns})).json()
+                turns.append({"role": "assistant", "content": told["content"]})
+                results = [
+                    {"type": "tool_result", "tool_use_id": block["id"], "content": "sunny"}
+                    for block in told["content"]
+                    if block["type"] == "tool_use"
+                ]
+                turns.append({"role": "user", "content": results or "And then?"})
+    (elsewhere,) = [asked.json["messages"] for asked in anthropics.requests]
+    assert [block["type"] for block in elsewhere[1]["content"]] == ["tool_use"]
+    assert re.fullmatch("[a-zA-Z0-9_-]+", elsewhere[1]["content"][0]["id"])
+    again = server.requests[1].json["input"]
+    assert again[1] == thought
+    assert [item["call_id"] for item in again if "call_id" in item] == ["call:1", "call:1"]
