@@ -119,7 +119,7 @@ def lives(pid):
 
 
 def test_the_client_gets_private_settings_and_the_gateway_goes_with_it(launcher):
-    code, _, err = launcher.run("--", "-p", "hello", "fail")
+    code, _, err = launcher.run("--model", "ech", "--", "-p", "hello", "fail")
     assert code == 7, err
     seen = launcher.seen()
     assert seen["argv"][0] == "--settings"
@@ -236,7 +236,6 @@ def test_an_unknown_model_is_told_with_those_that_there_are(launcher):
     assert code == 1
     assert "no model is called `gpt-9`" in err
     assert "anthropic/echo/echo" in err
-    assert launcher.run("--model", "ech")[0] == 0
 
 
 @pytest.mark.slow
@@ -287,4 +286,3 @@ def test_the_set_up_command_writes_shows_and_takes_back(launcher):
     undone = run("--undo")
     assert "took back" in undone.stderr
     assert snapshot(launcher.folder) == before
-    assert "nothing to take back" in run("--undo").stderr

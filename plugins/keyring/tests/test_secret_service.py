@@ -12,6 +12,7 @@ NEEDED = ("dbus-run-session", "gnome-keyring-daemon")
 MISSING = [name for name in NEEDED if shutil.which(name) is None]
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"needs Debian's gnome-keyring and dbus: {MISSING}"),
 ]
 CANARY = "sk-canary-71c05e9d3ab84f26-Mw3k"

@@ -41,7 +41,8 @@ class JsonFile:
         raw = self.raw or b""
         text = raw.decode("utf-8-sig")
         found = _INDENT.search(text)
-        indent: str | int | None = found[1] if found else (2 if "\n" in text or not text else None)
+        flat = len(text.strip()) > 2 and "\n" not in text.strip()
+        indent: str | int | None = found[1] if found else (None if flat else 2)
         rendered = json.dumps(document, indent=indent, ensure_ascii=False)
         if not text or text.endswith("\n"):
             rendered += "\n"
