@@ -4,7 +4,7 @@
 `EndpointOptions` make a plugin of it. What is particular to one server belongs in its own plugin.
 """
 
-from plugway_anthropic_wire._backend import AnthropicBackend, Wire
+from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal
 from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers, retry_after
 from plugway_anthropic_wire._models import model_of, positive, seen
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions, checked_url
@@ -18,6 +18,7 @@ __all__ = [
     "Wire",
     "checked_url",
     "key_lines",
+    "key_refusal",
     "model_of",
     "open_headers",
     "plain_headers",

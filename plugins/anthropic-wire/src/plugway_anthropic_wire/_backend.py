@@ -165,15 +165,7 @@ class AnthropicBackend:
 
     def key_refused(self, refusal: BackendRefused) -> BackendError:
         """A 401 in words that name the place of the key: the client never saw the key itself."""
-        return BackendRefused(
-            401,
-            refusal.body,
-            headers=refusal.headers,
-            message=f"the server does not accept the key in option `api_key` of `{self.name}`, or "
-            f"wants one where none is set ({refusal.message}). Mend it with `plugway keys`, or in "
-            "the environment variable that the option names, and restart",
-            permanent=True,
-        )
+        return key_refusal(self.name, refusal)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
 
@@ -206,6 +198,19 @@ class AnthropicBackend:
         return BackendProtocolError(
             f"it answered {response.status}, but not with a message ({kind}): {told[:300]}"
         )
+
+
+def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
+    """A 401 in words that name the place of the key, for any backend with an option `api_key`."""
+    return BackendRefused(
+        401,
+        refusal.body,
+        headers=refusal.headers,
+        message=f"the server does not accept the key in option `api_key` of `{backend}`, or "
+        f"wants one where none is set ({refusal.message}). Mend it with `plugway keys`, or in "
+        "the environment variable that the option names, and restart",
+        permanent=True,
+    )
 
 
 def _is_message(body: bytes) -> bool:

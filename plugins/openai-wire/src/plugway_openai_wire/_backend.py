@@ -27,7 +27,7 @@ from plugway import (
     UpstreamResponse,
     as_object,
 )
-from plugway_anthropic_wire import retry_after
+from plugway_anthropic_wire import key_refusal, retry_after
 from plugway_capabilities import Facts, Ledger
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._events import MadeEvents, RawChunks, TranslatedEvents, parsed
@@ -140,17 +140,7 @@ class OpenAIBackend:
 
     def refused(self, refusal: BackendRefused) -> BackendError:
         """The failure that an error status stands for. A refused key is told by its place."""
-        if refusal.status != 401:
-            return refusal
-        return BackendRefused(
-            401,
-            refusal.body,
-            headers=refusal.headers,
-            message=f"the server does not accept the key in option `api_key` of `{self.name}`, or "
-            f"wants one where none is set ({refusal.message}). Mend it with `plugway keys`, or in "
-            "the environment variable that the option names, and restart",
-            permanent=True,
-        )
+        return key_refusal(self.name, refusal) if refusal.status == 401 else refusal
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
 
