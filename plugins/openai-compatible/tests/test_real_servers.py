@@ -4,7 +4,15 @@ import anthropic
 import pytest
 from chat_servers import environment, free_port, server
 
-from plugway.testing import ERRORS, ScriptedUpstream, build_plugin, gateway, sse
+from plugway.testing import (
+    ERRORS,
+    ScriptedUpstream,
+    anthropic_stream,
+    build_plugin,
+    gateway,
+    sse,
+)
+from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_demo_model import model_path
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_field_policy import FieldPolicy
@@ -171,3 +179,45 @@ async def test_claude_code_makes_a_tool_round_trip_over_chat_completions(tmp_pat
     assert [m["tool_call_id"] for m in last if m["role"] == "tool"] == [
         called["tool_calls"][0]["id"]
     ]
+
+
+async def test_a_conversation_of_claude_code_leaves_for_chat_completions_and_returns(tmp_path):
+    target = tmp_path / "project" / "hello.txt"
+    call = ("call_1", "Write", f'{{"file_path": "{target}", "content": "hi"}}')
+    answers = [
+        sse(chat_stream("Writing.", thinking="Simple.", tool_calls=[call])),
+        sse(chat_stream("It is written.", thinking="Said.")),
+    ]
+
+    def answer(request):
+        return answers.pop(0) if request.json.get("tools") else chat_server("A title.")(request)
+
+    def native(request):
+        return sse(anthropic_stream("I am at home.", thinking="Home."))
+
+    async with (
+        ScriptedUpstream(otherwise=answer) as away,
+        ScriptedUpstream(otherwise=native) as home,
+    ):
+        plugins = stack(away.url)
+        plugins[0] = build_plugin(Thinking, "thinking", native=("home",))
+        plugins.append(build_plugin(AnthropicCompatible, "home", base_url=home.url))
+        async with gateway(plugins) as running:
+            claude = Claude(tmp_path, running.url, running.token, "anthropic/home/m")
+            await claude.run("-p", "hello")
+            write = ("-c", "-p", "write it", "--permission-mode", "acceptEdits")
+            second = await claude.run(*write, "--model", "anthropic/up/m")
+            third = await claude.run("-c", "-p", "are you back?", "--model", "anthropic/home/m")
+    assert "It is written." in second.out
+    assert "I am at home." in third.out, third.out + third.err
+    chat = [r.json["messages"] for r in away.requests if r.json.get("tools")][-1]
+    assert "Home." not in str(chat)
+    assert "I am at home." in str(chat)
+    assert [m["reasoning_content"] for m in chat if m.get("tool_calls")] == ["Simple."]
+    back = [r.json["messages"] for r in home.requests if r.json.get("tools")][-1]
+    blocks = [b for m in back if isinstance(m["content"], list) for b in m["content"]]
+    thoughts = [b["thinking"] for b in blocks if b["type"] == "thinking"]
+    assert thoughts == ["Home."]
+    (used,) = [b for b in blocks if b["type"] == "tool_use"]
+    (result,) = [b for b in blocks if b["type"] == "tool_result"]
+    assert used["id"] == result["tool_use_id"] == "call_1"
