@@ -342,6 +342,7 @@ async def test_another_model_of_the_folder_is_loaded_on_demand(engine, models):
     folder = models_folder()
     folder.mkdir(parents=True)
     (folder / "second.gguf").write_bytes(models["sliding"].read_bytes())
+    (folder / "mmproj-second.gguf").write_bytes(b"GGUF")
     async with engine(models["full"]) as e:
         assert [m.id for m in await e.backend.models()] == ["full", "second"]
         request = e.request("hello")

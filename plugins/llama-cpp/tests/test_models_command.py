@@ -177,6 +177,15 @@ def test_all_parts_of_a_split_model_are_chosen():
     assert [f.path for f in choose(files, "q8_0", "r")] == sorted(f.path for f in files)
 
 
+def test_an_image_projector_is_pulled_only_when_it_is_named():
+    names = ("m-Q4_K_M.gguf", "mmproj-F16.gguf", "mmproj-F32.gguf")
+    files = [RemoteFile(name, 1, "") for name in names]
+    chosen = {q: choose(files, q, "r")[0].path for q in ("", "mmproj", "mmproj-f32")}
+    assert chosen == {"": names[0], "mmproj": names[1], "mmproj-f32": names[2]}
+    with pytest.raises(PullFailed, match="has no `F16`"):
+        choose(files, "F16", "r")
+
+
 def test_what_does_not_exist_fails_with_advice():
     code, _, err = run("show", "nothing")
     assert code == 1

@@ -242,6 +242,16 @@ def test_an_image_is_a_marker_or_a_visible_placeholder():
     assert not seeing.notes
 
 
+def test_images_are_numbered_and_those_by_address_are_not_fetched():
+    sources = [{"type": "base64", "data": "aGk="}, {"type": "url", "url": "http://x"}]
+    images = [{"type": "image", "source": source} for source in (*sources, sources[0])]
+    seeing = build({"messages": [user(images)]}, image_marker="<{}>")
+    shown = "<0>\n[an image given by `url`, which is not fetched]\n<1>"
+    assert seeing.messages[0]["content"] == shown
+    assert seeing.images == (sources[0], sources[0])
+    assert any("nothing is fetched" in note for note in seeing.notes)
+
+
 @pytest.mark.parametrize(
     ("block", "shown"),
     [

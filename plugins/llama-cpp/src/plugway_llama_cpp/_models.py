@@ -85,7 +85,8 @@ class Models:
         with contextlib.suppress(NoSuchModel):
             found.append(await anyio.to_thread.run_sync(find_model, self._options.model))
         others = await anyio.to_thread.run_sync(list_models)
-        return found + [m for m in others if all(m.path != f.path for f in found)]
+        models = [m for m in others if not m.path.name.lower().startswith("mmproj")]
+        return found + [m for m in models if all(m.path != f.path for f in found)]
 
     async def unload(self, name: str) -> bool:
         """Stop a worker; False where there is none."""

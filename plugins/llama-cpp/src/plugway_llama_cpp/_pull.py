@@ -154,8 +154,12 @@ def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
 
 
 def choose(files: Sequence[RemoteFile], quant: str, repo: str) -> list[RemoteFile]:
-    """The file of that quantisation, all parts of it; without one, a common small one."""
-    models = [f for f in files if "mmproj" not in f.path.lower()]
+    """The file of that quantisation, all parts of it; without one, a common small one.
+
+    `mmproj` and what begins with it means the image projector.
+    """
+    projector = quant.lower().startswith("mmproj")
+    models = [f for f in files if ("mmproj" in f.path.lower()) == projector]
     if not models:
         raise PullFailed(f"`{repo}` has no GGUF file; look for a repository with GGUF in its name")
     for wanted in (quant,) if quant else _PREFERRED:
