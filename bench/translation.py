@@ -42,7 +42,8 @@ plugins:
 LITELLM = """\
 model_list:
 - model_name: bench
-  litellm_params: {{model: hosted_vllm/bench, api_base: "http://127.0.0.1:{upstream}/v1", api_key: none}}
+  litellm_params:
+    {{model: hosted_vllm/bench, api_base: "http://127.0.0.1:{upstream}/v1", api_key: none}}
 litellm_settings: {{num_retries: 0, telemetry: false}}
 """
 MARK = b"event: content_block_delta"
