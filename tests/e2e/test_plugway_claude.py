@@ -77,3 +77,26 @@ def test_after_a_set_up_the_client_starts_the_gateway_by_itself(fresh):
     state = json.loads((home / ".claude.json").read_text())
     assert "plugway" not in state.get("mcpServers", {})
     assert run(PLUGWAY, "up", "--config", str(config), "--stop").returncode == 0
+
+
+def test_what_other_tools_left_does_not_lead_around_the_gateway(fresh):
+    home, _, port, run = fresh
+    config = home / "plugway.yaml"
+    config.write_text(f"server: {{port: {port}}}\nplugins: [{{use: echo}}]\n")
+    stale = {
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
+        "ANTHROPIC_API_KEY": "sk-stale",
+        "ANTHROPIC_MODEL": "claude-stale",
+        "CLAUDE_CODE_USE_BEDROCK": "1",
+    }
+    settings = home / ".claude/settings.json"
+    settings.parent.mkdir()
+    settings.write_text(json.dumps({"env": stale, "model": "opus", "apiKeyHelper": "echo sk-old"}))
+    before = settings.read_bytes()
+    done = run(
+        PLUGWAY, "claude", "--config", str(config), "--claude", claude_binary(),
+        "--", "-p", "good morning",
+    )  # fmt: skip
+    assert "[echo, " in done.stdout, done.stdout + done.stderr
+    assert "You said: good morning" in done.stdout
+    assert settings.read_bytes() == before

@@ -130,6 +130,7 @@ def test_the_client_gets_private_settings_and_the_gateway_goes_with_it(launcher)
     assert (
         env["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == seen["settings"]["model"] == "anthropic/echo/echo"
     )
+    assert env["ANTHROPIC_MODEL"] == "anthropic/echo/echo"
     assert env["CLAUDE_CODE_USE_BEDROCK"] == env["ANTHROPIC_API_KEY"] == ""
     assert env["ENABLE_TOOL_SEARCH"] == "true"
     assert env["ANTHROPIC_AUTH_TOKEN"] not in " ".join(seen["argv"])

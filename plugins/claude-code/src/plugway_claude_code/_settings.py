@@ -67,8 +67,10 @@ def launch_settings(
     sizes = profile(main.window, scaled=scaled)
     off = {f"CLAUDE_CODE_USE_{name}": "" for name in _OTHER_PROVIDERS}
     env = environment(url, token, chosen, sizes, tool_search=tool_search)
+    # A model in the environment would win over `model`, wherever it was left.
+    models = {"ANTHROPIC_MODEL": main.id, "ANTHROPIC_SMALL_FAST_MODEL": ""}
     settings: dict[str, Any] = {
-        "env": {**off, "ANTHROPIC_API_KEY": "", **env, **no_proxy(os.environ)},
+        "env": {**off, "ANTHROPIC_API_KEY": "", **models, **env, **no_proxy(os.environ)},
         "model": main.id,
         "skipWebFetchPreflight": True,
     }

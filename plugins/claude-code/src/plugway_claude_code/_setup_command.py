@@ -75,7 +75,7 @@ def claude_code(
         if dry_run:
             _print_diff(made, gateway.token)
             return
-        _write(made, receipt)
+        _write(made, receipt, gateway.token)
         _verify(gateway, facts)
 
 
@@ -94,15 +94,22 @@ def _facts(gateway: LocalGateway, model: str | None, where: Sequence[str]) -> Fa
     )
 
 
-def _write(made: SetUp, receipt: Receipt) -> None:
+def _write(made: SetUp, receipt: Receipt, token: str) -> None:
     for planned in made.files:
         receipt.write(planned)
         _tell(f"{'wrote' if planned.changed else 'unchanged'} {planned.file.path}")
         if planned.file.mode & 0o077:
             path = planned.file.path
             _tell(f"  others may read the gateway's token in it: run `chmod 600 {path}`")
+    _tell_notes(made, token)
+
+
+def _tell_notes(made: SetUp, token: str) -> None:
+    """What is left to a person; the token itself is not shown."""
     for note in made.notes:
-        _tell(note)
+        _tell(note.replace(token, "TOKEN"))
+    if made.notes:
+        _tell("TOKEN is the gateway's token: `plugway serve` says where it is kept")
 
 
 def _undo(receipt: Receipt, *, dry_run: bool) -> int:
@@ -129,8 +136,7 @@ def _undo(receipt: Receipt, *, dry_run: bool) -> int:
 def _print_diff(made: SetUp, token: str) -> None:
     for planned in made.files:
         print("".join(_diff(planned)).replace(token, "***"), end="")
-    for note in made.notes:
-        _tell(note.replace(token, "***"))
+    _tell_notes(made, token)
 
 
 def _diff(planned: Planned) -> list[str]:
