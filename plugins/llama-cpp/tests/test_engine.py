@@ -83,6 +83,16 @@ async def test_a_title_request_costs_the_main_conversation_nothing(engine, model
         assert reused(second) >= computed(first) - 16
 
 
+async def test_idle_conversations_wait_in_memory_where_there_is_room_for_them(engine, models):
+    for room, source in ((512, "from memory"), (0, "live")):
+        async with engine(models["sliding"], cache_mib=room, disk_cache_mib=0) as e:
+            first = await e.say(turn(LONG), session="one")
+            await e.say(turn("something else"), session="two")
+            second = await e.say(turn(LONG, text_of(first), "go on"), session="one")
+            assert reused(second) >= computed(first) - 16
+            assert any(source in note for note in e.notes)
+
+
 @ALL
 async def test_an_evicted_conversation_comes_back_from_memory(engine, models, kind):
     async with engine(models[kind], slots=1, disk_cache_mib=0) as e:

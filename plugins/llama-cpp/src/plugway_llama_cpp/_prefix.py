@@ -153,10 +153,11 @@ class PrefixCache:
     def _park_idle(self) -> None:
         """Move small states of idle slots to memory: every cell in use makes attention slower,
         also for those who do not see it."""
+        small = min(_SMALL_STATE, self._memory.limit // 16)
         for slot in self._slots.idle():
             if slot.length < WORTH_SAVING or not self._intact(slot):
                 continue
-            if self._memory.limit <= 0 or self._context.size_of(slot.index) > _SMALL_STATE:
+            if self._context.size_of(slot.index) > small:
                 continue
             if self.worth_storing(slot):
                 self.store(slot)
