@@ -21,7 +21,11 @@ from plugway_claude_code._detect import (
 )
 
 _STACK = (
+    "dashboard",
+    "mcp",
     "local-answers",
+    "switch",
+    "recommend",
     "thinking",
     "resilience",
     "error-normalizer",
