@@ -17,6 +17,7 @@ from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_context_guard import ContextGuard
 from plugway_llama_cpp import LlamaCpp
 from plugway_probe import ListedModel, list_models, one_per_backend, probe
+from plugway_resilience import Resilience
 
 pytestmark = pytest.mark.anyio
 MODEL = "anthropic/up/some-model"
@@ -38,7 +39,8 @@ async def only(running, name, **more):
 async def test_the_model_that_comes_along_passes_all_of_them():
     guard = build_plugin(ContextGuard, "guard")
     backend = build_plugin(LlamaCpp, "local", model="demo", temperature=0)
-    async with gateway([guard, backend]) as running:
+    patient = build_plugin(Resilience, "resilience")  # a busy machine loads slowly
+    async with gateway([patient, guard, backend]) as running:
         (model,) = one_per_backend(await list_models(running.url, running.token))
         told = []
         findings = await probe(running.url, running.token, model.id, on_finding=told.append)
