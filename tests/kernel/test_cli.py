@@ -134,12 +134,13 @@ def test_the_example_is_one_text_in_the_package_and_at_the_root(plugway: Any) ->
     assert done.out == (ROOT / "config.example.yaml").read_text("utf-8")
 
 
-def test_the_example_parses_and_shows_every_backend() -> None:
+def test_the_example_parses_and_shows_every_backend_and_the_plugins_of_a_conversation() -> None:
     text = (ROOT / "config.example.yaml").read_text("utf-8")
     config = parse_config(text)
     assert [entry.use for entry in config.plugins] == STACK
-    for backend in ("anthropic", "ollama", "lmstudio", "llama-server", "vllm"):
-        assert f"# - use: {backend}\n" in text
+    backends = ("anthropic", "openai", "gemini", "ollama", "lmstudio", "llama-server", "vllm")
+    for name in (*backends, "openai-compatible", "mcp", "switch", "recommend", "dashboard"):
+        assert f"# - use: {name}\n" in text
 
 
 def test_the_example_passes_check_as_it_is(plugway: Any, tmp_path: Path) -> None:
