@@ -105,7 +105,9 @@ async def test_the_model_changes_inside_a_conversation_as_the_page_says(tmp_path
     for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     (text,) = blocks(ROOT / "docs/recipes/switch-in-chat.md", "yaml")
-    models = {"data": [{"type": "model", "id": "claude-sonnet-4-5"}], "has_more": False}
+    names = ("claude-opus-4-5", "claude-sonnet-4-5")
+    data = [{"type": "model", "id": name} for name in names]
+    models = {"data": data, "has_more": False}
 
     def answer(request):
         listing = request.path.startswith("/v1/models")

@@ -94,3 +94,8 @@ def test_ids_that_nobody_can_type_are_no_endpoints():
 def test_no_name_breaks_it(name):
     assert len(match(name, ENDPOINTS).found) <= len(ENDPOINTS)
     close_to(name, ENDPOINTS)
+
+
+def test_of_an_instances_models_the_one_that_the_router_names_is_meant():
+    models = [info("far/a"), info("far/b", extra={"routed": True}), info("far/c")]
+    assert match("far", endpoints_of(models, {"far": "google"})).only.id == "far/b"

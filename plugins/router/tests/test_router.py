@@ -18,11 +18,6 @@ pytestmark = pytest.mark.anyio
 ZONES = {"here": "local", "box": "local", "anthropic": "vendor", "other": "else"}
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def router(zones: Mapping[str, str] = ZONES, **options: Any) -> Router:
     found = Router(RouterOptions.model_validate(options), name="router")
     assert not found.check(zones)
@@ -116,11 +111,22 @@ async def test_aliases_are_listed_first_with_the_smallest_window_of_their_target
     listed = await found.list_models(models, exchange_for("x", {}, {})[1])
     assert [info.id for info in listed] == [
         "anthropic/router/fast", "anthropic/router/odd", "anthropic/here/a", "anthropic/box/b",
+        "anthropic/here/zzz",
     ]  # fmt: skip
     fast, odd = listed[:2]
     assert (fast.context_tokens, fast.max_output_tokens, fast.state) == (50, 9, "loaded")
     assert (fast.display_name, fast.capabilities) == ("fast (here/a)", {"tools"})
     assert (odd.context_tokens, odd.state) == (0, "unknown")
+
+
+async def test_targets_that_the_table_names_are_listed_even_where_their_backend_lists_nothing():
+    found = router(models={"*": ["here/a", "box/b"]})
+    models = [ModelInfo("anthropic/here/a", context_tokens=7), ModelInfo("anthropic/here/c")]
+    listed = await found.list_models(models, exchange_for("x", {}, {})[1])
+    assert [(info.id, info.extra.get("routed", False)) for info in listed] == [
+        ("anthropic/here/a", True), ("anthropic/here/c", False), ("anthropic/box/b", True),
+    ]  # fmt: skip
+    assert listed[0].context_tokens == 7
 
 
 # ── rules ────────────────────────────────────────────────────────────────────────────────────

@@ -83,7 +83,7 @@ def match(name: str, endpoints: Sequence[Endpoint]) -> Match:
 
     In this order, the first that fits anything: an id, a model's name or an alias; the name of an
     instance; `local` or `cloud`; words that all occur in an endpoint's id or title. Where several
-    models of an instance fit, the one that is loaded is meant, if it is one.
+    models of an instance fit, the one that is loaded is meant, or the one that the router names.
     """
     wanted = " ".join(name.strip(" \t`'\"").casefold().split())
     if not wanted:
@@ -128,10 +128,15 @@ def _exact_names(endpoint: Endpoint) -> tuple[str, ...]:
 
 
 def _narrowed(found: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """The one that is loaded, where several models of one instance fit; otherwise all."""
-    loaded = [e for e in found if e.info.state == "loaded"]
-    one_instance = len({e.instance for e in found}) == 1
-    return tuple(loaded if one_instance and len(loaded) == 1 else found)
+    """Where several models of one instance fit: the one that is loaded, else the one that the
+    router names; otherwise all."""
+    if len({e.instance for e in found}) == 1:
+        loaded = [e for e in found if e.info.state == "loaded"]
+        routed = [e for e in found if e.info.extra.get("routed")]
+        for preferred in (loaded, routed):
+            if len(preferred) == 1:
+                return tuple(preferred)
+    return tuple(found)
 
 
 def _by_words(wanted: str, endpoints: Sequence[Endpoint]) -> list[Endpoint]:

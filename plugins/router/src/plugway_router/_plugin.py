@@ -7,6 +7,7 @@ plugin skips there must not make a forbidden one the first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 from plugway import Exchange, MessagesRequest, ModelInfo, NoRoute, Plugin, Route, hookimpl
@@ -63,13 +64,18 @@ class Router(Plugin[RouterOptions]):
     async def list_models(
         self, models: Sequence[ModelInfo], exchange: Exchange
     ) -> Sequence[ModelInfo]:
-        """The aliases before everything else, as far as is known what they stand for."""
+        """The aliases before everything else, as far as is known what they stand for; targets that
+        the table names are marked with `extra["routed"]`, and listed where their backend does not.
+        """
         self._known = tuple(info.id for info in models[:MAX_KNOWN_MODELS])
         if self._table is None:
             return models
         infos = {info.id: info for info in models}
+        for id_ in self._table.named():
+            info = infos.get(id_) or ModelInfo(id_)
+            infos[id_] = replace(info, extra={**info.extra, "routed": True})
         aliases = self._table.aliases.items()
-        return [*(self._listed(name, row, infos) for name, row in aliases), *models]
+        return [*(self._listed(name, row, infos) for name, row in aliases), *infos.values()]
 
     def _alias_of(self, asked: str) -> str | None:
         """The alias in `anthropic/router/NAME`, as `list_models` shows it; None for other ids."""

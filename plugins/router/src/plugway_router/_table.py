@@ -6,7 +6,7 @@ Stands on options without flaws: `_targets` finds those.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
@@ -61,6 +61,12 @@ class Table:
         yield from (row for _, row in self.rules)
         yield from self.aliases.values()
         yield from self.exact.values()
+
+    def named(self) -> Sequence[str]:
+        """The ids, as clients see them, of the targets that name their model."""
+        targets = (target for row in self.rows() for target in row.targets)
+        ids = (f"anthropic/{t.instance}/{t.model}" for t in targets if t.model is not None)
+        return list(dict.fromkeys(ids))
 
     def find(self, model: str, facts: Facts, exchange: Exchange) -> Row | None:
         """The row for a request: the first rule that holds, an alias, an id, a pattern that fits.
