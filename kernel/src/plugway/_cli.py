@@ -26,6 +26,7 @@ from plugway._audit import startup_files
 from plugway._commands_plugins import (
     installed_command,
     installed_command_names,
+    installed_packages,
     plugin_commands,
     plugin_rows,
 )
@@ -186,7 +187,7 @@ def plugins(
         bool,
         typer.Option(
             "--approve",
-            help="Approve the files of these packages, or of all listed plugins, as they are now. "
+            help="Approve the files of these packages, or of all that are installed, as they are. "
             "From then on what is not approved, or has changed, is not loaded.",
         ),
     ] = False,
@@ -195,7 +196,7 @@ def plugins(
     path = find_config(config)
     rows = plugin_rows(load_config(path) if path else None)
     if approved:
-        found = approve(names or [str(row["distribution"]) for row in rows if row["instances"]])
+        found = approve(names or installed_packages())
         _tell(f"approved: {', '.join(sorted(found))} ({approvals_path()})")
         return
     if as_json:

@@ -14,7 +14,7 @@ import typer
 from plugway._approval import refusal
 from plugway._config import Config
 from plugway._errors import PluginError
-from plugway._loader import AnyPlugin, installed
+from plugway._loader import GROUP, AnyPlugin, installed
 
 COMMAND_GROUP = "plugway.commands"
 """Entry point group of commands that need no configuration: each name is a `typer.Typer`."""
@@ -57,6 +57,12 @@ def plugin_commands(loaded: Sequence[AnyPlugin]) -> dict[str, typer.Typer]:
 def installed_command_names() -> list[str]:
     """The commands that installed packages announce; imports none of them."""
     return sorted({point.name for point in entry_points(group=COMMAND_GROUP)})
+
+
+def installed_packages() -> list[str]:
+    """The packages that bring plugins, commands or a stack."""
+    points = [*entry_points(group=GROUP), *entry_points(group=COMMAND_GROUP)]
+    return sorted({point.dist.name for point in points if point.dist})
 
 
 def installed_command(name: str) -> typer.Typer | None:
