@@ -8,13 +8,26 @@ import anyio
 import pytest
 import trustme
 
-from plugway import BackendProtocolError, BackendUnavailable, StreamInterrupted, Upstream, _pool
+from plugway import (
+    BackendProtocolError,
+    BackendTimeout,
+    BackendUnavailable,
+    StreamInterrupted,
+    Upstream,
+    _pool,
+    _upstream,
+)
 from plugway._connection import MAX_HEAD_BYTES, MAX_WAITING_BYTES
 from plugway.testing import Cut, Hold, Reset, ScriptedUpstream, Sleep, respond, sse
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request):
+    return "asyncio", {"use_uvloop": request.param}
 
 
 @pytest.fixture
@@ -109,6 +122,40 @@ async def test_two_lengths_are_no_answer(server, upstream):
         await ask(upstream)
 
 
+async def test_what_is_closed_on_this_side_is_no_end(server, upstream):
+    server.script([OK + b"\r\nabc", Hold()])
+    response = await upstream.request("GET", "/")
+    chunks = response.chunks()
+    assert await anext(chunks) == b"abc"
+    await upstream.__aexit__()
+    with pytest.raises(StreamInterrupted):
+        await anext(chunks)
+
+
+async def test_an_upstream_that_stops_in_the_middle_of_a_request_is_not_waited_for():
+    over = anyio.Event()
+
+    async def half(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write_eof()
+        await over.wait()
+        writer.transport.abort()
+
+    started = await asyncio.start_server(half, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{started.sockets[0].getsockname()[1]}"
+    async with started, Upstream(url) as upstream:
+        with anyio.fail_after(2), pytest.raises(BackendUnavailable, match="before it answered"):
+            await upstream.request("POST", "/", body=b"x" * (20 * 2**20))
+        over.set()
+
+
+async def test_a_small_question_is_not_waited_for_in_the_middle_of_its_answer(server, upstream):
+    server.script([OK + b"content-length: 9\r\n\r\n{", Hold()])
+    with anyio.fail_after(2), pytest.raises(BackendTimeout):
+        await upstream.fetch_json("/", seconds=0.1)
+    await server.requests[0].left.wait()
+
+
 # ── when a connection is used again ──────────────────────────────────────────────────────────
 
 
@@ -148,6 +195,33 @@ async def test_a_connection_that_the_upstream_closed_is_not_used_again(server, u
     await ask(upstream)
     await ask(upstream)
     assert server.connections == 2
+
+
+async def test_an_upstream_that_breaks_off_late_is_not_asked_again(server, upstream, monkeypatch):
+    monkeypatch.setattr(_upstream, "RESEND_SECONDS", 0.05)
+    server.script(respond(200, b"a"), [Sleep(0.1), Cut()])
+    await ask(upstream)
+    with pytest.raises(BackendUnavailable, match="before it answered"):
+        await ask(upstream)
+    assert len(server.requests) == 2
+
+
+async def test_a_connection_that_is_lost_while_it_opens_is_none(server, upstream, monkeypatch):
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def lose(*args, **options):
+        transport, connection = await connect(*args, **options)
+        transport.abort()
+        while connection._transport is not None:
+            await asyncio.sleep(0)
+        return transport, connection
+
+    monkeypatch.setattr(loop, "create_connection", lose)
+    with pytest.raises(BackendUnavailable, match="is not open"):
+        await ask(upstream)
+    with anyio.fail_after(2):
+        await upstream.__aexit__()
 
 
 async def test_idle_connections_are_closed_after_a_while(server, upstream, monkeypatch):
@@ -233,16 +307,23 @@ async def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(serve
             found.connect_ex(full.getsockname())
         addresses = [full.getsockname(), ("127.0.0.1", server.port)]
 
-        async def both(*_args, **_kwargs):
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", found) for found in addresses]
+        async def both(*_args):
+            return [(socket.AF_INET, found) for found in addresses]
 
-        monkeypatch.setattr(loop, "getaddrinfo", both)
+        monkeypatch.setattr(_pool, "_addresses", both)
         async with Upstream(f"http://upstream.test:{server.port}") as upstream:
             began = loop.time()
             assert await ask(upstream) == (200, b'{"ok": true}')
             assert loop.time() - began < 1
         for found in more:
             found.close()
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.test"])
+async def test_a_name_that_can_be_none_is_unavailable(host):
+    async with Upstream(f"http://{host}") as upstream:
+        with pytest.raises(BackendUnavailable, match="cannot be resolved"):
+            await ask(upstream)
 
 
 async def test_all_addresses_refuse(monkeypatch):

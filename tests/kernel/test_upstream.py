@@ -349,7 +349,8 @@ async def test_a_cancelled_request_closes_its_connection_at_once(server, upstrea
 async def test_an_answer_that_comes_before_the_body_is_read_is_used():
     used, closed = anyio.Event(), anyio.Event()
 
-    async def early(_reader, writer):
+    async def early(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 X\r\ncontent-length: 5\r\nconnection: close\r\n\r\nlarge")
         await used.wait()
         writer.transport.abort()

@@ -142,6 +142,7 @@ class Connection(asyncio.Protocol):
         self._framed = False
         self._ended = False
         self._reusable = False
+        self._eof = False
         self.idle_since = 0.0
 
     @property
@@ -192,15 +193,21 @@ class Connection(asyncio.Protocol):
             self._end(answer)
         answer.wake()
 
+    def eof_received(self) -> None:
+        """The upstream says no more: closing at once, as it may never take the rest of a request
+        that would be waited for."""
+        self._eof = True
+        self.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Closed by either side: the end of an answer that has no other end, else a failure."""
+        """Closed by the upstream: the end of an answer that has no other end, else a failure."""
         self._parser = None  # it holds this object
         self._transport = None
         answer, self._answer = self._answer, None
         self._lost(self)
         if answer is None or answer.done or answer.error is not None:
             return
-        if answer.status and not self._framed and exc is None:
+        if answer.status and not self._framed and self._eof:
             answer.done = True
         elif answer.status:
             answer.error = StreamInterrupted(f"{self._where} broke off its answer")

@@ -63,7 +63,7 @@ class Pool:
             failure = BackendUnavailable(reason, status=502, permanent=True)
             failure.try_next = False
             raise failure from error
-        except socket.gaierror as error:
+        except (socket.gaierror, UnicodeError) as error:
             reason = f"the name in {self._where} cannot be resolved"
             raise BackendUnavailable(reason) from error
         except OSError as error:
@@ -90,10 +90,10 @@ class Pool:
             ssl=self._tls,
             server_hostname=self._host if self._tls is not None else None,
         )
-        self._open.add(connection)
-        if self._closed:
+        if self._closed or not connection.open:  # it may be lost already, and is then never again
             connection.abort()
             raise BackendUnavailable(f"the connection to {self._where} is not open")
+        self._open.add(connection)
         return connection
 
     def _freed(self, connection: Connection) -> None:

@@ -6,6 +6,7 @@ How connections are kept is the business of `_pool`; what the bytes mean, that o
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,10 @@ from plugway._url import is_loopback
 
 MAX_WHOLE_BYTES: Final = 64 * 2**20
 """Largest body that is read whole from an upstream."""
+
+RESEND_SECONDS: Final = 5.0
+"""How soon a kept connection must be lost to be taken for one that had ended before: an upstream
+that breaks off later may have done the work."""
 
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
@@ -167,8 +172,8 @@ class Upstream:
         """Send one request and return when the head of the answer is there.
 
         `seconds` limits the wait for the head. `credentials` replace those of the constructor.
-        `path` is sent as it is, query included. A kept connection that the upstream closes
-        without a byte of an answer is replaced by another one, once.
+        `path` is sent as it is, query included. A kept connection that the upstream closes at once,
+        without a byte of an answer, is replaced by another one, once.
 
         Raises:
             BackendUnavailable: no connection, or none that lasted until the head.
@@ -200,10 +205,11 @@ class Upstream:
             raise BackendUnavailable(f"the connection to {self.base_url} is not open")
         kept = pool.kept()
         if kept is not None:
+            asked = time.monotonic()
             try:
                 return await _headed(kept.ask(head, body))
             except Unanswered as lost:
-                if lost.begun:
+                if lost.begun or time.monotonic() - asked > RESEND_SECONDS:
                     raise
         return await _headed((await pool.opened()).ask(head, body))
 
@@ -231,18 +237,22 @@ class Upstream:
     ) -> Any:
         """The JSON that a small question is answered with: a GET, or a POST of `body`.
 
-        Raises:
+        `seconds` limits all of it. Raises:
             BackendRefused: the status is not 200.
             BackendError: no answer, or not JSON.
         """
         lines = (("accept", "application/json"), ("content-type", "application/json"), *headers)
-        response = await self.request(
-            "GET" if body is None else "POST", path, body=body, headers=lines, seconds=seconds
-        )
         try:
-            answer = await response.read()
-        finally:
-            await response.aclose()
+            async with asyncio.timeout(seconds):
+                response = await self.request(
+                    "GET" if body is None else "POST", path, body=body, headers=lines
+                )
+                try:
+                    answer = await response.read()
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise BackendTimeout(f"{self.base_url} did not answer in time") from None
         if response.status != 200:
             raise BackendRefused(response.status, answer, headers=response.headers)
         try:
