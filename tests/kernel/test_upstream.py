@@ -381,3 +381,15 @@ async def test_a_small_question_keeps_the_status_of_a_refusal(server, upstream):
     assert caught.value.status == 404
     with pytest.raises(BackendProtocolError, match="not JSON"):
         await upstream.fetch_json("/api/v1/models")
+
+
+# ── keys that come back ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("status", "kept"), [(401, "[redacted]"), (200, "a-long-secret")])
+async def test_a_key_that_a_refusal_quotes_is_taken_out_of_it(server, status, kept):
+    server.script(respond(status, b"invalid key a-long-secret!"))
+    credentials = {"authorization": "Bearer a-long-secret"}
+    async with Upstream(server.url, credentials=credentials) as upstream:
+        _, body = await ask(upstream)
+    assert body == f"invalid key {kept}!".encode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +28,8 @@ from plugway._keyring import misdirected
 from plugway._pool import Pool
 from plugway._url import is_loopback
 
+SHORTEST_SECRET: Final = 8
+"""A credential of fewer characters is no secret: taking it out would only harm the text."""
 MAX_WHOLE_BYTES: Final = 64 * 2**20
 """Largest body that is read whole from an upstream."""
 
@@ -69,6 +71,7 @@ class UpstreamResponse:
     headers: Headers
     """Without hop-by-hop lines, cookies and what concerns the upstream's own origin."""
     _answer: Answer
+    _secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def content_type(self) -> str:
@@ -77,7 +80,8 @@ class UpstreamResponse:
         return value.partition(";")[0].strip().lower()
 
     async def read(self, limit: int = MAX_WHOLE_BYTES) -> bytes:
-        """The whole body; the connection goes back to the pool.
+        """The whole body; the connection goes back to the pool. A credential that a refusal
+        quotes is taken out of it: the client must not see a key that is not its own.
 
         Raises:
             StreamInterrupted: the body ends early.
@@ -91,7 +95,10 @@ class UpstreamResponse:
                 await self.aclose()
                 raise BackendProtocolError(f"the upstream's answer is larger than {limit} bytes")
             pieces.append(chunk)
-        return b"".join(pieces)
+        body = b"".join(pieces)
+        for secret in self._secrets:
+            body = body.replace(secret, b"[redacted]")
+        return body
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises `StreamInterrupted` where it ends early."""
@@ -194,7 +201,8 @@ class Upstream:
         except TimeoutError:
             raise BackendTimeout(f"{self.base_url} did not answer in time") from None
         try:
-            return _checked(answer, self.base_url)
+            secrets = _secrets_in(extra) if answer.status >= 400 else ()
+            return _checked(answer, self.base_url, secrets)
         except BackendError:
             answer.close()
             raise
@@ -283,7 +291,13 @@ async def _headed(answer: Answer) -> Answer:
     return answer
 
 
-def _checked(answer: Answer, origin: str) -> UpstreamResponse:
+def _secrets_in(credentials: Mapping[str, str]) -> tuple[bytes, ...]:
+    """The keys in credential lines, without the scheme before them (RFC 9110, 11.6.2)."""
+    values = (value.rpartition(" ")[2] for value in credentials.values())
+    return tuple(value.encode("latin-1") for value in values if len(value) >= SHORTEST_SECRET)
+
+
+def _checked(answer: Answer, origin: str, secrets: tuple[bytes, ...]) -> UpstreamResponse:
     lines: list[tuple[str, str]] = []
     found: dict[str, str] = {}
     for raw, value in answer.lines:
@@ -300,4 +314,4 @@ def _checked(answer: Answer, origin: str) -> UpstreamResponse:
     encoding = found.get("content-encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         raise BackendProtocolError(f"{origin} answered in the encoding {encoding!r}, not asked for")
-    return UpstreamResponse(answer.status, tuple(lines), answer)
+    return UpstreamResponse(answer.status, tuple(lines), answer, secrets)
