@@ -1,6 +1,10 @@
-"""Servers that people run, behind the gateway: llama-cpp-python's and LiteLLM's, and Claude Code."""
+"""Servers that people run, behind the gateway: those of llama-cpp-python, mlx-lm and LiteLLM, and
+Claude Code."""
+
+import json
 
 import anthropic
+import anyio
 import pytest
 from chat_servers import environment, free_port, server
 
@@ -13,7 +17,7 @@ from plugway.testing import (
     sse,
 )
 from plugway_anthropic_compatible import AnthropicCompatible
-from plugway_demo_model import model_path
+from plugway_demo_model import model_path, safetensors_path
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_field_policy import FieldPolicy
 from plugway_openai_compatible import OpenAICompatible
@@ -31,6 +35,21 @@ READ = {
     "name": "Read",
     "description": "Reads a file.",
     "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}},
+}
+
+WRITE = {
+    "name": "Write",
+    "description": "Writes a file.",
+    "input_schema": {
+        "type": "object",
+        "properties": {"file_path": {"type": "string"}, "content": {"type": "string"}},
+        "required": ["file_path", "content"],
+    },
+}
+BASH = {
+    "name": "Bash",
+    "description": "Runs a command.",
+    "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}},
 }
 
 
@@ -56,6 +75,31 @@ async def llama(tmp_path):
     command += ["--model_alias", "demo", "--n_ctx", 131072, "--n_threads", 2]
     async with server(command, tmp_path, port, "/v1/models") as url:
         yield url
+
+
+@pytest.fixture
+async def mlx(request, tmp_path):
+    """mlx-lm's server with the demo model: its address, its model and its log.
+
+    mlx-lm knows the format of calls by the chat template, and this one's not, unless it is told
+    (`tool_parser_type`).
+    """
+    python = environment("mlx-lm", "mlx-lm", "mlx[cpu]")
+    model = tmp_path / "demo"
+    model.mkdir()
+    for file in safetensors_path().iterdir():
+        (model / file.name).symlink_to(file)
+    if parser := getattr(request, "param", None):
+        config = model / "tokenizer_config.json"
+        told = json.loads(config.read_text()) | {"tool_parser_type": parser}
+        config.unlink()
+        config.write_text(json.dumps(told))
+    (tmp_path / "hub").mkdir()  # without it the list of models is an empty answer
+    port = free_port()
+    command = [python.with_name("mlx_lm.server"), "--model", model, "--port", port]
+    env = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    async with server(command, tmp_path, port, "/health", **env) as url:
+        yield url, model, tmp_path / "server.log"
 
 
 @pytest.fixture
@@ -108,6 +152,91 @@ async def test_claude_code_writes_a_file_with_llama_cpp_python(llama, tmp_path):
     path = claude.project / "hello.txt"
     assert path.exists(), done.out + done.err
     assert path.read_text() == "hi", done.out
+
+
+@pytest.mark.slow
+async def test_mlx_lm_answers_streamed_and_whole_and_lists_its_model(mlx):
+    url, model, _ = mlx
+    async with gateway(stack(url, preset="mlx-lm")) as running:
+        models = (await running.client.get("/v1/models")).json()["data"]
+        asked = {"model": models[0]["id"], "temperature": 0, "top_k": 5}
+        whole = await running.ask("what is plugway?", **asked)
+        events = await running.stream("what is plugway?", **asked)
+        default = await running.ask("what is plugway?", **asked | {"model": "up/default_model"})
+    text = "".join(
+        data["delta"].get("text", "") for name, data in events if name == "content_block_delta"
+    )
+    assert [model["id"] for model in models] == [f"anthropic/up/{model}"]
+    assert "Plugway" in text
+    assert whole["content"] == default["content"] == [{"type": "text", "text": text}]
+    assert whole["stop_reason"] == "end_turn"
+    (counted,) = [data["usage"] for name, data in events if name == "message_delta"]
+    assert counted["output_tokens"] == whole["usage"]["output_tokens"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mlx", [None, "json_tools"], ids=["calls as text", "calls parsed"], indirect=True
+)
+async def test_mlx_lm_carries_a_tool_round_trip(mlx):
+    url, _, _ = mlx
+    async with (
+        gateway(stack(url, preset="mlx-lm")) as running,
+        anthropic.AsyncAnthropic(
+            base_url=running.url, api_key=running.token, max_retries=0
+        ) as client,
+    ):
+        turns = [{"role": "user", "content": "create hello.txt with the text hi"}]
+        asked = {"model": "up/default_model", "max_tokens": 200, "messages": turns}
+        asked |= {"tools": [WRITE, BASH]}
+        async with client.messages.stream(**asked) as stream:
+            streamed = await stream.get_final_message()
+        whole = await client.messages.create(**asked)
+        for message in (streamed, whole):
+            (call,) = message.content
+            assert (message.stop_reason, call.name) == ("tool_use", "Write")
+            assert call.input == {"file_path": "hello.txt", "content": "hi"}
+        result = {"type": "tool_result", "tool_use_id": call.id, "content": "File created."}
+        turns += [
+            {"role": "assistant", "content": whole.content},
+            {"role": "user", "content": [result]},
+        ]
+        done = await client.messages.create(**asked)
+    assert done.stop_reason == "end_turn"
+    assert "hello.txt" in done.content[0].text
+
+
+@pytest.mark.slow
+async def test_mlx_lm_gets_words_for_an_image_and_its_errors_are_told(mlx):
+    url, _, _ = mlx
+    image = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+    parts = [{"type": "image", "source": image}, {"type": "text", "text": "what is plugway?"}]
+    body = {"max_tokens": 100, "messages": [{"role": "user", "content": parts}]}
+    async with gateway(stack(url, preset="mlx-lm", learn=False)) as running:
+        seen = await running.post({**body, "model": "up/default_model"})
+        unknown = await running.post({**body, "model": "up/nobody/nothing"})
+    assert seen.status_code == 200, seen.text
+    assert unknown.status_code == 404, unknown.text
+    error = unknown.json()["error"]
+    assert error["type"] == "not_found_error"
+
+
+@pytest.mark.slow
+async def test_a_client_that_leaves_ends_the_work_of_mlx_lm(mlx):
+    url, _, log = mlx
+    endless = {"logit_bias": {"2": -1000}}  # never the token that ends an answer
+    body = {"model": "up/default_model", "max_tokens": 100_000, "stream": True}
+    body["messages"] = [{"role": "user", "content": "what is plugway?"}]
+    async with gateway(stack(url, preset="mlx-lm", extra_body=endless)) as running:
+        async with running.client.stream("POST", "/v1/messages", json=body) as reply:
+            lines = reply.aiter_lines()
+            for _ in range(1000):
+                assert await anext(lines) is not None
+        with anyio.fail_after(20):
+            while "BrokenPipeError" not in log.read_text():  # it writes to a peer that has left
+                await anyio.sleep(0.05)
+        after = await running.ask("what is plugway?", model="up/default_model", max_tokens=5)
+    assert after["stop_reason"] == "max_tokens"
 
 
 @pytest.mark.slow
