@@ -369,3 +369,10 @@ async def _timed(guard, request, attempt, exchange):
     guard.transform_request(request, exchange)
     assert await guard.prepare_attempt(request, attempt, exchange) is request
     return time.perf_counter() - began
+
+
+async def test_the_list_of_models_states_the_window_that_holds():
+    guard = build_plugin(ContextGuard, "context-guard", windows={"small/*": 20_000})
+    async with gateway([guard, Small(PlainOptions(), name="small")]) as running:
+        (listed,) = (await running.client.get("/v1/models")).json()["data"]
+    assert listed["max_input_tokens"] == 20_000

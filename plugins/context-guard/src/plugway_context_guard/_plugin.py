@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import anyio
@@ -77,10 +77,16 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         return self._windows.open()
 
     @hookimpl
-    def list_models(self, models: Sequence[ModelInfo]) -> None:
-        """Small windows are warned about as soon as a client looks at the list."""
+    def list_models(self, models: Sequence[ModelInfo]) -> Sequence[ModelInfo]:
+        """The windows that hold here, configured or learned, instead of those that backends state;
+        small ones are warned about as soon as a client looks at the list."""
+        shown: list[ModelInfo] = []
         for info in models:
-            self._windows.warn(info.id.removeprefix("anthropic/"), info.context_tokens)
+            target = info.id.removeprefix("anthropic/")
+            tokens, _ = self._windows.known(target, info.context_tokens)
+            self._windows.warn(target, tokens)
+            shown.append(replace(info, context_tokens=tokens))
+        return shown
 
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:

@@ -89,16 +89,21 @@ class Windows:
     async def of(self, attempt: Attempt) -> Window:
         """The window of the attempt's model."""
         target = attempt.target
-        context, source = self._as_configured(target), "configured"
         info = await self._info(attempt)
-        if not context and info is not None:
-            context, source = info.context_tokens, f"`{attempt.backend.name}` says so"
-        learned = self.contexts.get(target)
-        if learned and (not context or learned < context):
-            context, source = learned, "a refusal told"
+        context, source = self.known(target, info.context_tokens if info else 0)
         output = self.outputs.get(target) or (info.max_output_tokens if info else 0)
         self.warn(target, context)
         return Window(context, output, source)
+
+    def known(self, target: str, stated: int) -> tuple[int, str]:
+        """The context of `instance/model` whose backend states `stated` tokens, and who says so."""
+        context, source = self._as_configured(target), "configured"
+        if not context:
+            context, source = stated, f"`{target.partition('/')[0]}` says so"
+        learned = self.contexts.get(target)
+        if learned and (not context or learned < context):
+            return learned, "a refusal told"
+        return context, source
 
     def warn(self, target: str, tokens: int) -> None:
         """Say once that a window is small."""
