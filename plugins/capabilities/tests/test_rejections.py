@@ -55,6 +55,7 @@ SENTENCES = [
     (400, "'parallel_tool_calls' is not supported", {FIELDS: {"parallel_tool_calls"}}),
     (400, "Unsupported value: 'none' is not supported with the 'gpt-5' model. Supported values are: 'minimal', 'low', 'medium', and 'high'.", {"allowed_values": {"reasoning.effort": ("minimal", "low", "medium", "high")}}),
     (400, "Encrypted content is not supported with this model.", {"rejected_fields": {"include"}}),
+    (400, "`reasoning_effort` must be one of `none` or `default`", {"allowed_values": {"reasoning_effort": ("none", "default")}}),
     (400, "Invalid 'max_output_tokens': integer above maximum value. Expected a value <= 128000, but got 999999 instead.", {"max_output_tokens": 128000}),
 ]  # fmt: skip
 
