@@ -429,3 +429,19 @@ def test_a_damaged_token_is_replaced(tmp_path: Path, content: str) -> None:
     token = gateway_token(ServerOptions(), state_dir=tmp_path)
     assert len(token) >= 43
     assert gateway_token(ServerOptions(), state_dir=tmp_path) == token
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8484"),
+        ("0.0.0.0", "http://127.0.0.1:8484"),
+        ("::", "http://[::1]:8484"),
+        ("[::1]", "http://[::1]:8484"),
+        ("gateway.test", "http://gateway.test:8484"),
+    ],
+)
+def test_clients_on_this_machine_get_an_address_that_the_guard_lets_in(
+    host: str, address: str
+) -> None:
+    assert ServerOptions(host=host).address == address

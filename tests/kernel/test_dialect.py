@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -15,6 +16,8 @@ from starlette.routing import Route
 from plugway import (
     Attempt,
     Backend,
+    BackendError,
+    BackendRefused,
     BackendUnavailable,
     Emitter,
     EventStream,
@@ -60,8 +63,11 @@ class Lines:
     name = "lines"
     paths = ("/v1/lines",)
     statuses = {529: 503}
+    breaks = False
 
     def decode(self, original: Original) -> dict[str, Any]:
+        if self.breaks:
+            raise KeyError("a defect")
         said = original.parsed.get("say")
         if not isinstance(said, str):
             raise InvalidRequest("say: a string is needed", retry=False)
@@ -75,6 +81,8 @@ class Lines:
         }
 
     def encoder(self, original: Original) -> LinesEncoder:
+        if original.body:
+            assert original.parsed["say"], "only what was decoded has a body"
         return LinesEncoder()
 
 
@@ -83,10 +91,13 @@ class Speaks(Plugin[NoOptions]):
 
     gateway: Gateway | None = None
     entered: Gateway | None = None
+    fails: Exception = KeyError("a defect")
+
+    lines = Lines()
 
     @hookimpl
     def register_dialects(self) -> Sequence[Lines]:
-        return [Lines()]
+        return [self.lines]
 
     @hookimpl
     def register_routes(self, gateway: Gateway) -> Sequence[Route]:
@@ -95,7 +106,14 @@ class Speaks(Plugin[NoOptions]):
         async def lines(request: Request) -> JSONResponse:
             return JSONResponse({"backends": list(gateway.backends)})
 
-        return [Route("/v1/models", lines, methods=["PUT", "GET"]), Route("/own", lines)]
+        async def fails(request: Request) -> JSONResponse:
+            raise self.fails
+
+        return [
+            Route("/v1/models", lines, methods=["PUT", "GET"]),
+            Route("/own", lines),
+            Route("/fails", fails, methods=["GET", "POST"]),
+        ]
 
     @hookimpl
     def lifespan(self, gateway: Gateway) -> Any:
@@ -112,7 +130,8 @@ class Answers(Plugin[NoOptions]):
 
     foreign = False
     breaks = False
-    refuses = False
+    empty = False
+    refuses: BackendError | None = None
     asked: MessagesRequest | None = None
 
     @hookimpl
@@ -123,8 +142,8 @@ class Answers(Plugin[NoOptions]):
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         self.asked = request
-        if self.refuses:
-            raise BackendUnavailable("nobody there")
+        if self.refuses is not None:
+            raise self.refuses
         if self.foreign:
             assert request.original is not None
             if not request.stream:
@@ -133,6 +152,8 @@ class Answers(Plugin[NoOptions]):
         return Reply.streamed(self._events())
 
     async def _pieces(self) -> AsyncIterator[bytes]:
+        if self.empty:
+            return
         yield b"data: own "
         yield b"words\n\n"
         if self.breaks:
@@ -222,7 +243,7 @@ async def test_the_guards_refusals_are_told_in_its_words():
 
 async def test_a_backends_failure_is_told_in_its_words():
     speaks, answers = stack()
-    answers.refuses = True
+    answers.refuses = BackendUnavailable("nobody there")
     async with gateway([speaks, answers]) as running:
         response = await running.post(ASKED, "/v1/lines")
     assert response.status_code == 503
@@ -257,6 +278,41 @@ async def test_a_stream_of_the_same_dialect_that_breaks_off_is_cut():
         answer = await client.read()
     assert not answer.complete
     assert b"own words" in answer.body
+
+
+async def test_an_empty_stream_of_the_same_dialect_is_a_failure_of_the_backend():
+    speaks, answers = stack()
+    answers.foreign = answers.empty = True
+    async with gateway([speaks, answers]) as running:
+        response = await running.post({**ASKED, "stream": True}, "/v1/lines")
+        assert (response.status_code, response.json()["status"]) == (502, 502)
+        assert "before its first piece" in response.json()["wrong"]
+
+
+@pytest.mark.parametrize("body", [b"{nope", b"[]", b'{"say": 1}', b""])
+async def test_what_cannot_be_decoded_is_refused_before_an_encoder_has_to_read_it(body):
+    async with gateway(stack()) as running:
+        response = await running.post(body, "/v1/lines")
+        assert (response.status_code, response.json()["status"]) == (400, 400)
+
+
+async def test_a_defect_of_a_dialect_is_told_in_its_words(caplog):
+    speaks, answers = stack()
+    speaks.lines = Lines()
+    speaks.lines.breaks = True
+    async with gateway([speaks, answers]) as running:
+        response = await running.post(ASKED, "/v1/lines")
+        assert response.status_code == 500
+        assert "dialect `lines`" in response.json()["wrong"]
+        answers.refuses = BackendRefused(403, b"<html>no</html>", native=True)
+        with pytest.raises(RequestRejected, match="status 403"):
+            await speaks.gateway.ask(
+                MessagesRequest(
+                    b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}'
+                )
+            )
+        assert running.app.active == 0
+    assert "KeyError" in caplog.text
 
 
 async def test_an_answer_in_a_dialect_that_was_not_asked_for_is_a_failure():
@@ -300,6 +356,44 @@ async def test_a_plugins_routes_are_behind_the_guard_and_before_the_kernels_own(
     assert health.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (InvalidRequest("say more"), 400, "say more"),
+        (HTTPException(409, "not now"), 409, "not now"),
+        (KeyError("a defect"), 500, "its log has the details"),
+    ],
+    ids=["rejected", "http", "defect"],
+)
+async def test_what_a_plugins_route_raises_is_told_as_the_gateway_tells_it(error, status, said):
+    speaks, answers = stack()
+    speaks.fails = error
+    async with gateway([speaks, answers]) as running:
+        response = await running.client.get("/fails")
+        assert response.status_code == status
+        assert said in response.json()["error"]["message"]
+        assert response.headers["request-id"] == response.json()["request_id"]
+
+
+@pytest.mark.parametrize("path", ["/own", "/fails", "/v1/lines", "/v1/v1/lines"])
+async def test_paths_of_plugins_are_behind_every_check_of_the_guard(path):
+    speaks, answers = stack()
+    async with gateway([speaks, answers]) as running:
+        for status, token, headers, host in (
+            (401, None, {}, "127.0.0.1"),
+            (401, "wrong", {}, "127.0.0.1"),
+            (403, "test-token", {"origin": "https://evil.test"}, "127.0.0.1"),
+            (403, "test-token", {"sec-fetch-site": "cross-site"}, "127.0.0.1"),
+            (415, "test-token", {"content-type": "text/plain"}, "127.0.0.1"),
+            (421, "test-token", {}, "evil.test"),
+        ):
+            asked = messages_request(ASKED, token, headers, path=path, host=host)
+            async with RawClient(running.url) as client:
+                await client.send(asked)
+                assert (await client.read()).status == status
+    assert answers.asked is None
+
+
 async def test_two_dialects_on_one_path_are_told_apart_at_start():
     speaks, answers = stack()
     with pytest.raises(PluginError, match="`/v1/lines` is served already"):
@@ -320,8 +414,22 @@ async def test_a_plugin_asks_through_the_whole_pipeline():
             )
         )
         assert message["content"][0]["text"] == "good day"
-        answers.refuses = True
+        answers.refuses = BackendUnavailable("nobody there")
         with pytest.raises(RequestRejected, match="nobody there"):
+            await speaks.gateway.ask(
+                MessagesRequest(
+                    b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}'
+                )
+            )
+        answers.refuses = BackendRefused(403, b"<html>no</html>", native=True)
+        with pytest.raises(RequestRejected, match="status 403"):
+            await speaks.gateway.ask(
+                MessagesRequest(
+                    b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}'
+                )
+            )
+        answers.refuses = BackendRefused(403, b"<html>no</html>", native=True)
+        with pytest.raises(RequestRejected, match="status 403"):
             await speaks.gateway.ask(
                 MessagesRequest(
                     b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}'

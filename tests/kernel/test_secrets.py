@@ -379,3 +379,17 @@ def test_a_machine_without_a_trusted_keyring_says_what_to_use(
 
 def test_a_document_without_positions_still_names_the_file() -> None:
     assert Document("c.yaml").position(("a", 0)) == "c.yaml"
+
+
+def test_a_key_may_be_read_while_requests_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_keyring, "_bound", {})
+    text = _keyring._encoded(StoredKey("key-of-one-place", "https://one.test"))
+    for name in ("a", "b"):
+        _keyring._remembered(name, text)
+    checked = iter(_keyring._bound.values())
+    assert next(checked).origin == "https://one.test"
+    _keyring._remembered("a", "another, for anywhere")
+    _keyring._remembered("c", text)
+    assert len(list(checked)) == 1
+    assert _keyring.misdirected("https://two.test", {"x": "key-of-one-place"})
+    assert not _keyring.misdirected("https://one.test", {"x": "key-of-one-place"})

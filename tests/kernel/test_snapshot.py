@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 
+from plugway import Gateway, PluginError
 from plugway._config import Config, parse_config
 from plugway._errors import ConfigError
 from plugway._hookspecs import hookimpl
@@ -94,3 +97,89 @@ def test_every_limit_of_the_server_section_reaches_the_pipeline() -> None:
     assert (limits.first_event_seconds, limits.first_event_local_seconds) == (1, 2)
     assert (limits.ping_seconds, limits.idle_seconds) == (3, 4)
     assert (limits.stalled_client_seconds, limits.max_streams) == (5, 6)
+
+
+class Holds(Plugin[NoOptions]):
+    """Holds something open, and fails where it is told to."""
+
+    events: list[str]
+    fails = ""
+    go: anyio.Event
+
+    @hookimpl
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
+        return self._live()
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        if self.fails == "start":
+            raise ValueError("cannot open")
+        self.events.append(f"open {self.name}")
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._background)
+                yield
+                tasks.cancel_scope.cancel()
+        finally:
+            self.events.append(f"close {self.name}")
+        if self.fails == "end":
+            raise ValueError("cannot close")
+
+    async def _background(self) -> None:
+        await self.go.wait()
+        raise ValueError("the task died")
+
+
+def holding(events: list[str], fails: str = "") -> list[Holds]:
+    found = [Holds(NoOptions(), name=name) for name in ("a", "b", "c")]
+    for plugin in found:
+        plugin.events, plugin.go = events, anyio.Event()
+    found[1].fails = fails
+    return found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fails", ["", "end"])
+async def test_what_plugins_hold_is_closed_in_reverse_whatever_one_of_them_raises(
+    fails: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[str] = []
+    found = snapshot(*holding(events, fails))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(found.run)
+        found.close()
+        await found.closed.wait()
+    assert events == ["open a", "open b", "open c", "close c", "close b", "close a"]
+    assert ("cannot close" in caplog.text) == (fails == "end")
+
+
+@pytest.mark.anyio
+async def test_a_task_of_a_plugin_that_dies_closes_nothing_of_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events: list[str] = []
+    plugins = holding(events)
+    found = snapshot(*plugins)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(found.run)
+        plugins[0].go.set()
+        with anyio.fail_after(2):
+            while len(events) < 4:
+                await anyio.sleep(0.001)
+        await anyio.wait_all_tasks_blocked()
+        assert events[3:] == ["close a"]
+        assert not found.closed.is_set()
+        found.close()
+    assert events[4:] == ["close c", "close b"]
+    assert "plugin `a`" in caplog.text
+    assert "the task died" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_plugin_that_does_not_start_is_named_and_the_others_are_closed() -> None:
+    events: list[str] = []
+    found = snapshot(*holding(events, "start"))
+    with pytest.raises(PluginError, match="`lifespan` failed at start: cannot open"):
+        await found.run(task_status=anyio.TASK_STATUS_IGNORED)
+    assert events == ["open a", "close a"]
+    assert found.closed.is_set()

@@ -18,6 +18,7 @@ import anyio.to_thread
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -28,7 +29,7 @@ from plugway._config import Config, gateway_token
 from plugway._dialect import DialectAnswer
 from plugway._errors import InvalidRequest, NoRoute, RequestRejected
 from plugway._exchange import EXCHANGES, Exchange
-from plugway._failures import rejection_reply
+from plugway._failures import defect_reply, rejection_reply
 from plugway._guard import Guard, GuardPolicy
 from plugway._request import MessagesRequest
 from plugway._serve import refuse
@@ -110,8 +111,7 @@ class App:
             Route("/", _hello, methods=["GET"]),
             Route("/api/hello", _hello, methods=["GET"]),
         ]
-        handlers: Mapping[Any, Any] = {HTTPException: _http_error, RequestRejected: _rejected}
-        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
+        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
 
     async def _models(self, request: Request) -> Response:
         limit = _limit(request.query_params.get("limit", "20"))
@@ -194,7 +194,8 @@ class _Front:
         """A plugin's route, or one of the kernel's own."""
         routes = self._app.snapshot.routes
         found = any(route.matches(scope)[0] is Match.FULL for route in routes.routes)
-        await (routes if found else self._rest)(scope, receive, send)
+        app = ExceptionMiddleware(routes, {**_HANDLERS, Exception: _defect})
+        await (app if found else self._rest)(scope, receive, send)
 
 
 async def _retire(old: Snapshot) -> None:
@@ -256,6 +257,18 @@ async def _rejected(request: Request, error: Exception) -> Response:
     reply = rejection_reply(error, exchange)
     headers = {**dict(reply.headers), "request-id": exchange.id}
     return Response(reply.body, reply.status, headers=headers)
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    """What a plugin's route raises is told as the gateway tells its own defects."""
+    del error  # it is logged as the one that is handled now
+    exchange = Exchange(MessagesRequest(b"{}"), id=request.scope.get("plugway.request_id"))
+    reply = defect_reply(exchange)
+    headers = {**dict(reply.headers), "request-id": exchange.id}
+    return Response(reply.body, reply.status, headers=headers)
+
+
+_HANDLERS: Mapping[Any, Any] = {HTTPException: _http_error, RequestRejected: _rejected}
 
 
 def _json(body: object, request: Request, *, status: int = 200) -> Response:

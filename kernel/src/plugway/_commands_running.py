@@ -36,8 +36,7 @@ def server_settings(explicit: Path | None, overrides: Mapping[str, object]) -> S
 
 def base_url(server: ServerOptions) -> str:
     """Address of the gateway for a client on this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
-    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+    return server.address
 
 
 def ask(server: ServerOptions, method: str, path: str, body: bytes | None = None) -> Any:

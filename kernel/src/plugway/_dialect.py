@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import orjson
 from starlette.types import Message, Send
 
-from plugway._errors import error_type
+from plugway._errors import StreamInterrupted, error_type
 from plugway._events import StreamEvent
 from plugway._json import as_object
 from plugway._request import Original
@@ -72,7 +72,7 @@ class Dialect(Protocol):
 
     def encoder(self, original: Original) -> DialectEncoder:
         """The encoder of the answer. `original.body` is empty where the request was refused before
-        its body was read."""
+        it was decoded."""
         ...
 
 
@@ -168,8 +168,11 @@ class ForeignRelay:
         return {}
 
     async def prime(self) -> None:
-        """Read, and hold, the first piece."""
-        self._held = [await anext(self._chunks)]
+        """Read, and hold, the first piece. Raises `StreamInterrupted` where there is none."""
+        piece = await anext(self._chunks, None)
+        if piece is None:
+            raise StreamInterrupted("the stream ended before its first piece")
+        self._held = [piece]
 
     def __aiter__(self) -> ForeignRelay:
         """The bytes, those held first."""

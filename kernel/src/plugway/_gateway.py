@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from starlette.types import Message
 
 from plugway._backend import Backend, Caller, ModelInfo
 from plugway._errors import RequestRejected, StreamInterrupted
 from plugway._guard import new_request_id
-from plugway._json import as_object
+from plugway._json import as_object, loaded
 from plugway._request import MessagesRequest
 
 if TYPE_CHECKING:
@@ -39,9 +38,7 @@ class Gateway:
     @property
     def address(self) -> str:
         """The base URL that clients on this machine use."""
-        server = self._snapshot.config.server
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        return f"http://{host}:{server.port}"
+        return self._snapshot.config.server.address
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models of all backends, under the ids that clients see."""
@@ -101,11 +98,11 @@ class _Asked:
         """The answer; raises where it is a failure."""
         if self._cut or not self._status:
             raise StreamInterrupted("the answer broke off")
-        answer = as_object(orjson.loads(bytes(self._answer)))
+        answer = loaded(bytes(self._answer))
         if self._status < 400:
             return answer
-        error = as_object(answer.get("error"))
-        raise RequestRejected(str(error.get("message", "")), status=self._status)
+        message = as_object(answer.get("error")).get("message") or f"status {self._status}"
+        raise RequestRejected(str(message), status=self._status)
 
 
 def _nobody_leaves(left: object) -> None:

@@ -43,7 +43,8 @@ _MARK = "plugway-key"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _stuck_since = float("-inf")
 _bound: dict[str, StoredKey] = {}
-"""The bound keys that this process has read, by name."""
+"""The bound keys that this process has read, by name; replaced and never changed, because keys are
+read in a thread while requests are sent."""
 
 ResultT = TypeVar("ResultT")
 
@@ -260,7 +261,7 @@ def _remembered(name: str, text: str) -> StoredKey:
             document = orjson.loads(text)
             key = StoredKey(str(document[_MARK]), str(document["origin"]))
     register_secret(key.value)
-    _bound.pop(name, None)
-    if key.origin and key.value:
-        _bound[name] = key
+    global _bound
+    kept = {other: bound for other, bound in _bound.items() if other != name}
+    _bound = {**kept, name: key} if key.origin and key.value else kept
     return key

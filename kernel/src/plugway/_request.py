@@ -47,7 +47,7 @@ class Original:
         """The dialect's name, such as `acme-chat`."""
         self.path = path
         self.body = body
-        """The client's bytes; empty where the request was refused before they were read."""
+        """The client's bytes; empty where the request was refused before they were decoded."""
         self.headers = headers
         """The client's header lines, without those that carry credentials."""
         self.notes: list[str] = []

@@ -6,6 +6,7 @@ What happens in one exchange is in `_run`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from typing import Final
 
@@ -24,6 +25,8 @@ from plugway._request import MessagesRequest, Original
 from plugway._response import Reply
 from plugway._run import ExchangeRun
 from plugway._stream import Responder, cut_of
+
+log = logging.getLogger("plugway.exchange")
 
 _MEMO_SECONDS: Final = 5.0
 _CONNECTION = frozenset(
@@ -133,9 +136,17 @@ class ExchangeServer:
 
 def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRequest:
     """The Messages request for one of another dialect. Raises `RequestRejected`."""
-    original = Original(answer.dialect.name, answer.original.path, body, headers)
+    dialect = answer.dialect
+    original = Original(dialect.name, answer.original.path, body, headers)
+    try:
+        inner = orjson.dumps(dialect.decode(original))
+    except RequestRejected:
+        raise
+    except Exception:
+        log.exception("dialect `%s` could not decode a request", dialect.name)
+        message = f"a defect of the dialect `{dialect.name}`; the gateway's log has the details"
+        raise RequestRejected(message, status=500) from None
     answer.original = original
-    inner = orjson.dumps(answer.dialect.decode(original))
     return MessagesRequest(inner, headers, original=original)
 
 

@@ -60,6 +60,12 @@ class ServerOptions(Options):
     drain_seconds: Seconds = 28.0
     """How long exchanges in flight may go on after the gateway was told to stop."""
 
+    @property
+    def address(self) -> str:
+        """The base URL for clients on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_yes_for_a_number(cls, value: object, info: ValidationInfo) -> object:

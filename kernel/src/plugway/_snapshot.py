@@ -5,10 +5,10 @@ Swapping one snapshot for the next while exchanges run is the application's busi
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -71,19 +71,28 @@ class Snapshot:
         self.closed = anyio.Event()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Hold open what the plugins own, from start to `close`. One task enters and leaves it."""
+        """Hold open what the plugins own, from start to `close`; what is opened last closes first.
+
+        Raises `PluginError` where one does not start.
+        """
+        held: list[_Held] = []
+        failure: PluginError | None = None
         try:
-            async with contextlib.AsyncExitStack() as stack:
-                for plugin, context in self.hooks.lifespan(self.gateway):
-                    try:
-                        await stack.enter_async_context(context)
-                    except Exception as error:
-                        reason = f"hook `lifespan` failed at start: {error}"
-                        raise PluginError(plugin.name, reason) from error
-                task_status.started()
-                await self._closing.wait()
+            async with anyio.create_task_group() as group:
+                try:
+                    for plugin, context in self.hooks.lifespan(self.gateway):
+                        held.append(_Held(plugin.name, context))
+                        await group.start(held[-1].run)
+                    task_status.started()
+                    await self._closing.wait()
+                except PluginError as error:  # raised below, so that it is not inside a group
+                    failure = error
+                for one in reversed(held):
+                    await one.close()
         finally:
             self.closed.set()
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         """Have everything closed as soon as no exchange needs it."""
@@ -115,6 +124,38 @@ class Snapshot:
         exchange = Exchange(MessagesRequest(b"{}"))
         found = [_public(backend.name, info) for backend, info in await self.models()]
         return list(await self.hooks.list_models(found, exchange))
+
+
+class _Held:
+    """What one plugin owns, entered and left by a task of its own, so that a failure there, such as
+    that of a task in the background, closes nothing of the others."""
+
+    def __init__(self, name: str, context: AbstractAsyncContextManager[object]) -> None:
+        self._name = name
+        self._context = context
+        self._closing = anyio.Event()
+        self._closed = anyio.Event()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Hold it until `close`. Raises `PluginError` where it cannot be entered."""
+        entered = False
+        try:
+            async with self._context:
+                entered = True
+                task_status.started()
+                await self._closing.wait()
+        except Exception as error:
+            if not entered:
+                reason = f"hook `lifespan` failed at start: {error}"
+                raise PluginError(self._name, reason) from error
+            log.exception("plugin `%s`: what its `lifespan` holds open failed", self._name)
+        finally:
+            self._closed.set()
+
+    async def close(self) -> None:
+        """Have it left; returns when it is."""
+        self._closing.set()
+        await self._closed.wait()
 
 
 def build_snapshot(config: Config) -> Snapshot:
