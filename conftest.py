@@ -1,8 +1,17 @@
-"""For the whole repository: tests that take minutes run only where they are asked for."""
+"""For the whole repository: folders of its own for every test; slow tests only where asked for."""
 
 import os
+import sys
+from itertools import count
+from pathlib import Path
 
+import platformdirs
 import pytest
+
+HERE = Path(__file__).parent
+HELPERS = (*HERE.glob("plugins/*/tests"), HERE / "plugins/openai-wire/tests/responses")
+sys.path += map(str, HELPERS)  # modules beside the tests of a plugin are imported by their name
+_numbers = count()
 
 
 def pytest_collection_modifyitems(items):
@@ -12,3 +21,25 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory, monkeypatch):
+    """What a test writes or learns reaches neither the user's folders nor the next test.
+
+    The folder is made by who writes to it: `tmp_path` would list its siblings for every test.
+    """
+    folder = tmp_path_factory.getbasetemp() / f"user-{next(_numbers)}"
+    for name in ("CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(folder / name.lower()))
+
+
+@pytest.fixture
+def state_folder():
+    """Where plugins keep what they remember; not made yet."""
+    return platformdirs.user_state_path("plugway", appauthor=False)

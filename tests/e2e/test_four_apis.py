@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
+from gemini_answers import SIGNATURE as THOUGHT_SIGNATURE
+from gemini_answers import answered, piece
+from gemini_answers import call as gemini_call
+from gemini_answers import text as gemini_text
+from openai_answers import answer_of, message, reasoning, streamed
+from openai_answers import call as response_call
 
 from plugway.testing import (
     ScriptedUpstream,
@@ -26,17 +30,6 @@ from plugway_openai_wire.testing import chat_stream
 from plugway_router import Router
 from tests.e2e.claude import Claude
 from tests.e2e.stack import shipped
-
-PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
-for folder in ("gemini/tests", "openai/tests"):
-    sys.path.insert(0, str(PLUGINS / folder))
-
-from gemini_answers import SIGNATURE as THOUGHT_SIGNATURE  # noqa: E402
-from gemini_answers import answered, piece  # noqa: E402
-from gemini_answers import call as gemini_call  # noqa: E402
-from gemini_answers import text as gemini_text  # noqa: E402
-from openai_answers import answer_of, message, reasoning, streamed  # noqa: E402
-from openai_answers import call as response_call  # noqa: E402
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(180)]
 THOUGHT = reasoning("I write.", encrypted="gAAAA-what-was-thought")

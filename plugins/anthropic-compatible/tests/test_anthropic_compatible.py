@@ -17,11 +17,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 async def server():
     async with ScriptedUpstream() as found:
         yield found

@@ -32,11 +32,6 @@ BAD_JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 async def server():
     async with ScriptedUpstream() as found:
         yield found

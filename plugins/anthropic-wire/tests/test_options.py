@@ -17,11 +17,6 @@ from plugway_anthropic_wire import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Mine(EndpointPlugin[EndpointOptions]):
     """The plugin of the README."""
 

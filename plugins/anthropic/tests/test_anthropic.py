@@ -18,11 +18,6 @@ from plugway_anthropic import Anthropic
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 KEY = "canary-of-the-key"
 OWN = "canary-of-the-client"
 

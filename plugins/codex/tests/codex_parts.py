@@ -4,9 +4,7 @@ import base64
 import json
 import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "openai-wire/tests/responses"))
 from responses_answers import message, reasoning, response, stream
 
 from plugway.testing import sse
@@ -71,7 +69,7 @@ def streamed(answer):
 
 COMMAND = """#!{python}
 import json, os, sys, time
-sys.path.insert(0, {here!r})
+sys.path += {path!r}
 from pathlib import Path
 home = Path(os.environ["CODEX_HOME"])
 (home / "environment").write_text(json.dumps(dict(os.environ)))
@@ -115,7 +113,7 @@ MODELS = """
 def command_at(folder, answer=RENEW):
     """A command that answers so; its path."""
     file = folder / "codex-stand-in"
-    here = str(Path(__file__).parent)
-    file.write_text(COMMAND.format(python=sys.executable, here=here, answer=answer.strip()))
+    names = {"python": sys.executable, "path": sys.path, "answer": answer.strip()}
+    file.write_text(COMMAND.format(**names))
     file.chmod(0o755)
     return str(file)

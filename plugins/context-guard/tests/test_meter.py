@@ -6,16 +6,13 @@ The demo model's vocabulary is always there. Those of the sources of llama.cpp a
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from conversations import conversation, rendered
 
 from plugway import MessagesRequest
 from plugway_context_guard._meter import LEAST_BOUND, Meter, features_of, text_features
-
-sys.path.insert(0, str(Path(__file__).parent))
-from shape import conversation, rendered
 
 CACHE = Path(os.environ.get("PLUGWAY_BUILD_CACHE", Path.home() / ".cache/plugway-build"))
 LIMIT = 0.05

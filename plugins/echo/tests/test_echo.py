@@ -8,11 +8,6 @@ from plugway_echo import Echo
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class TestContract(BackendContract):
     plugin = Echo
     model = "echo"

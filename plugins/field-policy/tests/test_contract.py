@@ -6,11 +6,6 @@ from plugway_field_policy import FieldPolicy
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class TestContract(FeatureContract):
     plugin = FieldPolicy
     harmless = {"temperature": 0.5, "system": "be brief", "thinking": {"type": "adaptive"}}

@@ -15,11 +15,6 @@ from plugway_vllm import Vllm
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 RAW = orjson.dumps(
     {
         **request_body("hi", thinking={"type": "adaptive"}, unheard_of=[1.0, 2e3]),

@@ -16,11 +16,6 @@ from plugway_llama_server import LlamaServer
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 ONE = {
     "models": [{"name": "tiny.gguf", "model": "tiny.gguf", "capabilities": ["completion"]}],
     "object": "list",

@@ -16,11 +16,6 @@ from plugway_lmstudio._models import models_of
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 V1 = {
     "models": [
         {

@@ -21,11 +21,6 @@ PROMPT = "fix the flaky upload test please"
 TITLE = b"Fix the flaky upload test please"
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Terminal:
     """The client in a terminal of its own, with the questions of a first start answered."""
 

@@ -42,11 +42,6 @@ SESSION = (
 )
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class TestContract(FeatureContract):
     plugin = LocalAnswers
     harmless = {"output_config": {"effort": "high"}}

@@ -10,8 +10,7 @@ from plugway_llama_cpp import LlamaCpp
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
 
-async def test_a_model_is_loaded_answers_and_is_unloaded(tmp_path, monkeypatch):
-    monkeypatch.setattr("platformdirs.user_data_path", lambda *a, **k: tmp_path / "data")
+async def test_a_model_is_loaded_answers_and_is_unloaded():
     engine = build_plugin(LlamaCpp, "local", preload=False, context=2048, disk_cache_mib=0, slots=1)
     async with running(engine) as gate, client_of(gate) as session:
         assert (await call(session, "model_list")).endswith("`local/demo` (local): unloaded")

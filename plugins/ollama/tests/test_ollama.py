@@ -19,11 +19,6 @@ from plugway_ollama._models import asked_window, is_cloud_name, trained_window
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def tag(name, **fields):
     """An entry of `/api/tags` as Ollama's API reference shows it."""
     entry = {

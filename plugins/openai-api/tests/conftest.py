@@ -11,11 +11,6 @@ from plugway_echo import Echo
 from plugway_openai_api import OpenAIApi
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Running:
     """A gateway, a client of it, and the upstream behind it if there is one."""
 

@@ -29,8 +29,7 @@ ASK = "create hello.txt with the text hi"
 
 @pytest.fixture
 async def local(serving, tmp_path, monkeypatch):
-    for name in ("DATA", "CACHE", "STATE", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     engine = build_plugin(LlamaCpp, "local", model=str(model_path()), context=8192)
     async with serving(engine) as running:
         yield running

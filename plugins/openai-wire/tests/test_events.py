@@ -18,11 +18,6 @@ STREAM = b"".join(
 REASON = STREAM.index(b'"finish_reason":"tool_calls"')
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Chunks:
     """Pieces of a body, and how it ends."""
 

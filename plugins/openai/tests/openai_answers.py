@@ -1,14 +1,11 @@
 """OpenAI's documented answers on a scripted upstream."""
 
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from plugway.testing import ScriptedUpstream, respond, sse
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "openai-wire/tests/responses"))
 from responses_answers import call, message, reasoning, stream
 from responses_answers import response as answer_of
+
+from plugway.testing import ScriptedUpstream, respond, sse
 
 __all__ = [
     "CHAT_STREAM",

@@ -175,7 +175,7 @@ async def test_a_list_of_models_keeps_aliases_that_are_known():
 
 
 async def test_a_file_that_is_no_json_is_as_good_as_none(state_folder):
-    state_folder.mkdir()
+    state_folder.mkdir(parents=True)
     (state_folder / "speeds.json").write_text("{nonsense")
     async with gateway([build_plugin(Recommend, "recommend"), backend("home")]) as gate:
         assert await Client(gate).say("hello") == "home/m here"

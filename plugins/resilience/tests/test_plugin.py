@@ -28,11 +28,6 @@ REQUEST = MessagesRequest(b'{"model":"m","max_tokens":1,"messages":[]}')
 GOOD = Reply.message({"type": "message"})
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @dataclass
 class Backend:
     name: str

@@ -334,7 +334,7 @@ async def test_counting_and_explaining_follow_the_choice_and_change_nothing():
 
 
 async def test_a_broken_file_is_put_aside_and_said(state_folder, caplog):
-    state_folder.mkdir()
+    state_folder.mkdir(parents=True)
     (state_folder / "conversations.db").write_bytes(b"no database" * 100)
     async with running(*backends()) as gate:
         client = Client(gate)
@@ -345,6 +345,7 @@ async def test_a_broken_file_is_put_aside_and_said(state_folder, caplog):
 
 
 async def test_a_folder_that_cannot_be_written_costs_only_the_memory(state_folder, caplog):
+    state_folder.parent.mkdir(parents=True)
     state_folder.write_text("a file where the folder should be")
     async with running(*backends()) as gate:
         client = Client(gate)

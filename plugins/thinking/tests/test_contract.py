@@ -6,11 +6,6 @@ from plugway_thinking import Thinking
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class TestContract(FeatureContract):
     plugin = Thinking
     harmless = {"thinking": {"type": "adaptive"}}

@@ -10,11 +10,6 @@ from plugway_thinking._layer import SignedStream
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Source:
     def __init__(self, events):
         self._events = iter(events)

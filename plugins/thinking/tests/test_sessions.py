@@ -24,11 +24,6 @@ SIGNATURE = "c2lnbmVkLWJ5LXRoZS1zY3JpcHRlZC11cHN0cmVhbQ=="
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 async def three():
     """A gateway over `cloud`, which is Anthropic, and `one` and `two`, which are not."""
     async with ScriptedUpstream() as cloud, ScriptedUpstream() as one, ScriptedUpstream() as two:

@@ -13,11 +13,6 @@ from tests.e2e.claude import Claude
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 async def test_pain_1_a_write_call_in_prose_creates_the_file(tmp_path):
     path = tmp_path / "project" / "hello.txt"
     call = json.dumps({"name": "write", "arguments": {"file_path": str(path), "content": "hi"}})

@@ -6,11 +6,6 @@ from plugway_tool_repair import ToolRepair
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class TestContract(FeatureContract):
     plugin = ToolRepair
     options = {}

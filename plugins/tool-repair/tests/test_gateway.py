@@ -32,11 +32,6 @@ STRICT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
 NUMBER = {"name": "Number", "input_schema": STRICT}
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Running:
     def __init__(self, upstream, gateway):
         self.upstream, self.gateway = upstream, gateway

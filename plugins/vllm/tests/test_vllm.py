@@ -15,11 +15,6 @@ from plugway_vllm import Vllm
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 LIST = {
     "object": "list",
     "data": [

@@ -2,6 +2,8 @@
 
 from itertools import count
 
+from plugway import collect
+from plugway._emitter import Order
 from plugway_openai_wire.responses import Reader, Reading
 from plugway_translation import IdCodec, Reasoning, ToolNames
 
@@ -12,6 +14,20 @@ USAGE = {
     "output_tokens": 50,
     "output_tokens_details": {"reasoning_tokens": 20},
     "total_tokens": 150,
+}
+
+CITED = {
+    "type": "output_text",
+    "text": "It rains. [1]",
+    "annotations": [
+        {
+            "type": "url_citation",
+            "start_index": 0,
+            "end_index": 9,
+            "url": "https://weather.example.com",
+            "title": "Weather",
+        }
+    ],
 }
 
 
@@ -129,3 +145,21 @@ def read(events, **more):
     """All events that a reader makes of `events`."""
     made = reader(**more)
     return [told for data in events for told in made.feed(data)]
+
+
+def message_of(events):
+    """The message that legal events of ours make up."""
+    order = Order()
+    for item in events:
+        order.check(item)
+    assert order.ended
+
+    async def each():
+        for item in events:
+            yield item
+
+    try:  # nothing is waited for, so that no loop is needed
+        collect(each()).send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")

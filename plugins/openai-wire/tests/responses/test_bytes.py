@@ -1,22 +1,16 @@
 """The stream as bytes: cut into any pieces, and broken off after every byte."""
 
-import sys
-from pathlib import Path
+import itertools
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from responses_answers import call, message, message_of, reader, reasoning, response, stream
 
 from plugway import BackendProtocolError, StreamInterrupted
 from plugway_openai_wire import TranslatedEvents
 from plugway_openai_wire.responses import ResponsesApi
-
-sys.path.insert(0, str(Path(__file__).parent))
-import itertools
-
-from responses_answers import call, message, reader, reasoning, response, stream
-from test_reader import message_of
 
 pytestmark = pytest.mark.timeout(20)
 

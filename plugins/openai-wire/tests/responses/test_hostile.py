@@ -2,21 +2,16 @@
 
 import contextlib
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from responses_answers import CITED, REASONING, call, message, reader, reasoning, response, stream
 
 from plugway import BackendError, InvalidRequest
 from plugway._emitter import Order
 from plugway_capabilities import Facts
 from plugway_openai_wire.responses import Target, request_of
-
-sys.path.insert(0, str(Path(__file__).parent))
-from responses_answers import REASONING, call, message, reader, reasoning, response, stream
-from test_reader import CITED
 
 pytestmark = pytest.mark.timeout(20)
 

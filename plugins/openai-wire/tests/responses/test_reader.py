@@ -1,62 +1,30 @@
 """Answers of the Responses API as the Messages API's: streamed, whole, cut off, failed."""
 
 import random
-import sys
-from pathlib import Path
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from plugway import BackendProtocolError, BackendRefused, StreamInterrupted, collect
-from plugway._emitter import Order
-from plugway_translation import ToolNames
-
-sys.path.insert(0, str(Path(__file__).parent))
 from responses_answers import (
+    CITED,
     USAGE,
     call,
     message,
+    message_of,
     read,
     reader,
     reasoning,
     response,
     stream,
 )
+from responses_strategies import ANSWERS
+
+from plugway import BackendProtocolError, BackendRefused, StreamInterrupted
+from plugway._emitter import Order
+from plugway_translation import ToolNames
 
 pytestmark = pytest.mark.timeout(20)
-
-CITED = {
-    "type": "output_text",
-    "text": "It rains. [1]",
-    "annotations": [
-        {
-            "type": "url_citation",
-            "start_index": 0,
-            "end_index": 9,
-            "url": "https://weather.example.com",
-            "title": "Weather",
-        }
-    ],
-}
-
-
-def message_of(events):
-    order = Order()
-    for item in events:
-        order.check(item)
-    assert order.ended
-
-    async def each():
-        for item in events:
-            yield item
-
-    try:  # nothing is waited for, so that no loop is needed
-        collect(each()).send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("it waits")
 
 
 def both(answer, **more):
@@ -398,19 +366,6 @@ def test_a_cut_is_where_the_text_has_it_however_it_comes(text, sizes):
 
 
 # ── properties ───────────────────────────────────────────────────────────────────────────────
-
-TEXT = st.text(max_size=20)
-JSON = st.dictionaries(
-    st.text("abc", min_size=1, max_size=4), st.integers(-9, 99) | TEXT, max_size=3
-)
-ITEMS = st.one_of(
-    st.builds(lambda parts: message(*parts), st.lists(TEXT.filter(bool), min_size=1, max_size=3)),
-    st.builds(lambda a: call("f", orjson.dumps(a).decode()), JSON),
-    st.builds(lambda parts: reasoning(*parts), st.lists(TEXT, max_size=3)),
-)
-ANSWERS = st.lists(ITEMS, min_size=1, max_size=5).map(
-    lambda items: response(*({**item, "id": f"{item['id']}{n}"} for n, item in enumerate(items)))
-)
 
 
 @given(answer=ANSWERS, chop=st.integers(1, 9))

@@ -1,22 +1,18 @@
 """Messages requests as requests of the Responses API: every field has its place or its note."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from responses_answers import REASONING, call, message, message_of, reader, reasoning, response
+from responses_strategies import ANSWERS
 
 from plugway import InvalidRequest
 from plugway_capabilities import Facts
 from plugway_openai_wire.responses import Reader, Target, request_of
 from plugway_translation import ERROR_MARK, Reasoning
-
-sys.path.insert(0, str(Path(__file__).parent))
-from responses_answers import REASONING, call, message, reader, reasoning, response
-from test_reader import ANSWERS, message_of
 
 pytestmark = pytest.mark.timeout(20)
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO"}}

@@ -1,8 +1,0 @@
-"""What all tests share."""
-
-import pytest
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
