@@ -537,8 +537,17 @@ def test_status_shows_what_the_gateway_says(plugway: Any, gateway: str) -> None:
     Scripted.answers = {"/health": HEALTH}
     done = plugway("status")
     assert done.code == 0
-    for words in (gateway, "1 h 2 min", "router", "echo", "local", "req_1"):
+    for words in (
+        gateway,
+        "1 h 2 min",
+        "router",
+        "echo",
+        "local",
+        "req_1",
+        "token    `server.token`",
+    ):
         assert words in done.out
+    assert "abcdefghijklmnop" not in done.out
     assert Scripted.seen == [("/health", "Bearer abcdefghijklmnop", b"")]
     answer = json.loads(plugway("status", "--json").out)
     assert answer == {"running": True, "address": gateway, **HEALTH}
@@ -647,6 +656,14 @@ def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_pa
     assert f"$(cat {tmp_path}/home/state/plugway/token)" in text
     assert "curl http://127.0.0.1:8484/v1/messages" in text
     assert "tiny demonstration model" in text
+
+
+@pytest.mark.parametrize(
+    "plugins", ["[]", "[{use: llama-cpp, name: local, options: {model: qwen3-coder}}]"]
+)
+def test_the_banner_does_not_take_a_model_of_the_user_for_the_demonstration(plugins: str) -> None:
+    text = banner(parse_config(f"plugins: {plugins}"), "1.0", "http://127.0.0.1:8484")
+    assert "demonstration" not in text
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """One exchange on a real socket: both modes of every reply, pings, cuts, leaving clients, limits."""
 
+import logging
+
 import anyio
 import httpx2
 import orjson
@@ -118,6 +120,14 @@ class OwnEvents(Plugin[NoOptions]):
                 yield item
 
         return reply.replace(events=own())
+
+
+async def test_a_request_that_is_not_valid_is_rejected_in_the_log_with_the_reason(caplog):
+    caplog.set_level(logging.INFO, "plugway.exchange")
+    async with gateway([Fake(whole)]) as running:
+        assert (await running.post({"model": "m", "max_tokens": 1})).status_code == 400
+    (line,) = caplog.records
+    assert (line.outcome, line.error) == ("rejected", "messages: Field required")
 
 
 async def test_usage_is_known_where_a_plugin_made_the_events():

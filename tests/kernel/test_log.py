@@ -93,6 +93,17 @@ def test_text_for_people_cannot_be_forged_by_what_is_logged() -> None:
     assert lines[2] == "    y"
 
 
+def test_text_for_people_leaves_out_what_is_empty_or_said_already() -> None:
+    stream = io.StringIO()
+    writer = configure("info", False, stream)
+    extra = {"session_id": None, "served_by": "a/b", "outcome": "completed", "error": "", "ms": 0}
+    log.info("messages a/b completed", extra={**extra, "model": "b"})
+    log.info("stream cut: it broke off", extra={"error": "it broke off"})
+    first, second = lines_of(stream, writer)
+    assert first.endswith(": messages a/b completed ms=0 model=b")
+    assert second.endswith(": stream cut: it broke off")
+
+
 @pytest.mark.parametrize("json_lines", [True, False])
 def test_a_traceback_is_kept_and_redacted(json_lines: bool) -> None:
     stream = io.StringIO()

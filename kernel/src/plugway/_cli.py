@@ -33,6 +33,7 @@ from plugway._commands_plugins import (
 from plugway._config import Config, ExposedError, default_config_path, find_config, load_config
 from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
 from plugway._loader import load_plugins
+from plugway._settings import token_path
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
@@ -91,7 +92,7 @@ def serve(
         bool, typer.Option("--log-json", help="Write the log as JSON lines, without the banner.")
     ] = False,
 ) -> None:
-    """Run the gateway, from a configuration or from the stack that is installed."""
+    """Run the gateway, from a configuration or the installed stack."""
     overrides = _overrides(host, port)
     try:
         writer = _log.configure(log_level, log_json)
@@ -162,7 +163,7 @@ def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
 def status(
     config: ConfigPath = None, port: Port = None, host: Host = None, as_json: AsJson = False
 ) -> None:
-    """Ask the gateway that runs here how it is."""
+    """Tell what runs here, and where the gateway's token is."""
     server = running.server_settings(config, _overrides(host, port))
     url = running.base_url(server)
     try:
@@ -175,7 +176,9 @@ def status(
     if as_json:
         _print_json({"running": True, "address": url, **answer})
     else:
-        running.show({"address": url, **answer}, Console(), "Plugway")
+        path = find_config(config)
+        token = serving.token_hint(load_config(path))[1] if path else str(token_path())
+        running.show({"address": url, "token": token, **answer}, Console(), "Plugway")
 
 
 @app.command(epilog="Example: plugway plugins --approve plugway-my-filter")
@@ -192,7 +195,7 @@ def plugins(
         ),
     ] = False,
 ) -> None:
-    """List the installed plugins, and which of them the configuration uses."""
+    """List the installed plugins, and which the configuration uses."""
     path = find_config(config)
     rows = plugin_rows(load_config(path) if path else None)
     if approved:

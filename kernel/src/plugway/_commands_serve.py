@@ -66,13 +66,17 @@ def token_hint(config: Config) -> tuple[str, str]:
 
 
 def next_steps(config: Config) -> str:
-    """How to add a real backend, while nothing is listed but what the installed stack lists."""
+    """How to add a real backend, while nothing is listed but what the installed stack lists.
+
+    With other options nothing is said: the text is about the model that the stack runs.
+    """
     try:
         stack = installed_stack()
-        basic = {entry.use for entry in parse_config(stack.text).plugins}
+        basic = [(entry.use, entry.options) for entry in parse_config(stack.text).plugins]
     except PlugwayError:
         return ""
-    return stack.next_steps if {entry.use for entry in config.plugins} <= basic else ""
+    listed = [(entry.use, entry.options) for entry in config.plugins]
+    return stack.next_steps if listed and all(entry in basic for entry in listed) else ""
 
 
 class Reloadable(Protocol):

@@ -107,10 +107,11 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """A line such as `12:30:01 INFO plugway.router: text key=value`."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
-        text, *more = [
-            line.translate(_CONTROL) for line in f"{record.getMessage()}{extra}".split("\n")
-        ]
+        said = record.getMessage()
+        extra = "".join(
+            f" {key}={value}" for key, value in _extra(record).items() if _is_news(value, said)
+        )
+        text, *more = [line.translate(_CONTROL) for line in f"{said}{extra}".split("\n")]
         level = record.levelname
         if self.colour:
             level = f"\x1b[{_COLOURS.get(level, '0')}m{level}\x1b[0m"
@@ -127,6 +128,13 @@ _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICA
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+def _is_news(value: object, said: str) -> bool:
+    """Whether a person learns something by it: not where it is empty, or a word of the message."""
+    if value is None or value == "":
+        return False
+    return not (isinstance(value, str) and (value in said.split() or said.endswith(value)))
 
 
 def _timestamp(seconds: float) -> str:

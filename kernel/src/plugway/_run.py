@@ -121,6 +121,7 @@ class ExchangeRun:
         except RequestRejected as error:
             exchange = self.exchange or Exchange(MessagesRequest(b"{}"), id=self.request_id)
             self.exchange = exchange
+            self.error = str(error)
             await self._whole(rejection_reply(error, exchange))
             return
         if self.endpoint == "messages":
