@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import resource
 
 import anyio
@@ -41,7 +43,7 @@ async def test_new_exchanges_are_told_to_come_back(monkeypatch):
     assert "short of memory" in response.json()["error"]["message"]
 
 
-async def test_connections_wait_and_are_served_afterwards():
+async def test_connections_wait_and_are_served_afterwards(monkeypatch, caplog):
     class Told(Pressure):
         wanted = "calm"
 
@@ -58,6 +60,13 @@ async def test_connections_wait_and_are_served_afterwards():
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
+    loop = asyncio.get_running_loop()
+    listen = loop.create_server
+
+    async def fail_once(*args, **options):
+        monkeypatch.setattr(loop, "create_server", listen)
+        raise OSError(errno.EMFILE, "Too many open files")
+
     pressure = Told()
     async with serving(app, pressure=pressure) as port:
         async with RawClient(f"http://127.0.0.1:{port}") as first:
@@ -69,5 +78,7 @@ async def test_connections_wait_and_are_served_afterwards():
             await second.send(messages_request({}))
             with pytest.raises(TimeoutError):
                 await second.read_head(seconds=0.3)
+            monkeypatch.setattr(loop, "create_server", fail_once)
             pressure.wanted = "calm"
-            assert (await second.read_head(seconds=3)).status == 204
+            assert (await second.read_head(seconds=5)).status == 204
+    assert "Too many open files" in caplog.text

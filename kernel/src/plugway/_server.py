@@ -196,7 +196,15 @@ class Server:
         if self._stopping.is_set():
             return
         if wanted and self._listener is None:
-            self._listener = await self._listen(lifespan)
+            try:
+                listener = await self._listen(lifespan)
+            except OSError as error:  # the last file has just gone; the next look may find one
+                log.warning("connections are not accepted yet: %s", error)
+                return
+            if self._stopping.is_set():
+                listener.close()
+                return
+            self._listener = listener
             log.warning("connections are accepted again")
         elif not wanted and self._listener is not None:
             self._close_listener()
