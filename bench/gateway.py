@@ -5,6 +5,9 @@ gateway, or another configuration: `--gateway "plugway serve --config mine.yaml"
 --token T`; its upstream must then be `http://127.0.0.1:9180`, and `{port}`, `{token}`, `{upstream}`
 and `{config}` in the command are filled in. What is measured runs on one core; the load and the
 upstream share another. Every target is measured in every round; figures are medians over rounds.
+
+`--api chat` puts an upstream of Chat Completions behind the gateway and the others (`--others`), so
+that requests and answers are translated. Direct and through nginx it still speaks the Messages API.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from pathlib import Path
 
 from bench import bodies
 from bench.goals import judge
-from bench.others import OTHERS, PARTS
+from bench.others import OTHERS, PARTS, Api, Setting
 from bench.process import ROOT, default_cores, rss_megabytes, started, until_answered
 
 TARGETS = ("direct", "nginx", "gateway")
@@ -40,6 +43,18 @@ plugins:
     name: upstream
     options: {{base_url: "{upstream}", models: [bench], native_errors: true}}
 """
+CHAT_CONFIG = """\
+server: {{host: 127.0.0.1, port: {port}, token: {{$env: BENCH_TOKEN}}}}
+plugins:
+  - use: resilience
+  - use: router
+    options: {{models: {{"*": [upstream]}}}}
+  - use: openai-compatible
+    name: upstream
+    options: {{base_url: "{upstream}/v1", learn: false}}
+"""
+CONFIGS: Mapping[Api, str] = {"messages": CONFIG, "chat": CHAT_CONFIG}
+CHAT_PARTS = ("requests", "first_byte", "streams", "paced", "dense", "aborts", "memory")
 NGINX = """\
 worker_processes 1;
 daemon off;
@@ -110,15 +125,30 @@ class Comparison:
 
     async def _measure(self, target: str) -> dict[str, float]:
         if target == "direct":
-            return await self._load(self.options.upstream_port, None, self.options.only)
+            return await self._load(self.options.upstream_port, None, self._parts(target))
         async with self._target(target) as (process, port, log):
             body = bodies.small(bodies.marker(), stream=False)
             request = bodies.request(body, self.options.token, port)
-            figures = {"start_s": await until_answered(process, port, request, log)}
+            figures = {"start_s": await until_answered(process, port, request, log, 90)}
             await asyncio.sleep(1)
             figures["rss_idle_mb"] = rss_megabytes(process.pid)
-            parts = PARTS if target in self.options.others else self.options.only
-            return figures | await self._load(port, process.pid, parts)
+            return figures | await self._load(
+                port,
+                process.pid,
+                self._parts(target),
+                4.0 if target in self.options.others else 0.0,
+            )
+
+    def _parts(self, target: str) -> Sequence[str] | None:
+        """Parts of bench.load; none are all of them."""
+        api, only = self.options.api, self.options.only
+        if target in self.options.others:
+            known: Sequence[str] = PARTS[api]
+        elif api == "chat":
+            known = CHAT_PARTS
+        else:
+            return only
+        return [part for part in known if not only or part in only]
 
     @contextlib.asynccontextmanager
     async def _target(
@@ -135,7 +165,10 @@ class Comparison:
         else:
             port = self.options.port + 2
             program = self.options.others[target]
-            found = OTHERS[target](program, self.folder, port, self.upstream, self.options.token)
+            options = self.options
+            found = OTHERS[target](
+                Setting(program, self.folder, port, self.upstream, options.token, options.api)
+            )
             command, environment = found.command, found.environment
         async with started(command, self.core, log, **environment) as process:
             yield process, port, log
@@ -156,7 +189,8 @@ class Comparison:
 
     def _gateway(self, port: int) -> Sequence[str]:
         config = self.folder / "config.yaml"
-        config.write_text(CONFIG.format(port=port, upstream=self.upstream), encoding="utf-8")
+        text = CONFIGS[self.options.api].format(port=port, upstream=self.upstream)
+        config.write_text(text, encoding="utf-8")
         config.chmod(0o600)
         values = {
             "port": str(port),
@@ -169,10 +203,10 @@ class Comparison:
         return [str(beside) if beside.is_file() else command[0], *command[1:]]
 
     async def _load(
-        self, port: int, pid: int | None, parts: Sequence[str] | None
+        self, port: int, pid: int | None, parts: Sequence[str] | None, least: float = 0.0
     ) -> dict[str, float]:
         output = self.folder / "figures.json"
-        seconds = max(self.options.seconds, 4.0 if parts == PARTS else 0.0)  # some are slow
+        seconds = max(self.options.seconds, least)  # some are slow
         command = [
             *(sys.executable, "-m", "bench.load", "--url", f"http://127.0.0.1:{port}"),
             *("--token", self.options.token, "--upstream", self.upstream),
@@ -228,10 +262,11 @@ def _save(options: argparse.Namespace, comparison: Comparison) -> Path:
             "system": platform.platform(),
             "load": os.getloadavg(),
         },
+        "api": options.api,
         "seconds": options.seconds,
         "medians": comparison.results(),
         "rounds": comparison.rounds,
-        "goals": judge(comparison.results()),
+        "goals": judge(comparison.results(), options.api),
     }
     path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return path
@@ -241,6 +276,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(description=__doc__)
     found.add_argument("--gateway", default="plugway serve --config {config} --log-level warning")
+    found.add_argument("--api", choices=list(CONFIGS), default="messages", help="of the upstream")
     found.add_argument("--token", default="bench-token-of-32-characters-0000")
     found.add_argument("--port", type=int, default=9184, help="of the gateway; nginx gets the next")
     found.add_argument("--upstream-port", type=int, default=9180)
@@ -279,7 +315,7 @@ def main() -> None:
         comparison = Comparison(options, Path(folder))
         asyncio.run(comparison.run())
     path = _save(options, comparison)
-    rows = judge(comparison.results())
+    rows = judge(comparison.results(), options.api)
     print(_figures_table(comparison.results()))
     if "gateway" in options.targets:
         print("\n" + table([("figure", "goal", "measured", ""), *rows]))

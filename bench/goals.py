@@ -71,10 +71,16 @@ _OTHERS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
     ),
 }
 
-GOALS: tuple[Goal, ...] = (
-    Goal("small requests/s, 1 at a time", "x nginx", _to_nginx("small_1_rps"), at_least=0.35),
-    Goal("big requests/s, 1 at a time", "x nginx", _to_nginx("big_1_rps"), at_least=0.4),
-    Goal("big requests/s, 16 at once", "x nginx", _to_nginx("big_16_rps"), at_least=0.5),
+
+def _to_other(other: str, name: str, key: str, times: float) -> Goal:
+    return Goal(name, f"x {other}", _ratio(key, other), at_least=times, needs=(other,))
+
+
+def _added_to(key: str, other: str) -> Measure:
+    return lambda found: _added(key)(found) / (found[other][key] - found["direct"][key])
+
+
+_FIRST_BYTE: tuple[Goal, ...] = (
     Goal(
         "added to first byte, small, p50", "ms", _added("small_first_byte_p50_ms"),
         at_most=0.5, needs=_DIRECT,
@@ -91,44 +97,71 @@ GOALS: tuple[Goal, ...] = (
         "added to first byte, big, p99", "ms", _added("big_first_byte_p99_ms"),
         at_most=1.5, needs=_DIRECT,
     ),
+)  # fmt: skip
+_LEAVES: tuple[Goal, ...] = tuple(
+    goal
+    for phase in ("before", "after")
+    for goal in (
+        Goal(
+            f"client leaves {phase} the first byte: noticed", "of all",
+            _own(f"abort_{phase}_first_byte_noticed"), at_least=1, needs=_OWN,
+        ),
+        Goal(
+            f"client leaves {phase} the first byte: p50", "ms",
+            _own(f"abort_{phase}_first_byte_p50_ms"), at_most=1, needs=_OWN,
+        ),
+        Goal(
+            f"client leaves {phase} the first byte: p99", "ms",
+            _own(f"abort_{phase}_first_byte_p99_ms"), at_most=10, needs=_OWN,
+        ),
+    )
+)  # fmt: skip
+_LOST = Goal("paced events lost", "events", _own("paced_events_lost"), at_most=0, needs=_OWN)
+
+GOALS: tuple[Goal, ...] = (
+    Goal("small requests/s, 1 at a time", "x nginx", _to_nginx("small_1_rps"), at_least=0.35),
+    Goal("big requests/s, 1 at a time", "x nginx", _to_nginx("big_1_rps"), at_least=0.4),
+    Goal("big requests/s, 16 at once", "x nginx", _to_nginx("big_16_rps"), at_least=0.5),
+    *_FIRST_BYTE,
     Goal("streams/s, 16 at once", "x nginx", _to_nginx("streams_16_per_s"), at_least=0.5),
     Goal("CPU per relayed event, paced", "x nginx", _to_nginx("paced_cpu_us_per_event"), at_most=3),
-    Goal("paced events lost", "events", _own("paced_events_lost"), at_most=0, needs=_OWN),
+    _LOST,
     Goal(
         "one stream flat out", "events/s", _own("flat_events_per_s"), at_least=150_000, needs=_OWN
     ),
     Goal("start to first 200", "s", _own("start_s"), at_most=0.8, needs=_OWN),
     Goal("idle memory", "MB", _own("rss_idle_mb"), at_most=60, needs=_OWN),
-    *(
-        goal
-        for phase in ("before", "after")
-        for goal in (
-            Goal(
-                f"client leaves {phase} the first byte: noticed", "of all",
-                _own(f"abort_{phase}_first_byte_noticed"), at_least=1, needs=_OWN,
-            ),
-            Goal(
-                f"client leaves {phase} the first byte: p50", "ms",
-                _own(f"abort_{phase}_first_byte_p50_ms"), at_most=1, needs=_OWN,
-            ),
-            Goal(
-                f"client leaves {phase} the first byte: p99", "ms",
-                _own(f"abort_{phase}_first_byte_p99_ms"), at_most=10, needs=_OWN,
-            ),
-        )
-    ),
-    *(
-        Goal(name, f"x {other}", _ratio(key, other), at_least=times, needs=(other,))
-        for other, goals in _OTHERS.items()
-        for name, key, times in goals
-    ),
+    *_LEAVES,
+    *(_to_other(other, *row) for other, rows in _OTHERS.items() for row in rows),
 )  # fmt: skip
 
+CHAT_GOALS: tuple[Goal, ...] = (
+    *_FIRST_BYTE,
+    Goal(
+        "CPU per translated event, paced", "us", _own("paced_cpu_us_per_event"),
+        at_most=60, needs=_OWN,
+    ),
+    _LOST,
+    *_LEAVES,
+    *(_to_other("litellm", *row) for row in _OTHERS["litellm"]),
+    _to_other("litellm", "events/s of one stream", "dense_events_per_s", 20),
+    *(_to_other("ccr", *row) for row in _OTHERS["ccr"]),
+    *(
+        Goal(
+            f"added to first byte, {size}, p50", "x litellm",
+            _added_to(f"{size}_first_byte_p50_ms", "litellm"),
+            at_most=0.1, needs=("litellm", "direct"),
+        )
+        for size in ("small", "big")
+    ),
+)  # fmt: skip
+"""Of translated requests and streams."""
 
-def judge(results: Results) -> list[tuple[str, str, str, str]]:
+
+def judge(results: Results, api: str = "messages") -> list[tuple[str, str, str, str]]:
     """Rows of goal, bound, measured, verdict; what lacks a figure to compare with is said so."""
     rows: list[tuple[str, str, str, str]] = []
-    for goal in GOALS:
+    for goal in CHAT_GOALS if api == "chat" else GOALS:
         missing = [name for name in ("gateway", *goal.needs) if name not in results]
         if missing and goal.needs[:1] in {("litellm",), ("ccr",)}:
             continue  # measured only where somebody has them

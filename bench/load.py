@@ -243,6 +243,23 @@ class Load:
                 sys.exit(f"{events} events were sent and {connection.deltas} arrived")
         return figures
 
+    async def dense(self) -> Figures:
+        """One stream as fast as it comes, left after the time: events per second, and their CPU."""
+        (connection,) = await self.connections(1)
+        connection.send(self.request(bodies.small, e=10**9, b=16))
+        await asyncio.wait_for(connection.started.wait(), LIMIT)
+        start, before = time.perf_counter(), connection.deltas
+        cpu = cpu_seconds(self.pid) if self.pid else 0.0
+        await asyncio.sleep(self.seconds)
+        took, events = time.perf_counter() - start, connection.deltas - before
+        spent = cpu_seconds(self.pid) - cpu if self.pid else 0.0
+        if connection.finished.is_set() or not events:
+            sys.exit(f"the stream ended early ({connection.failed or 'without an error'})")
+        connection.finished.set()  # its end is no failure
+        connection.transport.abort()
+        figures = {"dense_events_per_s": events / took}
+        return figures | ({"dense_cpu_us_per_event": spent / events * 1e6} if self.pid else {})
+
     async def aborts(self) -> Figures:
         """How long after the client has left the upstream knows, in both phases."""
         if self.upstream is None:
@@ -300,7 +317,7 @@ def _quantiles(name: str, seconds: Iterable[float]) -> Figures:
 
 
 PARTS: tuple[str, ...] = (
-    "requests", "first_byte", "streams", "paced", "flat_out", "aborts", "memory",
+    "requests", "first_byte", "streams", "paced", "flat_out", "dense", "aborts", "memory",
 )  # fmt: skip
 
 

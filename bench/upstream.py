@@ -1,8 +1,9 @@
 """A deterministic upstream, fast enough not to be what is measured.
 
 `python -m bench.upstream --port 9180` answers `POST /v1/messages` as the marker in the body says
-(`bench.bodies.marker`), and `GET /bench/state?i=7` with when request 7 arrived and when its peer
-left, by the system's monotonic clock.
+(`bench.bodies.marker`), `POST /v1/chat/completions` the same in that API, and
+`GET /bench/state?i=7` with when request 7 arrived and when its peer left, by the system's
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import re
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bench.process import pin
@@ -30,17 +32,22 @@ def chunk_bytes(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+def whole_bytes(content: dict[str, Any]) -> bytes:
+    """An answer with a length."""
+    body = json.dumps(content).encode()
+    return (
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_bench\r\n"
+        b"content-length: %d\r\n\r\n%s" % (len(body), body)
+    )
+
+
 USAGE = {"input_tokens": 10, "output_tokens": 1}
 MESSAGE: dict[str, Any] = {
     "id": "msg_bench", "type": "message", "role": "assistant", "model": "bench",
     "content": [], "stop_reason": None, "stop_sequence": None, "usage": USAGE,
 }  # fmt: skip
-WHOLE = json.dumps(
+ANSWER = whole_bytes(
     MESSAGE | {"content": [{"type": "text", "text": "Hello."}], "stop_reason": "end_turn"}
-).encode()
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_bench\r\n"
-    b"content-length: %d\r\n\r\n%s" % (len(WHOLE), WHOLE)
 )
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -65,6 +72,60 @@ CLOSING = (
 )
 END = b"".join(map(chunk_bytes, CLOSING)) + b"0\r\n\r\n"
 
+
+@dataclass(frozen=True)
+class Answers:
+    """What one API answers: a whole message; a stream's start, two events by turns, and its end.
+
+    LiteLLM ends a stream of Chat Completions whose chunks repeat themselves.
+    """
+
+    whole: bytes
+    start: bytes
+    deltas: tuple[bytes, bytes]
+    end: bytes
+
+    def blocks(self, count: int, joined: bool) -> tuple[bytes, bytes]:
+        """What is written by turns: `count` events, in one chunk where they are `joined`."""
+        first, second = (
+            [self.deltas[(turn + number) % 2] for number in range(count)] for turn in (0, 1)
+        )
+        if joined:
+            return chunk_bytes(b"".join(first)), chunk_bytes(b"".join(second))
+        return b"".join(map(chunk_bytes, first)), b"".join(map(chunk_bytes, second))
+
+
+MESSAGES = Answers(ANSWER, START, (DELTA, DELTA), END)
+
+
+def _chat() -> Answers:
+    """Chat Completions, in the shapes of its reference (`chat.completion`, `….chunk`)."""
+    common = {"id": "chatcmpl-bench", "created": 1_700_000_000, "model": "bench"}
+    usage = {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}
+
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+        return _data(common | {"object": "chat.completion.chunk", "choices": choices})
+
+    said = {"role": "assistant", "content": "Hello."}
+    choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": "stop"}
+    last = {"object": "chat.completion.chunk", "choices": [], "usage": usage}
+    closing = (chunk({}, "stop"), _data(common | last), b"data: [DONE]\n\n")
+    whole = common | {"object": "chat.completion", "choices": [choice], "usage": usage}
+    return Answers(
+        whole_bytes(whole),
+        HEAD + chunk_bytes(chunk({"role": "assistant", "content": ""})),
+        (chunk({"content": " tok"}), chunk({"content": " ken"})),
+        b"".join(map(chunk_bytes, closing)) + b"0\r\n\r\n",
+    )
+
+
+def _data(content: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(content)}\n\n".encode()
+
+
+CHAT = _chat()
+
 SEEN: dict[int, dict[str, float]] = {}
 
 
@@ -82,8 +143,9 @@ class Upstream(asyncio.Protocol):
         self.per_write = 1
         self.interval = 0.0
         self.next = 0.0
-        self.delta = b""
+        self.blocks = (b"", b"")
         self.identity = 0
+        self.answers = MESSAGES
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -118,6 +180,7 @@ class Upstream(asyncio.Protocol):
             if head.startswith(b"GET"):
                 self.report(head)
                 return
+            self.answers = CHAT if b"/chat/completions" in head[:60] else MESSAGES
             length = LENGTH.search(head)
             self.missing = int(length[1]) if length else 0
             self.pieces.clear()
@@ -145,15 +208,14 @@ class Upstream(asyncio.Protocol):
             return
         if not orders.get("e"):
             self.identity = 0
-            self.transport.write(ANSWER)
+            self.transport.write(self.answers.whole)
             return
         self.left = orders["e"]
         self.per_write = orders.get("b", 1)
         self.interval = 1 / orders["r"] if orders.get("r") else 0.0
-        events = DELTA * self.per_write
-        self.delta = chunk_bytes(events) if orders.get("c") else chunk_bytes(DELTA) * self.per_write
+        self.blocks = self.answers.blocks(self.per_write, bool(orders.get("c")))
         self.next = self.loop.time()
-        self.transport.write(START)
+        self.transport.write(self.answers.start)
         self.write_more()
 
     def write_more(self) -> None:
@@ -161,11 +223,13 @@ class Upstream(asyncio.Protocol):
         self.scheduled = False
         if self.paused or not self.left:
             return
-        self.transport.write(self.delta)
+        block, after = self.blocks
+        self.transport.write(block)
+        self.blocks = after, block
         self.left = max(0, self.left - self.per_write)
         if not self.left:
             self.identity = 0
-            self.transport.write(END)
+            self.transport.write(self.answers.end)
             return
         self.scheduled = True
         if self.interval:
