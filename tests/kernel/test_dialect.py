@@ -107,6 +107,7 @@ class Speaks(Plugin[NoOptions]):
             return JSONResponse({"backends": list(gateway.backends)})
 
         async def fails(request: Request) -> JSONResponse:
+            await request.body()
             raise self.fails
 
         return [
@@ -373,6 +374,25 @@ async def test_what_a_plugins_route_raises_is_told_as_the_gateway_tells_it(error
         assert response.status_code == status
         assert said in response.json()["error"]["message"]
         assert response.headers["request-id"] == response.json()["request_id"]
+
+
+@pytest.mark.parametrize("path", ["/fails", "/v1/lines"])
+async def test_bodies_for_plugins_are_limited_in_size_and_time(path):
+    speaks, answers = stack()
+    limits = {"max_body_bytes": 2000, "body_seconds": 0.2}
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 1000
+
+    async with gateway([speaks, answers], **limits) as running:
+        types = {"content-type": "application/json"}
+        response = await running.client.post(path, content=pieces(), headers=types)
+        assert response.status_code == 413
+        whole = messages_request(b"x" * 100, running.token, path=path)
+        async with RawClient(running.url) as client:
+            await client.send(whole[:-1])
+            assert (await client.read_head(seconds=2)).status == 408
 
 
 @pytest.mark.parametrize("path", ["/own", "/fails", "/v1/lines", "/v1/v1/lines"])

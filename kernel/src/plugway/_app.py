@@ -22,7 +22,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway._backend import ModelInfo
 from plugway._config import Config, gateway_token
@@ -191,11 +191,25 @@ class _Front:
             await self._app.snapshot.exchanges.serve(endpoint, scope, receive, send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A plugin's route, or one of the kernel's own."""
-        routes = self._app.snapshot.routes
-        found = any(route.matches(scope)[0] is Match.FULL for route in routes.routes)
-        app = ExceptionMiddleware(routes, {**_HANDLERS, Exception: _defect})
-        await (app if found else self._rest)(scope, receive, send)
+        """A plugin's route, its body within the limits of exchanges, or one of the kernel's own."""
+        snapshot = self._app.snapshot
+        if not any(r.matches(scope)[0] is Match.FULL for r in snapshot.routes.routes):
+            await self._rest(scope, receive, send)
+            return
+        body = await snapshot.exchanges.body(scope, receive, send)
+        if body is not None:
+            app = ExceptionMiddleware(snapshot.routes, {**_HANDLERS, Exception: _defect})
+            await app(scope, _after(body, receive), send)
+
+
+def _after(body: bytes, receive: Receive) -> Receive:
+    """`receive` as it was before `body` was read."""
+    held: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return held.pop() if held else await receive()
+
+    return again
 
 
 async def _retire(old: Snapshot) -> None:

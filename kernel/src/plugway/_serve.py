@@ -83,14 +83,8 @@ class ExchangeServer:
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """One exchange, from the first byte of its body to `finished`."""
-        try:
-            body = await read_body(
-                scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds
-            )
-        except ClientGone:
-            return
-        except RequestRejected as error:
-            await refuse(error, scope, send)
+        body = await self.body(scope, receive, send)
+        if body is None:
             return
         headers = tuple(
             (name.decode("latin-1"), value.decode("latin-1"))
@@ -114,6 +108,18 @@ class ExchangeServer:
             self.active -= 1
             if not self.active:
                 self._idle.set()
+
+    async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+        """The whole body, within the limits; None where the client has left or is refused."""
+        try:
+            return await read_body(
+                scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds
+            )
+        except ClientGone:
+            return None
+        except RequestRejected as error:
+            await refuse(error, scope, send)
+            return None
 
     async def idle(self) -> None:
         """Return when no exchange is in flight."""
