@@ -8,13 +8,17 @@ import re
 import shutil
 import subprocess
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from plugway import LocalGateway, PlugwayError
 from plugway.testing import FeatureContract, build_plugin, gateway
-from plugway_dashboard import Dashboard
+from plugway_dashboard import Dashboard, logs_app
 from plugway_echo import Echo
+from plugway_openai_api import OpenAIApi
 
 pytestmark = pytest.mark.anyio
 PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
@@ -131,7 +135,21 @@ async def test_a_gateway_without_the_plugin_says_how_to_add_it(tmp_path):
             lambda: subprocess.run(words, capture_output=True, text=True, env=env, timeout=30)
         )
     assert done.returncode == 1
-    assert "add `- use: dashboard` to" in done.stderr
+    assert f"add `- use: dashboard` to {path}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("used", "fix"),
+    [("/own.yaml", "add `- use: dashboard` to /own.yaml"), (None, "`plugway config example > ")],
+)
+def test_the_file_that_the_gateway_runs_on_is_named_or_how_to_get_one(monkeypatch, used, fix):
+    found = LocalGateway.find(port=1)
+    refusal = PlugwayError("GET /x is not served here")
+    monkeypatch.setattr(LocalGateway, "ask", lambda *_: (_ for _ in ()).throw(refusal))
+    monkeypatch.setattr(LocalGateway, "state", lambda _: {"config": used})
+    monkeypatch.setattr(LocalGateway, "find", lambda *_, **__: replace(found, configured=False))
+    done = CliRunner().invoke(logs_app)
+    assert fix in str(done.exception)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
@@ -152,7 +170,8 @@ async def test_a_browser_shows_what_ended(tmp_path):
 
             return [Route("/api/hello", page)]
 
-    async with gateway([Opens(NoOptions(), name="opens"), *stack()]) as running:
+    other = build_plugin(OpenAIApi, "openai-api")  # lists models in another shape, unless told
+    async with gateway([Opens(NoOptions(), name="opens"), other, *stack()]) as running:
         await running.ask("x", model="echo/<b>one</b>")
         words = [
             CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",

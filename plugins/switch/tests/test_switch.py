@@ -81,6 +81,17 @@ async def test_a_line_with_an_unknown_name_says_what_there_is_and_what_is_close(
     assert "`cloud/gemini-2.5-flash`" in said
 
 
+async def test_a_backend_that_has_listed_no_model_is_named_and_cannot_be_chosen():
+    silent = backend("off", "local")
+    silent.infos = ()
+    async with running(*backends(), silent) as gate:
+        client = Client(gate)
+        why = "`off` has listed no model: `plugway doctor` finds out why"
+        assert f"- {why}" in await client.say("@plugway list")
+        assert await client.say("@plugway use off") == f"{why}. Nothing was switched."
+        assert await client.say("hello") == "home/m here"
+
+
 async def test_in_a_turn_of_several_texts_only_a_line_counts_and_results_of_tools_are_kept():
     async with running(*backends()) as gate:
         client = Client(gate)

@@ -63,7 +63,7 @@ def ui(
     _asked(gateway, 0)
     print(f"{gateway.url}/", flush=True)
     print(
-        "The page asks once for the gateway's token: `plugway serve` names its place.",
+        "The page asks once for the gateway's token: `plugway status` names its place.",
         file=sys.stderr,
     )
     if browser and not webbrowser.open(f"{gateway.url}/"):
@@ -91,7 +91,11 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, An
         document = as_object(gateway.ask("GET", f"{PATH}?after={after}"))
     except PlugwayError as error:
         if "not served here" in str(error):
-            fix = f"add `- use: dashboard` to {gateway.config_path}"
+            path = gateway.config_path
+            used = (gateway.state() or {}).get("config")  # it may run on a file of its own
+            fix = f"add `- use: dashboard` to {used or path}"
+            if not used and not gateway.configured:
+                fix = f"`plugway config example > {path}` writes a file to list `dashboard` in"
             raise PlugwayError(f"this gateway remembers no exchanges: {fix}") from None
         raise
     return document.get("last", 0), [as_object(item) for item in as_list(document["exchanges"])]
@@ -100,12 +104,13 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, An
 def _show(exchange: Mapping[str, Any], console: Console, receipts: bool) -> None:
     usage = as_object(exchange.get("usage"))
     good = exchange.get("outcome") == "completed"
+    nobody = "Plugway itself" if good else "nobody"  # answered at once, without a backend
     agent = exchange.get("agent_id")
     line = Text.assemble(
         (time.strftime("%H:%M:%S", time.localtime(exchange.get("ended", 0))), "dim"),
         "  ",
         (f"{exchange.get('status')} {exchange.get('outcome')}", "green" if good else "bold red"),
-        f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or 'nobody'}",
+        f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or nobody}",
         f"  {exchange.get('seconds', 0):.2f} s",
         f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",

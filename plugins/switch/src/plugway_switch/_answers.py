@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,8 +14,9 @@ NO_SESSION: Final = (
     "remembered: choose the model in the client, or write `@plugway use NAME for this`."
 )
 _HOW: Final = (
-    "`@plugway use NAME` switches this conversation, `… for this` this turn only, `… for agents` "
-    "its subagents; `@plugway use default` goes back, `@plugway recommend` advises."
+    "`@plugway use NAME` switches this conversation; `@plugway use NAME for this` only this turn, "
+    "`@plugway use NAME for agents` only its subagents. `@plugway use default` goes back, "
+    "`@plugway recommend` advises."
 )
 
 
@@ -44,16 +45,27 @@ def ambiguous(name: str, found: Sequence[Endpoint]) -> str:
     )
 
 
-def unknown(name: str, endpoints: Sequence[Endpoint]) -> str:
-    """A name that nothing has."""
+def silent(endpoints: Sequence[Endpoint], instances: Iterable[str]) -> list[str]:
+    """Backends of the configuration that have listed no model, so that they cannot be chosen."""
+    heard = {endpoint.instance for endpoint in endpoints}
+    return [instance for instance in instances if instance not in heard]
+
+
+def unknown(name: str, endpoints: Sequence[Endpoint], instances: Iterable[str]) -> str:
+    """A name that nothing has, or a backend that has listed no model."""
     if not endpoints:
         return (
             "No backend has listed a model: `plugway doctor` finds out why. Nothing was switched."
         )
+    if name.casefold() in (instance.casefold() for instance in silent(endpoints, instances)):
+        return (
+            f"`{name}` has listed no model: `plugway doctor` finds out why. Nothing was switched."
+        )
     near = close_to(name, endpoints)
     hint = f" Did you mean {choices_text(near)}?" if near else ""
+    verb = "is" if len(endpoints) == 1 else "are"
     return (
-        f"Nothing configured is called `{name}`.{hint} There are {choices_text(endpoints)}. "
+        f"Nothing configured is called `{name}`.{hint} There {verb} {choices_text(endpoints)}. "
         "Nothing was switched."
     )
 
@@ -74,9 +86,15 @@ def advice(
     return "\n".join([found.reason, *(f"- {line}" for line in found.others)])
 
 
-def listing(endpoints: Sequence[Endpoint], last: Served | None, lost: bool) -> str:
+def listing(
+    endpoints: Sequence[Endpoint], instances: Iterable[str], last: Served | None, lost: bool
+) -> str:
     """What there is, and how to switch."""
     lines = [f"- {e.said()}{', loaded' if e.info.state == 'loaded' else ''}" for e in endpoints]
+    lines += [
+        f"- `{instance}` has listed no model: `plugway doctor` finds out why"
+        for instance in silent(endpoints, instances)
+    ]
     now = [f"Now: `{last.target}`."] if last else []
     start = ["That was not understood."] if lost else []
     return "\n".join([" ".join([*start, *now, _HOW]), *lines])

@@ -283,9 +283,9 @@ class Switch(Plugin[SwitchOptions]):
         if wish.verb == "recommend":
             return answers.advice(self._state.advisor, request, endpoints, last)
         if wish.verb != "use":
-            return answers.listing(endpoints, last, wish.verb == "help")
+            return answers.listing(endpoints, self._zones, last, wish.verb == "help")
         if not wished.found and not wished.default:
-            return answers.unknown(wish.name, endpoints)
+            return answers.unknown(wish.name, endpoints, self._zones)
         if len(wished.found) > 1:
             return answers.ambiguous(wish.name, wished.found)
         session = _session(exchange)
