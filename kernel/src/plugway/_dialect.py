@@ -6,7 +6,7 @@ exchange is run in one, and how a backend of the same dialect is relayed byte fo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import orjson
@@ -152,19 +152,25 @@ class DialectAnswer:
 class ForeignRelay:
     """An upstream's bytes in the client's own dialect: relayed, and not looked at.
 
+    `usage` is the reply's own.
+
     Where they stop before their end, the backend's iterator raises `StreamInterrupted`.
     """
 
     finished = True
     failed = False
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(
+        self, chunks: AsyncIterator[bytes], usage: Callable[[], Mapping[str, Any]] | None = None
+    ) -> None:
         self._chunks = chunks
+        self._usage = usage
         self._held: list[bytes] = []
 
     def data(self, name: str) -> Mapping[str, Any]:
-        """Nothing is known of what passes."""
-        del name
+        """Nothing is known of what passes but the usage, where the backend says it."""
+        if name == "message_start" and self._usage is not None:
+            return {"message": {"usage": self._usage()}}
         return {}
 
     async def prime(self) -> None:

@@ -194,7 +194,7 @@ async def primed(reply: Reply, resources: Resources) -> Reply:
         return reply
     relay: RawRelay | EventRelay | ForeignRelay
     if reply.chunks is not None and reply.dialect:
-        relay = ForeignRelay(reply.chunks)
+        relay = ForeignRelay(reply.chunks, reply.usage)
         reply = reply.replace(chunks=relay)
     elif reply.chunks is not None:
         relay = RawRelay(reply.chunks, cut_on_error=reply.cut_on_error)

@@ -44,6 +44,9 @@ class Reply:
     """`body` or `chunks` are in this dialect, the client's own, and go to it as they are: see
     `MessagesRequest.original`. Only for a request that no plugin changed but for its model. Chunks
     that stop before the dialect's end mark raise `StreamInterrupted`."""
+    usage: Callable[[], Mapping[str, Any]] | None = field(default=None, repr=False)
+    """For a reply in a `dialect`: the `usage` that it told, as the Messages API counts. Called once
+    at most, when all has passed or broken off; it must not raise."""
     close: Close = field(default=_nothing, repr=False)
     """Lets go of what the reply holds; the kernel calls it exactly once."""
 

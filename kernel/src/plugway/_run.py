@@ -198,6 +198,7 @@ class ExchangeRun:
             self.relay = reply.chunks
             await self._relayed(reply.chunks, reply.headers)
         else:
+            self.message = {"usage": reply.usage() if reply.usage else {}}
             await self._whole(reply)
 
     async def _relayed(self, raw: RawRelay | ForeignRelay, headers: Headers) -> None:

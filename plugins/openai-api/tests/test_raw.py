@@ -4,7 +4,7 @@ import openai
 import orjson
 import pytest
 
-from plugway import REMOVE, Exchange, MessagesRequest, NoOptions, Plugin, hookimpl
+from plugway import REMOVE, Exchange, MessagesRequest, NoOptions, Outcome, Plugin, Usage, hookimpl
 from plugway.testing import ScriptedUpstream, build_plugin, respond, sse
 from plugway_openai_compatible import OpenAICompatible
 
@@ -55,6 +55,37 @@ async def test_every_byte_goes_both_ways_but_for_the_models_name(serving, up, ap
     assert asked.path == PATHS[api]
     assert orjson.loads(asked.body) == {**orjson.loads(body), "model": "gpt"}
     assert (b'{"b": 1, "a": [null]}' if api == "chat" else b"[1.0]") in asked.body
+
+
+class Seer(Plugin[NoOptions]):
+    """Sees how exchanges ended."""
+
+    outcome: Outcome
+
+    @hookimpl
+    async def finished(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+COUNTS = {
+    "chat": {"prompt_tokens": 50, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 20}},
+    "responses": {"input_tokens": 50, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 20}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_counts_of_an_answer_that_is_only_relayed_are_known(serving, up, api, stream):
+    answer = {"type": "response.completed", "response": {"usage": COUNTS[api]}}
+    if api == "chat" or not stream:
+        answer = {"choices": [], "usage": COUNTS[api]}
+    early = {"choices": [], "usage": None, "said": '"usage"'}
+    pieces = [b"data: %s\n\n" % orjson.dumps(told) for told in (early, answer)]
+    up.script(sse([*pieces, b"data: [DONE]\n\n"]) if stream else respond(200, answer, JSON))
+    seer = Seer(NoOptions(), name="seer")
+    async with serving(backend(up, api), between=[seer]) as running:
+        await running.gate.post(body_of(api, stream), PATHS[api])
+    assert seer.outcome.usage == Usage(30, 7, 20, 0)
 
 
 STRANGE = [

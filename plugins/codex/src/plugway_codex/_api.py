@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from plugway import Attempt, MessagesRequest
 from plugway_capabilities import Facts
-from plugway_openai_wire.responses import Reader, ResponsesApi, ResponsesCall
+from plugway_openai_wire import Call
+from plugway_openai_wire.responses import ResponsesApi
 from plugway_translation import MediaPolicy, Notes
 
 FIELDS: Final = frozenset(
@@ -37,19 +38,6 @@ PLAIN_INSTRUCTIONS: Final = "You are a helpful assistant."
 
 
 @dataclass(frozen=True, slots=True)
-class CodexCall:
-    """One request, cut to what the endpoint takes."""
-
-    whole: ResponsesCall
-    body: Mapping[str, Any]
-    notes: Notes
-
-    def reader(self) -> Reader:
-        """A reader for one answer."""
-        return self.whole.reader()
-
-
-@dataclass(frozen=True, slots=True)
 class CodexApi:
     """`POST /responses` of the login's endpoint."""
 
@@ -59,7 +47,7 @@ class CodexApi:
     media: MediaPolicy = "placeholder"
     responses: ResponsesApi = field(default_factory=ResponsesApi)
 
-    def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> CodexCall:
+    def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `InvalidRequest` where there is none."""
         whole = ResponsesApi(media=self.media).call(request, attempt, facts)
         notes = Notes()
@@ -76,8 +64,12 @@ class CodexApi:
             notes.add(
                 "system", "emulate", "the endpoint wants instructions; a plain one was put in"
             )
-        return CodexCall(whole, {**body, "store": False, "stream": True}, notes)
+        return Call({**body, "store": False, "stream": True}, notes, whole.reader)
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is the data of the last event of a stream."""
         return self.responses.is_end(data)
+
+    def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
+        """The `usage` of an answer or of the event that holds it, in the Messages API's parts."""
+        return self.responses.usage(told)

@@ -3,7 +3,8 @@ the answer as events of the Messages API. `chat` and `responses` implement it.""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from plugway import Attempt, MessagesRequest, StreamEvent
@@ -41,22 +42,16 @@ class Reader(Protocol):
         ...
 
 
-class Call(Protocol):
+@dataclass(frozen=True, slots=True)
+class Call:
     """One Messages request in the API's language."""
 
-    @property
-    def body(self) -> Mapping[str, Any]:
-        """What is sent."""
-        ...
-
-    @property
-    def notes(self) -> Notes:
-        """What could not be carried over."""
-        ...
-
-    def reader(self) -> Reader:
-        """A reader for the answer; a new one for each answer."""
-        ...
+    body: Mapping[str, Any]
+    """What is sent."""
+    notes: Notes
+    """What could not be carried over."""
+    reader: Callable[[], Reader]
+    """A reader for the answer; a new one for each answer."""
 
 
 class Api(Protocol):
@@ -78,4 +73,8 @@ class Api(Protocol):
 
     def is_end(self, data: bytes) -> bool:
         """Whether the data of an event is the end mark of the API's stream."""
+        ...
+
+    def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
+        """The Messages API's `usage` for that of a whole answer or of an event; 0 where none."""
         ...

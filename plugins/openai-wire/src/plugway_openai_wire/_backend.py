@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -30,7 +31,7 @@ from plugway import (
 from plugway_anthropic_wire import key_refusal, retry_after
 from plugway_capabilities import Facts, Ledger
 from plugway_openai_wire._api import Api, Call
-from plugway_openai_wire._events import MadeEvents, RawChunks, TranslatedEvents, parsed
+from plugway_openai_wire._events import MadeEvents, RawChunks, TranslatedEvents, parsed, usage_in
 from plugway_openai_wire._models import models_of
 
 MAX_ERROR_BYTES: Final = 2**20
@@ -217,14 +218,15 @@ class OpenAIBackend:
             if response.content_type == "text/event-stream":
                 chunks = RawChunks(response.chunks(), self.api)
                 reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
-                return reply.replace(dialect=original.dialect)
+                return reply.replace(dialect=original.dialect, usage=chunks.usage)
             body = await response.read()
         except BaseException:
             await response.aclose()
             raise
         await response.aclose()
         reply = Reply.whole(response.status, body, headers=response.headers)
-        return reply.replace(dialect=original.dialect)
+        told = partial(usage_in, body, self.api)
+        return reply.replace(dialect=original.dialect, usage=told)
 
 
 def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:

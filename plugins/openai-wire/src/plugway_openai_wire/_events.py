@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -107,6 +107,7 @@ class RawChunks:
         self._api = api
         self._payloads = Payloads()
         self._ended = False
+        self._telling = b""
 
     def __aiter__(self) -> RawChunks:
         """The pieces, in order."""
@@ -116,12 +117,30 @@ class RawChunks:
         """The next piece."""
         chunk = await anext(self._chunks, None)
         if chunk is None:
-            last = self._payloads.flush()
-            if not self._ended and not any(map(self._api.is_end, last)):
+            self._note(self._payloads.flush())
+            if not self._ended:
                 raise StreamInterrupted("the upstream ended its stream without its end mark")
             raise StopAsyncIteration
-        self._ended = self._ended or any(map(self._api.is_end, self._payloads.feed(chunk)))
+        self._note(self._payloads.feed(chunk))
         return chunk
+
+    def usage(self) -> Mapping[str, int]:
+        """What the last event said that speaks of usage; only that one is parsed."""
+        return usage_in(self._telling, self._api)
+
+    def _note(self, payloads: list[bytes]) -> None:
+        for data in payloads:
+            if b'"usage"' in data:
+                self._telling = data
+            self._ended = self._ended or self._api.is_end(data)
+
+
+def usage_in(told: bytes, api: Api) -> Mapping[str, int]:
+    """The Messages API's `usage` for an answer or an event of `api`; empty where it is no JSON."""
+    try:
+        return api.usage(as_object(orjson.loads(told)))
+    except orjson.JSONDecodeError:
+        return {}
 
 
 def is_whole(payload: bytes) -> bool:

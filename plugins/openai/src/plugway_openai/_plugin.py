@@ -16,8 +16,6 @@ from pydantic import ValidationInfo, field_validator
 
 from plugway import (
     Backend,
-    BackendError,
-    BackendRefused,
     ModelInfo,
     Options,
     Plugin,
@@ -96,21 +94,6 @@ class OpenAIOptions(Options):
 
 class OpenAIApi(OpenAIBackend):
     """OpenAI's API under one key."""
-
-    key: Secret | None = None
-    """What is never told, although a refusal may quote it."""
-
-    def refused(self, refusal: BackendRefused) -> BackendError:
-        """The failure that an error status stands for, without the key."""
-        if self.key is not None:
-            key = self.key.get_secret_value().encode()
-            refusal = BackendRefused(
-                refusal.status,
-                refusal.body.replace(key, b"[redacted]"),
-                headers=refusal.headers,
-                retry_after=refusal.retry_after,
-            )
-        return super().refused(refusal)
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models of the key that answer in text, with what is known of each."""

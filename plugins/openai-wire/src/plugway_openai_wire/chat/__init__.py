@@ -4,7 +4,7 @@
 backend. The other direction is that of the plugin `openai-api`.
 """
 
-from plugway_openai_wire.chat._api import DIALECT, ChatApi, ChatCall
+from plugway_openai_wire.chat._api import DIALECT, ChatApi
 from plugway_openai_wire.chat._policy import FIELDS, OUTPUT, TOOL, Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import Translated, request_of
@@ -16,7 +16,6 @@ __all__ = [
     "OUTPUT",
     "TOOL",
     "ChatApi",
-    "ChatCall",
     "ChatReader",
     "Quirks",
     "Target",

@@ -4,7 +4,7 @@
 as it comes. The other direction is that of the plugin `openai-api`.
 """
 
-from plugway_openai_wire.responses._api import ResponsesApi, ResponsesCall
+from plugway_openai_wire.responses._api import ResponsesApi
 from plugway_openai_wire.responses._failure import failure_in, status_of
 from plugway_openai_wire.responses._items import input_of, reasoning_item, reasoning_text
 from plugway_openai_wire.responses._policy import FIELDS, OUTPUT, TOOL, Target
@@ -21,7 +21,6 @@ __all__ = [
     "Reader",
     "Reading",
     "ResponsesApi",
-    "ResponsesCall",
     "StopCut",
     "Target",
     "Translated",

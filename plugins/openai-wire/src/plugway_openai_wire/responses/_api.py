@@ -5,45 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
 
 from plugway import Attempt, MessagesRequest, as_object
 from plugway_capabilities import Facts
+from plugway_openai_wire._api import Call
 from plugway_openai_wire.responses._policy import Target
 from plugway_openai_wire.responses._reader import Reader
-from plugway_openai_wire.responses._request import Translated, request_of
+from plugway_openai_wire.responses._request import request_of
 from plugway_openai_wire.responses._teller import Reading
-from plugway_translation import MediaPolicy, Notes, Reasoning
+from plugway_openai_wire.responses._told import totals_in
+from plugway_translation import MediaPolicy, Reasoning, usage_of
 
 _LAST: Final = frozenset(
     ("error", "response.cancelled", "response.completed", "response.failed", "response.incomplete")
 )
 _MAY_BE_LAST: Final = re.compile(rb'"(?:error|response\.(?:can|com|fail|incom)\w+)"')
 _BYTES_PER_TOKEN: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class ResponsesCall:
-    """One request, and what its answers are read with."""
-
-    translated: Translated
-    reading: Reading
-
-    @property
-    def body(self) -> Mapping[str, Any]:
-        """What is sent."""
-        return self.translated.body
-
-    @property
-    def notes(self) -> Notes:
-        """What could not be carried over."""
-        return self.translated.notes
-
-    def reader(self) -> Reader:
-        """A reader for one answer."""
-        return Reader(self.reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +40,7 @@ class ResponsesApi:
     rich_results: bool = True
     """Results of tools may hold images and files."""
 
-    def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> ResponsesCall:
+    def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `InvalidRequest` where there is none."""
         session = request.header("x-claude-code-session-id") or ""
         reasoning = Reasoning.of(attempt.backend.name, attempt.model, session or None)
@@ -76,7 +57,7 @@ class ResponsesApi:
             len(request.raw) // _BYTES_PER_TOKEN,
             translated.warm_only,
         )
-        return ResponsesCall(translated, reading)
+        return Call(translated.body, translated.notes, partial(Reader, reading))
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is the data of the last event of a stream."""
@@ -86,3 +67,8 @@ class ResponsesApi:
             return as_object(orjson.loads(data)).get("type") in _LAST
         except orjson.JSONDecodeError:
             return False
+
+    def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
+        """The `usage` of an answer or of the event that holds it, in the Messages API's parts."""
+        answer = as_object(told.get("response")) or told
+        return usage_of(totals_in(as_object(answer.get("usage"))))
