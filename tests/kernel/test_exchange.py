@@ -382,6 +382,22 @@ async def test_a_plugin_may_keep_the_work_going_for_a_client_that_left():
             await fake.cancelled.wait()
 
 
+async def test_a_plugin_that_fails_when_a_client_leaves_keeps_nothing_going(caplog):
+    class Fails(Waits):
+        def on_leave(self, stop):
+            raise KeyError("a defect")
+
+    async def answer(fake):
+        await anyio.sleep(30)
+
+    fake = Fake(answer)
+    async with gateway([Fails(), fake]) as running:
+        await leave(running, request_body(stream=True))
+        with anyio.fail_after(1):
+            await fake.cancelled.wait()
+    assert "failed when a client left" in caplog.text
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_leaves_later_closes_the_stream(stream):
     started = anyio.Event()

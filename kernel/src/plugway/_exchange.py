@@ -6,6 +6,7 @@ and call `note`.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any, Generic, Literal, TypeVar
 from plugway._backend import Attempt, Caller, Usage
 from plugway._emitter import new_id
 from plugway._request import Change, MessagesRequest
+
+log = logging.getLogger("plugway.exchange")
 
 T = TypeVar("T")
 
@@ -146,6 +149,14 @@ class Exchange:
         self.on_leave: Callable[[Callable[[], None]], bool] | None = None
         """Asked when the client leaves, with a function that stops the work. True keeps the work
         going, for a client that may ask again; whoever says so calls that function in the end."""
+
+    def goes_on(self, stop: Callable[[], None]) -> bool:
+        """Whether a plugin keeps the work going after its client has left; see `on_leave`."""
+        try:
+            return self.on_leave is not None and self.on_leave(stop)
+        except Exception:  # a plugin's own code, called by the client's connection
+            log.exception("a plugin failed when a client left")
+            return False
 
     def note(self, plugin: str, what: str, *, stage: str = "note") -> None:
         """Add a line to the receipt: something that was done, dropped or decided, and why."""

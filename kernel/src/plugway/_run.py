@@ -96,8 +96,7 @@ class ExchangeRun:
 
         def left() -> None:
             self.gone = True
-            keeps = self.exchange.on_leave if self.exchange is not None else None
-            if keeps is None or not keeps(scope.cancel):
+            if self.exchange is None or not self.exchange.goes_on(scope.cancel):
                 scope.cancel()
 
         async def watch() -> None:
