@@ -2,7 +2,8 @@
 
 `python -m bench.soak` holds 100 streams of 30 events a second for five minutes through `plugway
 serve`. Every event of every stream is another one; what arrives is compared byte for byte with what
-was sent. Memory is flat where the last third holds no more than 3 % above the second.
+was sent. Memory is flat where the last third holds no more than 3 % above the second. With
+`--api chat` the upstream speaks Chat Completions, and the text is compared, piece by piece.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import json
 import re
 import shlex
 import statistics
@@ -20,19 +22,39 @@ import time
 from pathlib import Path
 
 from bench import bodies
-from bench.gateway import CONFIG
+from bench.gateway import CONFIGS
 from bench.process import cpu_seconds, rss_megabytes, started, until_answered
-from bench.upstream import ANSWER, CLOSING, END, HEAD, MESSAGE, chunk_bytes, event_bytes
+from bench.upstream import (
+    CHAT,
+    CLOSING,
+    HEAD,
+    MESSAGE,
+    MESSAGES,
+    chat_delta,
+    chunk_bytes,
+    event_bytes,
+)
 
 TOKEN = "bench-token-of-32-characters-0000"
 NUMBER = re.compile(rb"bench:i=(\d+);e=(\d+);r=(\d+);")
+PAYLOAD = re.compile(rb"^data: ?(.*)", re.MULTILINE)
 FLAT = 1.03
 
 
+def text(number: int, position: int) -> str:
+    """The text of one event of a stream: no two are equal."""
+    return f" {number}:{position} é"
+
+
 def event(number: int, position: int) -> bytes:
-    """One event of a stream: no two are equal."""
-    text = f" {number}:{position} é"
-    return event_bytes("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
+    """The event with it."""
+    delta = {"type": "text_delta", "text": text(number, position)}
+    return event_bytes("content_block_delta", index=0, delta=delta)
+
+
+def chat_event(number: int, position: int) -> bytes:
+    """The same in Chat Completions."""
+    return chat_delta({"content": text(number, position)})
 
 
 OPENING = event_bytes("message_start", message=MESSAGE) + event_bytes(
@@ -40,8 +62,33 @@ OPENING = event_bytes("message_start", message=MESSAGE) + event_bytes(
 )
 
 
-def expected(number: int, events: int) -> str:
+class Seen:
+    """The hash of a stream: of its bytes, or, where they were translated, of its pieces of text."""
+
+    def __init__(self, translated: bool) -> None:
+        self.hash = hashlib.sha256()
+        self.translated = translated
+        self.rest = b""
+
+    def add(self, data: bytes) -> None:
+        """The next bytes."""
+        if not self.translated:
+            self.hash.update(data)
+            return
+        *whole, self.rest = (self.rest + data).split(b"\n\n")
+        for found in filter(None, (PAYLOAD.search(one) for one in whole)):
+            payload = json.loads(found[1])
+            if payload["type"] == "content_block_delta":
+                self.hash.update(payload["delta"]["text"].encode() + b"\0")
+            elif payload["type"] == "message_stop":
+                self.hash.update(b"end")
+
+
+def expected(number: int, events: int, translated: bool) -> str:
     """The hash of what must arrive."""
+    if translated:
+        pieces = (text(number, position).encode() + b"\0" for position in range(events))
+        return hashlib.sha256(b"".join(pieces) + b"end").hexdigest()
     found = hashlib.sha256(OPENING)
     for position in range(events):
         found.update(event(number, position))
@@ -54,40 +101,41 @@ async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
+            chat = b"/chat/completions" in head[:60]
+            answers, make = (CHAT, chat_event) if chat else (MESSAGES, event)
             length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
             order = NUMBER.search(await reader.readexactly(int(length[1]) if length else 0))
             if order is None:
-                writer.write(ANSWER)
+                writer.write(answers.whole)
                 continue
             number, events, rate = map(int, order.groups())
-            writer.write(HEAD + chunk_bytes(OPENING))
+            writer.write(CHAT.start if chat else HEAD + chunk_bytes(OPENING))
             loop = asyncio.get_running_loop()
             due = loop.time() + number % rate / rate**2
             for position in range(events):
                 due += 1 / rate
                 await asyncio.sleep(due - loop.time())
-                writer.write(chunk_bytes(event(number, position)))
+                writer.write(chunk_bytes(make(number, position)))
                 await writer.drain()
-            writer.write(END)
+            writer.write(answers.end)
 
 
-async def client(port: int, number: int, events: int, rate: int) -> tuple[str, int]:
-    """The hash and size of one stream as it arrived."""
+async def client(port: int, number: int, events: int, rate: int, translated: bool) -> str:
+    """The hash of one stream as it arrived."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = bodies.small(f"bench:i={number};e={events};r={rate};", stream=True)
     writer.write(bodies.request(body, TOKEN, port))
     head = await reader.readuntil(b"\r\n\r\n")
     if b" 200 " not in head.partition(b"\r\n")[0]:
         raise RuntimeError(head.decode("latin-1"))
-    found, size = hashlib.sha256(), 0
+    seen = Seen(translated)
     while True:
         length = int((await reader.readuntil(b"\r\n")).strip(), 16)
         data = await reader.readexactly(length + 2)
         if not length:
             writer.close()
-            return found.hexdigest(), size
-        found.update(data[:-2])
-        size += length
+            return seen.hash.hexdigest()
+        seen.add(data[:-2])
 
 
 async def watch(pid: int, seconds: float, samples: list[float]) -> None:
@@ -106,7 +154,9 @@ async def soak(options: argparse.Namespace, folder: Path) -> int:
     server = await asyncio.start_server(upstream, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     config = folder / "config.yaml"
-    config.write_text(CONFIG.format(port=options.port, upstream=url), encoding="utf-8")
+    content = CONFIGS[options.api].format(port=options.port, upstream=url)
+    config.write_text(content, encoding="utf-8")
+    translated = options.api == "chat"
     config.chmod(0o600)
     command = [str(Path(sys.executable).with_name("plugway")), "serve", "--config", str(config)]
     command += shlex.split("--log-level warning")
@@ -119,11 +169,14 @@ async def soak(options: argparse.Namespace, folder: Path) -> int:
         watching = asyncio.create_task(watch(process.pid, options.seconds, samples))
         cpu = cpu_seconds(process.pid)
         found = await asyncio.gather(
-            *(client(options.port, n, events, options.rate) for n in range(options.streams))
+            *(
+                client(options.port, n, events, options.rate, translated)
+                for n in range(options.streams)
+            )
         )
         cpu = cpu_seconds(process.pid) - cpu
         await watching
-    wrong = [n for n, (digest, _) in enumerate(found) if digest != expected(n, events)]
+    wrong = [n for n, digest in enumerate(found) if digest != expected(n, events, translated)]
     third = len(samples) // 3
     before, after = (statistics.median(s) for s in (samples[third : 2 * third], samples[-third:]))
     total = events * options.streams
@@ -135,6 +188,7 @@ async def soak(options: argparse.Namespace, folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--api", choices=list(CONFIGS), default="messages", help="of the upstream")
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--rate", type=int, default=30, help="events per second and stream")
     parser.add_argument("--seconds", type=float, default=300.0, help="up to 600")

@@ -98,33 +98,36 @@ class Answers:
 MESSAGES = Answers(ANSWER, START, (DELTA, DELTA), END)
 
 
-def _chat() -> Answers:
-    """Chat Completions, in the shapes of its reference (`chat.completion`, `….chunk`)."""
-    common = {"id": "chatcmpl-bench", "created": 1_700_000_000, "model": "bench"}
-    usage = {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}
-
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
-        choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-        return _data(common | {"object": "chat.completion.chunk", "choices": choices})
-
-    said = {"role": "assistant", "content": "Hello."}
-    choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": "stop"}
-    last = {"object": "chat.completion.chunk", "choices": [], "usage": usage}
-    closing = (chunk({}, "stop"), _data(common | last), b"data: [DONE]\n\n")
-    whole = common | {"object": "chat.completion", "choices": [choice], "usage": usage}
-    return Answers(
-        whole_bytes(whole),
-        HEAD + chunk_bytes(chunk({"role": "assistant", "content": ""})),
-        (chunk({"content": " tok"}), chunk({"content": " ken"})),
-        b"".join(map(chunk_bytes, closing)) + b"0\r\n\r\n",
-    )
+def chat_bytes(**fields: Any) -> bytes:
+    """An event of Chat Completions, in the shape of its reference (`chat.completion.chunk`)."""
+    chunk = CHAT_COMMON | {"object": "chat.completion.chunk"} | fields
+    return f"data: {json.dumps(chunk)}\n\n".encode()
 
 
-def _data(content: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(content)}\n\n".encode()
+def chat_delta(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    return chat_bytes(choices=[choice])
 
 
-CHAT = _chat()
+CHAT_COMMON = {"id": "chatcmpl-bench", "created": 1_700_000_000, "model": "bench"}
+CHAT_USAGE = {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}
+CHAT_CHOICE = {
+    "index": 0, "message": {"role": "assistant", "content": "Hello."}, "logprobs": None,
+    "finish_reason": "stop",
+}  # fmt: skip
+CHAT_CLOSING = (
+    chat_delta({}, "stop"),
+    chat_bytes(choices=[], usage=CHAT_USAGE),
+    b"data: [DONE]\n\n",
+)
+CHAT = Answers(
+    whole_bytes(
+        CHAT_COMMON | {"object": "chat.completion", "choices": [CHAT_CHOICE], "usage": CHAT_USAGE}
+    ),
+    HEAD + chunk_bytes(chat_delta({"role": "assistant", "content": ""})),
+    (chat_delta({"content": " tok"}), chat_delta({"content": " ken"})),
+    b"".join(map(chunk_bytes, CHAT_CLOSING)) + b"0\r\n\r\n",
+)
 
 SEEN: dict[int, dict[str, float]] = {}
 
