@@ -1,24 +1,26 @@
-"""Prompts of Claude Code's shape, made from files of this repository."""
+"""Prompts of Claude Code's shape, made from Python's own library: text that no commit changes."""
 
 import json
 import random
+import sysconfig
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-PATTERNS = ("kernel/src/**/*.py", "docs/*.md", "tests/kernel/*.py", "plugins/*/README.md", "*.toml")
+LIBRARY = Path(sysconfig.get_path("stdlib"))
+PATTERNS = ("[a-q]*.py", "json/*.py", "logging/*.py", "pydoc_data/topics.py")
 
 
 def conversation(seed, turns):
     """The requests of one conversation, each longer than the one before."""
     chance = random.Random(seed)
-    files = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
-    texts = [path.read_text() for path in files]
+    paths = sorted(path for pattern in PATTERNS for path in LIBRARY.glob(pattern))
+    texts = [path.read_text("utf-8") for path in paths]
+    files = [f"/usr/lib/python3/{path.relative_to(LIBRARY).as_posix()}" for path in paths]
     long = [text for text in texts if len(text) > 9000]
     tools = [_tool(chance, texts, number) for number in range(18)]
     system = [{"type": "text", "text": chance.choice(long)[:12_000]}]
     messages = [{"role": "user", "content": "Please mend " + chance.choice(texts)[:400]}]
     for turn in range(turns):
-        call = {"file_path": str(chance.choice(files)), "offset": turn}
+        call = {"file_path": chance.choice(files), "offset": turn}
         use = {"type": "tool_use", "id": f"toolu_{turn}", "name": "Read", "input": call}
         said = {"type": "text", "text": chance.choice(texts)[: chance.randrange(100, 800)]}
         found = _result(chance, texts, files)[:6000]

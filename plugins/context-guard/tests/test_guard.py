@@ -13,6 +13,7 @@ from plugway.testing import ERRORS, PlainOptions, build_plugin, gateway, request
 from plugway_context_guard import ContextGuard
 from plugway_context_guard._meter import Meter, text_features
 from plugway_router import Router
+from plugway_signature import signature
 
 pytestmark = pytest.mark.anyio
 
@@ -116,6 +117,23 @@ async def test_a_prompt_that_is_too_long_is_refused_without_asking_the_server(gu
     assert prompt > limit == 32_768 - 2048
     assert backend.seen == []
     assert backend.counted == 0, "far over: there is nothing to count"
+
+
+async def test_a_long_session_of_encrypted_reasoning_is_not_too_long_for_its_maker(guard):
+    state = {"encrypted": "k7Xq" * 1500}
+    talk = [{"role": "user", "content": "go on"}]
+    for _ in range(15):
+        block = {"type": "redacted_thinking", "data": signature("small", "m", state)}
+        talk += [{"role": "assistant", "content": [block]}, *talk[:1]]
+    backend, other = small(), small("other")
+    targets = {"here": "small/m", "there": "other/m"}
+    router = build_plugin(Router, "router", models=targets)
+    async with gateway([router, guard, backend, other]) as running:
+        for model in targets:
+            asked = {"model": model, "max_tokens": 30_000, "messages": talk}
+            assert (await running.post(asked)).status_code == 200
+    assert 5000 < backend.seen[0].body["max_tokens"] < 12_000, "15 states of 1,200 tokens"
+    assert other.seen[0].body["max_tokens"] > 29_000, "none of them is sent"
 
 
 async def test_the_next_target_may_have_a_larger_window(guard):

@@ -4,15 +4,21 @@ The demo model's vocabulary is always there. Those of the sources of llama.cpp a
 `tools/build-llama-server` has unpacked them.
 """
 
+import base64
 import json
 import os
+import random
 from pathlib import Path
 
+import orjson
 import pytest
 from conversations import conversation, rendered
 
 from plugway import MessagesRequest
 from plugway_context_guard._meter import LEAST_BOUND, Meter, features_of, text_features
+from plugway_context_guard._thoughts import thoughts_in
+from plugway_signature import signature
+from plugway_translation import Reasoning
 
 CACHE = Path(os.environ.get("PLUGWAY_BUILD_CACHE", Path.home() / ".cache/plugway-build"))
 LIMIT = 0.05
@@ -97,6 +103,49 @@ def test_an_image_counts_by_its_kind_and_not_by_its_bytes():
     body = {"model": "m", "messages": [{"role": "user", "content": [image, result]}]}
     assert sized(body)[1][-1] == 3200
     assert sum(sized(body)[1][:-1]) < 400
+
+
+STATE = {"encrypted": base64.b64encode(random.Random(1).randbytes(4500)).decode()}
+"""Some 6 KB, of a reasoning of about 1,100 tokens; 8 KB in the signature."""
+
+
+def thinking(state=STATE, redacted=False):
+    text = "It may rain. " * 100
+    block = Reasoning.of("there", "m").block("" if redacted else text, state)
+    return {"role": "assistant", "content": [block, {"type": "text", "text": "Yes."}]}
+
+
+def weighed(backend, *messages):
+    """Tokens as estimated, and the loose bound, of a request to a backend."""
+    talk = [{"role": "user", "content": "some words of a prompt " * 200}, *messages]
+    request = MessagesRequest(orjson.dumps({"model": "m", "messages": talk}))
+    thoughts, meter = thoughts_in(request, backend), Meter()
+    size = len(request.raw) - len(thoughts.apart)
+    features = features_of(request, thoughts)
+    return meter.count("x", features).tokens, meter.at_most("x", size, thoughts)
+
+
+@pytest.mark.parametrize("redacted", [False, True])
+def test_encrypted_reasoning_counts_by_what_its_maker_gets_back(redacted):
+    with_state, most = weighed("there", thinking(redacted=redacted))
+    without, most_without = weighed("there", thinking(state=None, redacted=redacted))
+    assert 1100 < with_state - without < 1300
+    assert with_state - without < most - most_without < 2000
+
+
+def test_thinking_of_another_model_counts_nothing_as_it_is_not_sent():
+    plain = weighed("here", {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]})
+    for redacted in (False, True):
+        counts = weighed("here", thinking(redacted=redacted))
+        assert counts == pytest.approx(plain, abs=40)
+
+
+def test_what_others_signed_and_texts_that_look_like_it_count_as_text():
+    mark = signature("there", "m", STATE)
+    said = {"role": "user", "content": [{"type": "text", "text": mark}]}
+    assert weighed("here", said)[0] - weighed("here")[0] > 3000
+    block = {"type": "thinking", "thinking": "Hm.", "signature": mark.removeprefix("plugway.1.")}
+    assert weighed("here", {"role": "assistant", "content": [block]})[0] > 4000
 
 
 def test_many_targets_are_forgotten_in_turn():

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
+from plugway_context_guard._thoughts import NONE, Thoughts
 
-LEAST_BOUND: Final = 0.04
-"""No estimate is held for better than this, relative to the real count."""
+LEAST_BOUND: Final = 0.06
+"""No estimate is held for better than this, relative to the real count: by so much the first
+request of a conversation may differ from all that a target has counted before."""
 MOST_BOUND: Final = 0.3
 MOST_PER_BYTE: Final = 0.6
 """Tokens for a byte of JSON that no known vocabulary takes for a whole prompt."""
@@ -26,7 +28,8 @@ DOCUMENT_BYTES_PER_TOKEN: Final = 27
 _MAX_TARGETS: Final = 1000
 
 Features = tuple[float, ...]
-"""Letters, capitals, digits, signs, spaces, quotes, other characters, line ends, media tokens."""
+"""Letters, capitals, digits, signs, spaces, quotes, other characters, line ends; tokens of what
+is no text: media, and encrypted reasoning."""
 
 WEIGHTS: Final[Features] = (0.20, 0.33, 1.50, 0.82, 0.20, 0.40, 0.30, 1.30, 1.0)
 """Tokens for each, before a target has taught better."""
@@ -131,12 +134,12 @@ class Meter:
         self._scales: dict[str, _Scale] = {}
         self._unknown = _Scale()
 
-    def at_most(self, target: str, size: int) -> int:
-        """A bound on the tokens of a request of `size` bytes: it costs nothing, and is loose."""
+    def at_most(self, target: str, size: int, thoughts: Thoughts = NONE) -> int:
+        """A bound on the tokens of a request of `size` bytes without what is `apart` in its
+        `thoughts`: it costs nothing, and is loose."""
         scale = self._scales.get(target)
-        if scale is None:
-            return int(size * MOST_PER_BYTE)
-        return int(size * min(MOST_PER_BYTE, scale.per_byte * 1.4))
+        share = MOST_PER_BYTE if scale is None else min(MOST_PER_BYTE, scale.per_byte * 1.4)
+        return int(size * share + thoughts.tokens * (1 + MOST_BOUND))
 
     def count(self, target: str, features: Features) -> Count:
         """The estimate for a prompt of these features."""
@@ -158,20 +161,21 @@ class Meter:
         scale.per_byte = tokens / size
 
 
-def features_of(request: MessagesRequest) -> Features:
+def features_of(request: MessagesRequest, thoughts: Thoughts = NONE) -> Features:
     """The features of a request; about 1 ms for 150 KB."""
-    raw = request.raw
-    if b'"base64"' not in raw:
-        return text_features(raw)
-    tokens = 0.0
-    for block in _media(request.body):
+    raw, tokens = request.raw, thoughts.tokens
+    for block in _media(request.body) if b'"base64"' in raw else ():
         data = as_object(block.get("source")).get("data")
         if not isinstance(data, str):
             continue
         raw = raw.replace(data.encode(), b"", 1)
         image = block.get("type") == "image"
         tokens += IMAGE_TOKENS if image else len(data) / DOCUMENT_BYTES_PER_TOKEN
-    return (*text_features(raw)[:-1], tokens)
+    found = text_features(raw)
+    if thoughts.apart:
+        apart = text_features(thoughts.apart)
+        found = tuple(max(0, all_of - part) for all_of, part in zip(found, apart, strict=True))
+    return (*found[:-1], tokens)
 
 
 def text_features(raw: bytes) -> Features:

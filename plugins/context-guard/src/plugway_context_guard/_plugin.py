@@ -33,6 +33,7 @@ from plugway_context_guard._edits import apply, least_trigger, wanted
 from plugway_context_guard._meter import Count, Features, Meter, features_of
 from plugway_context_guard._options import ContextGuardOptions
 from plugway_context_guard._room import Room, room_in, with_answer
+from plugway_context_guard._thoughts import NONE, Thoughts, thoughts_in
 from plugway_context_guard._usage import Telling, ToldStream, prompt_tokens
 from plugway_context_guard._windows import Window, Windows
 from plugway_upstream_errors import meaning_of, overflow_sentence
@@ -48,6 +49,7 @@ class _Seen:
 
     target: str = ""
     size: int = 0
+    thoughts: Thoughts = NONE
     features: Features | None = None
     telling: Telling = field(default_factory=Telling)
     told: bool = False
@@ -109,10 +111,13 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         window = await self._windows.of(attempt)
         seen = exchange.state[_SEEN] = _Seen(attempt.target)
         scale = self._scale(window, exchange)
+        seen.thoughts = thoughts_in(request, attempt.backend.name)
         request, applied = self._edited(request, scale, seen, exchange)
         if scale != 1.0 or applied:
             seen.telling = Telling(scale, applied)
-        seen.size = len(request.raw)
+        if applied:
+            seen.thoughts = thoughts_in(request, attempt.backend.name)
+        seen.size = len(request.raw) - len(seen.thoughts.apart)
         if exchange.endpoint == "count_tokens":
             seen.request = request
             return request
@@ -182,12 +187,12 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         asked = request.body.get("max_tokens")
         asked = asked if isinstance(asked, int) else 0
         over_output = window.output and asked > window.output
-        loose = self._meter.at_most(attempt.target, seen.size)
+        loose = self._meter.at_most(attempt.target, seen.size, seen.thoughts)
         if not over_output and (not window.context or loose + asked <= window.context):
             return request
         if not window.context:
             return with_answer(request, window.output, f"`{attempt.target}` writes no more")
-        seen.features = features_of(request)
+        seen.features = features_of(request, seen.thoughts)
         count = self._meter.count(attempt.target, seen.features)
         room = room_in(window, count, self.options.least_output_tokens)
         if room.doubtful:
@@ -248,9 +253,9 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not edits:
             return request, []
         target, size = seen.target, len(request.raw)
-        prompt = self._meter.at_most(target, size)
+        prompt = self._meter.at_most(target, size - len(seen.thoughts.apart), seen.thoughts)
         if prompt * scale > least_trigger(edits):
-            prompt = self._meter.count(target, features_of(request)).tokens
+            prompt = self._meter.count(target, features_of(request, seen.thoughts)).tokens
         share = prompt / max(1, size)
         messages = as_list(request.body.get("messages"))
         edited = apply(
@@ -276,7 +281,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     def _counted(self, reply: Reply, seen: _Seen, exchange: Exchange) -> Reply | None:
         """The answer to `count_tokens`: the server's own, or the estimate where it has none."""
         if seen.request is not None and any(e.stage == "count" for e in exchange.receipt):
-            count = self._meter.count(seen.target, features_of(seen.request))
+            count = self._meter.count(seen.target, features_of(seen.request, seen.thoughts))
             exchange.note(self.name, f"estimated {count}", stage="transform_response")
             return Reply.message({"input_tokens": max(1, seen.telling.tokens(count.tokens))})
         if reply.status != 200 or seen.telling.scale == 1.0:
