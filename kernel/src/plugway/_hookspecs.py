@@ -89,7 +89,8 @@ class Hookspecs:
     @_hook("COLLECT")
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute] | None:
         """Called once at load. Returns HTTP routes of Starlette that are served behind the guard,
-        before the kernel's own but for those of exchanges."""
+        before the kernel's own but for those of exchanges. Bodies are read before, within the
+        limits of `server`; what a route raises is told as the gateway tells its own failures."""
 
     @_hook("COLLECT")
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:
