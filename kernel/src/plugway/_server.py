@@ -163,6 +163,7 @@ class Server:
 
     async def _end(self, lifespan: LifespanOn) -> None:
         """Cut what is left; give it, and then the application, a bounded time to clean up."""
+        self._close_listener()
         self._sock.close()
         if self._state.tasks:
             log.warning("cutting %d exchanges that have not ended", len(self._state.tasks))
