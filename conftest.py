@@ -8,6 +8,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from plugway.testing import ScriptedUpstream
+
 HERE = Path(__file__).parent
 HELPERS = (*HERE.glob("plugins/*/tests"), HERE / "plugins/openai-wire/tests/responses")
 sys.path += map(str, HELPERS)  # modules beside the tests of a plugin are imported by their name
@@ -37,6 +39,13 @@ def own_folders(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.getbasetemp() / f"user-{next(_numbers)}"
     for name in ("CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(folder / name.lower()))
+
+
+@pytest.fixture
+async def server():
+    """An upstream that answers as a test scripts it; some tests have one that always answers."""
+    async with ScriptedUpstream() as found:
+        yield found
 
 
 @pytest.fixture

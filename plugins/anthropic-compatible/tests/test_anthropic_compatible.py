@@ -5,7 +5,6 @@ from pydantic import ValidationError
 
 from plugway.testing import (
     ERRORS,
-    ScriptedUpstream,
     build_plugin,
     gateway,
     request_body,
@@ -14,12 +13,6 @@ from plugway.testing import (
 from plugway_anthropic_compatible import AnthropicCompatible
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
-
-
-@pytest.fixture
-async def server():
-    async with ScriptedUpstream() as found:
-        yield found
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from plugway import (
 from plugway.testing import (
     Cut,
     Hold,
-    ScriptedUpstream,
     anthropic_error,
     anthropic_message,
     anthropic_stream,
@@ -29,12 +28,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 RAW = b' {"model" : "m",\n"max_tokens":1.0e1, "messages":[] , "unknown": {"a":[1e400]}}'
 BAD_JSON = {"content-type": "application/json"}
-
-
-@pytest.fixture
-async def server():
-    async with ScriptedUpstream() as found:
-        yield found
 
 
 @pytest.fixture

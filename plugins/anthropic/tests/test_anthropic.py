@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from plugway import Attempt, BackendRefused, MessagesRequest
 from plugway._backend import Caller
 from plugway.testing import (
-    ScriptedUpstream,
     anthropic_error,
     build_plugin,
     gateway,
@@ -20,12 +19,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 KEY = "canary-of-the-key"
 OWN = "canary-of-the-client"
-
-
-@pytest.fixture
-async def server():
-    async with ScriptedUpstream() as found:
-        yield found
 
 
 def plugin(server, **options):

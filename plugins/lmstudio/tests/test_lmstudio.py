@@ -4,7 +4,6 @@ import pytest
 
 from plugway.testing import (
     ERRORS,
-    ScriptedUpstream,
     build_plugin,
     gateway,
     request_body,
@@ -66,12 +65,6 @@ V0 = {
         {"id": "nomic", "type": "embeddings", "state": "not-loaded"},
     ],
 }
-
-
-@pytest.fixture
-async def server():
-    async with ScriptedUpstream() as found:
-        yield found
 
 
 async def models(server, **options):

@@ -8,6 +8,7 @@ import anthropic
 import openai
 import pytest
 from pydantic import ValidationError
+from usual_stack import stack
 
 from plugway.testing import (
     ERRORS,
@@ -22,14 +23,10 @@ from plugway.testing import (
     sse,
 )
 from plugway_error_normalizer import ErrorNormalizer
-from plugway_field_policy import FieldPolicy
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible, presets
 from plugway_openai_compatible._presets import PresetName
 from plugway_openai_wire.testing import chat_message, chat_server, chat_stream, data
-from plugway_resilience import Resilience
-from plugway_thinking import Thinking
-from plugway_tool_repair import ToolRepair
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
@@ -39,18 +36,6 @@ CALL = ("call_1", "Read", '{"path": "a"}')
 
 def backend(upstream, name="up", **options):
     return build_plugin(OpenAICompatible, name, base_url=f"{upstream.url}/v1", **options)
-
-
-def stack(upstream, **options):
-    """The plugins that a user has around it."""
-    return [
-        build_plugin(Thinking, "thinking"),
-        build_plugin(Resilience, "resilience"),
-        build_plugin(ErrorNormalizer, "error-normalizer"),
-        build_plugin(ToolRepair, "tool-repair"),
-        build_plugin(FieldPolicy, "field-policy"),
-        backend(upstream, **options),
-    ]
 
 
 @pytest.fixture
@@ -85,7 +70,7 @@ async def test_the_anthropic_sdk_is_answered_streamed_and_whole(upstream):
         "tools": [READ],
     }
     async with (
-        gateway(stack(upstream)) as running,
+        gateway(stack(upstream.url)) as running,
         anthropic.AsyncAnthropic(
             base_url=running.url, api_key=running.token, max_retries=0
         ) as client,
@@ -105,7 +90,7 @@ async def test_the_anthropic_sdk_is_answered_streamed_and_whole(upstream):
 async def test_thinking_returns_to_its_maker_through_the_whole_stack(upstream):
     upstream.script(sse(chat_stream("On it.", thinking="Hm.", tool_calls=[CALL])))
     async with (
-        gateway(stack(upstream)) as running,
+        gateway(stack(upstream.url)) as running,
         anthropic.AsyncAnthropic(
             base_url=running.url, api_key=running.token, max_retries=0
         ) as client,
@@ -276,7 +261,7 @@ async def test_a_stream_that_stops_is_no_whole_answer(upstream, steps):
 
 async def test_a_failure_before_any_content_is_tried_again(upstream):
     upstream.script(sse([data({"error": {"code": 503, "message": "overloaded"}})]))
-    async with gateway(stack(upstream)) as running:
+    async with gateway(stack(upstream.url)) as running:
         message = await running.ask("hi", tools=[READ])
     assert message["content"][0]["text"] == "On it."
     assert len(upstream.requests) == 2

@@ -7,6 +7,7 @@ import anthropic
 import anyio
 import pytest
 from chat_servers import environment, free_port, server
+from usual_stack import stack
 
 from plugway.testing import (
     ERRORS,
@@ -18,13 +19,8 @@ from plugway.testing import (
 )
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_demo_model import model_path, safetensors_path
-from plugway_error_normalizer import ErrorNormalizer
-from plugway_field_policy import FieldPolicy
-from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_server, chat_stream
-from plugway_resilience import Resilience
 from plugway_thinking import Thinking
-from plugway_tool_repair import ToolRepair
 from tests.e2e.claude import Claude
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(600)]
@@ -51,18 +47,6 @@ BASH = {
     "description": "Runs a command.",
     "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}},
 }
-
-
-def stack(url, **options):
-    """What a user has around such a server."""
-    return [
-        build_plugin(Thinking, "thinking"),
-        build_plugin(Resilience, "resilience"),
-        build_plugin(ErrorNormalizer, "error-normalizer"),
-        build_plugin(ToolRepair, "tool-repair"),
-        build_plugin(FieldPolicy, "field-policy"),
-        build_plugin(OpenAICompatible, "up", base_url=f"{url}/v1", **options),
-    ]
 
 
 @pytest.fixture

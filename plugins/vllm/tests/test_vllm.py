@@ -4,7 +4,6 @@ import pytest
 
 from plugway.testing import (
     ERRORS,
-    ScriptedUpstream,
     build_plugin,
     gateway,
     request_body,
@@ -32,12 +31,6 @@ LIST = {
         {"id": "lost-lora", "owned_by": "vllm", "parent": "gone"},
     ],
 }
-
-
-@pytest.fixture
-async def server():
-    async with ScriptedUpstream() as found:
-        yield found
 
 
 def plugin(server, **options):

@@ -4,8 +4,9 @@
 backend. The other direction is that of the plugin `openai-api`.
 """
 
+from plugway_openai_wire._policy import OUTPUT, TOOL
 from plugway_openai_wire.chat._api import DIALECT, ChatApi
-from plugway_openai_wire.chat._policy import FIELDS, OUTPUT, TOOL, Quirks, Target
+from plugway_openai_wire.chat._policy import FIELDS, Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import Translated, request_of
 from plugway_openai_wire.chat._told import totals_in

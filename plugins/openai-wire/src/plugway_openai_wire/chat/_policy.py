@@ -8,19 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from plugway_capabilities import Facts
+from plugway_openai_wire._policy import CACHE, ONE_PROVIDER
 from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule
 
-_ONE_PROVIDER: Final = Rule("drop", "only Anthropic has it")
-_CACHE: Final = Rule("drop", "the API has no marks for caching")
-
 FIELDS: Final[Mapping[str, Rule]] = {
-    "cache_control": _CACHE,
+    "cache_control": CACHE,
     "container": Rule("drop", "containers are Anthropic's"),
     "context_management": Rule("drop", "the API edits no context"),
-    "diagnostics": _ONE_PROVIDER,
-    "fallback_credit_token": _ONE_PROVIDER,
-    "fallbacks": _ONE_PROVIDER,
-    "inference_geo": _ONE_PROVIDER,
+    "diagnostics": ONE_PROVIDER,
+    "fallback_credit_token": ONE_PROVIDER,
+    "fallbacks": ONE_PROVIDER,
+    "inference_geo": ONE_PROVIDER,
     "max_tokens": Rule("translate"),
     "mcp_servers": Rule("drop", "the API calls no MCP servers"),
     "messages": Rule("translate"),
@@ -41,27 +39,6 @@ FIELDS: Final[Mapping[str, Rule]] = {
     "top_p": Rule("preserve"),
 }
 """Top-level fields. One that is not listed is dropped with a record."""
-
-OUTPUT: Final[Mapping[str, Rule]] = {
-    "effort": Rule("translate"),
-    "format": Rule("translate"),
-    "task_budget": Rule("drop", "the API has no budget for a task"),
-}
-"""Members of `output_config`."""
-
-TOOL: Final[Mapping[str, Rule]] = {
-    "allowed_callers": Rule("drop", "tools are called by the model alone"),
-    "cache_control": _CACHE,
-    "defer_loading": Rule("drop", "every tool is loaded"),
-    "description": Rule("preserve"),
-    "eager_input_streaming": Rule("drop", "arguments are streamed as they come anyway"),
-    "input_examples": Rule("drop", "the API has no such field"),
-    "input_schema": Rule("translate"),
-    "name": Rule("translate"),
-    "strict": Rule("translate"),
-    "type": Rule("translate"),
-}
-"""Members of tools."""
 
 DEFAULT_LIMIT: Final = 64
 """Most characters of a tool's name and of the id of a call (`function_definition.py` of the

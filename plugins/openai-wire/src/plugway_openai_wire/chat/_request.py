@@ -13,8 +13,9 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
+from plugway_openai_wire._policy import OUTPUT
 from plugway_openai_wire.chat._messages import messages_of
-from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, OUTPUT, Target
+from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, Target
 from plugway_openai_wire.chat._tools import choice_of, is_chosen, names_of, offered, tools_of
 from plugway_translation import (
     Effort,

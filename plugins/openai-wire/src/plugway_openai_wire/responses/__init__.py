@@ -4,10 +4,11 @@
 as it comes. The other direction is that of the plugin `openai-api`.
 """
 
+from plugway_openai_wire._policy import OUTPUT, TOOL
 from plugway_openai_wire.responses._api import ResponsesApi
 from plugway_openai_wire.responses._failure import failure_in, status_of
 from plugway_openai_wire.responses._items import input_of, reasoning_item, reasoning_text
-from plugway_openai_wire.responses._policy import FIELDS, OUTPUT, TOOL, Target
+from plugway_openai_wire.responses._policy import FIELDS, Target
 from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import Translated, request_of
 from plugway_openai_wire.responses._stop import StopCut

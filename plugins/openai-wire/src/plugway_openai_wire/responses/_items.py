@@ -187,7 +187,7 @@ class _Maker:
     def _extras(self, block: Mapping[str, Any]) -> None:
         """Notes members of a block that have no place here."""
         if "cache_control" in block:
-            self._notes.add("cache_control", "drop", "the API finds prefixes to cache by itself")
+            self._notes.add("cache_control", "drop", "the API has no marks for caching")
         if block.get("citations"):
             self._notes.add("citations", "drop", "the API takes none back")
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import as_list, as_object
+from plugway_openai_wire._policy import OUTPUT
 from plugway_openai_wire.responses._items import input_of
-from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, OUTPUT, Target
+from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, Target
 from plugway_openai_wire.responses._tools import choice_of, names_of, searches_of, tools_of
 from plugway_translation import (
     Effort,

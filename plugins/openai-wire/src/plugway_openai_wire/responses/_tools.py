@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugway import as_object
-from plugway_openai_wire.responses._policy import DEFAULT_IDS, SEARCH, TOOL, Target
+from plugway_openai_wire._policy import TOOL
+from plugway_openai_wire.responses._policy import DEFAULT_IDS, SEARCH, Target
 from plugway_translation import Notes, SchemaRules, ToolNames, clean_schema, drop_by, strict_fits
 
 
