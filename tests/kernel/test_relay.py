@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugway import BackendProtocolError, Reply, StreamInterrupted, event
-from plugway._relay import EventRelay, RawRelay, under_name
+from plugway import BackendProtocolError, Reply, StreamInterrupted, event, replay
+from plugway._relay import EventRelay, RawRelay, under_name, write_events
 from plugway._sse import MAX_EVENT_BYTES
 from plugway.testing import anthropic_message, anthropic_stream, parse_sse
 
@@ -115,3 +115,35 @@ async def test_an_error_that_is_a_bare_string_is_told():
     relay = RawRelay(pieces(b'event: error\ndata: {"error": "n_keep: 5 >= n_ctx: 4"}\n\n'))
     with pytest.raises(StreamInterrupted, match="n_keep"):
         await relay.prime()
+
+
+class Paced:
+    """A stream that says which of its events are there already."""
+
+    def __init__(self, events, *, here):
+        self._events, self._here = list(events), here
+
+    @property
+    def pending(self):
+        return self._here and bool(self._events)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if not self._events:
+            raise StopAsyncIteration
+        return self._events.pop(0)
+
+
+@pytest.mark.parametrize("here", [True, False])
+async def test_events_that_are_at_hand_go_out_in_one_piece(here):
+    events, pieces = list(replay(anthropic_message("hi"))), []
+
+    class Told:
+        async def chunk(self, data):
+            pieces.append(data)
+
+    await write_events(EventRelay(Paced(events, here=here)), Told())
+    assert b"".join(pieces) == b"".join(item.encode() for item in events)
+    assert len(pieces) == (1 if here else len(events))

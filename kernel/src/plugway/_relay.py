@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import anyio.lowlevel
 
@@ -19,6 +19,9 @@ from plugway._json import as_object, edit
 from plugway._response import Reply
 from plugway._sse import MAX_EVENT_BYTES, Decoder, StreamScan
 from plugway._stream import Resources, Responder
+
+MAX_TOGETHER_BYTES: Final = 16 * 1024
+"""Events that are at hand go to the client in one piece, up to this size."""
 
 
 class Watched(Protocol):
@@ -142,6 +145,11 @@ class EventRelay:
         """The events, those held first."""
         return self
 
+    @property
+    def pending(self) -> bool:
+        """The next event is here."""
+        return bool(self._held) or at_hand(self._events)
+
     async def __anext__(self) -> StreamEvent:
         """The next event."""
         if self._held:
@@ -176,16 +184,26 @@ async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> Non
 
 async def write_events(events: AsyncIterable[StreamEvent], responder: Responder) -> None:
     """Write events, checked once more where a plugin's layer made them."""
-    order = Order()
+    order, together, size = Order(), list[bytes](), 0
     async for item in events:
         if item.type == "error":
             raise interrupted(as_object(item.data))
         order.check(item)
-        await responder.chunk(item.encode())
+        together.append(item.encode())
+        size += len(together[-1])
+        if not order.ended and size < MAX_TOGETHER_BYTES and at_hand(events):
+            continue
+        await responder.chunk(b"".join(together))
         await anyio.lowlevel.checkpoint()
         if order.ended:
             return
+        together, size = [], 0
     raise StreamInterrupted("the stream ended without `message_stop`")
+
+
+def at_hand(events: object) -> bool:
+    """Whether a stream says that it has its next event without waiting for it (`pending`)."""
+    return getattr(events, "pending", False) is True
 
 
 async def primed(reply: Reply, resources: Resources) -> Reply:

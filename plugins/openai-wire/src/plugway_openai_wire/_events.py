@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import BackendProtocolError, StreamEvent, StreamInterrupted, as_object
+from plugway import BackendError, BackendProtocolError, StreamEvent, StreamInterrupted, as_object
 from plugway_openai_wire._api import Api, Reader
 from plugway_openai_wire._sse import DONE, Payloads
 
@@ -28,6 +28,17 @@ class TranslatedEvents:
         self._waiting: deque[bytes] = deque()
         self._ready: deque[StreamEvent] = deque()
         self._over = False
+        self._failure: BackendError | None = None
+
+    @property
+    def pending(self) -> bool:
+        """The next event is here: the kernel sends what is here in one piece."""
+        try:
+            while self._waiting and not self._ready and not self._over:
+                self._take()
+        except BackendError as error:  # told when it is its turn
+            self._failure = error
+        return bool(self._ready)
 
     def __aiter__(self) -> TranslatedEvents:
         """The events, in order."""
@@ -36,15 +47,21 @@ class TranslatedEvents:
     async def __anext__(self) -> StreamEvent:
         """The next event. Raises `StreamInterrupted` where the answer stops before its end."""
         while not self._ready:
+            if self._failure is not None:
+                raise self._failure
             if self._over:
                 await self._drain()
                 raise StopAsyncIteration
             if self._waiting:
-                self._read(self._waiting.popleft())
+                self._take()
             else:
                 await self._more()
-            self._over = self._over or self._reader.ended
+                self._over = self._over or self._reader.ended
         return self._ready.popleft()
+
+    def _take(self) -> None:
+        self._read(self._waiting.popleft())
+        self._over = self._over or self._reader.ended
 
     async def _more(self) -> None:
         chunk = await anext(self._chunks, None)
