@@ -658,6 +658,12 @@ def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_pa
     assert "tiny demonstration model" in text
 
 
+def test_only_a_package_that_is_installed_can_be_approved(plugway: Any) -> None:
+    done = plugway("plugins", "--approve", "plugway-nope")
+    assert done.code == 1
+    assert "no installed package of plugins is called `plugway-nope`" in done.err
+
+
 @pytest.mark.parametrize(
     "plugins", ["[]", "[{use: llama-cpp, name: local, options: {model: qwen3-coder}}]"]
 )

@@ -199,6 +199,9 @@ def plugins(
     path = find_config(config)
     rows = plugin_rows(load_config(path) if path else None)
     if approved:
+        if strange := sorted({*(names or ())} - {*installed_packages()}):
+            reason = f"no installed package of plugins is called `{strange[0]}`"
+            raise PlugwayError(f"{reason}: `plugway plugins` lists them")
         found = approve(names or installed_packages())
         _tell(f"approved: {', '.join(sorted(found))} ({approvals_path()})")
         return
