@@ -55,14 +55,15 @@ ANSWERS = {
     "vllm": {
         "/v1/models": {"data": [{"id": "glm", "owned_by": "vllm", "max_model_len": 131072}]},
     },
-    "openai-compatible": {"/v1/models": {"data": [{"id": "mlx-community/Qwen3"}]}},
+    "openai-compatible": {"/health": {"status": "ok"}},
 }
 
 
 def server(pages):
     def answer(request):
         path = request.path.partition("?")[0]
-        return respond(200, pages[path]) if path in pages else respond(404, {"error": "no"})
+        lines = {"server": "BaseHTTP/0.6 Python/3.11.7"} if path == "/health" else {}
+        return respond(200, pages[path], lines) if path in pages else respond(404, {"error": "no"})
 
     return ScriptedUpstream(otherwise=answer)
 
@@ -74,7 +75,7 @@ def server(pages):
         ("lmstudio", Model("gpt-oss-20b", 0, 32768, True)),
         ("llama-server", Model("some.gguf", 0, 16384, True)),
         ("vllm", Model("glm", 0, 131072, True)),
-        ("openai-compatible", Model("mlx-community/Qwen3", 0, 0, True)),
+        ("openai-compatible", Model("default_model", 0, 0, True)),
     ],
 )
 @pytest.mark.anyio

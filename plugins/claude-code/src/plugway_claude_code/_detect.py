@@ -231,9 +231,10 @@ async def _vllm(client: httpx2.AsyncClient) -> list[Model] | None:
 
 
 async def _mlx(client: httpx2.AsyncClient) -> list[Model] | None:
-    if (await client.get("/props")).status_code == 200:
-        return None  # llama-server, on the same port
-    return [Model(name, loaded=True) for name in await _openai_names(client)]
+    """`default_model` is what `mlx_lm.server` was started with (its `server.py`, 0.32.2); any other
+    name of its list, which is the whole cache of Hugging Face, makes it load that one."""
+    server = (await client.get("/health")).headers.get("server", "")
+    return [Model("default_model", loaded=True)] if server.startswith("BaseHTTP") else None
 
 
 async def _openai_names(client: httpx2.AsyncClient) -> list[str]:
