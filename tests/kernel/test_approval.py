@@ -54,6 +54,19 @@ def test_another_version_is_noticed(installed, tmp_path):
     assert refusal("plugway-mine", path) == "has changed since it was approved"
 
 
+def test_a_source_of_an_editable_package_that_was_edited_is_noticed(installed, tmp_path):
+    source = tmp_path / "my plugin" / "src" / "mine" / "code.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("first = 1\n")
+    origin = {"url": (tmp_path / "my plugin").as_uri(), "dir_info": {"editable": True}}
+    (installed / "plugway_mine-1.dist-info" / "direct_url.json").write_text(json.dumps(origin))
+    path = tmp_path / "approved.json"
+    approve(["plugway-mine"], path)
+    assert refusal("plugway-mine", path) == ""
+    source.write_text("first = 2\n")
+    assert refusal("plugway-mine", path) == "has changed since it was approved"
+
+
 def test_approving_one_keeps_the_others(installed, tmp_path):
     path = tmp_path / "approved.json"
     path.write_text(json.dumps({"plugway-echo": "x"}))

@@ -28,6 +28,7 @@ from plugway._errors import ConfigError, PluginError
 from plugway._loader import installed
 
 STACK = [
+    "dashboard",
     "local-answers",
     "thinking",
     "resilience",

@@ -6,7 +6,6 @@ files have changed since, is not loaded.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -14,10 +13,12 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
 from plugway._errors import ConfigError, Problem
+from plugway._json import as_object, loaded
 
 _HASH = "sha256"
 
@@ -52,29 +53,38 @@ def refusal(name: str, path: Path | None = None) -> str:
 
 
 def fingerprint(name: str) -> str:
-    """Hash of the `RECORD` of a distribution and of every file that it names and is there.
+    """Hash of the `RECORD` of a distribution and of every file that it names and is there; of an
+    editable one also of the Python files in its folder.
 
     `RECORD` lists a wheel's files with their hashes (packaging.python.org, "Recording installed
     projects"). What pip writes anew, such as `.pyc` files, has no hash there and is left out.
+    `direct_url.json` names the folder of an editable one (the same, "Direct URL Data Structure").
     """
     try:
         dist = distribution(name)
     except PackageNotFoundError:
         return ""
     found = hashlib.sha256((dist.read_text("RECORD") or "").encode())
-    for line in _files(dist):
-        found.update(line.encode())
+    for path in (*_recorded(dist), *_sources(dist)):
+        found.update(f"{path}={_digest(path)}\n".encode())
     return found.hexdigest()
 
 
-def _files(dist: Distribution) -> Iterable[str]:
+def _recorded(dist: Distribution) -> Iterable[Path]:
     for file in dist.files or ():
-        if file.hash is None or file.hash.mode != _HASH:
-            continue
-        path = Path(str(file.locate()))
-        content = path.read_bytes() if path.is_file() else b""
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode()
-        yield f"{file}={digest}\n"
+        if file.hash is not None and file.hash.mode == _HASH:
+            yield Path(str(file.locate()))
+
+
+def _sources(dist: Distribution) -> Iterable[Path]:
+    origin = loaded((dist.read_text("direct_url.json") or "{}").encode())
+    url = urlsplit(str(origin.get("url", "")))
+    if url.scheme == "file" and as_object(origin.get("dir_info")).get("editable"):
+        yield from sorted(Path(unquote(url.path)).rglob("src/**/*.py"))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
 def _approved(path: Path) -> Mapping[str, str] | None:

@@ -171,7 +171,7 @@ async def _tool(task: _Task) -> Finding:
         fix = "list `tool-repair`, or choose a larger model or a finer quantization"
         reason = f"the call's arguments do not fit its schema: {heard.arguments[:80]}"
         return task.finding("tool", "failed", reason, fix)
-    finding = task.finding("tool", "passed", f"called the tool for {arguments['city']}")
+    finding = task.finding("tool", "passed", "called the tool with arguments that fit")
     return replace(finding, detail={"arguments": arguments, "stop_reason": heard.stop_reason})
 
 

@@ -21,7 +21,8 @@ _FIXES = {
     429: "the server limits this key: wait, or add a fallback to the route",
     503: "start the model's server, or mend `base_url` (`plugway status`)",
     504: "the server was silent: look at its log, or choose a smaller model",
-    529: "the model is busy or does not fit: wait, or choose a smaller model",
+    529: "see to what the reason names; a model that is busy or does not fit needs time, or to be "
+    "smaller",
 }
 _OTHER_FIX = "look at the gateway's log, and at the server's own"
 
