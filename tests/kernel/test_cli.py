@@ -140,7 +140,7 @@ def test_the_example_parses_and_shows_every_backend_and_the_plugins_of_a_convers
     config = parse_config(text)
     assert [entry.use for entry in config.plugins] == STACK
     backends = ("anthropic", "openai", "gemini", "ollama", "lmstudio", "llama-server", "vllm")
-    for name in (*backends, "openai-compatible", "mcp", "switch", "recommend", "dashboard"):
+    for name in (*backends, "openai-compatible", "mcp", "switch", "recommend"):
         assert f"# - use: {name}\n" in text
 
 
