@@ -11,6 +11,7 @@ import random
 from typing import Any
 
 BIG_BYTES = 115_000
+SESSION = b"00000000-0000-4000-8000-000000000000"
 _TEXT = """file path edit read write search line text match result command shell output error
 branch commit test function class module value string number option user agent task plan step
 change review directory pattern content replace exact before after must never always"""
@@ -61,7 +62,7 @@ def request(body: bytes, token: str, port: int) -> bytes:
         "content-type: application/json",
         "anthropic-version: 2023-06-01",
         "anthropic-beta: interleaved-thinking-2025-05-14",
-        "x-claude-code-session-id: 00000000-0000-4000-8000-000000000000",
+        f"x-claude-code-session-id: {SESSION.decode()}",
         f"authorization: Bearer {token}",
         f"content-length: {len(body)}",
     ]

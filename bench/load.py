@@ -32,9 +32,18 @@ Figures: TypeAlias = dict[str, float]
 
 
 class Connection(asyncio.Protocol):
-    """A kept connection: `send` a request, `done` is called at the end of its answer."""
+    """A kept connection: `send` a request, `done` is called at the end of its answer.
+
+    Each has a session of its own, as agents have: a gateway may take equal requests of one session
+    for one that is asked again.
+    """
+
+    made = 0
 
     def __init__(self) -> None:
+        Connection.made += 1
+        self.session = b"00000000-0000-4000-8000-%012d" % Connection.made
+        self.asked: tuple[bytes, bytes] = (b"", b"")
         self.done: Callable[[Connection], None] = lambda _: None
         self.head: bytes | None = b""
         self.missing = -1  # bytes of a body with a length; -1 is a chunked one
@@ -58,8 +67,10 @@ class Connection(asyncio.Protocol):
         self.head, self.tail, self.began = b"", b"", 0.0
         self.started.clear()
         self.finished.clear()
+        if self.asked[0] is not request:
+            self.asked = (request, request.replace(bodies.SESSION, self.session))
         self.sent = time.perf_counter()
-        self.transport.write(request)
+        self.transport.write(self.asked[1])
 
     def data_received(self, data: bytes) -> None:
         if self.head is not None:
