@@ -87,6 +87,7 @@ def stop(gateway: LocalGateway) -> bool:
     except psutil.TimeoutExpired:
         raise PlugwayError(f"the gateway (process {noted['pid']}) does not stop") from None
     _file(gateway, "pid").unlink(missing_ok=True)
+    _started[:] = [child for child in _started if child.poll() is None]
     return stopped
 
 
