@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import orjson
 from starlette.types import Message, Send
 
 from plugway._errors import StreamInterrupted, error_type
 from plugway._events import StreamEvent
-from plugway._json import as_object
+from plugway._json import as_object, loaded
 from plugway._request import Original
 from plugway._sse import Decoder
 
@@ -132,10 +131,7 @@ class DialectAnswer:
         status: int = self._head["status"]
         if not body:
             return body
-        try:
-            answer = as_object(orjson.loads(body))
-        except orjson.JSONDecodeError:
-            answer = {}
+        answer = loaded(body)
         if status < 400:
             return self._the_encoder().message(answer)
         known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))

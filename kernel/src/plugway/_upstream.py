@@ -32,6 +32,7 @@ SHORTEST_SECRET: Final = 8
 """A credential of fewer characters is no secret: taking it out would only harm the text."""
 MAX_WHOLE_BYTES: Final = 64 * 2**20
 """Largest body that is read whole from an upstream."""
+MAX_REFUSAL_BYTES: Final = 2**20
 
 RESEND_SECONDS: Final = 5.0
 """How soon a kept connection must be lost to be taken for one that had ended before: an upstream
@@ -99,6 +100,16 @@ class UpstreamResponse:
         for secret in self._secrets:
             body = body.replace(secret, b"[redacted]")
         return body
+
+    async def refusal(self) -> bytes:
+        """The body of an error status, and the end of the answer: up to 1 MiB, and nothing where it
+        is longer or breaks off, because the status alone tells more than that."""
+        try:
+            return await self.read(MAX_REFUSAL_BYTES)
+        except BackendError:
+            return b""
+        finally:
+            await self.aclose()
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises `StreamInterrupted` where it ends early."""

@@ -29,7 +29,6 @@ from plugway import (
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
 from plugway_anthropic_wire._models import entries_of, model_of
 
-MAX_ERROR_BYTES: Final = 2**20
 MAX_PAGES: Final = 20
 _UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
 _NOT_COUNTED: Final = (
@@ -186,11 +185,7 @@ class AnthropicBackend:
         )
 
     async def _refusal(self, response: UpstreamResponse) -> BackendError:
-        try:
-            body = await response.read(MAX_ERROR_BYTES)
-        except BackendError:  # the status is known, and tells more than that its text was cut off
-            body = b""
-        return self.refused(response.status, body, response.headers)
+        return self.refused(response.status, await response.refusal(), response.headers)
 
     def _no_message(self, response: UpstreamResponse, body: bytes) -> BackendError:
         told = BackendRefused(response.status, body).message

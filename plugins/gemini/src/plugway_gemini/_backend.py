@@ -16,7 +16,6 @@ import orjson
 
 from plugway import (
     Attempt,
-    BackendError,
     BackendRefused,
     Headers,
     MessagesRequest,
@@ -39,7 +38,6 @@ from plugway_upstream_errors import meaning_of
 
 PROVIDER: Final = "gemini"
 """The name in the ledger."""
-MAX_ERROR_BYTES: Final = 2**20
 MAX_PAGES: Final = 20
 
 _log = logging.getLogger("plugway.gemini")
@@ -239,13 +237,7 @@ class GeminiBackend:
     # ── refusals ─────────────────────────────────────────────────────────────────────────────
 
     async def _refusal(self, response: UpstreamResponse) -> BackendRefused:
-        try:
-            body = await response.read(MAX_ERROR_BYTES)
-        except BackendError:  # the status is known, and tells more than that its text was cut off
-            body = b""
-        finally:
-            await response.aclose()
-        return self.refused(response.status, body, response.headers)
+        return self.refused(response.status, await response.refusal(), response.headers)
 
     def refused(self, status: int, body: bytes, headers: Headers) -> BackendRefused:
         """The failure that an error of Google's stands for; a refused key is a 400 there."""

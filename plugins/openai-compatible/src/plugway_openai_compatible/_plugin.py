@@ -112,7 +112,7 @@ def make_backend(name: str, options: OpenAICompatibleOptions) -> OpenAIBackend:
         connect_seconds=options.connect_seconds,
     )
     host = options.address.partition("://")[2].partition("/")[0]
-    backend = OpenAIBackend(
+    return OpenAIBackend(
         name,
         options.zone or ("local" if upstream.loopback else host),
         upstream,
@@ -121,8 +121,6 @@ def make_backend(name: str, options: OpenAICompatibleOptions) -> OpenAIBackend:
         ledger=Ledger() if options.learn else None,
         endpoint=Endpoint(models_path=preset.models_path),
     )
-    backend.key = options.api_key
-    return backend
 
 
 def _api(options: OpenAICompatibleOptions, preset: Preset) -> Api:

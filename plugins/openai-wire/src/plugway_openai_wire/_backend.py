@@ -23,7 +23,6 @@ from plugway import (
     ModelInfo,
     Original,
     Reply,
-    Secret,
     Upstream,
     UpstreamResponse,
     as_object,
@@ -34,7 +33,6 @@ from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._events import MadeEvents, RawChunks, TranslatedEvents, parsed, usage_in
 from plugway_openai_wire._models import models_of
 
-MAX_ERROR_BYTES: Final = 2**20
 _TEACHING: Final = frozenset((400, 404, 422, 500))
 """Statuses of refusals that may speak of a field."""
 
@@ -52,9 +50,6 @@ class Endpoint:
 
 class OpenAIBackend:
     """A server of one of OpenAI's APIs. Enter it as a context to open its connections."""
-
-    key: Secret | None = None
-    """What is never told, although a refusal may quote it."""
 
     def __init__(
         self,
@@ -158,14 +153,7 @@ class OpenAIBackend:
         )
         if response.status < 400:
             return response
-        try:
-            told = await response.read(MAX_ERROR_BYTES)
-        except BackendError:  # the status is known, and tells more than that its text was cut off
-            told = b""
-        finally:
-            await response.aclose()
-        if self.key is not None:
-            told = told.replace(self.key.get_secret_value().encode(), b"[redacted]")
+        told = await response.refusal()
         wait = retry_after(response.headers)
         lines = response.headers
         raise self.refused(BackendRefused(response.status, told, headers=lines, retry_after=wait))

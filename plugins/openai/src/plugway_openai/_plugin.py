@@ -131,7 +131,6 @@ class OpenAI(Plugin[OpenAIOptions]):
             ledger=Ledger(),
             endpoint=Endpoint(headers=account_lines(options)),
         )
-        self.backend.key = options.api_key
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
