@@ -97,6 +97,11 @@ class Model:
         """Whether the state of a sequence can be cut at any token."""
         return self.window == 0 and not self.recurrent
 
+    @property
+    def slides(self) -> bool:
+        """Whether layers see a window of the last tokens; some of them, or all."""
+        return self.window > 0 and not self.recurrent
+
     @cached_property
     def description(self) -> str:
         """Such as `gemma3 1B Q4_K - Medium`."""
@@ -218,6 +223,8 @@ class Context:
         self._decode = _fast("llama_decode", [ctypes.c_void_p, api.llama_batch], ctypes.c_int32)
         self._get_logits = _fast("llama_get_logits", [ctypes.c_void_p], ctypes.c_void_p)
         self._threads = settings.threads
+        self.only_slides = False
+        """Whether no layer sees more than the window; known after `look_at_layers`."""
         self._logits_at = 0
         self._logits = np.empty((0, 0), np.float32)
 
@@ -295,6 +302,16 @@ class Context:
     def size_of(self, sequence: int) -> int:
         """Bytes of the whole state of a sequence."""
         return int(api.llama_state_seq_get_size_ext(self.handle, sequence, 0))
+
+    def look_at_layers(self, sequence: int, tokens: int) -> None:
+        """Find out from a sequence of `tokens` whether every layer slides; llama.cpp does not say.
+
+        What its state holds besides the windows is then 8 bytes of bookkeeping per token and a
+        head of a few numbers, and one layer that sees all would add its keys and values.
+        """
+        partial = api.llama_state_seq_get_size_ext(self.handle, sequence, _PARTIAL)
+        rest = self.size_of(sequence) - partial
+        self.only_slides = self.model.slides and rest < 64 + 16 * tokens
 
     def save(self, sequence: int, *, partial: bool) -> Blob:
         """The state of a sequence; `partial` leaves out what can be cut at any token."""

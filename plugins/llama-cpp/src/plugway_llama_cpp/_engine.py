@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _IDLE_BEFORE_STORING: Final = 0.3
+_LONG: Final = 64
+"""Prompt tokens in a batch from which it pays to tidy up before it."""
 
 
 class Engine:
@@ -208,7 +210,10 @@ class Engine:
             if room <= 0:
                 break
             if not job.prefilled and job.slot is not None:
-                room -= batch.put_prompt(job, job.slot, room)
+                size = batch.put_prompt(job, job.slot, room)
+                room -= size
+                if size >= _LONG:
+                    self._prefix.leave_behind(job.slot)
         self._in_batch = frozenset(part.job.number for part in batch.parts)
         return batch.count
 

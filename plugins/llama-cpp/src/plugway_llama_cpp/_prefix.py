@@ -250,6 +250,15 @@ class PrefixCache:
         self._context.remove(slot.index, slot.position_of(length))
         slot.cut(length)
 
+    def leave_behind(self, slot: Slot) -> None:
+        """Free the cells that no later token of `slot` sees, where every layer slides.
+
+        llama.cpp itself takes them only when it comes round to them, and until then every token
+        of every sequence is compared with them.
+        """
+        if self._context.only_slides and slot.position > self._window:
+            self._context.remove(slot.index, 0, slot.position - self._window)
+
     # Keeping
 
     def clear(self, slot: Slot) -> None:

@@ -128,6 +128,7 @@ def _warm_up(context: Context, threads: int) -> int:
         context.set_threads(count)
         runs = [_one(context) for _ in range(_TRIALS)]
         seconds[count] = sorted(runs)[len(runs) // 2]
+    context.look_at_layers(0, context.last_position(0) + 1)
     context.remove(0, 0)
     return min(seconds, key=lambda count: seconds[count])
 
