@@ -152,16 +152,15 @@ class PrefixCache:
 
     def _park_idle(self) -> None:
         """Move small states of idle slots to memory: every cell in use makes attention slower,
-        also for those who do not see it."""
+        also for those who do not see it, and most where short replies lie scattered."""
         small = min(_SMALL_STATE, self._memory.limit // 16)
         for slot in self._slots.idle():
-            if slot.length < WORTH_SAVING or not self._intact(slot):
-                continue
-            if self._context.size_of(slot.index) > small:
+            if not self._intact(slot) or self._context.size_of(slot.index) > small:
                 continue
             if self.worth_storing(slot):
                 self.store(slot)
-            self.clear(slot)
+            self.remember(slot)
+            self.drop(slot)
 
     def _bring(self, found: Found, slot: Slot) -> int:
         match found.source:
