@@ -26,7 +26,7 @@ from plugway._errors import (
     StreamInterrupted,
     Unauthenticated,
 )
-from plugway._events import EventStream, StreamEvent, collect, event, replay
+from plugway._events import EventStream, StreamEvent, collect, collected, event, replay
 from plugway._exchange import Exchange, Outcome, Route, StateKey
 from plugway._gateway import Gateway
 from plugway._hookspecs import Send, hookimpl
@@ -91,6 +91,7 @@ __all__ = [
     "as_list",
     "as_object",
     "collect",
+    "collected",
     "event",
     "hookimpl",
     "new_id",

@@ -9,7 +9,7 @@ and `message_stop`; `ping` anywhere.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import orjson
@@ -100,23 +100,48 @@ async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
 
     Raises:
         StreamInterrupted: the stream carried an error or ended without `message_stop`.
-        BackendProtocolError: the events are out of order.
+        BackendProtocolError: the events are out of order, or the arguments of a call are no JSON.
     """
-    message: dict[str, Any] | None = None
-    partial: dict[int, list[str]] = {}
+    made = _Message()
     async for item in events:
-        data = item.data
-        if item.type == "message_start":
-            message = {**data["message"], "content": []}
-        elif item.type == "error":
+        if made.add(item):
+            return made.message
+    raise StreamInterrupted(_NO_END)
+
+
+def collected(events: Iterable[StreamEvent]) -> dict[str, Any]:
+    """`collect` for events that are all there. Raises as it does."""
+    made = _Message()
+    if any(map(made.add, events)):
+        return made.message
+    raise StreamInterrupted(_NO_END)
+
+
+class _Message:
+    """A message that grows by events."""
+
+    def __init__(self) -> None:
+        self.message: dict[str, Any] = {}
+        self._partial: dict[int, list[str]] = {}
+
+    def add(self, item: StreamEvent) -> bool:
+        """Take one event; True where it was the last."""
+        data, type_ = item.data, item.type
+        if type_ == "message_start":
+            self.message = {**data["message"], "content": []}
+        elif type_ == "error":
             raise interrupted(data)
-        elif message is None and item.type != "ping":
-            raise BackendProtocolError(f"`{item.type}` came before `message_start`")
-        elif item.type == "message_stop":
-            return message or {}
-        elif message is not None:
-            _apply(message, partial, item.type, data)
-    raise StreamInterrupted("the stream ended without `message_stop`")
+        elif not self.message:
+            if type_ != "ping":
+                raise BackendProtocolError(f"`{type_}` came before `message_start`")
+        elif type_ == "message_stop":
+            return True
+        else:
+            _apply(self.message, self._partial, type_, data)
+        return False
+
+
+_NO_END = "the stream ended without `message_stop`"
 
 
 def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -16,6 +16,8 @@ from plugway._events import EventStream, StreamEvent
 from plugway._sse import Decoder
 
 Close = Callable[[], Awaitable[None]]
+
+_JSON: Final = ("content-type", "application/json")
 
 
 async def _nothing() -> None:
@@ -52,8 +54,8 @@ class Reply:
 
     @classmethod
     def message(cls, message: Mapping[str, Any], *, headers: Headers = ()) -> Reply:
-        """A finished message object."""
-        return cls(headers=headers, body=orjson.dumps(message))
+        """A finished message object, as JSON."""
+        return cls(headers=(*headers, _JSON), body=orjson.dumps(message))
 
     @classmethod
     def whole(cls, status: int, body: bytes, *, headers: Headers = ()) -> Reply:

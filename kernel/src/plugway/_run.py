@@ -214,7 +214,7 @@ class ExchangeRun:
                 self.relay = EventRelay(DecodedStream(reply.chunks))
                 events = self.relay
             self.message = await collect(self._layered(events, exchange))
-            reply = Reply.message(self.message, headers=_without_type(reply.headers))
+            reply = Reply.message(self.message, headers=reply.headers)
         elif reply.body is not None:
             self.message = loaded(reply.body)
         self.first_content = exchange.seconds
@@ -225,7 +225,6 @@ class ExchangeRun:
         self.first_content = exchange.seconds
         if reply.body is not None:
             events = EventRelay(replayed(loaded(reply.body)))
-            reply = reply.replace(headers=_without_type(reply.headers))
         elif reply.events is not None:
             made = reply.events  # by a plugin, where it is not followed yet
             events = made if isinstance(made, EventRelay) else EventRelay(made)
@@ -327,8 +326,3 @@ class ExchangeRun:
             stop_reason,
             self.error,
         )
-
-
-def _without_type(headers: Headers) -> Headers:
-    kept = tuple(line for line in headers if line[0] != "content-type")
-    return (*kept, ("content-type", "application/json"))

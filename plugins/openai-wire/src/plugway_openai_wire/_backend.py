@@ -7,6 +7,7 @@ of the plugins that normalise errors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -26,6 +27,7 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
+    collected,
 )
 from plugway_anthropic_wire import key_refusal, retry_after
 from plugway_capabilities import Facts, Ledger
@@ -92,7 +94,7 @@ class OpenAIBackend:
             call = self._learnt(refusal, raw, request, attempt)
             response = await self._post(orjson.dumps(call.body), request, attempt)
         attempt.notes.extend(call.notes.lines())
-        return await self._read(response, call)
+        return await self._read(response, call, stream=request.stream)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """None: these APIs do not count."""
@@ -172,7 +174,7 @@ class OpenAIBackend:
         attempt.notes.append(f"asked again after a refusal that taught: {'; '.join(taught)}")
         return call
 
-    async def _read(self, response: UpstreamResponse, call: Call) -> Reply:
+    async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
         try:
             if response.content_type == "text/event-stream":
                 events = TranslatedEvents(response.chunks(), call.reader())
@@ -183,6 +185,10 @@ class OpenAIBackend:
             raise
         await response.aclose()
         events = call.reader().whole(_answer(response, body))
+        if not stream:
+            # Arguments that are no JSON are for the plugins that mend streams of events.
+            with suppress(BackendProtocolError):
+                return Reply.message(collected(events), headers=_kept(response))
         return Reply.streamed(MadeEvents(events), headers=_kept(response))
 
     # ── a client that speaks the server's own API ────────────────────────────────────────────
