@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -175,20 +175,18 @@ class _Front:
         self._app = app
         self._rest = rest
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self._rest(scope, receive, send)
-            return
+            return self._rest(scope, receive, send)
         path: str = scope["path"]
         endpoint = "messages" if "plugway.dialect" in scope else EXCHANGES.get(path)
         if endpoint is None:
-            await self._other(scope, receive, send)
-        elif scope["method"] != "POST":
+            return self._other(scope, receive, send)
+        if scope["method"] != "POST":
             message = f"{scope['method']} {path} is not served here"
             rejected = RequestRejected(message, status=405, headers={"allow": "POST"})
-            await refuse(rejected, scope, send)
-        else:
-            await self._app.snapshot.exchanges.serve(endpoint, scope, receive, send)
+            return refuse(rejected, scope, send)
+        return self._app.snapshot.exchanges.serve(endpoint, scope, receive, send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A plugin's route, its body within the limits of exchanges, or one of the kernel's own."""

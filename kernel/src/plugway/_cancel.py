@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -60,13 +60,36 @@ class Cancellable:
         return ours and isinstance(error, asyncio.CancelledError)
 
 
-async def bounded(coroutine: Coroutine[Any, Any, T], seconds: float | None) -> T:
+class Deadline(Cancellable):
+    """`asyncio.timeout` for a third of its cost: a block that raises `TimeoutError` when `seconds`
+    have passed; None for no limit."""
+
+    __slots__ = ("_timer",)
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__()
+        self._timer: asyncio.TimerHandle | None = None
+        if seconds is not None:
+            self._timer = self._task.get_loop().call_later(seconds, self.cancel)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Literal[False]:
+        if self._timer is not None:
+            self._timer.cancel()
+        if super().__exit__(kind, error, trace):
+            raise TimeoutError from error
+        return False
+
+
+async def bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
     """What `coroutine` returns; a timer is started only where it waits.
 
     Raises `TimeoutError`.
     """
-    if seconds is None:
-        return await coroutine
     try:
         first = coroutine.send(None)
     except StopIteration as returned:

@@ -68,12 +68,20 @@ class Answer:
         self.lines: list[tuple[bytes, bytes]] = []
         """The header lines, names as they were written."""
 
-    async def head(self) -> None:
-        """Wait for the head. Raises `Unanswered` or `BackendProtocolError`."""
-        while not self.status:
-            if self.error is not None:
-                raise self.error
-            await self._wait()
+    async def headed(self) -> Answer:
+        """This, when its head is there; its connection is closed where that does not come.
+
+        Raises `Unanswered` or `BackendProtocolError`.
+        """
+        try:
+            while not self.status:
+                if self.error is not None:
+                    raise self.error
+                await self._wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
 
     async def take(self) -> bytes:
         """What has arrived of the body, as soon as there is any; empty at its end.

@@ -1,4 +1,4 @@
-"""Which bytes are an HTTP/1.1 request: limits of the head, where the body ends.
+"""Which bytes are an HTTP/1.1 request: limits of the head, where the body ends; and which a head.
 
 httptools sets no limit to a head, and takes several `Host` lines, absolute targets and chunks of
 any size. It does refuse folded headers, CR, LF and NUL inside a line, and a space before the
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Chunked", "Sized", "WireError", "WireLimits", "check_start", "inspect"]
+__all__ = ["Chunked", "Sized", "WireError", "WireLimits", "check_start", "inspect", "joined"]
 
 Emit = Callable[[bytes], None]
 
@@ -96,6 +96,18 @@ def _framing(lower: bytes, version: bytes) -> Sized | Chunked | None:
     if not value.isdigit() or len(value) > 18:
         raise WireError(400, "`Content-Length` must be one decimal number")
     return Sized(int(value)) if int(value) else None
+
+
+def joined(lines: list[str]) -> bytes:
+    """The head that `lines` are, with the empty line at its end.
+
+    Raises `ValueError` where one of them holds what no line may hold.
+    """
+    head = "\r\n".join(lines).encode("latin-1")
+    breaks = len(lines) - 1
+    if head.count(b"\n") > breaks or head.count(b"\r") > breaks or b"\0" in head:
+        raise ValueError("a header line holds what no header may hold")
+    return head + b"\r\n\r\n"
 
 
 class Sized:

@@ -88,7 +88,7 @@ class Hooks:
         found: list[tuple[Impl, Any]] = []
         for impl in self._impls[hook]:
             try:
-                result = impl.function(*[args[i] for i in impl.order])
+                result = impl.called(args)
             except Exception as error:
                 reason = f"hook `{hook}` raised {_describe(error)}"
                 raise PluginError(impl.plugin.name, reason) from error
@@ -177,7 +177,7 @@ class Hooks:
             if impl.quarantined:
                 continue
             try:
-                new = impl.function(*[(stream, exchange)[i] for i in impl.order])
+                new = impl.called((stream, exchange))
             except Exception as error:
                 self._failed(impl, _describe(error), error)
                 continue
@@ -218,9 +218,10 @@ class Hooks:
             return None
         began = time.perf_counter() if self._trace else 0.0
         try:
-            result = impl.function(*[args[i] for i in impl.order])
+            result = impl.called(args)
             if impl.is_async:
-                result = await bounded(result, impl.info.limit_seconds)
+                seconds = impl.info.limit_seconds
+                result = await (result if seconds is None else bounded(result, seconds))
             elif inspect.isawaitable(result):
                 async with asyncio.timeout(impl.info.limit_seconds):
                     result = await result
@@ -239,7 +240,7 @@ class Hooks:
         return self._failed(impl, reason, None)
 
     def _failed(self, impl: Impl, reason: str, cause: Exception | None) -> None:
-        impl.failures += 1
+        impl.failed()
         fields = {"plugin": impl.plugin.name, "hook": impl.hook}
         log.error(
             "plugin `%s`, hook `%s`: %s", *fields.values(), reason, extra=fields, exc_info=cause

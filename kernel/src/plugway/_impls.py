@@ -31,12 +31,20 @@ class Impl:
     order: tuple[int, ...]
     """Positions, among the hook's parameters, of those that the implementation takes."""
     is_async: bool
+    takes_all: bool
+    """It takes every parameter, in the hook's own order."""
     failures: int = 0
+    quarantined: bool = False
+    """It failed too often to be called again."""
 
-    @property
-    def quarantined(self) -> bool:
-        """Whether it failed too often to be called again."""
-        return self.info.fails == "open" and self.failures >= STRIKES
+    def failed(self) -> None:
+        """Count a failure."""
+        self.failures += 1
+        self.quarantined = self.info.fails == "open" and self.failures >= STRIKES
+
+    def called(self, args: tuple[object, ...]) -> Any:
+        """What the implementation returns for the hook's arguments; it may have to be awaited."""
+        return self.function(*(args if self.takes_all else [args[i] for i in self.order]))
 
 
 def registered(plugins: Sequence[Plugin[Any]]) -> dict[str, list[Impl]]:
@@ -67,7 +75,8 @@ def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -
             reason = f"hook `{hook}` must be a plain `def`, not `async def`"
             raise PluginError(found.plugin.name, reason)
         order = tuple(parameters.index(name) for name in found.argnames)
-        impls.append(Impl(found.plugin, hook, info, found.function, order, is_async))
+        takes_all = order == tuple(range(len(parameters)))
+        impls.append(Impl(found.plugin, hook, info, found.function, order, is_async, takes_all))
     return impls if info.inward else impls[::-1]
 
 

@@ -33,13 +33,18 @@ _CONTROL = {
 _VALUE = r"[^\s\"'\\,;&)}\]]+"
 _SEPARATOR = r"[\\\"']{0,4}\s{0,3}[:=,]\s{0,3}(?:b(?=[\\\"']))?[\\\"']{0,4}"
 _SCHEMES = "(?:basic|bearer|digest|negotiate|token)"
-_PATTERNS: Final = (
-    (re.compile(rf"(\bbearer\s+){_VALUE}", re.IGNORECASE), r"\1***"),
-    (re.compile(rf"(authorization{_SEPARATOR}(?:{_SCHEMES}\s+)?){_VALUE}", re.I), r"\1***"),
-    (re.compile(rf"((?:x-|x-goog-)?api[-_]?key{_SEPARATOR}){_VALUE}", re.IGNORECASE), r"\1***"),
-    (re.compile(rf"(cookie{_SEPARATOR})[^\"'\\\n]+", re.IGNORECASE), r"\1***"),
-    (re.compile(rf"([?&](?:key|token|access_token)=){_VALUE}", re.IGNORECASE), r"\1***"),
-    (re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"), "sk-***"),
+_PATTERNS: Final = tuple(
+    # Searching for the word first is ten times as fast, and most lines hold none of them.
+    (word, re.compile(pattern, re.IGNORECASE), replacement)
+    for word, pattern, replacement in (
+        ("bearer", rf"(\bbearer\s+){_VALUE}", r"\1***"),
+        ("auth", rf"(authorization{_SEPARATOR}(?:{_SCHEMES}\s+)?){_VALUE}", r"\1***"),
+        ("api", rf"((?:x-|x-goog-)?api[-_]?key{_SEPARATOR}){_VALUE}", r"\1***"),
+        ("cookie", rf"(cookie{_SEPARATOR})[^\"'\\\n]+", r"\1***"),
+        ("key=", rf"([?&]key=){_VALUE}", r"\1***"),
+        ("token=", rf"([?&](?:access_)?token=){_VALUE}", r"\1***"),
+        ("sk-", r"\bsk-[A-Za-z0-9_-]{8,}", "sk-***"),
+    )
 )
 
 
@@ -74,8 +79,10 @@ def redact(text: str) -> str:
     """`text` without registered secrets and without what looks like a credential."""
     if _secrets.pattern is not None:
         text = _secrets.pattern.sub("***", text)
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
+    lower = text.lower()
+    for word, pattern, replacement in _PATTERNS:
+        if word in lower:
+            text = pattern.sub(replacement, text)
     return text
 
 
@@ -228,6 +235,10 @@ def configure(
 
     Libraries log from `warning` on, whatever the level. Raises `ValueError` for an unknown level.
     """
+    # Who logs from which line, thread and process is in no line of ours, and finding it out takes
+    # half the time of a record ("Optimization" in Python's logging HOWTO).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # type: ignore[attr-defined]
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"`{level}` is no log level")

@@ -13,9 +13,11 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from plugway._backend import Attempt, Backend, Caller, Translating
+from plugway._cancel import Deadline
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, NoRoute, RequestRejected
 from plugway._exchange import AttemptRecord, Exchange, Route
@@ -82,15 +84,16 @@ class Pipeline:
             exchange.note("kernel", route.reason, stage="route")
         exchange.route = route
         attempts: Sequence[Attempt] = [
-            self._attempt(name, model, number, exchange.caller)
-            for number, (name, model) in enumerate(route.targets, start=1)
+            self._attempt(target, number, number == len(route.targets), exchange.caller)
+            for number, target in enumerate(route.targets, start=1)
         ]
         attempts = await self.hooks.plan_attempts(attempts, request, exchange)
         if not attempts:
             raise NoRoute(f"no target is left for model `{request.model}`", retry=False)
         return attempts[:MAX_ATTEMPTS]
 
-    def _attempt(self, name: str, model: str, number: int, caller: Caller) -> Attempt:
+    def _attempt(self, target: tuple[str, str], number: int, last: bool, caller: Caller) -> Attempt:
+        name, model = target
         backend = self.backends.get(name)
         if backend is None:
             raise NoRoute(
@@ -101,7 +104,7 @@ class Pipeline:
         local = backend.zone == "local"
         limits = self.limits
         seconds = limits.first_event_local_seconds if local else limits.first_event_seconds
-        return Attempt(backend, model, number, seconds, caller=caller)
+        return Attempt(backend, model, number, seconds, caller=caller, last=last)
 
     def direct_route(self, model: str) -> Route:
         """The route of an id that names its backend: `anthropic/<instance>/<model>` or
@@ -138,7 +141,9 @@ class Pipeline:
     ) -> Reply:
         failures: list[Failed] = []
         for number, attempt in enumerate(attempts, start=1):
-            attempt = replace(attempt, number=number, last=number == len(attempts))
+            last = number == len(attempts)
+            if (attempt.number, attempt.last) != (number, last):
+                attempt = replace(attempt, number=number, last=last)
             try:
                 return await self._try(attempt, request, exchange, resources)
             except BackendError as failure:
@@ -158,10 +163,7 @@ class Pipeline:
     ) -> Reply:
         """One target, with all that plugins do around it."""
         prepared = await self.prepare(request, attempt, exchange)
-
-        async def send(request: MessagesRequest, attempt: Attempt) -> Reply:
-            return await self._send(request, attempt, exchange, resources)
-
+        send = partial(self._send, exchange=exchange, resources=resources)
         around = self.hooks.around_attempt(send, exchange)
         reply = await around(prepared, attempt)
         exchange.served_by = attempt
@@ -187,7 +189,7 @@ class Pipeline:
         began = time.monotonic()
         result = "cancelled"
         try:
-            async with asyncio.timeout(attempt.first_event_seconds):
+            with Deadline(attempt.first_event_seconds):
                 reply = await attempt.backend.send(request, attempt)
                 reply = await primed(reply, resources)
             if attempt.model != exchange.model_asked and not reply.dialect:

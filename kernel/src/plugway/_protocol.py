@@ -14,11 +14,12 @@ from typing import Any, TypeAlias, cast
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from plugway._errors import error_body, error_type
-from plugway._framing import Chunked, Sized, WireError, WireLimits, check_start, inspect
+from plugway._errors import Headers, error_body, error_type
+from plugway._framing import Chunked, Sized, WireError, WireLimits, check_start, inspect, joined
 from plugway._guard import new_request_id
 
 __all__ = ["GatewayProtocol", "WireLimits"]
@@ -79,6 +80,8 @@ class GatewayProtocol(HttpToolsProtocol):
             rest = self._body.feed(rest, self.on_body)
             if rest is not None:
                 self._end_body()
+            elif len(self.cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
 
     def _take_head(self, data: bytes) -> bytes | None:
         """Serve the request whose head is now complete; what comes after it, or None."""
@@ -133,8 +136,21 @@ class GatewayProtocol(HttpToolsProtocol):
         # By number: a reference to the cycle would keep it, and its body, until garbage collection.
         cut = partial(self._cut_exchange, self._number)
         on_leave = partial(self._call_on_leave, self._number)
-        extensions = {"plugway.cut": cut, "plugway.on_leave": on_leave}
+        whole = partial(self._answer_whole, self._number)
+        extensions = {"plugway.cut": cut, "plugway.on_leave": on_leave, "plugway.whole": whole}
         cast("dict[str, Any]", self.scope)["extensions"] = extensions
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece for whoever reads the body; one alone is not copied."""
+        cycle = self.cycle
+        if not cycle.response_complete:
+            held: bytes | bytearray = cycle.body
+            if not held:
+                cycle.body = cast("bytearray", body)
+            else:
+                cycle.body = bytearray(held) if isinstance(held, bytes) else held
+                cycle.body += body
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Ignore the parser's opinion: bodies are framed here."""
@@ -167,6 +183,27 @@ class GatewayProtocol(HttpToolsProtocol):
     def _resume(self) -> None:
         held, self._held = bytes(self._held), bytearray()
         self.data_received(held)
+
+    async def _answer_whole(self, number: int, status: int, headers: Headers, body: bytes) -> None:
+        """Answer a POST in one write, for a third of what the two ASGI messages cost that say the
+        same. `headers` hold the length and nothing about the connection."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if number != self._number or not self._busy or self.cycle.disconnected:
+            return
+        cycle = self.cycle
+        lines = [f"{name}: {value}" for name, value in headers]
+        if not cycle.keep_alive:
+            lines.append("connection: close")
+        head = joined(lines)
+        cycle.response_started, cycle.waiting_for_100_continue = True, False
+        self._outlet.flush()
+        self._outlet.write(STATUS_LINE[status] + head + body)
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self._outlet.close()
+        cycle.on_response()
 
     def _cut_exchange(self, number: int) -> None:
         if number == self._number and self._busy:

@@ -88,6 +88,7 @@ class MessagesRequest:
     __slots__ = (
         "_body",
         "_edits",
+        "_named",
         "_origin",
         "_parsed",
         "_raw",
@@ -110,6 +111,7 @@ class MessagesRequest:
         self._body: dict[str, Any] | None = None
         self._parsed: Mapping[str, Any] = {}
         self._edits: dict[str, Any] = {}
+        self._named: dict[str, str] | None = None
         self.headers = headers
         """The client's header lines, without those that carry credentials."""
         self.query = query
@@ -155,10 +157,9 @@ class MessagesRequest:
 
     def header(self, name: str) -> str | None:
         """The last header line of that name (lower case), or None."""
-        for key, value in reversed(self.headers):
-            if key == name:
-                return value
-        return None
+        if self._named is None:
+            self._named = dict(self.headers)
+        return self._named.get(name)
 
     def replace(
         self,
@@ -177,6 +178,7 @@ class MessagesRequest:
         changes: list[Change] = []
         new._body, new._edits, new._raw = self._edited(fields, changes, because)
         new.headers = _edited_headers(self.headers, headers or {}, changes, because)
+        new._named = None
         new.changes = (*self.changes, *changes)
         return new
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
@@ -33,7 +33,7 @@ from plugway._outcome import log_outcome, usage_of
 from plugway._relay import EventRelay, RawRelay, write_events, write_raw
 from plugway._request import MessagesRequest
 from plugway._response import DecodedStream, Reply
-from plugway._stream import Clock, Resources, Responder, cut_of, on_leave_of, timeout_of
+from plugway._stream import Clock, Resources, Responder, cut_of, on_leave_of, timeout_of, whole_of
 from plugway._validate import validate
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class ExchangeRun:
         self.relay: RawRelay | EventRelay | ForeignRelay | None = None
         self.message: dict[str, Any] = {}
         self.clock: Clock | None = None
-        self.responder = Responder(send, cut_of(scope), self._headers)
+        whole = whole_of(scope) if self.answer is None else None
+        self.responder = Responder(send, cut_of(scope), self._headers, whole)
 
     async def run(self) -> None:
         """Serve it, whatever happens, and tell the plugins how it ended."""
@@ -123,10 +124,13 @@ class ExchangeRun:
             self.error = str(error)
             await self._whole(rejection_reply(error, exchange))
             return
-        if self.endpoint == "messages":
-            await self._messages(exchange, scope)
-        else:
+        if self.endpoint != "messages":
             await self._asked(exchange)
+            return
+        if self.request.stream:
+            self.clock = self._clock(scope)
+            self.clock.start()
+        await self._answer(exchange)
 
     async def _asked(self, exchange: Exchange) -> None:
         """`count_tokens` and `explain`: answers without inference."""
@@ -141,12 +145,6 @@ class ExchangeRun:
         except Exception:
             reply = defect_reply(exchange)
         await self._whole(reply)
-
-    async def _messages(self, exchange: Exchange, scope: Cancellable) -> None:
-        if self.request.stream:
-            self.clock = self._clock(scope)
-            self.clock.start()
-        await self._answer(exchange)
 
     def _clock(self, scope: Cancellable) -> Clock:
         limits = self.server.limits
@@ -284,8 +282,8 @@ class ExchangeRun:
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
-    async def _whole(self, reply: Reply) -> None:
-        await self.responder.whole(reply.status, reply.headers, reply.body or b"")
+    def _whole(self, reply: Reply) -> Awaitable[None]:
+        return self.responder.whole(reply.status, reply.headers, reply.body or b"")
 
     def _headers(self) -> Headers:
         exchange = self.exchange

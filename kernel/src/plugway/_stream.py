@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import anyio
@@ -135,6 +135,7 @@ class Clock:
 
 
 Send = Callable[[Any], Any]
+Whole = Callable[[int, Headers, bytes], Awaitable[None]]
 
 
 class Responder:
@@ -143,10 +144,17 @@ class Responder:
     `state` goes from `new` to `warm` (200 and pings are out) to `streaming`, and ends at `done`.
     """
 
-    def __init__(self, send: Send, cut: Callable[[], None], headers: Callable[[], Headers]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        cut: Callable[[], None],
+        headers: Callable[[], Headers],
+        whole: Whole | None = None,
+    ) -> None:
         """`headers` gives the lines that every answer carries, when its head is written."""
         self._send = send
         self._cut = cut
+        self._send_whole = whole
         self._headers = headers
         self.state: str = "new"
         self.status = 0
@@ -155,8 +163,12 @@ class Responder:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """An answer in one piece."""
-        length = ("content-length", str(len(body)))
-        await self._head(status, _merged(self._headers(), (*headers, length)))
+        lines = _merged(self._headers(), (*headers, ("content-length", str(len(body)))))
+        if self._send_whole is not None and status < 400:
+            self.status, self.state = status, "done"
+            await self._send_whole(status, lines, body)
+            return
+        await self._head(status, lines)
         self.state = "done"
         await self._send({"type": "http.response.body", "body": body})
 
@@ -238,6 +250,12 @@ def on_leave_of(scope: Scope) -> Callable[[Callable[[], None]], None] | None:
     `receive` has to be watched."""
     extensions: dict[str, Any] = scope.get("extensions") or {}
     return extensions.get("plugway.on_leave")
+
+
+def whole_of(scope: Scope) -> Whole | None:
+    """How the server that handles `scope` can be given a whole answer in one go, where it can."""
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    return extensions.get("plugway.whole") if scope["method"] == "POST" else None
 
 
 def _raise_cut() -> None:

@@ -24,6 +24,7 @@ from plugway._errors import (
     Headers,
     PlugwayError,
 )
+from plugway._framing import joined
 from plugway._keyring import misdirected
 from plugway._pool import Pool
 from plugway._url import is_loopback
@@ -90,7 +91,7 @@ class UpstreamResponse:
         """
         pieces: list[bytes] = []
         size = 0
-        async for chunk in self.chunks():
+        while chunk := await self._answer.take():
             size += len(chunk)
             if size > limit:
                 await self.aclose()
@@ -226,11 +227,11 @@ class Upstream:
         if kept is not None:
             asked = time.monotonic()
             try:
-                return await _headed(kept.ask(head, body))
+                return await kept.ask(head, body).headed()
             except Unanswered as lost:
                 if lost.begun or time.monotonic() - asked > RESEND_SECONDS:
                     raise
-        return await _headed((await pool.opened()).ask(head, body))
+        return await (await pool.opened()).ask(head, body).headed()
 
     def _head(
         self,
@@ -249,7 +250,11 @@ class Upstream:
         lines += [f"{name}: {value}" for name, value in credentials.items()]
         if body is not None:
             lines.append(f"content-length: {len(body)}")
-        return _joined(lines)
+        try:
+            return joined(lines)
+        except ValueError:
+            what = "a header line holds what no header may hold"
+            raise BackendProtocolError(what, permanent=True) from None
 
     async def fetch_json(
         self, path: str, *, body: bytes | None = None, headers: Headers = (), seconds: float = 2.5
@@ -279,27 +284,6 @@ class Upstream:
         except orjson.JSONDecodeError:
             reason = f"{self.base_url}{path} answered with something that is not JSON"
             raise BackendProtocolError(reason) from None
-
-
-def _joined(lines: list[str]) -> bytes:
-    try:
-        head = "\r\n".join(lines).encode("latin-1")
-    except UnicodeEncodeError:
-        head = b"\0"
-    breaks = len(lines) - 1
-    if head.count(b"\n") > breaks or head.count(b"\r") > breaks or b"\0" in head:
-        raise BackendProtocolError("a header line holds what no header may hold", permanent=True)
-    return head + b"\r\n\r\n"
-
-
-async def _headed(answer: Answer) -> Answer:
-    """`answer` with its head; its connection is closed where that does not come."""
-    try:
-        await answer.head()
-    except BaseException:
-        answer.close()
-        raise
-    return answer
 
 
 def _secrets_in(credentials: Mapping[str, str]) -> tuple[bytes, ...]:

@@ -22,14 +22,16 @@ from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
-STEERING: Final = (
-    "api_base",
-    "api_key",
-    "base_url",
-    "custom_host",
-    "custom_llm_provider",
-    "extra_headers",
-    "provider",
+STEERING: Final = frozenset(
+    (
+        "api_base",
+        "api_key",
+        "base_url",
+        "custom_host",
+        "custom_llm_provider",
+        "extra_headers",
+        "provider",
+    )
 )
 """Body fields with which clients of some gateways choose where a request goes. Here the
 configuration alone does, and a server that believes them must not see them either."""
@@ -66,7 +68,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         """Takes away what would steer another gateway; Anthropic itself gets it, and refuses it."""
         if attempt.backend is not self.backend or self.backend.wire.headers == "open":
             return None
-        found: dict[str, Any] = {name: REMOVE for name in STEERING if name in request.body}
+        found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.body)), REMOVE)
         if not found:
             return None
         return request.replace(because="where a request goes is the configuration's word", **found)
