@@ -21,10 +21,11 @@ class Cancellable:
     for passes through.
     """
 
-    __slots__ = ("_again", "_asked", "_before", "_task")
+    __slots__ = ("_again", "_asked", "_before", "_loop", "_task")
 
     def __init__(self) -> None:
-        task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task
         self._before = task.cancelling()
@@ -39,7 +40,7 @@ class Cancellable:
     def _cancel(self) -> None:
         self._asked += 1
         self._task.cancel()
-        self._again = self._task.get_loop().call_later(AGAIN_SECONDS, self._cancel)
+        self._again = self._loop.call_later(AGAIN_SECONDS, self._cancel)
 
     def __enter__(self) -> Cancellable:
         return self
@@ -70,7 +71,7 @@ class Deadline(Cancellable):
         super().__init__()
         self._timer: asyncio.TimerHandle | None = None
         if seconds is not None:
-            self._timer = self._task.get_loop().call_later(seconds, self.cancel)
+            self._timer = self._loop.call_later(seconds, self.cancel)
 
     def __exit__(
         self,

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from plugway._backend import Attempt, Caller, Usage
 from plugway._emitter import new_id
@@ -58,8 +58,7 @@ class State:
         return self._values.get(key, default)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where an exchange goes: targets in fallback order, and why."""
 
     targets: tuple[tuple[str, str], ...]
@@ -67,8 +66,7 @@ class Route:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptEntry:
+class ReceiptEntry(NamedTuple):
     """One line of the receipt."""
 
     stage: str
@@ -77,8 +75,7 @@ class ReceiptEntry:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(NamedTuple):
     """What became of one attempt."""
 
     target: str
@@ -87,8 +84,7 @@ class AttemptRecord:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an exchange ended; given to `finished`."""
 
     kind: OutcomeKind

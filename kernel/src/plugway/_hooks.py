@@ -222,7 +222,7 @@ class Hooks:
             if impl.is_async:
                 seconds = impl.info.limit_seconds
                 result = await (result if seconds is None else bounded(result, seconds))
-            elif inspect.isawaitable(result):
+            elif result is not None and inspect.isawaitable(result):
                 async with asyncio.timeout(impl.info.limit_seconds):
                     result = await result
         except (RequestRejected, BackendError, HookError):

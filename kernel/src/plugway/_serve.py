@@ -86,18 +86,18 @@ class ExchangeServer:
         body = await self.body(scope, receive, send)
         if body is None:
             return
-        headers = tuple(
+        lines = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in scope["headers"]
             if name not in _CONNECTION
-        )
+        ]
         query = scope["query_string"].decode("latin-1")
         answer: DialectAnswer | None = scope.get("plugway.dialect")
         if answer is None:
-            request = MessagesRequest(body, headers, query=query)
+            request = MessagesRequest(body, tuple(lines), query=query)
         else:
             try:
-                request = _decoded(answer, body, headers)
+                request = _decoded(answer, body, tuple(lines))
             except RequestRejected as error:
                 await refuse(error, scope, send)
                 return
