@@ -6,7 +6,7 @@ whose events it looks at.
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ StopReason = Literal[
     "model_context_window_exceeded",
 ]
 
+_ids = random.Random()  # seeded by the system once: asking it for each id costs a call to it
+
 _DELTAS: Mapping[str, frozenset[str]] = {
     "text": frozenset({"text_delta", "citations_delta"}),
     "thinking": frozenset({"thinking_delta", "signature_delta"}),
@@ -34,7 +36,7 @@ _DELTAS: Mapping[str, frozenset[str]] = {
 
 def new_id(prefix: str) -> str:
     """A fresh identifier such as `msg_…`, `toolu_…` or `req_…`, of characters every API accepts."""
-    return f"{prefix}_{secrets.token_hex(12)}"
+    return f"{prefix}_{_ids.randbytes(12).hex()}"
 
 
 class Emitter:

@@ -10,7 +10,7 @@ from plugway_translation._media import Media, MediaPolicy, media_of, unseen
 from plugway_translation._names import ToolNames
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
-from plugway_translation._schema import SchemaRules, clean_schema, strict_fits
+from plugway_translation._schema import ANY_SCHEMA, SchemaRules, clean_schema, strict_fits
 from plugway_translation._turns import (
     NO_RESULT,
     SEPARATOR,
@@ -31,6 +31,7 @@ from plugway_translation._words import (
 )
 
 __all__ = [
+    "ANY_SCHEMA",
     "ATTRIBUTION",
     "ERROR_MARK",
     "NO_RESULT",

@@ -32,7 +32,8 @@ class ToolNames:
             if legal.fullmatch(name):
                 self._out[name] = self._back[name] = name
         for name in names:
-            self.out(name)
+            if name not in self._out:
+                self.out(name)
 
     def out(self, name: str) -> str:
         """The target's name for a tool; also for one that the request no longer has."""

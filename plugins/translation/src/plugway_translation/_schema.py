@@ -47,13 +47,9 @@ class SchemaRules:
     strict: bool = False
     """All properties are required and there are no others: what OpenAI's `strict` wants."""
 
-    @property
-    def trivial(self) -> bool:
-        """Nothing below the root is ever changed."""
-        return self == _ANY
 
-
-_ANY: Final = SchemaRules()
+ANY_SCHEMA: Final = SchemaRules()
+"""Nothing below the root is ever changed."""
 
 
 def clean_schema(
@@ -66,7 +62,7 @@ def clean_schema(
     root = as_object(schema)
     if root.get("type") != "object" or not isinstance(root.get("properties"), dict):
         root = {**root, "type": "object", "properties": as_object(root.get("properties"))}
-    if rules.trivial:
+    if rules is ANY_SCHEMA or rules == ANY_SCHEMA:
         return root, ()
     return _cleaned(orjson.dumps(root), rules, field)
 

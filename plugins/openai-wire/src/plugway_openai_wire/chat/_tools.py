@@ -8,6 +8,7 @@ from plugway import as_object
 from plugway_openai_wire._policy import TOOL
 from plugway_openai_wire.chat._policy import DEFAULT_LIMIT, Target
 from plugway_translation import (
+    ANY_SCHEMA,
     Notes,
     SchemaRules,
     ToolNames,
@@ -52,7 +53,8 @@ def tools_of(
     tools: list[dict[str, Any]], target: Target, names: ToolNames, notes: Notes
 ) -> list[dict[str, Any]]:
     """`tools` of the request."""
-    rules = SchemaRules(drop=target.facts.rejected_keywords)
+    rejected = target.facts.rejected_keywords
+    rules = SchemaRules(drop=rejected) if rejected else ANY_SCHEMA
     found = [_function(tool, target, names, rules, notes) for tool in tools]
     if changed := names.changed:
         notes.add("tools.name", "translate", f"shortened: {', '.join(sorted(changed))}")

@@ -17,9 +17,9 @@ from plugway_openai_wire.responses._items import input_of
 from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, Target
 from plugway_openai_wire.responses._tools import choice_of, names_of, searches_of, tools_of
 from plugway_translation import (
+    ANY_SCHEMA,
     Effort,
     Notes,
-    SchemaRules,
     ToolNames,
     clamp_effort,
     clean_schema,
@@ -127,7 +127,7 @@ def _format(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     wanted = as_object(output.get("format") or body.get("output_format"))
     if wanted.get("type") != "json_schema":
         return {}
-    schema, cut = clean_schema(wanted.get("schema"), SchemaRules(), "output_config.format")
+    schema, cut = clean_schema(wanted.get("schema"), ANY_SCHEMA, "output_config.format")
     notes.extend(cut)
     made = {"type": "json_schema", "name": "answer", "schema": schema}
     return {"text": {"format": {**made, "strict": strict_fits(schema)}}}

@@ -8,7 +8,15 @@ from typing import Any
 from plugway import as_object
 from plugway_openai_wire._policy import TOOL
 from plugway_openai_wire.responses._policy import DEFAULT_IDS, SEARCH, Target
-from plugway_translation import Notes, SchemaRules, ToolNames, clean_schema, drop_by, strict_fits
+from plugway_translation import (
+    ANY_SCHEMA,
+    Notes,
+    SchemaRules,
+    ToolNames,
+    clean_schema,
+    drop_by,
+    strict_fits,
+)
 
 
 def names_of(tools: Sequence[Mapping[str, Any]], target: Target) -> ToolNames:
@@ -21,7 +29,8 @@ def tools_of(
     tools: Sequence[Mapping[str, Any]], target: Target, names: ToolNames, notes: Notes
 ) -> list[dict[str, Any]]:
     """The functions for `tools`. Tools that Anthropic runs or defines are left out."""
-    rules = SchemaRules(drop=target.facts.rejected_keywords)
+    rejected = target.facts.rejected_keywords
+    rules = SchemaRules(drop=rejected) if rejected else ANY_SCHEMA
     found: list[dict[str, Any]] = []
     for tool in tools:
         if "input_schema" in tool:
