@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+import msgspec
 import orjson
 
 MAX_DEPTH: Final = 254
@@ -58,6 +59,24 @@ def parse(raw: bytes) -> Any:
     if not _writable(value):
         raise JsonError(f"the body is nested more than {MAX_DEPTH} levels deep")
     return value
+
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def members(raw: bytes) -> dict[str, msgspec.Raw] | None:
+    """The top-level members of a JSON object, each still in its bytes.
+
+    They are all checked to be JSON, and nothing is made of them: for a third of what parsing costs.
+    None where something is wrong, which `parse` then says in words.
+    """
+    try:
+        found = _MEMBERS.decode(raw)
+        if not raw.isascii():
+            raw.decode()  # what is skipped was not looked at for this
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found
 
 
 def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:

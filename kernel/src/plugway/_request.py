@@ -1,15 +1,16 @@
-"""The request of an exchange: the client's own bytes, parsed once, edited without a loss.
+"""The request of an exchange: the client's own bytes, parsed where asked, edited without a loss.
 
 Reading the body from the socket and limits on its size are the guard's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from plugway import _json
@@ -78,6 +79,51 @@ def _parsed_object(raw: bytes) -> dict[str, Any]:
     return _json.as_object(parsed)
 
 
+class _Source:
+    """The client's bytes, of which every copy of a request makes the same: parsed once, if ever."""
+
+    __slots__ = ("_members", "_parsed", "_values", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._parsed: dict[str, Any] | None = None
+        self._members: Mapping[str, msgspec.Raw] | None = None
+        self._values: dict[str, Any] = {}
+
+    @property
+    def parsed(self) -> dict[str, Any]:
+        """The whole body. Raises `InvalidRequest`."""
+        if self._parsed is None:
+            self._parsed = _parsed_object(self.raw)
+        return self._parsed
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """The top-level members, parsed or not. Raises `InvalidRequest`."""
+        if self._parsed is not None:
+            return self._parsed
+        if self._members is None:
+            self._members = _json.members(self.raw)
+        return self.parsed if self._members is None else self._members
+
+    def unparsed(self, name: str) -> msgspec.Raw | None:
+        """The bytes of a member, where the body was not parsed."""
+        value = self.members.get(name)
+        return value if isinstance(value, msgspec.Raw) else None
+
+    def get(self, name: str) -> Any:
+        """One member, and only that one parsed; `...` where there is none."""
+        if self._parsed is None and name in self._values:
+            return self._values[name]
+        value = self.members.get(name, ...)
+        if isinstance(value, msgspec.Raw):
+            try:
+                value = self._values[name] = _json.parse(bytes(value))
+            except _json.JsonError:
+                return self.parsed[name]  # which says where in the body it is
+        return value
+
+
 class MessagesRequest:
     """An immutable Messages API request.
 
@@ -89,9 +135,8 @@ class MessagesRequest:
         "_body",
         "_edits",
         "_named",
-        "_origin",
-        "_parsed",
         "_raw",
+        "_source",
         "changes",
         "headers",
         "original",
@@ -106,10 +151,9 @@ class MessagesRequest:
         query: str = "",
         original: Original | None = None,
     ) -> None:
-        self._origin = raw
+        self._source = _Source(raw)
         self._raw: bytes | None = raw
         self._body: dict[str, Any] | None = None
-        self._parsed: Mapping[str, Any] = {}
         self._edits: dict[str, Any] = {}
         self._named: dict[str, str] | None = None
         self.headers = headers
@@ -125,12 +169,37 @@ class MessagesRequest:
     def body(self) -> Mapping[str, Any]:
         """The parsed body. Treat it as read-only, nested values included: edit with `replace`.
 
+        Where a few fields are enough, `get` and `fields` spare parsing all of it.
+
         Raises:
             InvalidRequest: the body is not one JSON object.
         """
         if self._body is None:
-            self._body = _parsed_object(self._origin)
+            self._body = self._edited(self._source.parsed) if self._edits else self._source.parsed
         return self._body
+
+    @property
+    def fields(self) -> Set[str]:
+        """The names of the top-level fields.
+
+        Raises:
+            InvalidRequest: the body is not one JSON object.
+        """
+        members = self._source.members
+        return (self._edited(members) if self._edits else members).keys()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A top-level field, without parsing the others. Treat it as read-only.
+
+        Raises:
+            InvalidRequest: the body is not one JSON object.
+        """
+        value = self._edits[name] if name in self._edits else self._source.get(name)
+        return default if value is ... or value is REMOVE else value
+
+    def unparsed(self, name: str) -> msgspec.Raw | None:
+        """The client's bytes of a field, where nobody has parsed the body or changed the field."""
+        return None if name in self._edits else self._source.unparsed(name)
 
     @property
     def raw(self) -> bytes:
@@ -147,13 +216,13 @@ class MessagesRequest:
     @property
     def model(self) -> str:
         """The model id as it stands now; empty where the body has none."""
-        value = self.body.get("model")
+        value = self.get("model")
         return value if isinstance(value, str) else ""
 
     @property
     def stream(self) -> bool:
         """Whether the client asked for a stream."""
-        return self.body.get("stream") is True
+        return self.get("stream") is True
 
     def header(self, name: str) -> str | None:
         """The last header line of that name (lower case), or None."""
@@ -173,44 +242,46 @@ class MessagesRequest:
         `because` is one clause for the receipt: what a user reads to understand the change.
         """
         new = MessagesRequest.__new__(MessagesRequest)
-        new._origin, new.query, new.original = self._origin, self.query, self.original
-        new._parsed = self._parsed or self.body
+        new._source, new.query, new.original = self._source, self.query, self.original
         changes: list[Change] = []
-        new._body, new._edits, new._raw = self._edited(fields, changes, because)
+        new._edits = self._edits | self._wanted(fields, changes, because)
+        new._body = self._body if new._edits == self._edits else None
+        new._raw = self._raw if new._edits == self._edits else None
         new.headers = _edited_headers(self.headers, headers or {}, changes, because)
         new._named = None
         new.changes = (*self.changes, *changes)
         return new
 
-    def _edited(
+    def _wanted(
         self, fields: Mapping[str, Any], changes: list[Change], because: str
-    ) -> tuple[dict[str, Any], dict[str, Any], bytes | None]:
-        body, edits = dict(self.body), dict(self._edits)
+    ) -> dict[str, Any]:
+        known, wanted = self.fields, dict[str, Any]()
         for name, value in fields.items():
-            if value is REMOVE:
-                if name not in body:
-                    continue
-                del body[name]
-                changes.append(Change(name, "remove", because))
-            else:
-                changes.append(Change(name, "set" if name in body else "add", because))
-                body[name] = value
-            edits[name] = value
-        return body, edits, self._raw if edits == self._edits else None
+            if value is REMOVE and name not in known:
+                continue
+            action = "remove" if value is REMOVE else "set" if name in known else "add"
+            changes.append(Change(name, action, because))
+            wanted[name] = value
+        return wanted
+
+    def _edited(self, members: Mapping[str, Any]) -> dict[str, Any]:
+        return {n: v for n, v in {**members, **self._edits}.items() if v is not REMOVE}
 
     def _write(self) -> bytes:
+        origin = self._source.raw
         if len(self._edits) == 1 and isinstance(new := self._edits.get("model"), str):
-            quick = _json.replace_leading_model(self._origin, str(self._parsed.get("model")), new)
+            was = str(self._source.get("model"))
+            quick = _json.replace_leading_model(origin, was, new)
             if quick is not None:
                 return quick
-        if orjson.dumps(self._parsed) == self._origin:
+        if orjson.dumps(self._source.parsed) == origin:
             # Written by most clients as orjson would: then writing it whole loses nothing, and
             # costs a twentieth of finding the members.
-            return orjson.dumps(self._body)
+            return orjson.dumps(self.body)
         removed = frozenset(name for name, value in self._edits.items() if value is REMOVE)
         changed = {name: v for name, v in self._edits.items() if v is not REMOVE}
         try:
-            return _json.edit(self._origin, changed, removed)
+            return _json.edit(origin, changed, removed)
         except _json.JsonError as error:
             raise InvalidRequest(str(error), retry=False) from None
 

@@ -112,7 +112,7 @@ class ExchangeRun:
 
     async def _serve(self, scope: Cancellable) -> None:
         try:
-            self.request.body  # noqa: B018  # raises where it is not a JSON object
+            self.request.fields  # noqa: B018  # raises where it is not a JSON object
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from plugway._errors import InvalidRequest
 from plugway._json import as_list, as_object
 from plugway._request import MessagesRequest
@@ -17,12 +19,11 @@ MAX_TOKENS: Final = 2**31 - 1
 
 def validate(request: MessagesRequest, *, counting: bool = False) -> None:
     """Raises `InvalidRequest` naming the first wrong field; `counting` needs no `max_tokens`."""
-    body = request.body
     problem = (
-        _model(body.get("model", ...))
-        or _messages(body.get("messages", ...))
-        or ("" if counting else _max_tokens(body.get("max_tokens", ...)))
-        or _stream(body.get("stream", ...))
+        _model(request.get("model", ...))
+        or ("" if _sound(request) else _messages(request.get("messages", ...)))
+        or ("" if counting else _max_tokens(request.get("max_tokens", ...)))
+        or _stream(request.get("stream", ...))
     )
     if problem:
         raise InvalidRequest(problem, retry=False)
@@ -40,6 +41,26 @@ def _model(value: Any) -> str:
     if not value.isprintable():
         return "model: String should have printable characters only"
     return ""
+
+
+class _Turn(msgspec.Struct):
+    role: str
+    content: msgspec.Raw
+
+
+_TURNS: Final = msgspec.json.Decoder(list[_Turn])
+
+
+def _sound(request: MessagesRequest) -> bool:
+    """Whether `messages` are as they should be, seen without parsing what they hold."""
+    raw = request.unparsed("messages")
+    if raw is None:
+        return False
+    try:
+        turns = _TURNS.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    return bool(turns) and all(memoryview(turn.content)[0] in b'"[' for turn in turns)
 
 
 def _messages(value: Any) -> str:

@@ -68,7 +68,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         """Takes away what would steer another gateway; Anthropic itself gets it, and refuses it."""
         if attempt.backend is not self.backend or self.backend.wire.headers == "open":
             return None
-        found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.body)), REMOVE)
+        found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
         if not found:
             return None
         return request.replace(because="where a request goes is the configuration's word", **found)

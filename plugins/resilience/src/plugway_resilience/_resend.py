@@ -36,7 +36,7 @@ class Running:
     """An answer that is being made, and who gets it."""
 
     key: Hashable
-    body: Mapping[str, Any]
+    request: MessagesRequest
     leader: Exchange
     patience: float
     """Seconds after which the client says that it leaves; 0 where it does not say."""
@@ -77,7 +77,7 @@ class Resends:
         found = self._running.get(_key(attempt, exchange))
         if not found or not _is_resend(request, exchange):
             return None
-        return next((r for r in found if r.joinable and _same(r.body, request.body)), None)
+        return next((r for r in found if r.joinable and _same(r.request.body, request.body)), None)
 
     def begin(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
@@ -86,7 +86,7 @@ class Resends:
         if exchange.session_id is None and request.header("x-stainless-retry-count") is None:
             return None
         key = _key(attempt, exchange)
-        running = Running(key, request.body, exchange, _patience(request))
+        running = Running(key, request, exchange, _patience(request))
         self._running.setdefault(key, []).append(running)
         self._by_exchange[exchange.id] = running
         exchange.on_leave = lambda stop: self._left(running, stop)

@@ -22,7 +22,6 @@ class Facts:
 
     def __init__(self, request: MessagesRequest) -> None:
         self._request = request
-        self._body = request.body
 
     @cached_property
     def tokens(self) -> int:
@@ -43,7 +42,7 @@ class Facts:
     @cached_property
     def has_tools(self) -> bool:
         """The request offers tools."""
-        return bool(as_list(self._body.get("tools")))
+        return bool(as_list(self._request.get("tools")))
 
     @cached_property
     def has_images(self) -> bool:
@@ -53,7 +52,7 @@ class Facts:
     @cached_property
     def has_thinking(self) -> bool:
         """The request asks for thinking."""
-        return as_object(self._body.get("thinking")).get("type") in ("enabled", "adaptive")
+        return as_object(self._request.get("thinking")).get("type") in ("enabled", "adaptive")
 
     @cached_property
     def user_text(self) -> str:
@@ -62,7 +61,7 @@ class Facts:
         Neither results of tools nor what the client slips in count: a file that a tool has read
         must not be able to choose the backend. Through a loop of tool calls it stays the same.
         """
-        for message in reversed(as_list(self._body.get("messages"))):
+        for message in reversed(as_list(self._request.get("messages"))):
             turn = as_object(message)
             if turn.get("role") == "user" and (text := _typed(turn.get("content"))):
                 return text.casefold()
@@ -73,7 +72,7 @@ class Facts:
         return self._request.header(name.lower())
 
     def _blocks(self) -> Iterator[Mapping[str, Any]]:
-        for message in as_list(self._body.get("messages")):
+        for message in as_list(self._request.get("messages")):
             for block in map(as_object, as_list(as_object(message).get("content"))):
                 yield block
                 if block.get("type") == "tool_result":
