@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 from plugway._errors import Headers, error_body, error_type
 from plugway._framing import Chunked, Sized, WireError, WireLimits, check_start, inspect, joined
 from plugway._guard import new_request_id
+from plugway._outlet import Outlet
 
 __all__ = ["GatewayProtocol", "WireLimits"]
 
@@ -49,7 +50,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock: a silent connection is closed like one that drips."""
         super().connection_made(transport)
-        self._outlet = _Outlet(self)
+        self._outlet = Outlet(transport, self.loop, self.hang_up)
         self._arm(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -136,9 +137,12 @@ class GatewayProtocol(HttpToolsProtocol):
         # By number: a reference to the cycle would keep it, and its body, until garbage collection.
         cut = partial(self._cut_exchange, self._number)
         on_leave = partial(self._call_on_leave, self._number)
-        whole = partial(self._answer_whole, self._number)
-        extensions = {"plugway.cut": cut, "plugway.on_leave": on_leave, "plugway.whole": whole}
-        cast("dict[str, Any]", self.scope)["extensions"] = extensions
+        cast("dict[str, Any]", self.scope)["extensions"] = {
+            "plugway.cut": cut,
+            "plugway.on_leave": on_leave,
+            "plugway.body": partial(self._whole_body, self._number),
+            "plugway.whole": partial(self._answer_whole, self._number),
+        }
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece for whoever reads the body; one alone is not copied."""
@@ -183,6 +187,16 @@ class GatewayProtocol(HttpToolsProtocol):
     def _resume(self) -> None:
         held, self._held = bytes(self._held), bytearray()
         self.data_received(held)
+
+    def _whole_body(self, number: int) -> bytes | None:
+        """The body where all of it is here, for whoever has received nothing of it yet."""
+        cycle = self.cycle
+        gone = number != self._number or cycle.disconnected
+        if gone or cycle.more_body or cycle.waiting_for_100_continue:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        cycle.message_event.clear()
+        return body
 
     async def _answer_whole(self, number: int, status: int, headers: Headers, body: bytes) -> None:
         """Answer a POST in one write, for a third of what the two ASGI messages cost that say the
@@ -292,48 +306,6 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-Bytes: TypeAlias = bytes | bytearray | memoryview
-
-
-class _Outlet(asyncio.Transport):
-    """What an exchange writes to while its request may still be arriving.
-
-    The head of an answer waits for the piece that follows it in the same turn of the loop, because
-    a second write to the socket costs a third of all the time that a small request takes.
-    """
-
-    def __init__(self, protocol: GatewayProtocol) -> None:
-        super().__init__()
-        self._loop = protocol.loop
-        self._head = b""
-        # Bound once and not wrapped: every piece of every stream passes here.
-        self._send = protocol.transport.write
-        self.write = self._send
-        self.is_closing = protocol.transport.is_closing
-        self.close = protocol.hang_up
-
-    def expect_head(self) -> None:
-        """The next thing written is the head of an answer."""
-        self.flush()
-        self.write = self._hold
-
-    def flush(self) -> None:
-        """Write a head that waits."""
-        self.write = self._send
-        if self._head:
-            head, self._head = self._head, b""
-            self._send(head)
-
-    def _hold(self, data: Bytes) -> None:
-        self._head = bytes(data)
-        self.write = self._join
-        self._loop.call_soon(self.flush)
-
-    def _join(self, data: Bytes) -> None:
-        self._head += bytes(data)
-        self.flush()
 
 
 def _answer(error: WireError, default_headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -24,7 +24,7 @@ from plugway._pressure import PRESSURE
 from plugway._request import MessagesRequest, Original
 from plugway._response import Reply
 from plugway._run import ExchangeRun
-from plugway._stream import Responder, cut_of
+from plugway._stream import Responder, body_of, cut_of
 
 log = logging.getLogger("plugway.exchange")
 
@@ -111,6 +111,9 @@ class ExchangeServer:
 
     async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The whole body, within the limits; None where the client has left or is refused."""
+        here = body_of(scope)
+        if here is not None and len(here) <= self._max_body:
+            return here
         try:
             return await read_body(
                 scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds

@@ -245,6 +245,13 @@ def cut_of(scope: Scope) -> Callable[[], None]:
     return cut
 
 
+def body_of(scope: Scope) -> bytes | None:
+    """The whole body of a request, where the server that handles `scope` has it already."""
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    whole: Callable[[], bytes | None] = extensions.get("plugway.body", _not_here)
+    return whole()
+
+
 def on_leave_of(scope: Scope) -> Callable[[Callable[[], None]], None] | None:
     """How the server that handles `scope` can be asked to call when the client leaves; None where
     `receive` has to be watched."""
@@ -256,6 +263,10 @@ def whole_of(scope: Scope) -> Whole | None:
     """How the server that handles `scope` can be given a whole answer in one go, where it can."""
     extensions: dict[str, Any] = scope.get("extensions") or {}
     return extensions.get("plugway.whole") if scope["method"] == "POST" else None
+
+
+def _not_here() -> None:
+    """The body is to be received."""
 
 
 def _raise_cut() -> None:
