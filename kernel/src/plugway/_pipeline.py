@@ -52,6 +52,8 @@ class Pipeline:
         self.hooks = hooks
         self.backends = backends
         self.limits = limits
+        self.reads_all = all(isinstance(b, Translating) for b in backends.values())
+        """Every backend reads the whole of a request: telling its members apart first is wasted."""
 
     async def run(
         self, request: MessagesRequest, exchange: Exchange, resources: Resources

@@ -112,7 +112,8 @@ class ExchangeRun:
 
     async def _serve(self, scope: Cancellable) -> None:
         try:
-            self.request.fields  # noqa: B018  # raises where it is not a JSON object
+            # Either raises where it is not a JSON object.
+            _ = self.request.body if self.pipeline.reads_all else self.request.fields
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
