@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from plugway import _cancel
-from plugway._cancel import Cancellable, bounded
+from plugway._cancel import Cancellable, Deadline, bounded
 
 pytestmark = pytest.mark.anyio
 
@@ -96,3 +96,38 @@ async def test_a_coroutine_that_waits_a_little_gives_what_it_returns():
         return 7
 
     assert await bounded(waits(), 2) == 7
+
+
+async def test_a_deadline_ends_its_block_and_the_task_goes_on():
+    with pytest.raises(TimeoutError), Deadline(0.01):
+        await anyio.sleep(5)
+    await anyio.sleep(0.02)
+    assert asyncio.current_task().cancelling() == 0
+
+
+@pytest.mark.parametrize("seconds", [None, 5])
+async def test_a_deadline_that_does_not_pass_changes_nothing(seconds):
+    with Deadline(seconds):
+        await anyio.sleep(0.01)
+    with pytest.raises(ZeroDivisionError), Deadline(seconds):
+        raise ZeroDivisionError
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_deadline_is_not_the_cancellation_of_somebody_else():
+    async def work():
+        with Deadline(5):
+            await asyncio.sleep(5)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_the_inner_of_two_deadlines_is_the_one_that_passes():
+    with Deadline(5):
+        with pytest.raises(TimeoutError), Deadline(0.01):
+            await anyio.sleep(5)
+        await anyio.sleep(0.01)

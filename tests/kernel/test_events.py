@@ -1,10 +1,13 @@
 """Events keep their bytes; a stream and a message turn into each other without a loss."""
 
+import re
+
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import plugway
 from plugway import BackendProtocolError, StreamInterrupted, collect, event, replay
 from plugway._emitter import Order
 from plugway._events import StreamEvent
@@ -43,7 +46,16 @@ async def stream(events):
 
 
 def collected(events):
-    return anyio.run(collect, stream(events))
+    """Both ways, which must agree."""
+    events = list(events)
+    try:
+        found = plugway.collected(events)
+    except Exception as error:
+        with pytest.raises(type(error), match=re.escape(str(error))):
+            anyio.run(collect, stream(events))
+        raise
+    assert anyio.run(collect, stream(events)) == found
+    return found
 
 
 @given(messages)

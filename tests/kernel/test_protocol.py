@@ -78,6 +78,23 @@ class Inside:
         await self.echo(scope, receive, send)
         scope["extensions"]["plugway.cut"]()
 
+    async def whole(self, scope, receive, send):
+        """Answers with the body in one go, or says that it is not here."""
+        found = scope["extensions"]["plugway.body"]()
+        if found is None:
+            await self.echo(scope, receive, send)
+            return
+        self.requests.append((scope["method"], scope["path"], found))
+        lines = (("content-length", str(len(found))), ("x-from", "whole"))
+        await scope["extensions"]["plugway.whole"](200, lines, found)
+
+    async def forged(self, scope, receive, send):
+        await scope["extensions"]["plugway.whole"](200, (("x", "a\r\nset-cookie: b"),), b"")
+
+    async def twice(self, scope, receive, send):
+        for _ in range(2):
+            await scope["extensions"]["plugway.whole"](200, (("content-length", "0"),), b"")
+
     async def flood(self, scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(2000):
@@ -310,6 +327,69 @@ async def test_requests_on_one_connection_are_answered_in_order(wire, step):
         (*post, b"second"),
         ("GET", "/second", b""),
     ]
+
+
+WHOLE = HEAD.replace(b"/v1/messages", b"/whole")
+
+
+@pytest.mark.parametrize("step", [1, 10, 10_000])
+async def test_answers_in_one_go_keep_their_order(wire, step):
+    ask = WHOLE + b"Content-Length: 5\r\n\r\n"
+    requests = ask + b"first" + ask + b"again" + WHOLE + b"\r\n" + NEXT
+    async with wire.connect() as stream:
+        for at in range(0, len(requests), step):
+            await stream.send(requests[at : at + step])
+        received = await until(stream, b"\r\n\r\n")
+        while received.count(b"HTTP/1.1 200 OK") < 4 or not received.endswith(b"\r\n\r\n"):
+            received += await stream.receive()
+    assert [body for *_, body in wire.inside.requests] == [b"first", b"again", b"", b""]
+    assert received.index(b"first") < received.index(b"again")
+
+
+async def test_a_body_that_is_not_all_here_is_received(wire):
+    async with wire.connect() as stream:
+        await stream.send(WHOLE + b"Content-Length: 5\r\n\r\nfir")
+        await wire.inside.called.wait()
+        await anyio.sleep(0.02)
+        await stream.send(b"st")
+        answer = await until(stream, b"first")
+    assert b"x-from" not in answer
+
+
+async def test_a_body_that_waits_to_be_asked_for_is_received(wire):
+    async with wire.connect() as stream:
+        await stream.send(WHOLE + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\nfirst")
+        answer = await until(stream, b"first")
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("line", [b"Connection: close\r\n", b""], ids=["close", "HTTP/1.0"])
+async def test_an_answer_in_one_go_closes_where_it_is_the_last(wire, line):
+    head = WHOLE if line else WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0")
+    answer = await wire.ask(head + line + b"Content-Length: 2\r\n\r\n{}")
+    assert b"connection: close\r\n" in answer
+    assert answer.endswith(b"x-from: whole\r\nconnection: close\r\n\r\n{}")
+
+
+async def test_no_line_can_be_forged_into_an_answer_in_one_go(wire):
+    answer = await wire.ask(
+        HEAD.replace(b"/v1/messages", b"/forged")
+        + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"set-cookie" not in answer
+
+
+async def test_only_the_first_answer_counts(wire):
+    two = HEAD.replace(b"/v1/messages", b"/twice") + b"Content-Length: 2\r\n\r\n{}"
+    async with wire.connect() as stream:
+        await stream.send(two + NEXT)
+        received = await until(stream, b"\r\n\r\n")
+        while received.count(b"HTTP/1.1 200 OK") < 2:
+            received += await stream.receive()
+        await stream.send(WHOLE + b"Content-Length: 5\r\n\r\nagain")
+        received += await until(stream, b"again")
+    assert received.count(b"HTTP/1.1 200 OK") == 3
 
 
 async def test_what_is_sent_ahead_of_an_answer_is_bounded(wire):

@@ -2,7 +2,10 @@
 
 import json
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plugway import REMOVE, InvalidRequest, MessagesRequest
 
@@ -103,3 +106,91 @@ def test_a_body_as_most_clients_write_it_is_written_anew_in_the_same_order():
 def test_integers_beyond_64_bits_survive_a_change_elsewhere():
     raw = b'{"model":"m","max_tokens":5,"seed":123456789012345678901234567890}'
     assert b"123456789012345678901234567890" in request(raw).replace(because="t", max_tokens=1).raw
+
+
+PADDING = {"padding": "x" * 5000}
+"""Makes a body so large that it is not parsed at once."""
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), values, max_size=5), st.booleans())
+def test_a_field_alone_is_what_it_is_in_the_whole_body(body, ascii_only):
+    body = {**body, **PADDING}
+    raw = json.dumps(body, ensure_ascii=ascii_only, indent=1).encode("utf-8", "surrogatepass")
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:  # half of a surrogate pair
+        with pytest.raises(InvalidRequest):
+            _ = request(raw).fields
+        return
+    made = request(raw)
+    assert set(made.fields) == set(body)
+    assert {name: made.get(name) for name in body} == body
+    assert made.get("not there at all", "default") == "default"
+    assert made.body == body
+    assert {name: made.get(name) for name in body} == body
+
+
+def test_nothing_is_parsed_that_nobody_asked_for():
+    made = request(json.dumps({"model": "m", "messages": [{"a": 1}], **PADDING}).encode())
+    assert made.model == "m"
+    assert not made.stream
+    assert bytes(made.unparsed("messages")) == b'[{"a": 1}]'
+    assert made.get("messages") == [{"a": 1}]
+    changed = made.replace(because="t", messages=[])
+    assert changed.unparsed("messages") is None
+    assert made.body
+    assert made.unparsed("messages") is None
+
+
+def test_edits_are_seen_without_the_body():
+    made = request(json.dumps({"model": "m", "top_k": 1, **PADDING}).encode())
+    made = made.replace(because="t", top_k=REMOVE, model="n", stream=True)
+    assert (made.model, made.stream, made.get("top_k", 7)) == ("n", True, 7)
+    assert set(made.fields) == {"model", "stream", "padding"}
+    assert made.body == {"model": "n", "stream": True, **PADDING}
+    again = made.replace(because="u", top_k=2)
+    assert [c.action for c in again.changes] == ["remove", "set", "add", "add"]
+    assert again.get("top_k") == again.body["top_k"] == 2
+    assert made.get("top_k") is None
+
+
+INVALID = {
+    "bytes that are not UTF-8": b'{"model":"m","x":"\xff"',
+    "half of a pair": b'{"model":"m","x":"\\ud800"',
+    "half of a pair, raw": b'{"model":"m","x":"\xed\xa0\x80"',
+    "trailing comma": b'{"model":"m","x":[1,2,]',
+    "leading zero": b'{"model":"m","x":[01]',
+    "NaN": b'{"model":"m","x":{"y":NaN}',
+    "control character": b'{"model":"m","x":"\x01"',
+    "no such escape": b'{"model":"m","x":"\\x41"',
+    "mismatched": b'{"model":"m","x":[1}',
+    "key without quotes": b'{"model":"m","x":{y:1}',
+    "two documents": b'{"model":"m"}{"x":1',
+    "too deep to read": b'{"model":"m","x":' + b"[" * 100_000 + b"]" * 100_000,
+}
+
+
+@pytest.mark.parametrize("start", INVALID.values(), ids=INVALID)
+def test_what_is_wrong_in_a_field_that_nobody_reads_is_found_too(start):
+    raw = start + b',"padding":"' + b"x" * 5000 + b'"}'
+    with pytest.raises(InvalidRequest) as whole:
+        _ = request(raw).body
+    for read in (lambda made: made.fields, lambda made: made.model, lambda made: made.stream):
+        with pytest.raises(InvalidRequest) as told:
+            read(request(raw))
+        assert str(told.value) == str(whole.value)
+
+
+def test_a_field_that_is_too_deep_is_refused_when_it_is_read():
+    raw = b'{"model":"m","x":' + b"[" * 300 + b"]" * 300 + b',"padding":"' + b"x" * 5000 + b'"}'
+    made = request(raw)
+    assert made.model == "m"
+    for read in (lambda: made.get("x"), lambda: made.body):
+        with pytest.raises(InvalidRequest, match="254 levels"):
+            read()
