@@ -22,7 +22,7 @@ class Template(Plugin[TemplateOptions]):
         self, request: MessagesRequest, exchange: Exchange
     ) -> MessagesRequest:
         """The request with one more block at the end of `system`."""
-        system = with_sentence(request.body.get("system"), self.options.text)
+        system = with_sentence(request.get("system"), self.options.text)
         return request.replace(because="the sentence from the configuration", system=system)
 
 
