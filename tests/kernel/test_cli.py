@@ -203,6 +203,17 @@ def test_check_reports_all_problems_readably_and_exits_2(plugway: Any, tmp_path:
     assert "Traceback" not in done.err
 
 
+def test_check_tells_problems_of_the_server_and_of_plugins_together(
+    plugway: Any, tmp_path: Path
+) -> None:
+    text = "server: {prot: 1}\nplugins:\n- {use: echo, options: {modles: [a]}}\n- use: ecoh\n"
+    path = written(tmp_path / "c.yaml", text)
+    done = plugway("check", "--json", "--config", str(path))
+    assert done.code == 2
+    places = [problem["path"] for problem in json.loads(done.out)["problems"]]
+    assert places == ["server.prot", "plugins[0].options.modles", "plugins[1].use"]
+
+
 def test_check_tells_a_script_the_problems_as_json(plugway: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "plugins: [{use: ecoh}]")
     done = plugway("check", "--json", "--config", str(path))

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from plugway._config import Config, EntryOptions, find_config, load_config, parse_config
-from plugway._errors import PluginError, PlugwayError
-from plugway._loader import Installed, installed, load_class
+from plugway._errors import ConfigError, PluginError, PlugwayError
+from plugway._loader import Installed, all_problems, installed, load_class
 from plugway._plugin import Options
 from plugway._settings import ServerOptions
 
@@ -66,7 +66,12 @@ def chosen_config(
 ) -> Config:
     """The configuration to run: the file that was found, or the installed stack."""
     path = find_config(explicit)
-    return stack_config(overrides) if path is None else load_config(path, overrides)
+    if path is None:
+        return stack_config(overrides)
+    try:
+        return load_config(path, overrides)
+    except ConfigError as error:
+        raise all_problems(error) from None
 
 
 def stack_config(overrides: Mapping[str, object] | None = None) -> Config:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -77,6 +77,14 @@ class Config:
     server: ServerOptions
     plugins: tuple[PluginEntry, ...]
     document: Document
+
+
+class FlawedConfig(ConfigError):
+    """Parts of the file are wrong; `rest` is what can still be searched for more."""
+
+    def __init__(self, problems: Sequence[Problem], rest: Config) -> None:
+        super().__init__(problems)
+        self.rest = rest
 
 
 class ExposedError(ConfigError):
@@ -185,7 +193,8 @@ def _build(
     if exposed and not problems:
         raise ExposedError([exposed])
     if server is None or problems or exposed:
-        raise ConfigError(in_order([*problems, *([exposed] if exposed else [])]))
+        found = in_order([*problems, *([exposed] if exposed else [])])
+        raise FlawedConfig(found, Config(path, server or ServerOptions(), entries, document))
     return Config(path, server, entries, document)
 
 

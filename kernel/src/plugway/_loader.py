@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from plugway._approval import refusal
 from plugway._audit import startup_files
-from plugway._config import Config, PluginEntry
+from plugway._config import Config, FlawedConfig, PluginEntry
 from plugway._document import did_you_mean, in_order
 from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
 from plugway._log import redact
@@ -78,6 +78,17 @@ def load_plugins(
     if problems:
         raise ConfigError(in_order(problems))
     return tuple(plugins)
+
+
+def all_problems(error: ConfigError) -> ConfigError:
+    """`error`, and what the plugins that are listed in the same file find wrong with it."""
+    if not isinstance(error, FlawedConfig):
+        return error
+    try:
+        load_plugins(error.rest)
+    except ConfigError as more:
+        return ConfigError(in_order([*error.problems, *more.problems]))
+    return error
 
 
 def load_class(plugin: Installed) -> type[AnyPlugin]:
