@@ -32,6 +32,16 @@ def test_it_follows_a_machine_that_changes():
     assert threads.choose(1) == 2
 
 
+def test_a_step_that_is_held_up_decides_nothing():
+    threads, used = Threads(2, first=2), 0
+    for step in range(4000):
+        chosen = threads.choose(1)
+        used += chosen == 1
+        held_up = 10.0 if step % 5 == 0 else 0.0
+        threads.report(1, {1: 0.6, 2: 1.0}[chosen] + held_up * (chosen == 1))
+    assert used > 3000
+
+
 def test_prompts_use_all_threads():
     assert Threads(4, first=1).choose(FEW + 1) == 4
     assert Threads(1, first=1).choose(1) == 1

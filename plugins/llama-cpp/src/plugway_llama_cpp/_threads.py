@@ -6,7 +6,8 @@ other after every operation cost more than they compute; and that changes from m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 FEW: Final = 8
@@ -31,7 +32,7 @@ class _Race:
     steps: int = 0
     wait: int = _FIRST_TRIAL
     trial: int = 0
-    best: float = 0.0
+    tried: list[float] = field(default_factory=list[float])
     stalls: float = 0.0
 
     def choose(self) -> int:
@@ -48,7 +49,7 @@ class _Race:
         self.typical = seconds if not self.typical else 0.9 * self.typical + 0.1 * seconds
         self.steps += 1
         if self.steps >= self.wait:
-            self.steps, self.trial, self.best = 0, _TRIAL, 0.0
+            self.steps, self.trial, self.tried = 0, _TRIAL, []
 
     def _stalled(self) -> None:
         self.stalls += 1
@@ -59,17 +60,15 @@ class _Race:
 
     def _tried(self, seconds: float) -> None:
         self.trial -= 1
-        if self.trial == _TRIAL - 1:
-            # The first step with another number of threads pays for the change.
-            if seconds > _HOPELESS * _HOPELESS * self.typical:
-                self._lost()
-            return
-        self.best = self.best + seconds
-        if seconds > _HOPELESS * self.typical:
+        self.tried.append(seconds)
+        # One step that was held up by something else says nothing, and the first one pays for the
+        # change of threads.
+        usual = median(self.tried)
+        if len(self.tried) > 1 and min(self.tried) > _HOPELESS * self.typical:
             self._lost()
-        elif self.trial == 0 and self.best / (_TRIAL - 1) < _BETTER * self.typical:
+        elif self.trial == 0 and usual < _BETTER * self.typical:
             self.used, self.other = self.other, self.used
-            self.typical, self.wait = self.best / (_TRIAL - 1), _FIRST_TRIAL
+            self.typical, self.wait = usual, _FIRST_TRIAL
         elif self.trial == 0:
             self._lost()
 
