@@ -38,7 +38,7 @@ def test_a_step_that_is_held_up_decides_nothing():
         chosen = threads.choose(1)
         used += chosen == 1
         held_up = 10.0 if step % 5 == 0 else 0.0
-        threads.report(1, {1: 0.6, 2: 1.0}[chosen] + held_up * (chosen == 1))
+        threads.report(1, {1: 0.6, 2: 1.0}[chosen] + held_up)
     assert used > 3000
 
 

@@ -46,7 +46,10 @@ class _Race:
             self._stalled()
             return
         self.stalls *= 0.95
-        self.typical = seconds if not self.typical else 0.9 * self.typical + 0.1 * seconds
+        if not self.typical:
+            self.typical = seconds
+        else:  # follows the median: what is held up now and then moves it no more than any other
+            self.typical *= 1.02 if seconds > self.typical else 1 / 1.02
         self.steps += 1
         if self.steps >= self.wait:
             self.steps, self.trial, self.tried = 0, _TRIAL, []
