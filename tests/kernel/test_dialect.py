@@ -389,6 +389,15 @@ async def test_bodies_for_plugins_are_limited_in_size_and_time(path):
         types = {"content-type": "application/json"}
         response = await running.client.post(path, content=pieces(), headers=types)
         assert response.status_code == 413
+        port = running.url.rpartition(":")[2]
+        chunked = (
+            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
+            f"authorization: Bearer {running.token}\r\ncontent-type: application/json\r\n"
+            f"transfer-encoding: chunked\r\n\r\nbb8\r\n{'x' * 3000}\r\n0\r\n\r\n"
+        )
+        async with RawClient(running.url) as client:  # all of it is here at once
+            await client.send(chunked.encode())
+            assert (await client.read_head(seconds=2)).status == 413
         whole = messages_request(b"x" * 100, running.token, path=path)
         async with RawClient(running.url) as client:
             await client.send(whole[:-1])

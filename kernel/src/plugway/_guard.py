@@ -30,7 +30,7 @@ from plugway._errors import (
     error_body,
 )
 
-__all__ = ["ClientGone", "Guard", "GuardPolicy", "new_request_id", "read_body"]
+__all__ = ["ClientGone", "Guard", "GuardPolicy", "new_request_id", "read_body", "too_large"]
 
 PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
 _ids = random.Random()  # seeded by the system once: asking it for each id costs a call to it
@@ -213,11 +213,12 @@ def _check_length(lengths: Sequence[bytes], max_bytes: int) -> int:
     if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
         raise InvalidRequest("`content-length` must be one decimal number")
     if int(lengths[0]) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     return int(lengths[0])
 
 
-def _too_large(max_bytes: int) -> RequestRejected:
+def too_large(max_bytes: int) -> RequestRejected:
+    """The refusal of a body that is larger than `max_bytes`."""
     message = f"request body is larger than {max_bytes} bytes"
     # The rest of the body is not read, so the connection cannot be used again.
     return RequestRejected(message, status=413, headers={"connection": "close"}, retry=False)
@@ -305,6 +306,6 @@ class _BodyReader:
         body = message.get("body", b"")
         self.size += len(body)
         if self.size > self.max_bytes:
-            raise _too_large(self.max_bytes)
+            raise too_large(self.max_bytes)
         self.chunks.append(body)
         return message.get("more_body", False)

@@ -200,13 +200,13 @@ class GatewayProtocol(HttpToolsProtocol):
 
     async def _answer_whole(self, number: int, status: int, headers: Headers, body: bytes) -> None:
         """Answer a POST in one write, for a third of what the two ASGI messages cost that say the
-        same. `headers` hold the length and nothing about the connection."""
+        same. `headers` hold the length."""
         if self.flow.write_paused:
             await self.flow.drain()
         if number != self._number or not self._busy or self.cycle.disconnected:
             return
         cycle = self.cycle
-        lines = [f"{name}: {value}" for name, value in headers]
+        lines = [f"{name}: {value}" for name, value in headers if name != "connection"]
         if not cycle.keep_alive:
             lines.append("connection: close")
         head = joined(lines)

@@ -18,7 +18,7 @@ from plugway._dialect import DialectAnswer
 from plugway._errors import Headers, Overloaded, RequestRejected
 from plugway._exchange import Endpoint, Exchange
 from plugway._failures import rejection_reply
-from plugway._guard import ClientGone, read_body
+from plugway._guard import ClientGone, read_body, too_large
 from plugway._pipeline import Limits, Pipeline
 from plugway._pressure import PRESSURE
 from plugway._request import MessagesRequest, Original
@@ -111,10 +111,12 @@ class ExchangeServer:
 
     async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The whole body, within the limits; None where the client has left or is refused."""
-        here = body_of(scope)
-        if here is not None and len(here) <= self._max_body:
-            return here
         try:
+            here = body_of(scope)
+            if here is not None and len(here) > self._max_body:
+                raise too_large(self._max_body)
+            if here is not None:
+                return here
             return await read_body(
                 scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds
             )
