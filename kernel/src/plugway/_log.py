@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import orjson
@@ -101,7 +102,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["error"] = "".join(traceback.format_exception(*record.exc_info))
         options = orjson.OPT_NON_STR_KEYS
-        return redact(orjson.dumps(line, default=str, option=options).decode().translate(_CONTROL))
+        return redact(_visible(orjson.dumps(line, default=str, option=options).decode()))
 
 
 class TextFormatter(logging.Formatter):
@@ -113,20 +114,23 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """A line such as `12:30:01 INFO plugway.router: text key=value`."""
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = _clock(int(record.created))
         said = record.getMessage()
+        words = said.split()
         extra = "".join(
-            f" {key}={value}" for key, value in _extra(record).items() if _is_news(value, said)
+            f" {key}={value}"
+            for key, value in _extra(record).items()
+            if _is_news(value, said, words)
         )
-        text, *more = [line.translate(_CONTROL) for line in f"{said}{extra}".split("\n")]
+        text, *more = map(_visible, f"{said}{extra}".split("\n"))
         level = record.levelname
         if self.colour:
             level = f"\x1b[{_COLOURS.get(level, '0')}m{level}\x1b[0m"
-        lines = [redact(f"{clock} {level} {record.name.translate(_CONTROL)}: {text}")]
+        lines = [redact(f"{clock} {level} {_visible(record.name)}: {text}")]
         lines += [f"    {redact(line)}" for line in more]
         if record.exc_info:
             trace = "".join(traceback.format_exception(*record.exc_info))
-            lines += [f"    {redact(line.translate(_CONTROL))}" for line in trace.splitlines()]
+            lines += [f"    {redact(_visible(line))}" for line in trace.splitlines()]
         return "\n".join(lines)
 
 
@@ -137,16 +141,29 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
-def _is_news(value: object, said: str) -> bool:
+def _is_news(value: object, said: str, words: list[str]) -> bool:
     """Whether a person learns something by it: not where it is empty, or a word of the message."""
     if value is None or value == "":
         return False
-    return not (isinstance(value, str) and (value in said.split() or said.endswith(value)))
+    return not (isinstance(value, str) and (value in words or said.endswith(value)))
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else text.translate(_CONTROL)
+
+
+@lru_cache(maxsize=4)
+def _clock(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+@lru_cache(maxsize=4)
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _timestamp(seconds: float) -> str:
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
+    return f"{_moment(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
 
 
 class LogWriter(logging.Handler):
