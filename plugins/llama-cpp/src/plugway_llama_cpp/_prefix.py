@@ -21,7 +21,7 @@ from plugway_llama_cpp._slots import (
     last_checkpoint,
     may_continue,
 )
-from plugway_llama_cpp._states import SavedState, StateStore
+from plugway_llama_cpp._states import SHORT, SavedState, StateStore
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Context, Tokens
@@ -32,7 +32,6 @@ _log = logging.getLogger(__name__)
 
 WORTH_WAITING: Final = 256
 """Tokens that a request must save by waiting for another one's prefill."""
-WORTH_SAVING: Final = 512
 MAX_CHECKPOINTS: Final = 8
 _FILE_GAIN: Final = 256
 _SMALL_STATE: Final = 32 << 20
@@ -266,7 +265,7 @@ class PrefixCache:
         self.drop(slot)
 
     def _keep(self, slot: Slot) -> None:
-        if slot.length >= WORTH_SAVING and self._memory.limit > 0 and self._intact(slot):
+        if slot.length >= SHORT and self._memory.limit > 0 and self._intact(slot):
             self.remember(slot)
 
     def drop(self, slot: Slot) -> None:
@@ -303,7 +302,7 @@ class PrefixCache:
         if self._disk.limit <= 0 or slot.job is not None or not self._intact(slot):
             return False
         grown = slot.length - slot.saved_length
-        return slot.length >= WORTH_SAVING and grown >= max(64, slot.length // 50)
+        return slot.length >= SHORT and grown >= max(64, slot.length // 50)
 
     def checkpoint(self, slot: Slot) -> None:
         """Remember the point that a slot has reached."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plugway_llama_cpp._slots import Checkpoint, Owner, common_prefix
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Blob, Tokens
 
 
-@dataclass(slots=True)
+MOST_STATES: Final = 128
+"""Each request looks at all of them."""
+SHORT: Final = 512
+"""Tokens below which a conversation is soon computed again."""
+
+
+@dataclass(slots=True, eq=False)
 class SavedState:
     """A whole conversation's state, and the points before its end where one can go on too."""
 
@@ -56,4 +62,6 @@ class StateStore:
         self.states.append(state)
         while self.size > self.limit:
             self.states.remove(min(self.states, key=lambda s: s.used))
+        if len(self.states) > MOST_STATES:
+            self.states.remove(min(self.states, key=lambda s: (len(s.tokens) >= SHORT, s.used)))
         return True
