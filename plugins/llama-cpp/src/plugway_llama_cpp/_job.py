@@ -39,7 +39,7 @@ class Wishes:
     sampling: Sampling = Sampling()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """A request on its way through the engine."""
 
