@@ -33,27 +33,27 @@ from bench.others import OTHERS, PARTS, Api, Setting
 from bench.process import ROOT, default_cores, rss_megabytes, started, until_answered
 
 TARGETS = ("direct", "nginx", "gateway")
-CONFIG = """\
+_STACK = """\
 server: {{host: 127.0.0.1, port: {port}, token: {{$env: BENCH_TOKEN}}}}
 plugins:
   - use: resilience
   - use: router
     options: {{models: {{"*": [upstream]}}}}
+"""
+CONFIGS: Mapping[Api, str] = {
+    "messages": _STACK
+    + """\
   - use: anthropic-compatible
     name: upstream
     options: {{base_url: "{upstream}", models: [bench], native_errors: true}}
-"""
-CHAT_CONFIG = """\
-server: {{host: 127.0.0.1, port: {port}, token: {{$env: BENCH_TOKEN}}}}
-plugins:
-  - use: resilience
-  - use: router
-    options: {{models: {{"*": [upstream]}}}}
+""",
+    "chat": _STACK
+    + """\
   - use: openai-compatible
     name: upstream
     options: {{base_url: "{upstream}/v1", learn: false}}
-"""
-CONFIGS: Mapping[Api, str] = {"messages": CONFIG, "chat": CHAT_CONFIG}
+""",
+}
 CHAT_PARTS = ("requests", "first_byte", "streams", "paced", "dense", "aborts", "memory")
 NGINX = """\
 worker_processes 1;
