@@ -10,7 +10,13 @@ from plugway_translation._media import Media, MediaPolicy, media_of, unseen
 from plugway_translation._names import ToolNames
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
-from plugway_translation._schema import ANY_SCHEMA, SchemaRules, clean_schema, strict_fits
+from plugway_translation._schema import (
+    ANY_SCHEMA,
+    SchemaRules,
+    clean_schema,
+    rules_without,
+    strict_fits,
+)
 from plugway_translation._turns import (
     NO_RESULT,
     SEPARATOR,
@@ -64,6 +70,7 @@ __all__ = [
     "reminder",
     "result_media",
     "result_text",
+    "rules_without",
     "said_in",
     "strict_fits",
     "system_text",

@@ -52,6 +52,11 @@ ANY_SCHEMA: Final = SchemaRules()
 """Nothing below the root is ever changed."""
 
 
+def rules_without(keywords: frozenset[str]) -> SchemaRules:
+    """Rules of a target that refuses some keywords, and nothing else."""
+    return SchemaRules(drop=keywords) if keywords else ANY_SCHEMA
+
+
 def clean_schema(
     schema: Any, rules: SchemaRules, field: str = "tools.input_schema"
 ) -> tuple[Mapping[str, Any], tuple[Note, ...]]:

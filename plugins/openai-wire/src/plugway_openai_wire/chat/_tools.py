@@ -8,12 +8,12 @@ from plugway import as_object
 from plugway_openai_wire._policy import TOOL
 from plugway_openai_wire.chat._policy import DEFAULT_LIMIT, Target
 from plugway_translation import (
-    ANY_SCHEMA,
     Notes,
     SchemaRules,
     ToolNames,
     clean_schema,
     drop_by,
+    rules_without,
     strict_fits,
 )
 
@@ -53,8 +53,7 @@ def tools_of(
     tools: list[dict[str, Any]], target: Target, names: ToolNames, notes: Notes
 ) -> list[dict[str, Any]]:
     """`tools` of the request."""
-    rejected = target.facts.rejected_keywords
-    rules = SchemaRules(drop=rejected) if rejected else ANY_SCHEMA
+    rules = rules_without(target.facts.rejected_keywords)
     found = [_function(tool, target, names, rules, notes) for tool in tools]
     if changed := names.changed:
         notes.add("tools.name", "translate", f"shortened: {', '.join(sorted(changed))}")

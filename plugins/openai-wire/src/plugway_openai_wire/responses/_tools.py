@@ -9,12 +9,12 @@ from plugway import as_object
 from plugway_openai_wire._policy import TOOL
 from plugway_openai_wire.responses._policy import DEFAULT_IDS, SEARCH, Target
 from plugway_translation import (
-    ANY_SCHEMA,
     Notes,
     SchemaRules,
     ToolNames,
     clean_schema,
     drop_by,
+    rules_without,
     strict_fits,
 )
 
@@ -29,8 +29,7 @@ def tools_of(
     tools: Sequence[Mapping[str, Any]], target: Target, names: ToolNames, notes: Notes
 ) -> list[dict[str, Any]]:
     """The functions for `tools`. Tools that Anthropic runs or defines are left out."""
-    rejected = target.facts.rejected_keywords
-    rules = SchemaRules(drop=rejected) if rejected else ANY_SCHEMA
+    rules = rules_without(target.facts.rejected_keywords)
     found: list[dict[str, Any]] = []
     for tool in tools:
         if "input_schema" in tool:
