@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugway import REMOVE, InvalidRequest, MessagesRequest
+from plugway._validate import validate
 
 RAW = b'{ "model":"m",  "max_tokens":5, "new_field":[1.50,  "\\u00e9"], "stream": true }'
 
@@ -194,3 +195,32 @@ def test_a_field_that_is_too_deep_is_refused_when_it_is_read():
     for read in (lambda: made.get("x"), lambda: made.body):
         with pytest.raises(InvalidRequest, match="254 levels"):
             read()
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers() | st.none() | st.just({}),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "role": st.sampled_from(["user", "", 1, None]),
+                    "content": st.sampled_from(["x", "", [], [1], {}, None, True]),
+                },
+            ),
+        ),
+        max_size=3,
+    )
+)
+def test_messages_are_checked_alike_whether_parsed_or_not(messages):
+    def told(made):
+        try:
+            validate(made)
+        except InvalidRequest as error:
+            return str(error)
+        return ""
+
+    raw = json.dumps({"model": "m", "max_tokens": 1, "messages": messages, **PADDING}).encode()
+    read = request(raw)
+    assert read.body
+    assert told(request(raw)) == told(read)

@@ -5,7 +5,7 @@ Everything a plugin may use is exported here. `docs/plugins-writing.md` starts w
 
 from plugway._backend import Attempt, Backend, ModelInfo, Usage
 from plugway._dialect import Dialect, DialectEncoder
-from plugway._emitter import Emitter, StopReason, new_id
+from plugway._emitter import Emitter, StopReason
 from plugway._errors import (
     BackendError,
     BackendProtocolError,
@@ -30,6 +30,7 @@ from plugway._events import EventStream, StreamEvent, collect, collected, event,
 from plugway._exchange import Exchange, Outcome, Route, StateKey
 from plugway._gateway import Gateway
 from plugway._hookspecs import Send, hookimpl
+from plugway._ids import new_id
 from plugway._json import as_list, as_object
 from plugway._keyring import Keyring, StoredKey, origin_of
 from plugway._local import LocalGateway

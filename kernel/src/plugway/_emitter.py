@@ -6,12 +6,12 @@ whose events it looks at.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from plugway._errors import BackendProtocolError
 from plugway._events import StreamEvent, event
+from plugway._ids import new_id
 from plugway._json import as_object
 
 StopReason = Literal[
@@ -24,19 +24,12 @@ StopReason = Literal[
     "model_context_window_exceeded",
 ]
 
-_ids = random.Random()  # seeded by the system once: asking it for each id costs a call to it
-
 _DELTAS: Mapping[str, frozenset[str]] = {
     "text": frozenset({"text_delta", "citations_delta"}),
     "thinking": frozenset({"thinking_delta", "signature_delta"}),
     "tool_use": frozenset({"input_json_delta"}),
 }
 """Delta types that a block type takes; a block type that is not listed takes any."""
-
-
-def new_id(prefix: str) -> str:
-    """A fresh identifier such as `msg_…`, `toolu_…` or `req_…`, of characters every API accepts."""
-    return f"{prefix}_{_ids.randbytes(12).hex()}"
 
 
 class Emitter:

@@ -112,8 +112,9 @@ async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
 def collected(events: Iterable[StreamEvent]) -> dict[str, Any]:
     """`collect` for events that are all there. Raises as it does."""
     made = _Message()
-    if any(map(made.add, events)):
-        return made.message
+    for item in events:
+        if made.add(item):
+            return made.message
     raise StreamInterrupted(_NO_END)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from plugway._backend import Attempt, Caller, Usage
-from plugway._emitter import new_id
+from plugway._ids import new_id
 from plugway._request import Change, MessagesRequest
 
 log = logging.getLogger("plugway.exchange")

@@ -103,7 +103,10 @@ def joined(lines: list[str]) -> bytes:
 
     Raises `ValueError` where one of them holds what no line may hold.
     """
-    head = "\r\n".join(lines).encode("latin-1")
+    try:
+        head = "\r\n".join(lines).encode("latin-1")
+    except UnicodeEncodeError:
+        head = b"\0"
     breaks = len(lines) - 1
     if head.count(b"\n") > breaks or head.count(b"\r") > breaks or b"\0" in head:
         raise ValueError("a header line holds what no header may hold")

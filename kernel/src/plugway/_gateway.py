@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from plugway._backend import Backend, Caller, ModelInfo
 from plugway._errors import RequestRejected, StreamInterrupted
-from plugway._guard import new_request_id
+from plugway._ids import new_request_id
 from plugway._json import as_object, loaded
 from plugway._request import MessagesRequest
 

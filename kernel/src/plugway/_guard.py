@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import random
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,11 +27,11 @@ from plugway._errors import (
     Unauthenticated,
     error_body,
 )
+from plugway._ids import new_request_id
 
-__all__ = ["ClientGone", "Guard", "GuardPolicy", "new_request_id", "read_body", "too_large"]
+__all__ = ["ClientGone", "Guard", "GuardPolicy", "read_body", "too_large"]
 
 PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
-_ids = random.Random()  # seeded by the system once: asking it for each id costs a call to it
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
 LARGE_BODY = 8 * 2**20
 FAILURES_PER_MINUTE = 20
@@ -234,11 +232,6 @@ async def _refuse(send: Send, rejected: RequestRejected, request_id: str, head: 
     ]
     await send({"type": "http.response.start", "status": rejected.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def new_request_id() -> str:
-    """A fresh id: `req_` and 24 characters that are safe in a URL. It names, and grants nothing."""
-    return "req_" + urlsafe_b64encode(_ids.randbytes(18)).decode()
 
 
 async def read_body(

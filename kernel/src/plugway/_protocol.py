@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from plugway._errors import Headers, error_body, error_type
 from plugway._framing import Chunked, Sized, WireError, WireLimits, check_start, inspect, joined
-from plugway._guard import new_request_id
+from plugway._ids import new_request_id
 from plugway._outlet import Outlet
 
 __all__ = ["GatewayProtocol", "WireLimits"]

@@ -251,8 +251,8 @@ class MessagesRequest:
         new._source, new.query, new.original = self._source, self.query, self.original
         changes: list[Change] = []
         new._edits = self._edits | self._wanted(fields, changes, because)
-        new._body = self._body if new._edits == self._edits else None
-        new._raw = self._raw if new._edits == self._edits else None
+        same = new._edits == self._edits
+        new._body, new._raw = (self._body, self._raw) if same else (None, None)
         new.headers = _edited_headers(self.headers, headers or {}, changes, because)
         new._named = None
         new.changes = (*self.changes, *changes)

@@ -113,13 +113,13 @@ class ExchangeServer:
         """The whole body, within the limits; None where the client has left or is refused."""
         try:
             here = body_of(scope)
-            if here is not None and len(here) > self._max_body:
+            if here is None:
+                return await read_body(
+                    scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds
+                )
+            if len(here) > self._max_body:
                 raise too_large(self._max_body)
-            if here is not None:
-                return here
-            return await read_body(
-                scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds
-            )
+            return here
         except ClientGone:
             return None
         except RequestRejected as error:

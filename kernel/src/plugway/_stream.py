@@ -240,33 +240,30 @@ def timeout_of(clock: Clock) -> BackendTimeout:
 
 def cut_of(scope: Scope) -> Callable[[], None]:
     """How the server that handles `scope` breaks a response off."""
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    cut: Callable[[], None] = extensions.get("plugway.cut", _raise_cut)
-    return cut
+    return _extension(scope, "cut") or _raise_cut
 
 
 def body_of(scope: Scope) -> bytes | None:
     """The whole body of a request, where the server that handles `scope` has it already."""
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    whole: Callable[[], bytes | None] = extensions.get("plugway.body", _not_here)
-    return whole()
+    whole = _extension(scope, "body")
+    return whole() if whole else None
 
 
 def on_leave_of(scope: Scope) -> Callable[[Callable[[], None]], None] | None:
     """How the server that handles `scope` can be asked to call when the client leaves; None where
     `receive` has to be watched."""
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    return extensions.get("plugway.on_leave")
+    return _extension(scope, "on_leave")
 
 
 def whole_of(scope: Scope) -> Whole | None:
     """How the server that handles `scope` can be given a whole answer in one go, where it can."""
+    return _extension(scope, "whole") if scope["method"] == "POST" else None
+
+
+def _extension(scope: Scope, name: str) -> Callable[..., Any] | None:
+    """What `GatewayProtocol` offers beyond ASGI; None behind any other server."""
     extensions: dict[str, Any] = scope.get("extensions") or {}
-    return extensions.get("plugway.whole") if scope["method"] == "POST" else None
-
-
-def _not_here() -> None:
-    """The body is to be received."""
+    return extensions.get(f"plugway.{name}")
 
 
 def _raise_cut() -> None:

@@ -252,9 +252,8 @@ class Upstream:
             lines.append(f"content-length: {len(body)}")
         try:
             return joined(lines)
-        except ValueError:
-            what = "a header line holds what no header may hold"
-            raise BackendProtocolError(what, permanent=True) from None
+        except ValueError as error:
+            raise BackendProtocolError(str(error), permanent=True) from None
 
     async def fetch_json(
         self, path: str, *, body: bytes | None = None, headers: Headers = (), seconds: float = 2.5

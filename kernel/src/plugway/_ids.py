@@ -1,0 +1,18 @@
+"""Fresh identifiers. They name, and grant nothing."""
+
+from __future__ import annotations
+
+import random
+from base64 import urlsafe_b64encode
+
+_source = random.Random()  # seeded by the system once: asking it for each id costs a call to it
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identifier such as `msg_…`, `toolu_…` or `req_…`, of characters every API accepts."""
+    return f"{prefix}_{_source.randbytes(12).hex()}"
+
+
+def new_request_id() -> str:
+    """A fresh id: `req_` and 24 characters that are safe in a URL."""
+    return "req_" + urlsafe_b64encode(_source.randbytes(18)).decode()
