@@ -27,6 +27,7 @@ from typing import Any
 
 from bench import bodies
 from plugway import Attempt, MessagesRequest, ModelInfo, NoOptions, Plugin, Reply, hookimpl
+from plugway._channel import AsgiChannel
 from plugway._hooks import Hooks
 from plugway._pipeline import Limits, Pipeline
 from plugway._serve import ExchangeServer
@@ -92,6 +93,13 @@ class Upstream(Plugin[NoOptions]):
             yield piece
 
 
+class Faithful(AsgiChannel):
+    """The way to a client that never leaves."""
+
+    def on_leave(self, leave: Callable[[], None]) -> Callable[[], object]:
+        return bool
+
+
 class Stack:
     """A pipeline with at most one plugin, and what a request through it costs."""
 
@@ -128,12 +136,11 @@ class Stack:
             self.written += len(message.get("body", b""))
 
         lines = [(b"x-claude-code-session-id", b"s"), (b"content-type", b"application/json")]
-        left: Callable[[Callable[[], None]], None] = lambda _: None  # noqa: E731
         scope: dict[str, Any] = {
             "type": "http",
             "headers": lines,
             "query_string": b"",
-            "extensions": {"plugway.on_leave": left},
+            "extensions": {"plugway": Faithful(receive, send)},
         }
         began = time.process_time()
         await self.server.serve("messages", scope, receive, send)

@@ -68,32 +68,32 @@ class Inside:
     async def cut(self, scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
-        scope["extensions"]["plugway.cut"]()
+        scope["extensions"]["plugway"].cut()
         await send({"type": "http.response.body", "body": b"after the cut", "more_body": True})
 
     async def cut_before(self, scope, receive, send):
-        scope["extensions"]["plugway.cut"]()
+        scope["extensions"]["plugway"].cut()
 
     async def cut_late(self, scope, receive, send):
         await self.echo(scope, receive, send)
-        scope["extensions"]["plugway.cut"]()
+        scope["extensions"]["plugway"].cut()
 
     async def whole(self, scope, receive, send):
         """Answers with the body in one go, or says that it is not here."""
-        found = scope["extensions"]["plugway.body"]()
+        found = scope["extensions"]["plugway"].body()
         if found is None:
             await self.echo(scope, receive, send)
             return
         self.requests.append((scope["method"], scope["path"], found))
         lines = (("content-length", str(len(found))), ("x-from", "whole"))
-        await scope["extensions"]["plugway.whole"](200, lines, found)
+        await scope["extensions"]["plugway"].whole(200, lines, found)
 
     async def forged(self, scope, receive, send):
-        await scope["extensions"]["plugway.whole"](200, (("x", "a\r\nset-cookie: b"),), b"")
+        await scope["extensions"]["plugway"].whole(200, (("x", "a\r\nset-cookie: b"),), b"")
 
     async def twice(self, scope, receive, send):
         for _ in range(2):
-            await scope["extensions"]["plugway.whole"](200, (("content-length", "0"),), b"")
+            await scope["extensions"]["plugway"].whole(200, (("content-length", "0"),), b"")
 
     async def flood(self, scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})

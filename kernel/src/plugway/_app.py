@@ -25,6 +25,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway._backend import ModelInfo
+from plugway._channel import channel_of
 from plugway._config import Config, gateway_token
 from plugway._dialect import DialectAnswer
 from plugway._errors import InvalidRequest, NoRoute, RequestRejected
@@ -62,8 +63,8 @@ class App:
                 scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
             dialect = self.snapshot.dialects.get(path)
             if dialect is not None and scope["method"] == "POST":
-                send = DialectAnswer(dialect, send, path)
-                scope = {**scope, "plugway.dialect": send}
+                send = DialectAnswer(dialect, send, path, channel_of(scope, receive, send))
+                scope = {**scope, "plugway.dialect": send, "extensions": {"plugway": send}}
         await self._asgi(scope, receive, send)
 
     @property
@@ -185,7 +186,7 @@ class _Front:
         if scope["method"] != "POST":
             message = f"{scope['method']} {path} is not served here"
             rejected = RequestRejected(message, status=405, headers={"allow": "POST"})
-            return refuse(rejected, scope, send)
+            return refuse(rejected, scope, receive, send)
         return self._app.snapshot.exchanges.serve(endpoint, scope, receive, send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from starlette.types import Message, Send
 
-from plugway._errors import StreamInterrupted, error_type
+from plugway._channel import Channel
+from plugway._errors import Headers, StreamInterrupted, error_type
 from plugway._events import StreamEvent
 from plugway._json import as_object, loaded
 from plugway._request import Original
@@ -76,10 +77,12 @@ class Dialect(Protocol):
 
 
 class DialectAnswer:
-    """An ASGI `send` that puts what passes through it into a dialect."""
+    """An ASGI `send`, and a `Channel`, that put what passes through them into a dialect."""
 
-    def __init__(self, dialect: Dialect, send: Send, path: str) -> None:
+    def __init__(self, dialect: Dialect, send: Send, path: str, channel: Channel) -> None:
         self.dialect = dialect
+        self.body, self.on_leave, self.cut = channel.body, channel.on_leave, channel.cut
+        self._whole = channel.whole
         self.raw = False
         """The answer is in the dialect already: it passes as it is."""
         self.original = Original(dialect.name, path)
@@ -102,9 +105,21 @@ class DialectAnswer:
             if data or not message.get("more_body"):
                 await self._send({**message, "body": data})
         else:
-            body = self._whole(message.get("body", b""))
+            assert self._head is not None
+            status, body = self._encoded(self._head["status"], message.get("body", b""))
+            self._head = {**self._head, "status": status}
             await self._send_head(len(body))
             await self._send({**message, "body": body})
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer in one piece, in the dialect."""
+        if not self.raw:
+            status, body = self._encoded(status, body)
+            lines = {**dict(headers), "content-length": str(len(body))}
+            if request_id := lines.get("request-id"):
+                lines["x-request-id"] = request_id
+            headers = tuple(lines.items())
+        await self._whole(status, headers, body)
 
     async def _send_head(self, length: int | None) -> None:
         assert self._head is not None
@@ -126,18 +141,16 @@ class DialectAnswer:
                 pieces.append(encoder.event(item))
         return b"".join(pieces)
 
-    def _whole(self, body: bytes) -> bytes:
-        assert self._head is not None
-        status: int = self._head["status"]
+    def _encoded(self, status: int, body: bytes) -> tuple[int, bytes]:
+        """A whole answer as the dialect says it."""
         if not body:
-            return body
+            return status, body
         answer = loaded(body)
         if status < 400:
-            return self._the_encoder().message(answer)
+            return status, self._the_encoder().message(answer)
         known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))
         told = self.dialect.statuses.get(status, status)
-        self._head = {**self._head, "status": told}
-        return self._the_encoder().error(told, known, streaming=False)
+        return told, self._the_encoder().error(told, known, streaming=False)
 
     def _the_encoder(self) -> DialectEncoder:
         if self._encoder is None:

@@ -1,16 +1,9 @@
-"""Which bytes are an HTTP/1.1 request: limits of the head, where the body ends; and which a head.
-
-httptools sets no limit to a head, and takes several `Host` lines, absolute targets and chunks of
-any size. It does refuse folded headers, CR, LF and NUL inside a line, and a space before the
-colon (`test_protocol.py` holds it to that), so nothing here looks for them. No loop runs per byte.
-"""
+"""Where the body of a request ends, and which lines a head may hold. No loop runs per byte."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-__all__ = ["Chunked", "Sized", "WireError", "WireLimits", "check_start", "inspect", "joined"]
 
 Emit = Callable[[bytes], None]
 
@@ -40,62 +33,6 @@ class WireError(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
-
-
-def check_start(held: bytes, limits: WireLimits) -> None:
-    """Refuse early what can never become a request, such as a TLS hello or HTTP/0.9."""
-    if not held[:1].isalpha():
-        raise WireError(400, "not HTTP")
-    line, newline, _ = held.partition(b"\n")
-    if held.count(b"\n") != held.count(b"\r\n"):
-        raise WireError(400, "a line of the head does not end with CRLF")
-    if newline:
-        _check_request_line(line[:-1], limits)
-    elif len(line) > limits.target_bytes + 64:
-        raise WireError(414, f"URL is longer than {limits.target_bytes} bytes")
-
-
-def _check_request_line(line: bytes, limits: WireLimits) -> bytes:
-    """The version; the method is left to the parser and the guard."""
-    parts = line.split(b" ")
-    if len(parts) > 1 and len(parts[1]) > limits.target_bytes:
-        raise WireError(414, f"URL is longer than {limits.target_bytes} bytes")
-    if len(parts) != 3 or not parts[0].isalpha() or parts[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
-        raise WireError(400, "not an HTTP/1.1 request line")
-    if parts[0] == b"CONNECT":
-        raise WireError(405, "this is no forward proxy")
-    if not parts[1].startswith(b"/"):
-        raise WireError(400, "the target must be a path")
-    return parts[2]
-
-
-def inspect(head: bytes, limits: WireLimits) -> Sized | Chunked | None:
-    """Refuse a head that two parsers could read differently; the framing of the body."""
-    version = _check_request_line(head[: head.find(b"\r\n")], limits)
-    if head.count(b"\n") - 2 > limits.head_lines:
-        raise WireError(431, f"more than {limits.head_lines} headers")
-    lower = head.lower()
-    if lower.count(b"\r\nhost:") != 1:
-        raise WireError(400, "exactly one `Host` header is needed")
-    return _framing(lower, version)
-
-
-def _framing(lower: bytes, version: bytes) -> Sized | Chunked | None:
-    lengths = lower.count(b"\r\ncontent-length:")
-    codings = lower.count(b"\r\ntransfer-encoding:")
-    if lengths + codings == 0:
-        return None
-    if lengths + codings > 1:
-        raise WireError(400, "the length of the body is stated more than once")
-    start = lower.index(b"\r\ncontent-length:" if lengths else b"\r\ntransfer-encoding:")
-    value = lower[lower.index(b":", start) + 1 : lower.index(b"\r\n", start + 2)].strip(b" \t")
-    if codings:
-        if value != b"chunked" or version != b"HTTP/1.1":
-            raise WireError(400, "the only `Transfer-Encoding` is `chunked`, in HTTP/1.1")
-        return Chunked()
-    if not value.isdigit() or len(value) > 18:
-        raise WireError(400, "`Content-Length` must be one decimal number")
-    return Sized(int(value)) if int(value) else None
 
 
 def joined(lines: list[str]) -> bytes:

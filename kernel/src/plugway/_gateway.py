@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starlette.types import Message
-
 from plugway._backend import Backend, Caller, ModelInfo
-from plugway._errors import RequestRejected, StreamInterrupted
+from plugway._errors import Headers, RequestRejected, StreamInterrupted
 from plugway._ids import new_request_id
 from plugway._json import as_object, loaded
 from plugway._request import MessagesRequest
@@ -62,33 +59,33 @@ class Gateway:
             "headers": [(n.encode("latin-1"), v.encode("latin-1")) for n, v in request.headers],
             "plugway.caller": caller or Caller(),
             "plugway.request_id": new_request_id(),
-            "extensions": {"plugway.cut": asked.cut, "plugway.on_leave": _nobody_leaves},
+            "extensions": {"plugway": asked},
         }
-        await self._snapshot.exchanges.serve("messages", scope, asked.receive, asked.send)
+        await self._snapshot.exchanges.serve("messages", scope, _nothing, _nothing)
         return asked.message()
 
 
 class _Asked:
-    """The client's side of an exchange that has none."""
+    """The way to a client that is the gateway itself: it never leaves, and wants whole answers."""
 
     def __init__(self, request: MessagesRequest) -> None:
         whole = request.replace(because="its answer is wanted whole", stream=False)
-        self._body: bytes | None = whole.raw
+        self._raw = whole.raw
         self._status = 0
-        self._answer = bytearray()
+        self._answer = b""
         self._cut = False
 
-    async def receive(self) -> Message:
-        """The request, once; nobody leaves after it."""
-        if self._body is None:
-            await asyncio.get_running_loop().create_future()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
+    def body(self) -> bytes:
+        """The request."""
+        return self._raw
 
-    async def send(self, message: Message) -> None:
-        """Keep what is sent."""
-        self._status = message.get("status", self._status)
-        self._answer += message.get("body", b"")
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Keep the answer."""
+        self._status, self._answer = status, body
+
+    def on_leave(self, leave: Callable[[], None]) -> Callable[[], object]:
+        """Nobody leaves."""
+        return bool
 
     def cut(self) -> None:
         """The answer breaks off."""
@@ -98,12 +95,13 @@ class _Asked:
         """The answer; raises where it is a failure."""
         if self._cut or not self._status:
             raise StreamInterrupted("the answer broke off")
-        answer = loaded(bytes(self._answer))
+        answer = loaded(self._answer)
         if self._status < 400:
             return answer
         message = as_object(answer.get("error")).get("message") or f"status {self._status}"
         raise RequestRejected(str(message), status=self._status)
 
 
-def _nobody_leaves(left: object) -> None:
-    del left
+async def _nothing(*_: object) -> Any:
+    """Neither received from nor sent to: all passes through the channel."""
+    raise AssertionError("an exchange that is asked for is answered whole")

@@ -1,102 +1,118 @@
-"""HTTP/1.1 on one connection: how long a request may take to arrive, and how an answer ends.
+"""HTTP/1.1 on one connection: how long a request may take to arrive, and what follows an answer.
 
-Which bytes are a request is decided in `_framing.py`; httptools parses the heads it found sound.
+What a head says is in `_head.py`, where a body ends in `_framing.py`, the answer in `_turn.py`.
+uvicorn's protocols take heads of any size, with several `Host` lines, at any pace.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+from urllib.parse import unquote
 
-import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
+from starlette.types import ASGIApp
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
-from plugway._errors import Headers, error_body, error_type
-from plugway._framing import Chunked, Sized, WireError, WireLimits, check_start, inspect, joined
-from plugway._ids import new_request_id
-from plugway._outlet import Outlet
+from plugway._framing import Chunked, Sized, WireError, WireLimits
+from plugway._head import CHUNKED, check_start, parse_head
+from plugway._turn import Turn, refusal
 
-__all__ = ["GatewayProtocol", "WireLimits"]
+MAX_WAITING_BYTES: Final = 256 * 1024
+"""Bytes of a body that nobody has received, above which the connection is not read: what the loop
+reads at once."""
 
 
-class GatewayProtocol(HttpToolsProtocol):
+@dataclass(slots=True)
+class Shared:
+    """What the connections of a server share."""
+
+    app: ASGIApp
+    limits: WireLimits
+    keep_alive_seconds: float
+    state: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The application's own, from its startup; each request gets a copy."""
+    date: bytes = b""
+    """The `Date` line of every answer."""
+    connections: set[GatewayProtocol] = field(default_factory=set["GatewayProtocol"])
+    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    """Exchanges in flight."""
+
+
+class GatewayProtocol(asyncio.Protocol):
     """Serves one request at a time; whatever is doubtful is answered with 4xx and closed."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        limits: WireLimits | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._limits = limits or WireLimits()
-        self._held = bytearray()
+    transport: asyncio.Transport
+
+    def __init__(self, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
+        self.shared = shared
+        self.loop = loop
+        self.congested: asyncio.Event | None = None
+        """Set once the client has taken what was sent to it; None where nothing waits."""
+        self._limits = shared.limits
+        self._scope: dict[str, Any] = {}
+        self._turn: Turn | None = None
         self._body: Sized | Chunked | None = None
+        self._held = bytearray()
         self._ended = False
-        self._number = 0
+        self._paused = False
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
-        self._leave: Callable[[], None] | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    # ── the connection ───────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock: a silent connection is closed like one that drips."""
-        super().connection_made(transport)
-        self._outlet = Outlet(transport, self.loop, self.hang_up)
+        self.transport = cast("asyncio.Transport", transport)
+        self.shared.connections.add(self)
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "scheme": "http",
+            "root_path": "",
+            "server": get_local_addr(self.transport),
+            "client": get_remote_addr(self.transport),
+        }
         self._arm(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a running exchange is told."""
         self._ended = True
-        self._disarm()
-        if self._stall is not None:
-            self._stall.cancel()
-        super().connection_lost(exc)
-        self._left()
+        self.shared.connections.discard(self)
+        for timer in (self._deadline, self._stall, self._idle):
+            if timer is not None:
+                timer.cancel()
+        self._stall = None
+        self._abandon()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived: heads and bodies of requests, one after the other."""
         if self._ended:
             return
-        self._unset_keepalive_if_required()
+        rest: bytes | None = data
         try:
-            self._take(data)
+            while rest:
+                rest = self._take_head(rest) if self._body is None else self._take_body(rest)
         except WireError as error:
             self._reject(error)
 
-    def _take(self, data: bytes) -> None:
-        rest: bytes | None = data
-        while rest:
-            if self._body is None:
-                rest = self._take_head(rest)
-                continue
-            rest = self._body.feed(rest, self.on_body)
-            if rest is not None:
-                self._end_body()
-            elif len(self.cycle.body) > HIGH_WATER_LIMIT:
-                self.flow.pause_reading()
-
     def _take_head(self, data: bytes) -> bytes | None:
         """Serve the request whose head is now complete; what comes after it, or None."""
-        if self._held or self._busy:
+        if self._held or self._turn is not None:
             self._held += data
             data = bytes(self._held)
         most = self._limits.head_bytes
-        if self._busy:
+        if self._turn is not None:
             # One request at a time: what a client sends ahead waits, and not without limit.
             if len(data) > most:
                 raise WireError(400, "too much was sent ahead of an answer")
             return None
-        end = data.find(b"\r\n\r\n", 0, most)
-        if end < 0:
+        end = data.find(b"\r\n\r\n", 0, most) + 4
+        if end < 4:
             check_start(data, self._limits)
             if len(data) >= most:
                 raise WireError(431, f"request head is larger than {most} bytes")
@@ -106,158 +122,103 @@ class GatewayProtocol(HttpToolsProtocol):
             return None
         self._held = bytearray()
         self._disarm()
-        self._serve(data[: end + 4])
-        return data[end + 4 :]
+        self._serve(data[:end])
+        return data[end:]
 
-    def _serve(self, head: bytes) -> None:
-        body = inspect(head, self._limits)
-        before = self.cycle
-        self.parser = httptools.HttpRequestParser(self)
-        try:
-            self.parser.feed_data(head)
-        except httptools.HttpParserInvalidMethodError:
-            raise WireError(405, "unknown method") from None
-        except httptools.HttpParserError as error:
-            raise WireError(400, f"not a request head: {error}") from None
-        except httptools.HttpParserUpgrade:
-            pass  # no protocol is switched to: the request is served as if it had not asked
-        if self.cycle is before:
-            raise WireError(400, "not a whole request head")
-        if body is None:
-            super().on_message_complete()
-        else:
-            self._body = body
-            self._outlet.expect_head()
-            self.cycle.transport = self._outlet
-
-    def on_headers_complete(self) -> None:
-        """Start the exchange, with a way to cut it."""
-        super().on_headers_complete()
-        self._number += 1
-        # By number: a reference to the cycle would keep it, and its body, until garbage collection.
-        cut = partial(self._cut_exchange, self._number)
-        on_leave = partial(self._call_on_leave, self._number)
-        cast("dict[str, Any]", self.scope)["extensions"] = {
-            "plugway.cut": cut,
-            "plugway.on_leave": on_leave,
-            "plugway.body": partial(self._whole_body, self._number),
-            "plugway.whole": partial(self._answer_whole, self._number),
+    def _serve(self, data: bytes) -> None:
+        head = parse_head(data, self._limits)
+        turn = self._turn = Turn(self, head)
+        path = head.path.decode()
+        scope = {
+            **self._scope,
+            "method": head.method,
+            "http_version": head.version,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": head.path,
+            "query_string": head.query,
+            "headers": head.lines,
+            "state": self.shared.state.copy(),
+            "extensions": {"plugway": turn},
         }
+        if head.length == 0:
+            turn.end_body()
+        else:
+            self._body = Chunked() if head.length == CHUNKED else Sized(head.length)
+        turn.task = self.loop.create_task(turn.run(self.shared.app, scope))
+        self.shared.tasks.add(turn.task)
 
-    def on_body(self, body: bytes) -> None:
-        """Keep a piece for whoever reads the body; one alone is not copied."""
-        cycle = self.cycle
-        if not cycle.response_complete:
-            held: bytes | bytearray = cycle.body
-            if not held:
-                cycle.body = cast("bytearray", body)
-            else:
-                cycle.body = bytearray(held) if isinstance(held, bytes) else held
-                cycle.body += body
-            cycle.message_event.set()
-
-    def on_message_complete(self) -> None:
-        """Ignore the parser's opinion: bodies are framed here."""
-
-    def _end_body(self) -> None:
+    def _take_body(self, data: bytes) -> bytes | None:
+        """Keep what belongs to the body; what comes after its end, or None."""
+        assert self._body is not None
+        turn = self._turn
+        rest = self._body.feed(data, _thrown_away if turn is None else turn.put)
+        if rest is None:
+            if turn is not None and turn.waiting_bytes > MAX_WAITING_BYTES and not self._paused:
+                self._paused = True
+                self.transport.pause_reading()
+            return None
         self._body = None
         self._disarm()
-        super().on_message_complete()
-        if not self._busy:
-            seconds = self.timeout_keep_alive
-            idle = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-            self.timeout_keep_alive_task = idle
+        if turn is None:
+            self._wait_for_the_next()
+        else:
+            turn.end_body()
+        return rest
 
-    @property
-    def _busy(self) -> bool:
-        return bool(self.cycle) and not self.cycle.response_complete
+    def _reject(self, error: WireError) -> None:
+        turn = self._turn
+        client = self._scope.get("client")
+        logging.getLogger("plugway.protocol").debug("refused %s: %s", client, error)
+        answered = self._body is not None if turn is None else turn.started
+        if answered:
+            return self.cut()
+        self._abandon()
+        self.transport.write(refusal(error.status, str(error), self.shared.date))
+        self._linger()
 
-    def on_response_complete(self) -> None:
+    # ── its answers ──────────────────────────────────────────────────────────────────────────
+
+    def answered(self, turn: Turn) -> None:
         """Go on with the next request, once the body of this one has been thrown away."""
-        self._leave = None
-        if self._ended:
-            self.server_state.total_requests += 1
+        self._turn = None
+        if not turn.keep_alive:
+            self._hang_up()
+        if self._ended or self.transport.is_closing():
             return
-        super().on_response_complete()
+        self.resume_reading()
         if self._body is not None:
             self._arm(self._limits.linger_seconds)
-        elif self._held:
+            return
+        self._wait_for_the_next()
+        if self._held:
             self.loop.call_soon(self._resume)
 
     def _resume(self) -> None:
         held, self._held = bytes(self._held), bytearray()
         self.data_received(held)
 
-    def _whole_body(self, number: int) -> bytes | None:
-        """The body where all of it is here, for whoever has received nothing of it yet."""
-        cycle = self.cycle
-        gone = number != self._number or cycle.disconnected
-        if gone or cycle.more_body or cycle.waiting_for_100_continue:
-            return None
-        body, cycle.body = bytes(cycle.body), bytearray()
-        cycle.message_event.clear()
-        return body
-
-    async def _answer_whole(self, number: int, status: int, headers: Headers, body: bytes) -> None:
-        """Answer a POST in one write, for a third of what the two ASGI messages cost that say the
-        same. `headers` hold the length."""
-        if self.flow.write_paused:
-            await self.flow.drain()
-        if number != self._number or not self._busy or self.cycle.disconnected:
-            return
-        cycle = self.cycle
-        lines = [f"{name}: {value}" for name, value in headers if name != "connection"]
-        if not cycle.keep_alive:
-            lines.append("connection: close")
-        head = joined(lines)
-        cycle.response_started, cycle.waiting_for_100_continue = True, False
-        self._outlet.flush()
-        self._outlet.write(STATUS_LINE[status] + head + body)
-        cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            self._outlet.close()
-        cycle.on_response()
-
-    def _cut_exchange(self, number: int) -> None:
-        if number == self._number and self._busy:
-            self._leave = None  # it knows
-            self.cut()
-
-    def _call_on_leave(self, number: int, leave: Callable[[], None]) -> None:
-        """Have `leave` called if the connection ends before the exchange does."""
-        if number == self._number and self._busy:
-            self._leave = leave
-            if self.cycle.disconnected:
-                self._left()
-
-    def _left(self) -> None:
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
-
     def cut(self) -> None:
         """End the connection here: what was written is flushed, nothing says it is complete."""
         self._ended = True
-        self._outlet.flush()
+        if self._turn is not None:
+            self._turn.flush()
         self._abandon()
         self.transport.close()
         self._arm(self._limits.stall_seconds)
 
     def _abandon(self) -> None:
-        if self._busy:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            self.flow.resume_writing()
-            self._left()
+        """Tell a running exchange that nothing it sends will arrive."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.left()
+        self.resume_writing()
 
-    def hang_up(self) -> None:
+    def _hang_up(self) -> None:
         """Close after an answer; where that came before the request's end, so that it can be read.
 
         Closing with unread input makes the kernel reset the connection, and some clients then
         report the reset instead of the answer.
         """
-        self._outlet.flush()
         if self._body is None:
             self.transport.close()
         else:
@@ -265,38 +226,63 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _linger(self) -> None:
         self._ended = True
-        self.flow.resume_reading()
+        self.resume_reading()
         with suppress(OSError, RuntimeError):
             self.transport.write_eof()
         self._arm(self._limits.linger_seconds)
 
-    def _reject(self, error: WireError) -> None:
-        logging.getLogger("plugway.protocol").debug("refused %s: %s", self.client, error)
-        answered = self.cycle.response_started if self._busy else self._body is not None
-        if answered:
-            return self.cut()
-        self._abandon()
-        self.transport.write(_answer(error, self.server_state.default_headers))
-        self._linger()
-
     def shutdown(self) -> None:
         """Close now if nothing is in flight, after the answer otherwise."""
-        if self._ended and not self._busy:
+        if self._turn is not None:
+            self._turn.keep_alive = False
+        elif self._ended:
             self.transport.abort()
-        super().shutdown()
+        else:
+            self.transport.close()
+
+    # ── pace ─────────────────────────────────────────────────────────────────────────────────
+
+    def resume_reading(self) -> None:
+        """Read on after a pause."""
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+
+    async def drained(self) -> None:
+        """Return when the client has taken what was sent to it, or is gone."""
+        while self.congested is not None:
+            await self.congested.wait()
 
     def pause_writing(self) -> None:
         """Wait for a client that does not read, but not for ever."""
-        super().pause_writing()
+        self.congested = self.congested or asyncio.Event()
         if self._stall is None:
             self._stall = self.loop.call_later(self._limits.stall_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on writing."""
-        super().resume_writing()
+        if self.congested is not None:
+            self.congested.set()
+            self.congested = None
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+    def _wait_for_the_next(self) -> None:
+        # One timer looks again when it is due: one for every request would cost more than this.
+        self._idle_since = self.loop.time()
+        if self._idle is None:
+            self._idle = self.loop.call_later(self.shared.keep_alive_seconds, self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._idle = None
+        if self._turn is not None or self._body is not None or self._held:
+            return  # a request is here, or arriving in the time that it has
+        left = self._idle_since + self.shared.keep_alive_seconds - self.loop.time()
+        if left > 0:
+            self._idle = self.loop.call_later(left, self._close_idle)
+        else:
+            self.transport.close()
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -308,14 +294,5 @@ class GatewayProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-def _answer(error: WireError, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-    request_id = new_request_id()
-    body = error_body(error_type(error.status), str(error), request_id)
-    lines = [
-        *(name + b": " + value for name, value in default_headers),
-        b"content-type: application/json",
-        b"content-length: %d" % len(body),
-        b"request-id: " + request_id.encode(),
-        b"connection: close",
-    ]
-    return STATUS_LINE[error.status] + b"\r\n".join(lines) + b"\r\n\r\n" + body
+def _thrown_away(data: bytes) -> None:
+    """A piece of a body that has been answered already."""

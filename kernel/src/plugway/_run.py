@@ -5,7 +5,6 @@ The stages in between are in `_pipeline`; the rules of writing a stream are in `
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from plugway._backend import Caller
 from plugway._cancel import Cancellable
+from plugway._channel import channel_of
 from plugway._dialect import DialectAnswer, ForeignRelay
 from plugway._errors import (
     BackendError,
@@ -33,7 +33,7 @@ from plugway._outcome import log_outcome, usage_of
 from plugway._relay import EventRelay, RawRelay, write_events, write_raw
 from plugway._request import MessagesRequest
 from plugway._response import DecodedStream, Reply
-from plugway._stream import Clock, Resources, Responder, cut_of, on_leave_of, timeout_of, whole_of
+from plugway._stream import Clock, Resources, Responder, timeout_of
 from plugway._validate import validate
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class ExchangeRun:
         self.pipeline = server.pipeline
         self.endpoint: Endpoint = endpoint
         self.request = request
-        self.receive = receive
-        self.on_leave = on_leave_of(scope)
+        self.channel = channel_of(scope, receive, send)
         self.request_id: str | None = scope.get("plugway.request_id")
         self.caller: Caller | None = scope.get("plugway.caller")
         self.answer: DialectAnswer | None = scope.get("plugway.dialect")
@@ -71,8 +70,7 @@ class ExchangeRun:
         self.relay: RawRelay | EventRelay | ForeignRelay | None = None
         self.message: dict[str, Any] = {}
         self.clock: Clock | None = None
-        whole = whole_of(scope) if self.answer is None else None
-        self.responder = Responder(send, cut_of(scope), self._headers, whole)
+        self.responder = Responder(send, self.channel, self._headers)
 
     async def run(self) -> None:
         """Serve it, whatever happens, and tell the plugins how it ended."""
@@ -100,15 +98,7 @@ class ExchangeRun:
             if self.exchange is None or not self.exchange.goes_on(scope.cancel):
                 scope.cancel()
 
-        async def watch() -> None:
-            while (await self.receive())["type"] != "http.disconnect":
-                pass
-            left()
-
-        if self.on_leave is None:
-            return asyncio.get_running_loop().create_task(watch()).cancel
-        self.on_leave(left)
-        return lambda: None
+        return self.channel.on_leave(left)
 
     async def _serve(self, scope: Cancellable) -> None:
         try:

@@ -14,6 +14,7 @@ import anyio
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from plugway._channel import channel_of
 from plugway._dialect import DialectAnswer
 from plugway._errors import Headers, Overloaded, RequestRejected
 from plugway._exchange import Endpoint, Exchange
@@ -24,7 +25,7 @@ from plugway._pressure import PRESSURE
 from plugway._request import MessagesRequest, Original
 from plugway._response import Reply
 from plugway._run import ExchangeRun
-from plugway._stream import Responder, body_of, cut_of
+from plugway._stream import Responder
 
 log = logging.getLogger("plugway.exchange")
 
@@ -99,7 +100,7 @@ class ExchangeServer:
             try:
                 request = _decoded(answer, body, tuple(lines))
             except RequestRejected as error:
-                await refuse(error, scope, send)
+                await refuse(error, scope, receive, send)
                 return
         self.active += 1
         try:
@@ -112,7 +113,7 @@ class ExchangeServer:
     async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The whole body, within the limits; None where the client has left or is refused."""
         try:
-            here = body_of(scope)
+            here = channel_of(scope, receive, send).body()
             if here is None:
                 return await read_body(
                     scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds
@@ -123,7 +124,7 @@ class ExchangeServer:
         except ClientGone:
             return None
         except RequestRejected as error:
-            await refuse(error, scope, send)
+            await refuse(error, scope, receive, send)
             return None
 
     async def idle(self) -> None:
@@ -161,10 +162,11 @@ def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRe
     return MessagesRequest(inner, headers, original=original)
 
 
-async def refuse(error: RequestRejected, scope: Scope, send: Send) -> None:
+async def refuse(error: RequestRejected, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request that is not even read."""
     request_id: str = scope.get("plugway.request_id", "")
     exchange = Exchange(MessagesRequest(b"{}"), id=request_id or None)
     reply = rejection_reply(error, exchange)
-    responder = Responder(send, cut_of(scope), lambda: (("request-id", exchange.id),))
+    channel = channel_of(scope, receive, send)
+    responder = Responder(send, channel, lambda: (("request-id", exchange.id),))
     await responder.whole(reply.status, reply.headers, reply.body or b"")

@@ -27,13 +27,12 @@ import anyio
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
-from uvicorn.server import ServerState
 
 from plugway._bind import BACKLOG, BindError, bind
 from plugway._errors import PlugwayError
 from plugway._framing import WireLimits
 from plugway._pressure import PRESSURE, Pressure
-from plugway._protocol import GatewayProtocol
+from plugway._protocol import GatewayProtocol, Shared
 from plugway._watch import Watchdog, watch_file
 
 __all__ = ["BindError", "Server", "StartFailed", "bind", "run", "serving"]
@@ -80,20 +79,7 @@ class Server:
         self._reload_wanted = anyio.Event()
         self._pressure = pressure or PRESSURE
         self._listener: asyncio.Server | None = None
-        self._state = ServerState()
-        self._config = Config(
-            cast("Any", app),
-            http=cast("Any", partial(GatewayProtocol, limits=limits)),
-            ws="none",
-            lifespan="on",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=keep_alive_seconds,
-        )
-        self._config.load()
+        self._shared = Shared(app, limits or WireLimits(), keep_alive_seconds)
 
     def stop(self) -> None:
         """Let exchanges end, then cut the rest; the second call cuts at once."""
@@ -107,7 +93,7 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until `stop()`; raises `StartFailed`."""
-        lifespan = cast("LifespanOn", self._config.lifespan_class(self._config))
+        lifespan = _lifespan(self._shared.app)
         try:
             await lifespan.startup()
             if lifespan.should_exit:
@@ -134,13 +120,8 @@ class Server:
     async def _listen(self, lifespan: LifespanOn) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         self._set_date()
-        protocol = partial(
-            cast("Callable[..., asyncio.Protocol]", self._config.http_protocol_class),
-            config=self._config,
-            server_state=self._state,
-            app_state=lifespan.state,
-            _loop=loop,
-        )
+        self._shared.state = lifespan.state
+        protocol = partial(GatewayProtocol, self._shared, loop)
         # A copy, so that a pause closes the copy and connections wait at the socket itself.
         return await loop.create_server(protocol, sock=self._sock.dup(), backlog=BACKLOG)
 
@@ -150,7 +131,7 @@ class Server:
             self._listener = None
 
     async def _drain(self) -> None:
-        for connection in list(self._state.connections):
+        for connection in list(self._shared.connections):
             connection.shutdown()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._cancel_when_hurried, tasks.cancel_scope)
@@ -165,13 +146,13 @@ class Server:
         """Cut what is left; give it, and then the application, a bounded time to clean up."""
         self._close_listener()
         self._sock.close()
-        if self._state.tasks:
-            log.warning("cutting %d exchanges that have not ended", len(self._state.tasks))
-        for connection in list(self._state.connections):
-            cast("GatewayProtocol", connection).cut()
+        if self._shared.tasks:
+            log.warning("cutting %d exchanges that have not ended", len(self._shared.tasks))
+        for connection in list(self._shared.connections):
+            connection.cut()
         seconds = HURRY_SECONDS if self._hurried.is_set() else CUT_SECONDS
         await self._until_idle(seconds)
-        for task in list(self._state.tasks):
+        for task in list(self._shared.tasks):
             task.cancel("the server ends")
         await self._until_idle(HURRY_SECONDS)
         with anyio.move_on_after(seconds):
@@ -179,11 +160,11 @@ class Server:
 
     async def _until_idle(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
-            while self._state.connections or self._state.tasks:  # noqa: ASYNC110 - plain sets of uvicorn's
+            while self._shared.connections or self._shared.tasks:  # noqa: ASYNC110 - plain sets
                 await anyio.sleep(0.01)
 
     def _set_date(self) -> None:
-        self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+        self._shared.date = f"date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
 
     async def _every_second(self, lifespan: LifespanOn) -> None:
         while True:
@@ -221,6 +202,13 @@ class Server:
                 log.warning("kept the old config because %s", error)
             else:
                 log.info("the config was reloaded")
+
+
+def _lifespan(app: ASGIApp) -> LifespanOn:
+    """The application's startup and shutdown, as uvicorn does them."""
+    config = Config(cast("Any", app), lifespan="on", interface="asgi3", ws="none", log_config=None)
+    config.load()
+    return LifespanOn(config)
 
 
 @asynccontextmanager

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import anyio
-from starlette.types import Scope
 
 from plugway._cancel import Cancellable
-from plugway._errors import BackendTimeout, Headers, StreamInterrupted
+from plugway._channel import Channel
+from plugway._errors import BackendTimeout, Headers
 from plugway._events import PING
 from plugway._response import Close
 
@@ -135,7 +135,6 @@ class Clock:
 
 
 Send = Callable[[Any], Any]
-Whole = Callable[[int, Headers, bytes], Awaitable[None]]
 
 
 class Responder:
@@ -144,17 +143,10 @@ class Responder:
     `state` goes from `new` to `warm` (200 and pings are out) to `streaming`, and ends at `done`.
     """
 
-    def __init__(
-        self,
-        send: Send,
-        cut: Callable[[], None],
-        headers: Callable[[], Headers],
-        whole: Whole | None = None,
-    ) -> None:
+    def __init__(self, send: Send, channel: Channel, headers: Callable[[], Headers]) -> None:
         """`headers` gives the lines that every answer carries, when its head is written."""
         self._send = send
-        self._cut = cut
-        self._send_whole = whole
+        self._channel = channel
         self._headers = headers
         self.state: str = "new"
         self.status = 0
@@ -164,13 +156,8 @@ class Responder:
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """An answer in one piece."""
         lines = _merged(self._headers(), (*headers, ("content-length", str(len(body)))))
-        if self._send_whole is not None and status < 400:
-            self.status, self.state = status, "done"
-            await self._send_whole(status, lines, body)
-            return
-        await self._head(status, lines)
-        self.state = "done"
-        await self._send({"type": "http.response.body", "body": body})
+        self.status, self.state = status, "done"
+        await self._channel.whole(status, lines, body)
 
     async def ping(self) -> None:
         """A `ping` where one may stand; begins the stream if nothing was sent yet."""
@@ -205,7 +192,7 @@ class Responder:
     def cut(self) -> None:
         """Break the stream off so that the client can tell."""
         self.state = "done"
-        self._cut()
+        self._channel.cut()
 
     def release(self) -> None:
         """Let go of the exchange, which else keeps its bodies until the next garbage collection."""
@@ -236,36 +223,3 @@ def _merged(first: Headers, last: Headers) -> Headers:
 def timeout_of(clock: Clock) -> BackendTimeout:
     """The failure that a clock's verdict stands for."""
     return BackendTimeout(clock.verdict)
-
-
-def cut_of(scope: Scope) -> Callable[[], None]:
-    """How the server that handles `scope` breaks a response off."""
-    return _extension(scope, "cut") or _raise_cut
-
-
-def body_of(scope: Scope) -> bytes | None:
-    """The whole body of a request, where the server that handles `scope` has it already."""
-    whole = _extension(scope, "body")
-    return whole() if whole else None
-
-
-def on_leave_of(scope: Scope) -> Callable[[Callable[[], None]], None] | None:
-    """How the server that handles `scope` can be asked to call when the client leaves; None where
-    `receive` has to be watched."""
-    return _extension(scope, "on_leave")
-
-
-def whole_of(scope: Scope) -> Whole | None:
-    """How the server that handles `scope` can be given a whole answer in one go, where it can."""
-    return _extension(scope, "whole") if scope["method"] == "POST" else None
-
-
-def _extension(scope: Scope, name: str) -> Callable[..., Any] | None:
-    """What `GatewayProtocol` offers beyond ASGI; None behind any other server."""
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    return extensions.get(f"plugway.{name}")
-
-
-def _raise_cut() -> None:
-    """A server without our extension breaks the connection when the application fails."""
-    raise StreamInterrupted("the stream is broken off")
