@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import httptools
@@ -16,6 +17,7 @@ from plugway._errors import (
     BackendError,
     BackendProtocolError,
     BackendUnavailable,
+    Headers,
     StreamInterrupted,
 )
 
@@ -23,6 +25,10 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 """Largest head, and most bytes in a row that bring no body: trailers, extensions of chunks."""
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Bytes of a body that nobody has taken, above which the connection is not read."""
+
+
+LONGEST_NAME: Final = 64
+"""Characters of the longest name of a header line that is remembered."""
 
 
 class Unanswered(BackendUnavailable):
@@ -65,8 +71,8 @@ class Answer:
         """Why nothing more will come."""
         self.status = 0
         """0 until the head is there."""
-        self.lines: list[tuple[bytes, bytes]] = []
-        """The header lines, names as they were written."""
+        self.lines: Headers = ()
+        """The header lines."""
 
     async def headed(self) -> Answer:
         """This, when its head is there; its connection is closed where that does not come.
@@ -144,7 +150,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: Any = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
-        self._lines: list[tuple[bytes, bytes]] = []
+        self._lines: list[tuple[str, str]] = []
         self._line_bytes = 0
         self._barren = 0
         self._framed = False
@@ -258,17 +264,17 @@ class Connection(asyncio.Protocol):
         self._line_bytes += len(name) + len(value)
         if self._line_bytes > MAX_HEAD_BYTES:
             raise ValueError(f"its head is larger than {MAX_HEAD_BYTES} bytes")
-        self._lines.append((name, value))
+        known = _name(name) if len(name) <= LONGEST_NAME else name.decode("latin-1").lower()
+        self._lines.append((known, value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """The head is there; one with a status below 200 only announces another."""
         status: int = self._parser.get_status_code()
         if status >= 200 and self._answer is not None:
-            names = {name.lower() for name, _ in self._lines}
-            self._framed = status in {204, 304} or not names.isdisjoint(
-                (b"content-length", b"transfer-encoding")
-            )
-            self._answer.lines, self._answer.status = self._lines, status
+            named = dict(self._lines)
+            told = "content-length" in named or "transfer-encoding" in named
+            self._framed = told or status in (204, 304)
+            self._answer.lines, self._answer.status = tuple(self._lines), status
         self._lines, self._line_bytes = [], 0
 
     def on_body(self, data: bytes) -> None:
@@ -283,3 +289,9 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and self._answer.status:
             self._ended = True
             self._reusable = bool(self._parser.should_keep_alive())
+
+
+@lru_cache(maxsize=1024)
+def _name(raw: bytes) -> str:
+    """The name of a header line; there are few, and each comes again and again."""
+    return raw.decode("latin-1").lower()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -39,7 +39,7 @@ PEERS_REMEMBERED = 1024
 
 _Line = tuple[bytes, bytes]
 _Lines = list[_Line]
-_Grouped = dict[bytes, list[bytes]]
+_Named = dict[bytes, bytes]
 
 _TOKEN_HEADERS = frozenset({b"authorization", b"x-api-key", b"plugway-token"})
 _CREDENTIALS = _TOKEN_HEADERS | {b"api-key", b"x-goog-api-key"}
@@ -49,7 +49,8 @@ _DROPPED = frozenset(
     b"cookie forwarded proxy-authorization x-forwarded-for x-forwarded-host x-forwarded-port"
     b" x-forwarded-prefix x-forwarded-proto x-http-method-override x-real-ip".split()
 )
-_SPECIAL = _CREDENTIALS | _CHECKED | _DROPPED
+_KEPT_BACK = _CREDENTIALS | _DROPPED
+_KNOWN = Caller("token")
 
 
 class ClientGone(PlugwayError):
@@ -89,30 +90,33 @@ class Guard:
             caller, headers = self._admit(scope, self._policy())
         except RequestRejected as rejected:
             return await _refuse(send, rejected, request_id, scope["method"] == "HEAD")
-        scope = {**scope, "headers": headers, "plugway.caller": caller}
-        scope["plugway.request_id"] = request_id
-        scope["plugway.large_bodies"] = self._large_bodies
-        await self._app(scope, receive, send)
+        inner = {
+            **scope,
+            "headers": headers,
+            "plugway.caller": caller,
+            "plugway.request_id": request_id,
+            "plugway.large_bodies": self._large_bodies,
+        }
+        await self._app(inner, receive, send)
 
     def _admit(self, scope: Scope, policy: GuardPolicy) -> tuple[Caller, _Lines]:
+        lines: _Lines = scope["headers"]
+        named = dict(lines)
+        if len(named) < len(lines):
+            _check_once([name for name, _ in lines])
+        _check(scope, named, policy)
         kept: _Lines = []
         credentials: _Lines = []
-        checked: _Grouped = {}
-        for line in scope["headers"]:
-            name = line[0]
-            if name not in _SPECIAL:
+        for line in lines:
+            if line[0] not in _KEPT_BACK:
                 kept.append(line)
-            elif name in _CHECKED:
-                kept.append(line)
-                checked.setdefault(name, []).append(line[1])
-            elif name in _CREDENTIALS:
+            elif line[0] in _CREDENTIALS:
                 credentials.append(line)
-        _check(scope, checked, policy)
         known, foreign = _match(credentials, policy.tokens)
         if known:
-            return Caller("token", foreign), kept
+            return Caller("token", tuple(foreign)) if foreign else _KNOWN, kept
         if scope["path"] in policy.public_paths and scope["method"] in ("GET", "HEAD"):
-            return Caller("anonymous", foreign), kept
+            return Caller("anonymous", tuple(foreign)), kept
         self._unauthenticated(scope)
 
     def _unauthenticated(self, scope: Scope) -> NoReturn:
@@ -146,42 +150,55 @@ class _Failures:
         return 0 if failures < FAILURES_PER_MINUTE else max(1, round(since + 60 - now))
 
 
-def _check(scope: Scope, headers: _Grouped, policy: GuardPolicy) -> None:
+def _check_once(names: list[bytes]) -> None:
+    for name in _CHECKED:
+        if names.count(name) > 1:
+            message = f"more than one `{name.decode()}` header"
+            status = 415 if name == b"content-type" else 400
+            raise RequestRejected(message, status=status, retry=False)
+
+
+def _check(scope: Scope, headers: _Named, policy: GuardPolicy) -> None:
     port = (scope.get("server") or ("", 0))[1]
-    _check_host(headers.get(b"host", ()), port, policy)
-    _check_browser(headers.get(b"origin", ()), headers.get(b"sec-fetch-site", ()), policy)
-    if scope["method"] not in METHODS:
+    _check_host(headers.get(b"host"), port, policy)
+    if b"origin" in headers or b"sec-fetch-site" in headers:
+        _check_browser(headers, policy)
+    method: str = scope["method"]
+    if method == "POST":
+        _check_content_type(headers.get(b"content-type"))
+    elif method not in METHODS:
         allowed = {"allow": "GET, HEAD, POST, DELETE"}
-        message = f"method {scope['method'][:32]!r} is not served here"
+        message = f"method {method[:32]!r} is not served here"
         raise RequestRejected(message, status=405, headers=allowed, retry=False)
-    if scope["method"] == "POST":
-        _check_content_type(headers.get(b"content-type", ()))
-    _check_length(headers.get(b"content-length", ()), policy.max_body_bytes)
+    _check_length(headers.get(b"content-length"), policy.max_body_bytes)
 
 
-def _check_host(hosts: Sequence[bytes], port: int, policy: GuardPolicy) -> None:
-    if len(hosts) != 1:
-        raise InvalidRequest(f"{len(hosts)} `Host` headers where exactly one is needed")
+def _check_host(host: bytes | None, port: int, policy: GuardPolicy) -> None:
+    if host is None:
+        raise InvalidRequest("no `Host` header where exactly one is needed")
     allowed = _allowed_hosts(policy.hosts, port)
-    if hosts[0] not in allowed and hosts[0].lower() not in allowed:
-        message = f"host {hosts[0][:100].decode('latin-1')!r} is not in `server.allowed_hosts`"
+    if host not in allowed and host.lower() not in allowed:
+        message = f"host {host[:100].decode('latin-1')!r} is not in `server.allowed_hosts`"
         raise RequestRejected(message, status=421, retry=False)
 
 
-def _match(lines: _Lines, tokens: frozenset[bytes]) -> tuple[bool, tuple[_Line, ...]]:
+def _match(lines: _Lines, tokens: frozenset[bytes]) -> tuple[bool, _Lines]:
+    """Whether one of the credentials is a token, and those that are for somebody else."""
     known = False
     foreign: _Lines = []
     for line in lines:
         name, value = line
         if name == b"authorization":
             value = value[7:] if value[:7].lower() == b"bearer " else b""
-        asked = tokens if value and name in _TOKEN_HEADERS else ()
-        # All are compared before any decides, so that the time says nothing about which is near.
-        matched = sum(hmac.compare_digest(value, token) for token in asked) > 0
+        matched = False
+        if value and name in _TOKEN_HEADERS:
+            # All are compared before any decides: the time says nothing about which is near.
+            for token in tokens:
+                matched |= hmac.compare_digest(value, token)
         known |= matched
         if not matched and name != b"plugway-token":
             foreign.append(line)
-    return known, tuple(foreign)
+    return known, foreign
 
 
 @lru_cache(maxsize=8)
@@ -191,28 +208,32 @@ def _allowed_hosts(configured: frozenset[str], port: int) -> frozenset[bytes]:
     return frozenset(name.encode("latin-1", "replace") for name in names)
 
 
-def _check_browser(origins: Sequence[bytes], sites: Sequence[bytes], policy: GuardPolicy) -> None:
-    if not policy.origins.issuperset(origin.decode("latin-1") for origin in origins):
+def _check_browser(headers: _Named, policy: GuardPolicy) -> None:
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1") not in policy.origins:
         raise Forbidden("requests from web pages are refused: this `Origin` is not configured")
-    if any(site.lower() in (b"cross-site", b"same-site") for site in sites):
+    if headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site"):
         raise Forbidden("requests from pages of other sites are refused")
 
 
-def _check_content_type(types: Sequence[bytes]) -> None:
-    if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
+def _check_content_type(value: bytes | None) -> None:
+    if value == b"application/json":
+        return
+    if value is None or value.partition(b";")[0].strip().lower() != b"application/json":
         message = "a POST needs exactly one `content-type`, and it must be `application/json`"
         raise RequestRejected(message, status=415, retry=False)
 
 
-def _check_length(lengths: Sequence[bytes], max_bytes: int) -> int:
+def _check_length(length: bytes | None, max_bytes: int) -> int:
     """The declared length, 0 where there is none."""
-    if not lengths:
+    if length is None:
         return 0
-    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+    if not length.isdigit() or len(length) > 18:
         raise InvalidRequest("`content-length` must be one decimal number")
-    if int(lengths[0]) > max_bytes:
+    declared = int(length)
+    if declared > max_bytes:
         raise too_large(max_bytes)
-    return int(lengths[0])
+    return declared
 
 
 def too_large(max_bytes: int) -> RequestRejected:
@@ -247,9 +268,9 @@ async def read_body(
     Raises `RequestRejected` (413, 408) and `ClientGone`. Every `floor_bytes_per_second` bytes
     received move the deadline by a second.
     """
-    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    length = dict(scope["headers"]).get(b"content-length")
     reader = _BodyReader(receive, max_bytes, deadline_seconds, floor_bytes_per_second)
-    if _check_length(lengths, max_bytes) > LARGE_BODY or not await reader.read_until(LARGE_BODY):
+    if _check_length(length, max_bytes) > LARGE_BODY or not await reader.read_until(LARGE_BODY):
         async with scope.get("plugway.large_bodies") or anyio.Lock():
             await reader.read_until(max_bytes)
     return b"".join(reader.chunks)

@@ -194,7 +194,8 @@ class LogWriter(logging.Handler):
         if len(self._records) == QUEUE_RECORDS:
             self.dropped += 1
         self._records.append(record)  # pushes the oldest out when the queue is full
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def close(self) -> None:
         """Write what is queued, for at most one second, and end the thread."""

@@ -86,25 +86,26 @@ _SMALL: Final = 4096
 class _Source:
     """The client's bytes, of which every copy of a request makes the same: parsed once, if ever."""
 
-    __slots__ = ("_members", "_parsed", "_values", "raw")
+    __slots__ = ("_members", "_values", "raw", "whole")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
-        self._parsed: dict[str, Any] | None = None
+        self.whole: dict[str, Any] | None = None
+        """The body, once all of it is parsed."""
         self._members: Mapping[str, msgspec.Raw] | None = None
         self._values: dict[str, Any] = {}
 
     @property
     def parsed(self) -> dict[str, Any]:
         """The whole body. Raises `InvalidRequest`."""
-        if self._parsed is None:
-            self._parsed = _parsed_object(self.raw)
-        return self._parsed
+        if self.whole is None:
+            self.whole = _parsed_object(self.raw)
+        return self.whole
 
     @property
     def members(self) -> Mapping[str, Any]:
         """The top-level members, parsed or not. Raises `InvalidRequest`."""
-        if self._parsed is not None or len(self.raw) < _SMALL:
+        if self.whole is not None or len(self.raw) < _SMALL:
             return self.parsed
         if self._members is None:
             self._members = _json.members(self.raw)
@@ -117,7 +118,7 @@ class _Source:
 
     def get(self, name: str) -> Any:
         """One member, and only that one parsed; `...` where there is none."""
-        if self._parsed is None and name in self._values:
+        if name in self._values:
             return self._values[name]
         value = self.members.get(name, ...)
         if isinstance(value, msgspec.Raw):
@@ -200,8 +201,14 @@ class MessagesRequest:
         Raises:
             InvalidRequest: the body is not one JSON object.
         """
-        value = self._edits[name] if name in self._edits else self._source.get(name)
-        return default if value is ... or value is REMOVE else value
+        if name in self._edits:
+            value = self._edits[name]
+            return default if value is REMOVE else value
+        whole = self._source.whole
+        if whole is not None:
+            return whole.get(name, default)
+        value = self._source.get(name)
+        return default if value is ... else value
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
         """The client's bytes of a field, where nobody has parsed the body or changed the field."""

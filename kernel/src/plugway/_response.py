@@ -6,17 +6,28 @@ Choosing between these forms on the way to the client is the pipeline's business
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
 
 from plugway._errors import Headers
 from plugway._events import EventStream, StreamEvent
+from plugway._json import loaded
 from plugway._sse import Decoder
 
 Close = Callable[[], Awaitable[None]]
 
+_FIELDS: Final = (
+    "status",
+    "headers",
+    "body",
+    "chunks",
+    "events",
+    "cut_on_error",
+    "dialect",
+    "usage",
+    "close",
+)
 _JSON: Final = ("content-type", "application/json")
 
 
@@ -24,38 +35,54 @@ async def _nothing() -> None:
     """Nothing to close."""
 
 
-@dataclass(frozen=True, slots=True)
 class Reply:
-    """What a backend answered with success.
+    """What a backend answered with success. Immutable: `replace` makes another.
 
     Exactly one of `body`, `chunks` and `events` is set. Make one with `Reply.message`,
     `Reply.relay` or `Reply.streamed`.
     """
 
-    status: int = 200
-    headers: Headers = ()
-    body: bytes | None = None
-    """A whole JSON body."""
-    chunks: AsyncIterator[bytes] | None = None
-    """An event stream as the upstream sends it, not decoded."""
-    events: AsyncIterable[StreamEvent] | None = None
-    """An event stream made here."""
-    cut_on_error: bool = False
-    """An `error` event in `chunks` breaks the stream off instead of being passed on."""
-    dialect: str = ""
-    """`body` or `chunks` are in this dialect, the client's own, and go to it as they are: see
-    `MessagesRequest.original`. Only for a request that no plugin changed but for its model. Chunks
-    that stop before the dialect's end mark raise `StreamInterrupted`."""
-    usage: Callable[[], Mapping[str, Any]] | None = field(default=None, repr=False)
-    """For a reply in a `dialect`: the `usage` that it told, as the Messages API counts. Called once
-    at most, when all has passed or broken off; it must not raise."""
-    close: Close = field(default=_nothing, repr=False)
-    """Lets go of what the reply holds; the kernel calls it exactly once."""
+    __slots__ = ("_parsed", *_FIELDS)
+
+    def __init__(
+        self,
+        status: int = 200,
+        headers: Headers = (),
+        body: bytes | None = None,
+        chunks: AsyncIterator[bytes] | None = None,
+        events: AsyncIterable[StreamEvent] | None = None,
+        cut_on_error: bool = False,
+        dialect: str = "",
+        usage: Callable[[], Mapping[str, Any]] | None = None,
+        close: Close = _nothing,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        """A whole JSON body."""
+        self.chunks = chunks
+        """An event stream as the upstream sends it, not decoded."""
+        self.events = events
+        """An event stream made here."""
+        self.cut_on_error = cut_on_error
+        """An `error` event in `chunks` breaks the stream off instead of being passed on."""
+        self.dialect = dialect
+        """`body` or `chunks` are in this dialect, the client's own, and go to it as they are: see
+        `MessagesRequest.original`. Only for a request that no plugin changed but for its model.
+        Chunks that stop before the dialect's end mark raise `StreamInterrupted`."""
+        self.usage = usage
+        """For a reply in a `dialect`: the `usage` that it told, as the Messages API counts. Called
+        once at most, when all has passed or broken off; it must not raise."""
+        self.close = close
+        """Lets go of what the reply holds; the kernel calls it exactly once."""
+        self._parsed: Mapping[str, Any] | None = None
 
     @classmethod
     def message(cls, message: Mapping[str, Any], *, headers: Headers = ()) -> Reply:
         """A finished message object, as JSON."""
-        return cls(headers=(*headers, _JSON), body=orjson.dumps(message))
+        made = cls(headers=(*headers, _JSON), body=orjson.dumps(message))
+        made._parsed = message
+        return made
 
     @classmethod
     def whole(cls, status: int, body: bytes, *, headers: Headers = ()) -> Reply:
@@ -96,9 +123,16 @@ class Reply:
         """Whether the body comes in pieces."""
         return self.body is None
 
+    @property
+    def parsed(self) -> Mapping[str, Any]:
+        """A whole body as the object that it is; empty where it is none. Treat it as read-only."""
+        if self._parsed is None:
+            self._parsed = loaded(self.body or b"")
+        return self._parsed
+
     def replace(self, **changes: Any) -> Reply:
         """A copy with some fields changed."""
-        return replace(self, **changes)
+        return Reply(**({name: getattr(self, name) for name in _FIELDS} | changes))
 
     def header(self, name: str) -> str | None:
         """The last header line of that name (lower case), or None."""

@@ -6,7 +6,7 @@ The stages in between are in `_pipeline`; the rules of writing a stream are in `
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
@@ -68,7 +68,7 @@ class ExchangeRun:
         self.error = ""
         self.first_content: float | None = None
         self.relay: RawRelay | EventRelay | ForeignRelay | None = None
-        self.message: dict[str, Any] = {}
+        self.message: Mapping[str, Any] = {}
         self.clock: Clock | None = None
         self.responder = Responder(send, self.channel, self._headers)
 
@@ -205,7 +205,7 @@ class ExchangeRun:
             self.message = await collect(self._layered(events, exchange))
             reply = Reply.message(self.message, headers=reply.headers)
         elif reply.body is not None:
-            self.message = loaded(reply.body)
+            self.message = reply.parsed
         self.first_content = exchange.seconds
         await self._whole(reply)
 
@@ -213,7 +213,7 @@ class ExchangeRun:
         """A client that wants a stream."""
         self.first_content = exchange.seconds
         if reply.body is not None:
-            events = EventRelay(replayed(loaded(reply.body)))
+            events = EventRelay(replayed(reply.parsed))
         elif reply.events is not None:
             made = reply.events  # by a plugin, where it is not followed yet
             events = made if isinstance(made, EventRelay) else EventRelay(made)

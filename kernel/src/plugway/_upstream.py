@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -65,15 +64,18 @@ _NEVER_BACK = _HOP_BY_HOP | {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class UpstreamResponse:
     """The head of an upstream's answer, and its body still to be read."""
 
-    status: int
-    headers: Headers
-    """Without hop-by-hop lines, cookies and what concerns the upstream's own origin."""
-    _answer: Answer
-    _secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    __slots__ = ("_answer", "_secrets", "headers", "status")
+
+    def __init__(self, answer: Answer, headers: Headers, secrets: tuple[bytes, ...] = ()) -> None:
+        """`secrets` are taken out of a body that is read whole."""
+        self._answer = answer
+        self._secrets = secrets
+        self.status = answer.status
+        self.headers = headers
+        """Without hop-by-hop lines, cookies and what concerns the upstream's own origin."""
 
     @property
     def content_type(self) -> str:
@@ -292,20 +294,19 @@ def _secrets_in(credentials: Mapping[str, str]) -> tuple[bytes, ...]:
 
 
 def _checked(answer: Answer, origin: str, secrets: tuple[bytes, ...]) -> UpstreamResponse:
-    lines: list[tuple[str, str]] = []
-    found: dict[str, str] = {}
-    for raw, value in answer.lines:
-        name = raw.decode("latin-1").lower()
-        found[name] = text = value.decode("latin-1")
-        if name not in _NEVER_BACK and not name.startswith("access-control-"):
-            lines.append((name, text))
+    named = dict(answer.lines)
     if 300 <= answer.status < 400:
         raise BackendProtocolError(
-            f"{origin} redirects to {found.get('location', '')!r}; set that address as `base_url` "
+            f"{origin} redirects to {named.get('location', '')!r}; set that address as `base_url` "
             "if you trust it",
             permanent=True,
         )
-    encoding = found.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
+    encoding = named.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
         raise BackendProtocolError(f"{origin} answered in the encoding {encoding!r}, not asked for")
-    return UpstreamResponse(answer.status, tuple(lines), answer, secrets)
+    lines = [
+        line
+        for line in answer.lines
+        if line[0] not in _NEVER_BACK and not line[0].startswith("access-control-")
+    ]
+    return UpstreamResponse(answer, tuple(lines), secrets)

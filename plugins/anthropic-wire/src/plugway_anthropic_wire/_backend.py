@@ -101,12 +101,13 @@ class AnthropicBackend:
                     cut_on_error=not self.wire.native_errors,
                 )
             body = await response.read()
-            if response.status != 200 or not _is_message(body):
+            reply = Reply.whole(200, body, headers=response.headers)
+            if response.status != 200 or not isinstance(reply.parsed.get("content"), list):
                 raise self._no_message(response, body)
         except BaseException:
             await response.aclose()
             raise
-        return Reply.whole(200, body, headers=response.headers)
+        return reply
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """The server's own count as it gives it, or None where it does not count."""
@@ -206,10 +207,6 @@ def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
         "the environment variable that the option names, and restart",
         permanent=True,
     )
-
-
-def _is_message(body: bytes) -> bool:
-    return isinstance(as_object(_parsed(body)).get("content"), list)
 
 
 def _parsed(body: bytes) -> Any:

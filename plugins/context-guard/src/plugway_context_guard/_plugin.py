@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -147,12 +147,12 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             return self._counted(reply, seen, exchange)
         if reply.status != 200 or not seen.telling.changes:
             return None
-        with suppress(orjson.JSONDecodeError):
-            message = as_object(orjson.loads(reply.body))
-            seen.real = prompt_tokens(message.get("usage"))
-            seen.told = True
-            return reply.replace(body=orjson.dumps(seen.telling.message(message)))
-        return None
+        message = reply.parsed
+        if not message:
+            return None
+        seen.real = prompt_tokens(message.get("usage"))
+        seen.told = True
+        return reply.replace(body=orjson.dumps(seen.telling.message(message)))
 
     @hookimpl
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
