@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from plugway._request import MessagesRequest
 from plugway._response import Reply
+
+_ATTEMPT: Final = (
+    "backend",
+    "model",
+    "number",
+    "first_event_seconds",
+    "last",
+    "caller",
+    "notes",
+)
 
 Zone = str
 """Where data goes: `local` for this machine, otherwise a vendor or a host."""
@@ -53,30 +63,41 @@ class Caller:
     """Credential headers that were not the gateway's token: the caller's own, for an upstream."""
 
 
-@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of an exchange on one backend and model."""
+    """One try of an exchange on one backend and model. Immutable: `replace` makes another."""
 
-    backend: Backend
-    model: str
-    """The backend's own name of the model."""
-    number: int = 1
-    """1 for the first attempt of the exchange."""
-    first_event_seconds: float | None = None
-    """Limit on the wait for the first content event; None for the server's own."""
-    last: bool = True
-    """No other target is left after this one."""
+    __slots__ = ("target", *_ATTEMPT)
 
-    caller: Caller | None = field(default=None, repr=False)
-    """Who asks: for a backend that is told to use the caller's own credential."""
-    notes: list[str] = field(default_factory=list[str], repr=False, compare=False)
-    """What the backend did to the request on the way to its own API: it adds, and the pipeline
-    puts them on the receipt."""
-
-    @property
-    def target(self) -> str:
+    def __init__(
+        self,
+        backend: Backend,
+        model: str,
+        number: int = 1,
+        first_event_seconds: float | None = None,
+        last: bool = True,
+        caller: Caller | None = None,
+        notes: list[str] | None = None,
+    ) -> None:
+        self.backend = backend
+        self.model = model
+        """The backend's own name of the model."""
+        self.target = f"{backend.name}/{model}"
         """`instance/model`: how routes, logs and errors name it."""
-        return f"{self.backend.name}/{self.model}"
+        self.number = number
+        """1 for the first attempt of the exchange."""
+        self.first_event_seconds = first_event_seconds
+        """Limit on the wait for the first content event; None for the server's own."""
+        self.last = last
+        """No other target is left after this one."""
+        self.caller = caller
+        """Who asks: for a backend that is told to use the caller's own credential."""
+        self.notes: list[str] = [] if notes is None else notes
+        """What the backend did to the request on the way to its own API: it adds, and the pipeline
+        puts them on the receipt."""
+
+    def replace(self, **changes: Any) -> Attempt:
+        """A copy with some fields changed."""
+        return Attempt(**({name: getattr(self, name) for name in _ATTEMPT} | changes))
 
 
 @runtime_checkable

@@ -151,7 +151,6 @@ class Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
         self._lines: list[tuple[str, str]] = []
-        self._line_bytes = 0
         self._barren = 0
         self._framed = False
         self._ended = False
@@ -261,21 +260,21 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a line of the head, or of the trailer."""
-        self._line_bytes += len(name) + len(value)
-        if self._line_bytes > MAX_HEAD_BYTES:
-            raise ValueError(f"its head is larger than {MAX_HEAD_BYTES} bytes")
         known = _name(name) if len(name) <= LONGEST_NAME else name.decode("latin-1").lower()
         self._lines.append((known, value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """The head is there; one with a status below 200 only announces another."""
+        # What has come may be of the body, too.
+        if self._barren > MAX_HEAD_BYTES and _size(self._lines) > MAX_HEAD_BYTES:
+            raise ValueError(f"its head is larger than {MAX_HEAD_BYTES} bytes")
         status: int = self._parser.get_status_code()
         if status >= 200 and self._answer is not None:
             named = dict(self._lines)
             told = "content-length" in named or "transfer-encoding" in named
             self._framed = told or status in (204, 304)
             self._answer.lines, self._answer.status = tuple(self._lines), status
-        self._lines, self._line_bytes = [], 0
+        self._lines = []
 
     def on_body(self, data: bytes) -> None:
         """Hand on a piece of the body."""
@@ -285,10 +284,14 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The end, as soon as what came with it has been looked at."""
-        self._lines, self._line_bytes = [], 0
+        self._lines = []
         if self._answer is not None and self._answer.status:
             self._ended = True
             self._reusable = bool(self._parser.should_keep_alive())
+
+
+def _size(lines: list[tuple[str, str]]) -> int:
+    return sum(len(name) + len(value) for name, value in lines)
 
 
 @lru_cache(maxsize=1024)

@@ -173,11 +173,10 @@ class Exchange:
         parts: list[str] = []
         if self.served_by is not None:
             parts.append(f"served-by={self.served_by.target}; zone={self.served_by.backend.zone}")
-        changes = sum(1 for entry in self.receipt if entry.stage != "route")
-        parts.append(f"attempts={len(self.attempts)}; changes={changes}")
-        by = list(dict.fromkeys(e.plugin for e in self.receipt if e.stage != "route"))
-        if by:
-            parts.append("by=" + ",".join(by))
+        plugins = [entry.plugin for entry in self.receipt if entry.stage != "route"]
+        parts.append(f"attempts={len(self.attempts)}; changes={len(plugins)}")
+        if plugins:
+            parts.append("by=" + ",".join(dict.fromkeys(plugins)))
         return header_text("; ".join(parts))
 
     def summary(self) -> Mapping[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from plugway._errors import Headers
+
 Emit = Callable[[bytes], None]
 
 _HEX = b"0123456789abcdefABCDEF"
@@ -35,19 +37,19 @@ class WireError(Exception):
         self.status = status
 
 
-def joined(lines: list[str]) -> bytes:
-    """The head that `lines` are, with the empty line at its end.
+def joined(first: str, lines: Headers) -> bytes:
+    """The head that the line `first` and the header `lines` are, with the empty line at its end.
 
     Raises `ValueError` where one of them holds what no line may hold.
     """
     try:
-        head = "\r\n".join(lines).encode("latin-1")
+        head = "\r\n".join([first, *map(": ".join, lines), "\r\n"]).encode("latin-1")
     except UnicodeEncodeError:
         head = b"\0"
-    breaks = len(lines) - 1
+    breaks = len(lines) + 2
     if head.count(b"\n") > breaks or head.count(b"\r") > breaks or b"\0" in head:
         raise ValueError("a header line holds what no header may hold")
-    return head + b"\r\n\r\n"
+    return head
 
 
 class Sized:

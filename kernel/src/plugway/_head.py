@@ -59,7 +59,9 @@ def parse_head(data: bytes, limits: WireLimits) -> Head:
     found = _LINE.findall(data, first.end())
     if len(found) != count:
         raise WireError(400, "not a request head: a header line is malformed")
-    lines = [(name.lower(), value.rstrip(b" \t")) for name, value in found]
+    if b" \r\n" in data or b"\t\r\n" in data:
+        found = [(name, value.rstrip(b" \t")) for name, value in found]
+    lines = [(name.lower(), value) for name, value in found]
     path, _, query = target.partition(b"?")
     version = "1.1" if minor == b"1" else "1.0"
     return Head(method, path, query, version, lines, *_framing(lines, version))

@@ -88,7 +88,7 @@ class Hooks:
         found: list[tuple[Impl, Any]] = []
         for impl in self._impls[hook]:
             try:
-                result = impl.called(args)
+                result = impl.call(*args)
             except Exception as error:
                 reason = f"hook `{hook}` raised {_describe(error)}"
                 raise PluginError(impl.plugin.name, reason) from error
@@ -177,7 +177,7 @@ class Hooks:
             if impl.quarantined:
                 continue
             try:
-                new = impl.called((stream, exchange))
+                new = impl.call(stream, exchange)
             except Exception as error:
                 self._failed(impl, _describe(error), error)
                 continue
@@ -218,7 +218,7 @@ class Hooks:
             return None
         began = time.perf_counter() if self._trace else 0.0
         try:
-            result = impl.called(args)
+            result = impl.call(*args)
             if impl.is_async:
                 seconds = impl.info.limit_seconds
                 result = await (result if seconds is None else bounded(result, seconds))

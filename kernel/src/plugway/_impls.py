@@ -6,7 +6,7 @@ How they are called is `_hooks`' business.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,12 +27,9 @@ class Impl:
     plugin: Plugin[Any]
     hook: str
     info: HookInfo
-    function: Any
-    order: tuple[int, ...]
-    """Positions, among the hook's parameters, of those that the implementation takes."""
+    call: Callable[..., Any]
+    """Takes the hook's arguments, in the hook's order; what it returns may have to be awaited."""
     is_async: bool
-    takes_all: bool
-    """It takes every parameter, in the hook's own order."""
     failures: int = 0
     quarantined: bool = False
     """It failed too often to be called again."""
@@ -41,10 +38,6 @@ class Impl:
         """Count a failure."""
         self.failures += 1
         self.quarantined = self.info.fails == "open" and self.failures >= STRIKES
-
-    def called(self, args: tuple[object, ...]) -> Any:
-        """What the implementation returns for the hook's arguments; it may have to be awaited."""
-        return self.function(*(args if self.takes_all else [args[i] for i in self.order]))
 
 
 def registered(plugins: Sequence[Plugin[Any]]) -> dict[str, list[Impl]]:
@@ -76,8 +69,14 @@ def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -
             raise PluginError(found.plugin.name, reason)
         order = tuple(parameters.index(name) for name in found.argnames)
         takes_all = order == tuple(range(len(parameters)))
-        impls.append(Impl(found.plugin, hook, info, found.function, order, is_async, takes_all))
+        call = found.function if takes_all else _picking(found.function, order)
+        impls.append(Impl(found.plugin, hook, info, call, is_async))
     return impls if info.inward else impls[::-1]
+
+
+def _picking(function: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:
+    """`function` called with those of its hook's arguments that it takes: they stand at `order`."""
+    return lambda *args: function(*[args[i] for i in order])
 
 
 def _check_markers(plugin: Plugin[Any]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -92,7 +92,7 @@ class Pipeline:
         attempts = await self.hooks.plan_attempts(attempts, request, exchange)
         if not attempts:
             raise NoRoute(f"no target is left for model `{request.model}`", retry=False)
-        return attempts[:MAX_ATTEMPTS]
+        return _numbered(attempts[:MAX_ATTEMPTS])
 
     def _attempt(self, target: tuple[str, str], number: int, last: bool, caller: Caller) -> Attempt:
         name, model = target
@@ -142,10 +142,7 @@ class Pipeline:
         resources: Resources,
     ) -> Reply:
         failures: list[Failed] = []
-        for number, attempt in enumerate(attempts, start=1):
-            last = number == len(attempts)
-            if (attempt.number, attempt.last) != (number, last):
-                attempt = replace(attempt, number=number, last=last)
+        for attempt in attempts:
             try:
                 return await self._try(attempt, request, exchange, resources)
             except BackendError as failure:
@@ -275,6 +272,15 @@ class Pipeline:
                 "body": body,
             },
         }
+
+
+def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """They as they are made, whatever plugins did to the list."""
+    count = len(attempts)
+    return [
+        a if a.number == n and a.last is (n == count) else a.replace(number=n, last=n == count)
+        for n, a in enumerate(attempts, start=1)
+    ]
 
 
 def _note(attempt: Attempt, exchange: Exchange) -> None:

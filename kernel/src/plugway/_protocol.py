@@ -34,7 +34,7 @@ class Shared:
     keep_alive_seconds: float
     state: dict[str, Any] = field(default_factory=dict[str, Any])
     """The application's own, from its startup; each request gets a copy."""
-    date: bytes = b""
+    date: str = "date: Thu, 01 Jan 1970 00:00:00 GMT"
     """The `Date` line of every answer."""
     connections: set[GatewayProtocol] = field(default_factory=set["GatewayProtocol"])
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])

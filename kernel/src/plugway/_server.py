@@ -164,7 +164,7 @@ class Server:
                 await anyio.sleep(0.01)
 
     def _set_date(self) -> None:
-        self._shared.date = f"date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
+        self._shared.date = f"date: {formatdate(time.time(), usegmt=True)}"
 
     async def _every_second(self, lifespan: LifespanOn) -> None:
         while True:

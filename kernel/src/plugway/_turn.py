@@ -116,7 +116,7 @@ class Turn:
             raise RuntimeError(f"`{kind}` cannot be sent now")
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        lines = [STATUS_LINES[status], self._connection.shared.date]
+        lines = [STATUS_LINES[status], self._connection.shared.date.encode(), b"\r\n"]
         for raw, value in headers:
             name = raw.lower()
             if not name or _NOT_IN_A_NAME.search(name) or _NOT_IN_A_VALUE.search(value):
@@ -194,15 +194,14 @@ class Turn:
             await connection.drained()
         if self.gone or self.complete:
             return
-        lines = [f"{name}: {value}" for name, value in headers if name != "connection"]
-        if len(lines) < len(headers) or not self.keep_alive:
+        if not self.keep_alive or ("connection", "close") in headers:
             self.keep_alive = False
-            lines.append("connection: close")
-        head = joined(lines)
+            kept = tuple(line for line in headers if line[0] != "connection")
+            headers = (*kept, ("connection", "close"))
+        head = joined(connection.shared.date, headers)
         self.started = True
-        date = connection.shared.date
         sent = b"" if self._head_only else body
-        connection.transport.write(b"".join((STATUS_LINES[status], date, head, sent)))
+        connection.transport.write(b"".join((STATUS_LINES[status], head, sent)))
         self._end()
 
     def on_leave(self, leave: Callable[[], None]) -> Callable[[], object]:
@@ -252,14 +251,14 @@ class Turn:
             self._news.set()
 
 
-def refusal(status: int, reason: str, date: bytes) -> bytes:
+def refusal(status: int, reason: str, date: str) -> bytes:
     """An answer of the connection's own, after which it closes."""
     request_id = new_request_id()
     body = error_body(error_type(status), reason, request_id)
-    lines = [
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        f"request-id: {request_id}",
-        "connection: close",
-    ]
-    return STATUS_LINES[status] + date + joined(lines) + body
+    lines = (
+        ("content-type", "application/json"),
+        ("content-length", str(len(body))),
+        ("request-id", request_id),
+        ("connection", "close"),
+    )
+    return STATUS_LINES[status] + joined(date, lines) + body

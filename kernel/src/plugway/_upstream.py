@@ -246,14 +246,16 @@ class Upstream:
         target = self._path + path
         if not (target.isascii() and target.isprintable()) or " " in target:
             target = quote(target.encode("latin-1", "replace"), safe=_VISIBLE)
-        lines = [f"{method} {target} HTTP/1.1", f"host: {self._authority}"]
-        lines += [f"{name}: {value}" for name, value in headers if name not in _HOP_BY_HOP]
-        lines += ["accept-encoding: identity"]
-        lines += [f"{name}: {value}" for name, value in credentials.items()]
+        lines = [
+            ("host", self._authority),
+            *[line for line in headers if line[0] not in _HOP_BY_HOP],
+            ("accept-encoding", "identity"),
+            *credentials.items(),
+        ]
         if body is not None:
-            lines.append(f"content-length: {len(body)}")
+            lines.append(("content-length", str(len(body))))
         try:
-            return joined(lines)
+            return joined(f"{method} {target} HTTP/1.1", tuple(lines))
         except ValueError as error:
             raise BackendProtocolError(str(error), permanent=True) from None
 

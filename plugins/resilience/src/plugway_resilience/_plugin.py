@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio
 
@@ -217,7 +217,7 @@ class Resilience(Plugin[ResilienceOptions]):
         if probe and not attempt.last and not _local(attempt):
             seconds = min(seconds, self.options.probe_seconds)
         if seconds != attempt.first_event_seconds:
-            attempt = replace(attempt, first_event_seconds=seconds)
+            attempt = attempt.replace(first_event_seconds=seconds)
         run.sends += 1
         try:
             reply = await send(request, attempt)
