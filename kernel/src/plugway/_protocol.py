@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from plugway._framing import Chunked, Sized, WireError, WireLimits
-from plugway._head import CHUNKED, check_start, parse_head
+from plugway._head import CHUNKED, Head, check_start, parse_head
 from plugway._turn import Turn, refusal
 
 MAX_WAITING_BYTES: Final = 256 * 1024
@@ -122,11 +122,21 @@ class GatewayProtocol(asyncio.Protocol):
             return None
         self._held = bytearray()
         self._disarm()
-        self._serve(data[:end])
-        return data[end:]
+        head = parse_head(data[:end], self._limits)
+        return self._start_body(self._serve(head), head.length, data[end:])
 
-    def _serve(self, data: bytes) -> None:
-        head = parse_head(data, self._limits)
+    def _start_body(self, turn: Turn, length: int, data: bytes) -> bytes | None:
+        if length == 0:
+            turn.end_body()
+            return data
+        if length == len(data):  # mostly all of it comes at once
+            turn.put(data)
+            turn.end_body()
+            return None
+        self._body = Chunked() if length == CHUNKED else Sized(length)
+        return data
+
+    def _serve(self, head: Head) -> Turn:
         turn = self._turn = Turn(self, head)
         path = head.path.decode()
         scope = {
@@ -140,12 +150,9 @@ class GatewayProtocol(asyncio.Protocol):
             "state": self.shared.state.copy(),
             "extensions": {"plugway": turn},
         }
-        if head.length == 0:
-            turn.end_body()
-        else:
-            self._body = Chunked() if head.length == CHUNKED else Sized(head.length)
         turn.task = self.loop.create_task(turn.run(self.shared.app, scope))
         self.shared.tasks.add(turn.task)
+        return turn
 
     def _take_body(self, data: bytes) -> bytes | None:
         """Keep what belongs to the body; what comes after its end, or None."""
