@@ -119,6 +119,14 @@ async def test_without_the_token_the_answer_is_401_and_no_retry(door, credential
     assert headers["x-should-retry"] == "false"
 
 
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "plugway-token"])
+async def test_a_credential_that_stands_twice_is_refused(door, name):
+    value = f"Bearer {TOKEN}" if name == "authorization" else TOKEN
+    lines = [*BARE.items(), (name, value), (name, "other")]
+    _, error = await refused(door, 400, headers=lines)
+    assert error["message"] == f"more than one `{name}` header"
+
+
 async def test_a_token_in_the_query_is_never_accepted(door):
     path = f"/v1/models?token={TOKEN}&x-api-key={TOKEN}&key={TOKEN}"
     await refused(door, 401, path=path, headers=BARE)
@@ -363,9 +371,9 @@ async def test_credentials_and_cookies_do_not_go_further_in(door):
     assert scope["plugway.request_id"].startswith("req_")
     caller = scope["plugway.caller"]
     assert caller.credentials == (
+        (b"api-key", b"azure"),
         (b"x-api-key", b"sk-client"),
         (b"x-goog-api-key", b"goog"),
-        (b"api-key", b"azure"),
     )
     assert "sk-client" not in repr(caller)
 

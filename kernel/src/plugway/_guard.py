@@ -43,13 +43,13 @@ _Named = dict[bytes, bytes]
 
 _TOKEN_HEADERS = frozenset({b"authorization", b"x-api-key", b"plugway-token"})
 _CREDENTIALS = _TOKEN_HEADERS | {b"api-key", b"x-goog-api-key"}
-_CHECKED = frozenset(b"host origin sec-fetch-site content-type content-length".split())
 # Nothing inside may believe a word that any client can write about where it comes from.
 _DROPPED = frozenset(
     b"cookie forwarded proxy-authorization x-forwarded-for x-forwarded-host x-forwarded-port"
     b" x-forwarded-prefix x-forwarded-proto x-http-method-override x-real-ip".split()
 )
 _KEPT_BACK = _CREDENTIALS | _DROPPED
+_ONCE = _CREDENTIALS | frozenset(b"host origin sec-fetch-site content-type content-length".split())
 _KNOWN = Caller("token")
 
 
@@ -105,13 +105,8 @@ class Guard:
         if len(named) < len(lines):
             _check_once([name for name, _ in lines])
         _check(scope, named, policy)
-        kept: _Lines = []
-        credentials: _Lines = []
-        for line in lines:
-            if line[0] not in _KEPT_BACK:
-                kept.append(line)
-            elif line[0] in _CREDENTIALS:
-                credentials.append(line)
+        kept = [line for line in lines if line[0] not in _KEPT_BACK]
+        credentials = [(name, named[name]) for name in sorted(_CREDENTIALS & named.keys())]
         known, foreign = _match(credentials, policy.tokens)
         if known:
             return Caller("token", tuple(foreign)) if foreign else _KNOWN, kept
@@ -151,7 +146,7 @@ class _Failures:
 
 
 def _check_once(names: list[bytes]) -> None:
-    for name in _CHECKED:
+    for name in _ONCE:
         if names.count(name) > 1:
             message = f"more than one `{name.decode()}` header"
             status = 415 if name == b"content-type" else 400

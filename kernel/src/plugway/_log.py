@@ -189,7 +189,8 @@ class LogWriter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record, its message already formatted because its arguments may change."""
         try:
-            record.msg, record.args = record.getMessage(), None
+            if record.args:
+                record.msg, record.args = record.getMessage(), None
         except Exception:  # a wrong format string is the caller's bug and must not stop a request
             record.msg, record.args = f"{record.msg} (arguments do not fit)", None
         if len(self._records) == QUEUE_RECORDS:

@@ -45,6 +45,15 @@ log = logging.getLogger("plugway.exchange")
 class ExchangeRun:
     """The state of one exchange while it is served."""
 
+    exchange: Exchange | None = None
+    gone = False
+    """The client has left."""
+    error = ""
+    first_content: float | None = None
+    """Seconds after which the first content went out."""
+    relay: RawRelay | EventRelay | ForeignRelay | None = None
+    clock: Clock | None = None
+
     def __init__(
         self,
         server: ExchangeServer,
@@ -62,14 +71,8 @@ class ExchangeRun:
         self.request_id: str | None = scope.get("plugway.request_id")
         self.caller: Caller | None = scope.get("plugway.caller")
         self.answer: DialectAnswer | None = scope.get("plugway.dialect")
-        self.exchange: Exchange | None = None
         self.resources = Resources()
-        self.gone = False
-        self.error = ""
-        self.first_content: float | None = None
-        self.relay: RawRelay | EventRelay | ForeignRelay | None = None
         self.message: Mapping[str, Any] = {}
-        self.clock: Clock | None = None
         self.responder = Responder(send, self.channel, self._headers)
 
     async def run(self) -> None:

@@ -35,7 +35,7 @@ from plugway_resilience._policy import (
     kind_of,
     retry_after_of,
 )
-from plugway_resilience._resend import ResendRules, Resends
+from plugway_resilience._resend import ResendRules, Resends, key_of
 from plugway_resilience._telling import Cause, tell
 
 LEAST_SECONDS = 0.5
@@ -121,7 +121,8 @@ class Resilience(Plugin[ResilienceOptions]):
         """
         if not self.options.join_resends:
             return await self._attempt(send, request, attempt, exchange)
-        running = self._resends.find(request, attempt, exchange)
+        key = key_of(attempt, exchange)
+        running = self._resends.find(key, request, exchange)
         if running is not None:
             what = f"joined the answer that {running.leader.id} gets: the same request again"
             exchange.note(self.name, what, stage="attempt")
@@ -129,7 +130,7 @@ class Resilience(Plugin[ResilienceOptions]):
             reply = await self._resends.join(running, request, exchange)
             if reply is not None:
                 return reply
-        running = self._resends.begin(request, attempt, exchange)
+        running = self._resends.begin(key, request, exchange)
         if running is None:
             return await self._attempt(send, request, attempt, exchange)
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import Attempt, BackendError, Exchange, MessagesRequest, Reply, StreamInterrupted
@@ -31,28 +31,31 @@ class ResendRules:
     max_bytes: int = 16 * 1024 * 1024
 
 
-@dataclass(slots=True, eq=False)
 class Running:
     """An answer that is being made, and who gets it."""
 
-    key: Hashable
-    request: MessagesRequest
-    leader: Exchange
-    patience: float
-    """Seconds after which the client says that it leaves; 0 where it does not say."""
-    followers: dict[str, float] = field(default_factory=dict[str, float])
-    """Exchanges that joined, with the patience of each."""
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
     reply: Reply | None = None
     recording: Recording[Any] | None = None
     failure: BackendError | None = None
-    here: bool = True
+    here = True
     """The client that asked first is still there."""
-    over: bool = False
+    over = False
     """Its exchange has ended."""
     stop: Callable[[], None] | None = None
     """Ends that exchange, which goes on without a client."""
     timer: asyncio.TimerHandle | None = None
+
+    def __init__(
+        self, key: Hashable, request: MessagesRequest, leader: Exchange, patience: float
+    ) -> None:
+        self.key = key
+        self.request = request
+        self.leader = leader
+        self.patience = patience
+        """Seconds after which the client says that it leaves; 0 where it does not say."""
+        self.followers: dict[str, float] = {}
+        """Exchanges that joined, with the patience of each."""
+        self.ready = asyncio.Event()
 
     @property
     def joinable(self) -> bool:
@@ -70,22 +73,17 @@ class Resends:
         self._waiting = 0
         self._memory = Memory(rules.max_bytes)
 
-    def find(
-        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
-    ) -> Running | None:
+    def find(self, key: Hashable, request: MessagesRequest, exchange: Exchange) -> Running | None:
         """The answer that is being made for the same request of the same client, if any."""
-        found = self._running.get(_key(attempt, exchange))
+        found = self._running.get(key)
         if not found or not _is_resend(request, exchange):
             return None
         return next((r for r in found if r.joinable and _same(r.request.body, request.body)), None)
 
-    def begin(
-        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
-    ) -> Running | None:
+    def begin(self, key: Hashable, request: MessagesRequest, exchange: Exchange) -> Running | None:
         """Put an answer on the list; None where nobody could be told to ask again for it."""
         if exchange.session_id is None and request.header("x-stainless-retry-count") is None:
             return None
-        key = _key(attempt, exchange)
         running = Running(key, request, exchange, _patience(request))
         self._running.setdefault(key, []).append(running)
         self._by_exchange[exchange.id] = running
@@ -234,7 +232,8 @@ class Resends:
         return reply.replace(chunks=chunks)
 
 
-def _key(attempt: Attempt, exchange: Exchange) -> Hashable:
+def key_of(attempt: Attempt, exchange: Exchange) -> Hashable:
+    """Who asks, and where: equal for two requests of which one may be the other asked again."""
     caller = exchange.caller
     return (
         caller.name,
