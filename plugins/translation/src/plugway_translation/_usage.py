@@ -8,12 +8,10 @@ how much of it was cached (`types/usage.py` of the `anthropic` SDK, `completion_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(NamedTuple):
     """Token counts as APIs give them that count a prompt as one sum."""
 
     prompt: int = 0
@@ -29,9 +27,9 @@ class Totals:
 
 def count(value: Any) -> int:
     """`value` where it is a count of tokens, otherwise 0: servers send null, text and negatives."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
-    return int(value)
+    return int(value) if 0 < value < 2**53 else 0
 
 
 def usage_of(totals: Totals) -> dict[str, int]:

@@ -58,6 +58,8 @@ class ChatReader:
         """Deltas with text that came while calls were told: they follow the calls."""
         self._started = False
         self._usage: Mapping[str, Any] = {}
+        self._counted: Totals | None = None
+        """What is in `_usage`, once somebody has asked."""
         self._reason = ""
         self._matched: Any = None
         self._refusal: str | None = None
@@ -76,7 +78,7 @@ class ChatReader:
         if (failure := failure_in(data)) is not None:
             raise failure
         if usage := usage_in(data):
-            self._usage = usage
+            self._usage, self._counted = usage, None
         events: list[StreamEvent] = []
         for item in as_list(data.get("choices")):
             choice = as_object(item)
@@ -202,7 +204,7 @@ class ChatReader:
         if self._started:
             return []
         self._started = True
-        totals = totals_in(self._usage)
+        totals = self._told()
         return self._emitter.start({**usage_of(totals), "output_tokens": 0})
 
     def _rest(self) -> list[StreamEvent]:
@@ -242,10 +244,15 @@ class ChatReader:
         usage = usage_told(self._totals())
         return [*events, *self._emitter.finish("stop_sequence", usage, stop_sequence=sequence)]
 
+    def _told(self) -> Totals:
+        if self._counted is None:
+            self._counted = totals_in(self._usage)
+        return self._counted
+
     def _totals(self) -> Totals:
         """What the server counted; by size where it did not, because a client that sees 0 never
         compacts."""
-        totals = totals_in(self._usage)
+        totals = self._told()
         if totals.prompt or totals.completion:
             return totals
         written = self._written + self._calls.characters
