@@ -1,9 +1,9 @@
 """Plugway: one local address between an agent client and every model.
 
-Everything a plugin may use is exported here. `docs/plugins-writing.md` starts with thirty lines.
+Everything a plugin may use is exported here. `docs/writing-a-plugin.md` starts with thirty lines.
 """
 
-from plugway._backend import Attempt, Backend, ModelInfo, Usage
+from plugway._backend import Attempt, Backend, Caller, ModelInfo, Usage
 from plugway._dialect import Dialect, DialectEncoder
 from plugway._emitter import Emitter, StopReason
 from plugway._errors import (
@@ -49,6 +49,7 @@ __all__ = [
     "BackendRefused",
     "BackendTimeout",
     "BackendUnavailable",
+    "Caller",
     "Change",
     "ConfigError",
     "Dialect",

@@ -24,11 +24,11 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plugway._backend import ModelInfo
+from plugway._backend import Caller, ModelInfo
 from plugway._channel import channel_of
 from plugway._config import Config, gateway_token
 from plugway._dialect import DialectAnswer
-from plugway._errors import InvalidRequest, NoRoute, RequestRejected
+from plugway._errors import Forbidden, InvalidRequest, NoRoute, RequestRejected
 from plugway._exchange import EXCHANGES, Exchange
 from plugway._failures import defect_reply, rejection_reply
 from plugway._guard import Guard, GuardPolicy
@@ -116,7 +116,7 @@ class App:
 
     async def _models(self, request: Request) -> Response:
         limit = _limit(request.query_params.get("limit", "20"))
-        listed = await self.snapshot.listed()
+        listed = await self.snapshot.listed(request.scope["plugway.caller"])
         after = request.query_params.get("after_id")
         if after is not None:
             ids = [info.id for info in listed]
@@ -134,7 +134,7 @@ class App:
 
     async def _model(self, request: Request) -> Response:
         wanted = request.path_params["model_id"]
-        for info in await self.snapshot.listed():
+        for info in await self.snapshot.listed(request.scope["plugway.caller"]):
             if wanted in {info.id, info.id.removeprefix("anthropic/")}:
                 return _json(model_object(info), request)
         raise NoRoute(f"model: {wanted}", retry=False)
@@ -192,8 +192,14 @@ class _Front:
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A plugin's route, its body within the limits of exchanges, or one of the kernel's own."""
         snapshot = self._app.snapshot
-        if not any(r.matches(scope)[0] is Match.FULL for r in snapshot.routes.routes):
+        found = [r for r in snapshot.routes.routes if r.matches(scope)[0] is Match.FULL]
+        if not found:
             await self._rest(scope, receive, send)
+            return
+        caller: Caller = scope["plugway.caller"]
+        if caller.limited and not getattr(found[0], "limited_callers", False):
+            message = f"the token `{caller.name}` is for models, and for nothing else here"
+            await refuse(Forbidden(message, retry=False), scope, receive, send)
             return
         body = await snapshot.exchanges.body(scope, receive, send)
         if body is not None:
@@ -221,7 +227,13 @@ async def _retire(old: Snapshot) -> None:
 def _policy(config: Config) -> GuardPolicy:
     server = config.server
     return GuardPolicy(
-        tokens=frozenset({gateway_token(server).encode()}),
+        tokens={
+            gateway_token(server).encode(): Caller("token"),
+            **{
+                one.token.get_secret_value().encode(): Caller(one.name, models=one.models)
+                for one in server.tokens
+            },
+        },
         hosts=frozenset(server.allowed_hosts),
         origins=frozenset(server.allowed_origins),
         max_body_bytes=server.max_body_bytes,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from plugway._request import MessagesRequest
@@ -21,6 +22,9 @@ _ATTEMPT: Final = (
     "caller",
     "notes",
 )
+
+RESERVED_CALLERS: Final = ("token", "anonymous")
+"""Names of callers that no limited token may have."""
 
 Zone = str
 """Where data goes: `local` for this machine, otherwise a vendor or a host."""
@@ -58,9 +62,21 @@ class Caller:
     """Who is calling, and the credentials it carries for somebody else."""
 
     name: str = "token"
-    """`token` for a known credential, `anonymous` on a public path."""
+    """`token` for the gateway's own token, the name of a limited one, `anonymous` on a public
+    path."""
     credentials: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     """Credential headers that were not the gateway's token: the caller's own, for an upstream."""
+    models: tuple[str, ...] = ()
+    """Patterns of `instance/model` that it may use; none for a caller that may use all."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may use some models only, and nothing else of the gateway."""
+        return bool(self.models)
+
+    def may_use(self, target: str) -> bool:
+        """Whether a request of it may go to `instance/model`."""
+        return not self.models or any(fnmatchcase(target, one) for one in self.models)
 
 
 class Attempt:

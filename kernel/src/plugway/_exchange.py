@@ -131,8 +131,11 @@ class Exchange:
         self.endpoint = endpoint
         self.caller = caller or Caller()
         self.client = request.header("user-agent") or ""
-        self.session_id = request.header("x-claude-code-session-id")
-        """The client's conversation, or None where the client does not say."""
+        session_id = request.header("x-claude-code-session-id")
+        limited = session_id is not None and self.caller.limited
+        self.session_id = f"{self.caller.name}/{session_id}" if limited else session_id
+        """The client's conversation, or None where the client does not say. Callers with limited
+        tokens have theirs apart, with their name before it."""
         self.agent_id = request.header("x-claude-code-agent-id")
         """The subagent that asks, or None for the main conversation."""
         self.parent_agent_id = request.header("x-claude-code-parent-agent-id")

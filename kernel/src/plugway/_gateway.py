@@ -37,9 +37,10 @@ class Gateway:
         """The base URL that clients on this machine use."""
         return self._snapshot.config.server.address
 
-    async def models(self) -> Sequence[ModelInfo]:
-        """The models of all backends, under the ids that clients see."""
-        return await self._snapshot.listed()
+    async def models(self, caller: Caller | None = None) -> Sequence[ModelInfo]:
+        """The models of all backends, under the ids that clients see; those that `caller` may use,
+        where it is given."""
+        return await self._snapshot.listed(caller)
 
     async def ask(
         self, request: MessagesRequest, *, caller: Caller | None = None

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -50,7 +50,6 @@ _DROPPED = frozenset(
 )
 _KEPT_BACK = _CREDENTIALS | _DROPPED
 _ONCE = _CREDENTIALS | frozenset(b"host origin sec-fetch-site content-type content-length".split())
-_KNOWN = Caller("token")
 
 
 class ClientGone(PlugwayError):
@@ -61,7 +60,8 @@ class ClientGone(PlugwayError):
 class GuardPolicy:
     """What the guard lets in; without a token it lets nobody in."""
 
-    tokens: frozenset[bytes] = field(repr=False)
+    tokens: Mapping[bytes, Caller] = field(repr=False)
+    """Who presents which token."""
     hosts: frozenset[str] = frozenset()
     """`host` or `host:port` values allowed besides the loopback names with the listening port."""
     origins: frozenset[str] = frozenset()
@@ -108,8 +108,8 @@ class Guard:
         kept = [line for line in lines if line[0] not in _KEPT_BACK]
         credentials = [(name, named[name]) for name in sorted(_CREDENTIALS & named.keys())]
         known, foreign = _match(credentials, policy.tokens)
-        if known:
-            return Caller("token", tuple(foreign)) if foreign else _KNOWN, kept
+        if known is not None:
+            return replace(known, credentials=tuple(foreign)) if foreign else known, kept
         if scope["path"] in policy.public_paths and scope["method"] in ("GET", "HEAD"):
             return Caller("anonymous", tuple(foreign)), kept
         self._unauthenticated(scope)
@@ -177,21 +177,24 @@ def _check_host(host: bytes | None, port: int, policy: GuardPolicy) -> None:
         raise RequestRejected(message, status=421, retry=False)
 
 
-def _match(lines: _Lines, tokens: frozenset[bytes]) -> tuple[bool, _Lines]:
-    """Whether one of the credentials is a token, and those that are for somebody else."""
-    known = False
+def _match(lines: _Lines, tokens: Mapping[bytes, Caller]) -> tuple[Caller | None, _Lines]:
+    """Who presents these credentials, and those that are for somebody else. Of two tokens the one
+    that may do more counts."""
+    known: Caller | None = None
     foreign: _Lines = []
     for line in lines:
         name, value = line
         if name == b"authorization":
             value = value[7:] if value[:7].lower() == b"bearer " else b""
-        matched = False
+        matched: Caller | None = None
         if value and name in _TOKEN_HEADERS:
             # All are compared before any decides: the time says nothing about which is near.
-            for token in tokens:
-                matched |= hmac.compare_digest(value, token)
-        known |= matched
-        if not matched and name != b"plugway-token":
+            for token, caller in tokens.items():
+                if hmac.compare_digest(value, token):
+                    matched = caller
+        if matched is not None and (known is None or known.limited):
+            known = matched
+        if matched is None and name != b"plugway-token":
             foreign.append(line)
     return known, foreign
 

@@ -90,7 +90,9 @@ class Hookspecs:
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute] | None:
         """Called once at load. Returns HTTP routes of Starlette that are served behind the guard,
         before the kernel's own but for those of exchanges. Bodies are read before, within the
-        limits of `server`; what a route raises is told as the gateway tells its own failures."""
+        limits of `server`; what a route raises is told as the gateway tells its own failures.
+        Callers with a limited token reach those alone that have an attribute
+        `limited_callers = True`."""
 
     @_hook("COLLECT")
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:

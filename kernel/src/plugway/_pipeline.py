@@ -19,7 +19,7 @@ from typing import Any
 from plugway._backend import Attempt, Backend, Caller, Translating
 from plugway._cancel import Deadline
 from plugway._document import did_you_mean
-from plugway._errors import BackendError, BackendTimeout, NoRoute, RequestRejected
+from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute, RequestRejected
 from plugway._exchange import AttemptRecord, Exchange, Route
 from plugway._failures import Failed, failure_reply, order_of_telling, rejection_reply
 from plugway._hooks import Hooks
@@ -79,7 +79,27 @@ class Pipeline:
         return await self.hooks.transform_response(reply, exchange)
 
     async def plan(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
-        """The attempts to make, in order; at least one."""
+        """The attempts to make, in order; at least one.
+
+        Raises:
+            NoRoute: nothing serves the model.
+            Forbidden: nothing serves it that the caller may use, whether it exists or not.
+        """
+        caller = exchange.caller
+        try:
+            attempts = await self._planned(request, exchange)
+        except NoRoute:
+            if not caller.limited:
+                raise
+            attempts = ()
+        if caller.limited:
+            attempts = [a for a in attempts if _granted(a, caller, exchange)]
+            if not attempts:
+                may = f"the token `{caller.name}` may not use model `{request.model}`"
+                raise Forbidden(may, retry=False)
+        return _numbered(attempts[:MAX_ATTEMPTS])
+
+    async def _planned(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
         route = await self.hooks.resolve_route(request, exchange)
         if route is None:
             route = self.direct_route(request.model)
@@ -92,7 +112,7 @@ class Pipeline:
         attempts = await self.hooks.plan_attempts(attempts, request, exchange)
         if not attempts:
             raise NoRoute(f"no target is left for model `{request.model}`", retry=False)
-        return _numbered(attempts[:MAX_ATTEMPTS])
+        return attempts
 
     def _attempt(self, target: tuple[str, str], number: int, last: bool, caller: Caller) -> Attempt:
         name, model = target
@@ -272,6 +292,14 @@ class Pipeline:
                 "body": body,
             },
         }
+
+
+def _granted(attempt: Attempt, caller: Caller, exchange: Exchange) -> bool:
+    granted = caller.may_use(attempt.target)
+    if not granted:
+        what = f"left out `{attempt.target}`: not for `{caller.name}`"
+        exchange.note("kernel", what, stage="route")
+    return granted
 
 
 def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:

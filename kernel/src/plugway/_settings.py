@@ -14,14 +14,44 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from plugway._backend import RESERVED_CALLERS
 from plugway._document import Document
 from plugway._errors import ConfigError, Problem
 from plugway._log import register_secret
 from plugway._plugin import Options, Secret
 
 Seconds = Annotated[float, Field(gt=0, le=24 * 3600, allow_inf_nan=False)]
+
+
+def _fits_a_header(token: Secret) -> Secret:
+    text = token.get_secret_value()
+    if not text or not all("!" <= character <= "~" for character in text):
+        raise ValueError("should be visible ASCII characters without spaces")
+    return token
+
+
+Token = Annotated[Secret, AfterValidator(_fits_a_header)]
+
+
+class LimitedToken(Options):
+    """A token for somebody who may use some of the models, and nothing else of the gateway."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    """Who it is for, in the log and in errors; `token` and `anonymous` are taken."""
+    token: Token
+    """What that caller must present; use `$env` or `$keyring`."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Patterns of `instance/model` that it may use, such as `local/*`: where a request goes, not
+    what it asks for."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name in RESERVED_CALLERS:
+            raise ValueError("should be another name: the gateway uses this one itself")
+        return name
 
 
 class ServerOptions(Options):
@@ -31,8 +61,10 @@ class ServerOptions(Options):
     """Address to listen on. Anything but loopback needs `token` and `behind_tls`."""
     port: int = Field(default=8484, ge=0, le=65535)
     """Port to listen on; 0 takes a free one. `plugway serve --port` wins."""
-    token: Secret | None = None
+    token: Token | None = None
     """What callers must present; use `$env` or `$keyring`. Without it one is minted and stored."""
+    tokens: tuple[LimitedToken, ...] = ()
+    """Further tokens, each for some models only: `{name: phone, token: …, models: [local/*]}`."""
     allowed_hosts: tuple[str, ...] = ()
     """`Host` headers to accept besides those of the address itself."""
     allowed_origins: tuple[str, ...] = ()
@@ -80,15 +112,17 @@ class ServerOptions(Options):
             raise ValueError("should be an address such as 127.0.0.1, without scheme, port or path")
         return host.strip("[]")
 
-    @field_validator("token")
+    @field_validator("tokens")
     @classmethod
-    def _token_fits_a_header(cls, token: Secret | None) -> Secret | None:
-        text = token.get_secret_value() if token is not None else None
-        if text is not None and (
-            not text or not all("!" <= character <= "~" for character in text)
-        ):
-            raise ValueError("should be visible ASCII characters without spaces")
-        return token
+    def _tokens_differ(
+        cls, tokens: tuple[LimitedToken, ...], info: ValidationInfo
+    ) -> tuple[LimitedToken, ...]:
+        if len({one.name for one in tokens}) < len(tokens):
+            raise ValueError("should each have a name of its own")
+        known = [one.token for one in tokens] + [t for t in (info.data.get("token"),) if t]
+        if len({one.get_secret_value() for one in known}) < len(known):
+            raise ValueError("should all differ, from `token` too")
+        return tokens
 
 
 def is_loopback(host: str) -> bool:

@@ -14,13 +14,21 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import orjson
 from starlette.routing import Router
 
-from plugway._backend import Backend, ModelInfo
+from plugway._backend import Backend, Caller, ModelInfo
 from plugway._config import Config
 from plugway._dialect import Dialect
 from plugway._document import dotted, in_order
-from plugway._errors import BackendError, ConfigError, PluginError, Problem
+from plugway._errors import (
+    BackendError,
+    ConfigError,
+    HookError,
+    PluginError,
+    Problem,
+    RequestRejected,
+)
 from plugway._exchange import EXCHANGES, Exchange
 from plugway._gateway import Gateway
 from plugway._hooks import Hooks
@@ -119,11 +127,23 @@ class Snapshot:
             for info in self._models.get(backend.name, ())
         ]
 
-    async def listed(self) -> list[ModelInfo]:
-        """The models under the ids that clients see."""
-        exchange = Exchange(MessagesRequest(b"{}"))
+    async def listed(self, caller: Caller | None = None) -> list[ModelInfo]:
+        """The models under the ids that clients see: those that `caller` may use."""
+        exchange = Exchange(MessagesRequest(b"{}"), caller=caller)
         found = [_public(backend.name, info) for backend, info in await self.models()]
-        return list(await self.hooks.list_models(found, exchange))
+        infos = await self.hooks.list_models(found, exchange)
+        if caller is None or not caller.limited:
+            return list(infos)
+        return [info for info in infos if await self._serves(caller, info.id)]
+
+    async def _serves(self, caller: Caller, model: str) -> bool:
+        """Whether a plain request for `model` would be served."""
+        request = MessagesRequest(orjson.dumps({"model": model}))
+        try:
+            await self.exchanges.pipeline.plan(request, Exchange(request, caller=caller))
+        except (RequestRejected, HookError):
+            return False
+        return True
 
 
 class _Held:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from plugway import Gateway, ModelInfo
+from plugway import Caller, Gateway, ModelInfo
 from plugway_openai_api._errors import Told
 
 PREFIX: Final = "anthropic/"
@@ -25,6 +25,9 @@ PREFIX: Final = "anthropic/"
 
 class ForOpenAIClients(Route):
     """A route that clients of the Messages API do not see."""
+
+    limited_callers = True
+    """It lists what its caller may use."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Nothing for a request with `anthropic-version`."""
@@ -51,12 +54,12 @@ class ModelRoutes:
         return found
 
     async def _list(self, request: Request) -> Response:
-        listed = [model_object(info) for info in await self._gateway.models()]
+        listed = [model_object(info) for info in await self._gateway.models(_caller(request))]
         return _json({"object": "list", "data": listed}, request)
 
     async def _one(self, request: Request) -> Response:
         wanted: str = request.path_params["model_id"]
-        for info in await self._gateway.models():
+        for info in await self._gateway.models(_caller(request)):
             if wanted in {info.id, public_id(info.id)}:
                 return _json(model_object(info), request)
         message = f"The model '{wanted[:200]}' does not exist or you do not have access to it."
@@ -71,6 +74,10 @@ async def _not_kept(request: Request) -> Response:
         "as `input` of POST /v1/responses."
     )
     return _json(Told(message, "invalid_request_error").body(), request, status=404)
+
+
+def _caller(request: Request) -> Caller:
+    return request.scope["plugway.caller"]
 
 
 def public_id(id_: str) -> str:
