@@ -194,6 +194,18 @@ def test_check_accepts_a_good_file_without_a_word_on_stdout(plugway: Any, tmp_pa
     assert "valid" in done.err
 
 
+@pytest.mark.parametrize("words", [["check"], ["serve", "--host", "0.0.0.0"], ["config", "schema"]])
+def test_what_is_about_the_configuration_takes_the_file_as_a_word_too(
+    plugway: Any, tmp_path: Path, words: list[str]
+) -> None:
+    path, other = written(tmp_path / "c.yaml", "x: 1"), written(tmp_path / "d.yaml", "x: 1")
+    for named in ([str(path)], ["--config", str(path)], [str(path), "--config", str(path)]):
+        done = plugway(*words, *named)
+        assert (done.code, f"{path}:1:1: `x`" in done.err) == (2, True), done.err
+    done = plugway(*words, str(path), "--config", str(other))
+    assert (done.code, f"`{path}` is given too" in done.err) == (2, True), done.err
+
+
 def test_check_reports_all_problems_readably_and_exits_2(plugway: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "server: {prot: 1}\nplugins: []\nx: 1\n")
     done = plugway("check", "--config", str(path))

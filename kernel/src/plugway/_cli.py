@@ -24,6 +24,7 @@ from plugway import _log
 from plugway._approval import approvals_path, approve
 from plugway._audit import startup_files
 from plugway._commands_plugins import (
+    add_command,
     installed_command,
     installed_command_names,
     installed_packages,
@@ -55,6 +56,9 @@ app.add_typer(config_app, name="config")
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration file.", metavar="FILE")
 ]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="Configuration file, as with --config.", metavar="FILE")
+]
 Host = Annotated[str | None, typer.Option("--host", help="Address; wins over the file.")]
 Port = Annotated[str | None, typer.Option("--port", help="Port; wins over the file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -80,8 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-@app.command(epilog="Example: plugway serve --config ~/.config/plugway/config.yaml --port 9000")
+@app.command(epilog="Example: plugway serve ~/.config/plugway/config.yaml --port 9000")
 def serve(
+    file: ConfigFile = None,
     config: ConfigPath = None,
     port: Port = None,
     host: Host = None,
@@ -93,14 +98,14 @@ def serve(
     ] = False,
 ) -> None:
     """Run the gateway, from a configuration or the installed stack."""
-    overrides = _overrides(host, port)
+    path, overrides = _one_file(file, config), _overrides(host, port)
     try:
         writer = _log.configure(log_level, log_json)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-level") from None
     try:
         _warn_of_startup_files()
-        raise typer.Exit(_serve(lambda: configs.chosen_config(config, overrides), log_json))
+        raise typer.Exit(_serve(lambda: configs.chosen_config(path, overrides), log_json))
     finally:
         writer.close()
 
@@ -135,14 +140,14 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
     )
 
 
-@app.command(epilog="Example: plugway check --config config.yaml && plugway serve")
-def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
+@app.command(epilog="Example: plugway check config.yaml && plugway serve config.yaml")
+def check(file: ConfigFile = None, config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Validate the configuration and its plugins; opens no socket."""
     from plugway._snapshot import build_snapshot
 
     problems: tuple[Problem, ...] = ()
     try:
-        build_snapshot(configs.chosen_config(config))
+        build_snapshot(configs.chosen_config(_one_file(file, config)))
     except (ConfigError, PluginError) as error:
         if not as_json:
             raise
@@ -273,9 +278,9 @@ def config_path(config: ConfigPath = None) -> None:
 
 
 @config_app.command("schema", epilog="Example: plugway config schema > plugway.schema.json")
-def config_schema(config: ConfigPath = None) -> None:
+def config_schema(file: ConfigFile = None, config: ConfigPath = None) -> None:
     """Print the JSON schema of the configuration for an editor, listed plugins included."""
-    _print_json(configs.config_schema(configs.chosen_config(config)))
+    _print_json(configs.config_schema(configs.chosen_config(_one_file(file, config))))
 
 
 def _add_plugin_commands(words: Sequence[str]) -> None:
@@ -289,7 +294,7 @@ def _add_plugin_commands(words: Sequence[str]) -> None:
     if word in _built_in():
         return
     if (command := installed_command(word)) is not None:
-        _add_command(word, command)
+        add_command(app, word, command)
         return
     try:
         found = plugin_commands(load_plugins(configs.chosen_config()))
@@ -302,22 +307,19 @@ def _add_plugin_commands(words: Sequence[str]) -> None:
         app.add_typer(found[word], name=word)
 
 
-def _add_command(word: str, command: typer.Typer) -> None:
-    single = not command.registered_groups and command.registered_callback is None
-    if single and len(command.registered_commands) == 1:
-        info = command.registered_commands[0]
-        info.name = word
-        app.registered_commands.append(info)
-    else:
-        app.add_typer(command, name=word)
-
-
 def _built_in() -> set[str]:
     names = {
         command.name or getattr(command.callback, "__name__", "")
         for command in app.registered_commands
     }
     return names | {"config"}
+
+
+def _one_file(file: Path | None, config: Path | None) -> Path | None:
+    """The configuration that was named, in one way or the other."""
+    if file is not None and config is not None and file != config:
+        raise typer.BadParameter(f"`{file}` is given too: name one file", param_hint="--config")
+    return file or config
 
 
 def _overrides(host: str | None, port: str | None) -> Mapping[str, object]:

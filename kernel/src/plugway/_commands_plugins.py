@@ -87,3 +87,14 @@ def installed_command(name: str) -> typer.Typer | None:
     if not isinstance(found, typer.Typer):
         raise PluginError(name, f"`{points[0].value}` is no `typer.Typer`", sources[0])
     return found
+
+
+def add_command(app: typer.Typer, name: str, command: typer.Typer) -> None:
+    """Put what `installed_command` found into `app`; a group of one command is that command."""
+    single = not command.registered_groups and command.registered_callback is None
+    if single and len(command.registered_commands) == 1:
+        info = command.registered_commands[0]
+        info.name = name
+        app.registered_commands.append(info)
+    else:
+        app.add_typer(command, name=name)
