@@ -236,6 +236,19 @@ def test_check_tells_a_script_the_problems_as_json(plugway: Any, tmp_path: Path)
     assert answer["problems"][0]["fix"].startswith("did you mean `echo`?")
 
 
+def test_check_tells_what_is_only_odd_and_accepts_the_file(plugway: Any, tmp_path: Path) -> None:
+    text = "plugins:\n- {use: switch, options: {allow_zones: [clod]}}\n- {use: echo}\n"
+    path = written(tmp_path / "c.yaml", text)
+    done = plugway("check", str(path))
+    assert done.code == 0
+    warning, valid = done.err.splitlines()
+    assert warning.startswith("plugway: warning: switch: no backend is in the zone `clod`")
+    assert valid == "the configuration is valid"
+    answer = json.loads(plugway("check", "--json", str(path)).out)
+    assert (answer["valid"], answer["problems"]) == (True, [])
+    assert answer["warnings"] == [warning.removeprefix("plugway: warning: ")]
+
+
 def test_an_unprotected_address_exits_3_with_one_line(plugway: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "plugins: []")
     done = plugway("serve", "--config", str(path), "--host", "0.0.0.0")

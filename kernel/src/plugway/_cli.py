@@ -32,7 +32,7 @@ from plugway._commands_plugins import (
     plugin_rows,
 )
 from plugway._config import Config, ExposedError, default_config_path, find_config, load_config
-from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
+from plugway._errors import ConfigError, PluginError, PlugwayError
 from plugway._loader import load_plugins
 from plugway._settings import token_path
 
@@ -104,7 +104,8 @@ def serve(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-level") from None
     try:
-        _warn_of_startup_files()
+        for warning in startup_files().warnings:
+            _tell(f"plugway: warning: {warning}")
         raise typer.Exit(_serve(lambda: configs.chosen_config(path, overrides), log_json))
     finally:
         writer.close()
@@ -143,24 +144,16 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
 @app.command(epilog="Example: plugway check config.yaml && plugway serve config.yaml")
 def check(file: ConfigFile = None, config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Validate the configuration and its plugins; opens no socket."""
-    from plugway._snapshot import build_snapshot
+    from plugway._commands_check import checked  # imports all that is needed to serve
 
-    problems: tuple[Problem, ...] = ()
-    try:
-        build_snapshot(configs.chosen_config(_one_file(file, config)))
-    except (ConfigError, PluginError) as error:
-        if not as_json:
-            raise
-        whole_file = (Problem("", "", str(error)),)
-        problems = error.problems if isinstance(error, ConfigError) else whole_file
+    report = checked(_one_file(file, config))
     if as_json:
-        rows = [
-            {"where": item.where, "path": item.path, "reason": item.reason, "fix": item.fix}
-            for item in problems
-        ]
-        _print_json({"valid": not problems, "problems": rows})
-        raise typer.Exit(EXIT_CONFIG if problems else 0)
-    _warn_of_startup_files()
+        _print_json(report.as_json())
+        raise typer.Exit(EXIT_CONFIG if report.error else 0)
+    for warning in report.warnings:
+        _tell(f"plugway: warning: {warning}")
+    if report.error is not None:
+        raise report.error
     _tell("the configuration is valid")
 
 
@@ -325,11 +318,6 @@ def _one_file(file: Path | None, config: Path | None) -> Path | None:
 def _overrides(host: str | None, port: str | None) -> Mapping[str, object]:
     given = {"host": host, "port": port}
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _warn_of_startup_files() -> None:
-    for warning in startup_files().warnings:
-        _tell(f"plugway: warning: {warning}")
 
 
 def _tell(text: str) -> None:

@@ -78,6 +78,17 @@ def test_a_wrong_configuration_is_all_that_is_told(home):
     assert done.returncode == 1
 
 
+def test_what_is_odd_in_the_configuration_is_to_be_looked_at(home):
+    path, _ = config(home)
+    text = path.read_text()
+    odd = "  - use: switch\n    options: {allow_zones: [locl]}\n"
+    path.write_text(text.replace("plugins:\n", f"plugins:\n{odd}"))
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["configuration"]
+    assert found["outcome"] == "warned"
+    assert found["reason"].startswith("switch: no backend is in the zone `locl`")
+    assert found["reason"].endswith("did you mean `local`?")
+
+
 def test_a_port_that_another_program_has_is_told(home):
     path, url = config(home)
     with socket.socket() as other:

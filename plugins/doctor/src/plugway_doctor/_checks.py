@@ -27,6 +27,7 @@ FLOOR_TOKENS = 32_000
 system prompt and tools, measured with 2.1.329: `docs/configuration.md`)."""
 INSTALL_CLIENT = "npm install -g @anthropic-ai/claude-code"
 _SECONDS = 60.0
+_WARNING = "plugway: warning: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,15 @@ def configuration(config: Path | None) -> Check:
     """Whether the configuration and its plugins load, as `plugway check` says."""
     words = [plugway(), "check", *(["--config", str(config)] if config else [])]
     done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    said = (done.stderr.strip() or done.stdout.strip()).removeprefix("plugway: ")
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    warnings = [line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)]
+    said = "\n".join(line for line in lines if not line.startswith(_WARNING))
+    said = said.removeprefix("plugway: ")
     if done.returncode:
         return Check("configuration", "failed", said or "it does not load", "mend what is named")
-    return Check("configuration", "passed", said.splitlines()[0] if said else "it loads")
+    if warnings:
+        return Check("configuration", "warned", "\n".join(warnings), "see to what is named")
+    return Check("configuration", "passed", said or "it loads")
 
 
 def running(gateway: LocalGateway) -> tuple[Check, Mapping[str, Any] | None]:
