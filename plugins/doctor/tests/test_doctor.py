@@ -155,7 +155,7 @@ def test_a_client_that_is_missing_is_no_failure_of_the_gateway(home):
     (home / "bin" / "claude").unlink()
     found = checks(doctor(home, "--config", str(path), "--json", "--no-models", PATH="/nowhere"))
     assert found["claude code"]["outcome"] == "warned"
-    assert found["claude code"]["fix"].startswith("npm install")
+    assert found["claude code"]["fix"].startswith("run `npm install")
 
 
 def test_a_person_reads_a_line_for_each_check(home):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +14,8 @@ from pathlib import Path
 import anyio
 
 from plugway import LocalGateway, PlugwayError
-from plugway_doctor._checks import Check, plugway
+from plugway_claude_client import ClientUnfit, find_client, plugway_command
+from plugway_doctor._checks import Check
 from plugway_probe import Finding, ListedModel, list_models, one_per_backend, probe
 
 TASK = "Create the file hello.txt with the text hi"
@@ -30,7 +30,7 @@ def started(config: Path | None) -> Generator[LocalGateway]:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
     gateway = LocalGateway.find(config, port)
-    words = [plugway(), "serve", "--port", str(port)]
+    words = [plugway_command(), "serve", "--port", str(port)]
     words += ["--config", str(gateway.config_path)] if gateway.configured else []
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -95,9 +95,11 @@ def backends(
 def agent(gateway: LocalGateway, model: str | None) -> Check:
     """Claude Code creates a file in a folder of its own; the file is looked at."""
     name = "agent"
-    if shutil.which("claude") is None:
-        return Check(name, "skipped", "Claude Code is not on the PATH")
-    words = [plugway(), "claude", "--port", str(gateway.port), "--yes"]
+    try:
+        find_client()
+    except ClientUnfit as error:
+        return Check(name, "skipped", error.reason)
+    words = [plugway_command(), "claude", "--port", str(gateway.port), "--yes"]
     words += ["--config", str(gateway.config_path)] if gateway.configured else []
     words += ["--model", model] if model else []
     words += ["--", "-p", TASK, "--permission-mode", "acceptEdits"]
