@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -598,6 +599,17 @@ def test_status_says_so_when_nothing_runs(plugway: Any, tmp_path: Path) -> None:
     done = plugway("status", "--json", "--config", str(path))
     assert done.code == 1
     assert json.loads(done.out) == {"running": False, "address": "http://127.0.0.1:1"}
+
+
+def test_what_listens_at_the_address_and_hangs_up_is_told(plugway: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        url = f"http://127.0.0.1:{other.getsockname()[1]}"
+        path = written(tmp_path / "c.yaml", f"server: {{port: {url[17:]}}}\nplugins: []")
+        hanging_up = threading.Thread(target=lambda: other.accept()[0].close())
+        hanging_up.start()
+        done = plugway("status", "--config", str(path))
+        hanging_up.join()
+    assert (done.code, f"what listens at {url} hung up" in done.err) == (1, True), done.err
 
 
 def test_a_refusal_of_the_gateway_is_told_in_its_words(plugway: Any, gateway: str) -> None:
