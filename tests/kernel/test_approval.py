@@ -7,7 +7,13 @@ import json
 import pytest
 
 from plugway import ConfigError
-from plugway._approval import approve, fingerprint, refusal
+from plugway._approval import Approvals, approvals_path, approve, fingerprint
+from plugway._config import parse_config
+from plugway._loader import load_plugins
+
+
+def refusal(name, path):
+    return Approvals(path).refusal(name)
 
 
 @pytest.fixture
@@ -78,6 +84,27 @@ def test_a_broken_file_of_approvals_lets_nothing_through(installed, tmp_path):
     path.write_text("[]")
     with pytest.raises(ConfigError, match="broken"):
         refusal("plugway-mine", path)
+
+
+def test_the_file_is_read_once_for_all_plugins_of_a_configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    path = approvals_path()
+    path.parent.mkdir(parents=True)
+    approve(["plugway-echo", "plugway-router"], path)
+    config = parse_config("plugins: [{use: router}, {use: echo}, {use: echo, name: other}]")
+    read, opened = type(path).read_text, []
+
+    def counted(self, *args, **kwargs):
+        opened.append(self)
+        return read(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(path), "read_text", counted)
+    assert len(load_plugins(config)) == 3
+    assert opened.count(path) == 1
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match=r"plugway-echo.* is not approved"):
+        load_plugins(config)
 
 
 def test_a_package_that_is_gone_has_no_fingerprint():

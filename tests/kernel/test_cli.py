@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -194,6 +195,18 @@ def test_check_accepts_a_good_file_without_a_word_on_stdout(plugway: Any, tmp_pa
     assert "valid" in done.err
 
 
+@pytest.mark.parametrize("words", [["check"], ["serve", "--host", "0.0.0.0"], ["config", "schema"]])
+def test_what_is_about_the_configuration_takes_the_file_as_a_word_too(
+    plugway: Any, tmp_path: Path, words: list[str]
+) -> None:
+    path, other = written(tmp_path / "c.yaml", "x: 1"), written(tmp_path / "d.yaml", "x: 1")
+    for named in ([str(path)], ["--config", str(path)], [str(path), "--config", str(path)]):
+        done = plugway(*words, *named)
+        assert (done.code, f"{path}:1:1: `x`" in done.err) == (2, True), done.err
+    done = plugway(*words, str(path), "--config", str(other))
+    assert (done.code, f"`{path}` is given too" in done.err) == (2, True), done.err
+
+
 def test_check_reports_all_problems_readably_and_exits_2(plugway: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "server: {prot: 1}\nplugins: []\nx: 1\n")
     done = plugway("check", "--config", str(path))
@@ -222,6 +235,19 @@ def test_check_tells_a_script_the_problems_as_json(plugway: Any, tmp_path: Path)
     assert answer["valid"] is False
     assert answer["problems"][0]["where"] == f"{path}:1:12"
     assert answer["problems"][0]["fix"].startswith("did you mean `echo`?")
+
+
+def test_check_tells_what_is_only_odd_and_accepts_the_file(plugway: Any, tmp_path: Path) -> None:
+    text = "plugins:\n- {use: switch, options: {allow_zones: [clod]}}\n- {use: echo}\n"
+    path = written(tmp_path / "c.yaml", text)
+    done = plugway("check", str(path))
+    assert done.code == 0
+    warning, valid = done.err.splitlines()
+    assert warning.startswith("plugway: warning: switch: no backend is in the zone `clod`")
+    assert valid == "the configuration is valid"
+    answer = json.loads(plugway("check", "--json", str(path)).out)
+    assert (answer["valid"], answer["problems"]) == (True, [])
+    assert answer["warnings"] == [warning.removeprefix("plugway: warning: ")]
 
 
 def test_an_unprotected_address_exits_3_with_one_line(plugway: Any, tmp_path: Path) -> None:
@@ -573,6 +599,17 @@ def test_status_says_so_when_nothing_runs(plugway: Any, tmp_path: Path) -> None:
     done = plugway("status", "--json", "--config", str(path))
     assert done.code == 1
     assert json.loads(done.out) == {"running": False, "address": "http://127.0.0.1:1"}
+
+
+def test_what_listens_at_the_address_and_hangs_up_is_told(plugway: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        url = f"http://127.0.0.1:{other.getsockname()[1]}"
+        path = written(tmp_path / "c.yaml", f"server: {{port: {url[17:]}}}\nplugins: []")
+        hanging_up = threading.Thread(target=lambda: other.accept()[0].close())
+        hanging_up.start()
+        done = plugway("status", "--config", str(path))
+        hanging_up.join()
+    assert (done.code, f"what listens at {url} hung up" in done.err) == (1, True), done.err
 
 
 def test_a_refusal_of_the_gateway_is_told_in_its_words(plugway: Any, gateway: str) -> None:

@@ -165,8 +165,9 @@ async def test_what_is_not_http_is_named_so(server, upstream, said):
 
 async def test_a_refused_connection_is_unavailable():
     async with Upstream(f"http://127.0.0.1:{closed_port()}") as upstream:
-        with pytest.raises(BackendUnavailable, match="cannot be reached") as caught:
+        with pytest.raises(BackendUnavailable, match="reached: connection refused") as caught:
             await ask(upstream)
+    assert str(caught.value).endswith(" - start its server, or correct `base_url`")
     assert (caught.value.status, caught.value.permanent, caught.value.try_next) == (
         503,
         False,
@@ -180,7 +181,7 @@ async def test_a_name_without_an_address_is_unavailable(monkeypatch):
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nothing)
     async with Upstream("http://upstream.invalid") as upstream:
-        with pytest.raises(BackendUnavailable, match="cannot be resolved"):
+        with pytest.raises(BackendUnavailable, match=r"cannot be resolved - see to the network"):
             await ask(upstream)
 
 
@@ -231,7 +232,9 @@ async def _tls(certificate, host):
 async def test_a_certificate_that_nobody_vouches_for_is_permanent(host):
     started, url = await _tls(trustme.CA().issue_cert(host), host)
     async with started, Upstream(url) as upstream:
-        with pytest.raises(BackendUnavailable, match="cannot be trusted") as caught:
+        with pytest.raises(
+            BackendUnavailable, match=r"cannot be trusted: .*SSL_CERT_FILE"
+        ) as caught:
             await ask(upstream)
     assert (caught.value.status, caught.value.permanent, caught.value.try_next) == (
         502,
@@ -248,7 +251,28 @@ async def test_tls_to_a_port_without_tls_is_permanent():
     started = await asyncio.start_server(plain, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{started.sockets[0].getsockname()[1]}"
     async with started, Upstream(url) as upstream:
-        with pytest.raises(BackendUnavailable, match="cannot be trusted"):
+        with pytest.raises(BackendUnavailable, match="does not speak TLS - write `http://`"):
+            await ask(upstream)
+
+
+async def test_a_server_that_hangs_up_on_tls_is_told_as_that():
+    started = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{started.sockets[0].getsockname()[1]}"
+    async with started, Upstream(url) as upstream:
+        with pytest.raises(BackendUnavailable, match=r"cannot be reached: (it hung|connection)"):
+            await ask(upstream)
+
+
+async def test_a_certificate_for_another_host_is_told_as_that(monkeypatch):
+    authority = trustme.CA()
+    started, url = await _tls(authority.issue_cert("other.test"), "localhost")
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    monkeypatch.setattr("plugway._pool._context", lambda: trusting)
+    async with started, Upstream(url) as upstream:
+        with pytest.raises(
+            BackendUnavailable, match=r"not valid for 'localhost'.* - write the name"
+        ):
             await ask(upstream)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, cast
@@ -42,14 +43,28 @@ def approve(names: Iterable[str], path: Path | None = None) -> dict[str, str]:
     return approved
 
 
-def refusal(name: str, path: Path | None = None) -> str:
-    """Why the files of a distribution may not be loaded; empty where they may."""
-    approved = _approved(path or approvals_path())
-    if approved is None:
-        return ""
-    if name not in approved:
-        return "is not approved"
-    return "" if approved[name] == fingerprint(name) else "has changed since it was approved"
+class Approvals:
+    """What was approved, read once: make one for each look at what may be loaded.
+
+    The file is read when it is first asked about; raises `ConfigError` where it is not readable as
+    one.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or approvals_path()
+
+    @cached_property
+    def _approved(self) -> Mapping[str, str] | None:
+        return _approved(self._path)
+
+    def refusal(self, name: str) -> str:
+        """Why the files of a distribution may not be loaded; empty where they may."""
+        if self._approved is None:
+            return ""
+        if name not in self._approved:
+            return "is not approved"
+        same = self._approved[name] == fingerprint(name)
+        return "" if same else "has changed since it was approved"
 
 
 def fingerprint(name: str) -> str:

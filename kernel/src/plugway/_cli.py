@@ -24,6 +24,7 @@ from plugway import _log
 from plugway._approval import approvals_path, approve
 from plugway._audit import startup_files
 from plugway._commands_plugins import (
+    add_command,
     installed_command,
     installed_command_names,
     installed_packages,
@@ -31,7 +32,7 @@ from plugway._commands_plugins import (
     plugin_rows,
 )
 from plugway._config import Config, ExposedError, default_config_path, find_config, load_config
-from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
+from plugway._errors import ConfigError, PluginError, PlugwayError
 from plugway._loader import load_plugins
 from plugway._settings import token_path
 
@@ -54,6 +55,9 @@ app.add_typer(config_app, name="config")
 
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration file.", metavar="FILE")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="Configuration file, as with --config.", metavar="FILE")
 ]
 Host = Annotated[str | None, typer.Option("--host", help="Address; wins over the file.")]
 Port = Annotated[str | None, typer.Option("--port", help="Port; wins over the file.")]
@@ -80,8 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-@app.command(epilog="Example: plugway serve --config ~/.config/plugway/config.yaml --port 9000")
+@app.command(epilog="Example: plugway serve ~/.config/plugway/config.yaml --port 9000")
 def serve(
+    file: ConfigFile = None,
     config: ConfigPath = None,
     port: Port = None,
     host: Host = None,
@@ -93,14 +98,15 @@ def serve(
     ] = False,
 ) -> None:
     """Run the gateway, from a configuration or the installed stack."""
-    overrides = _overrides(host, port)
+    path, overrides = _one_file(file, config), _overrides(host, port)
     try:
         writer = _log.configure(log_level, log_json)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-level") from None
     try:
-        _warn_of_startup_files()
-        raise typer.Exit(_serve(lambda: configs.chosen_config(config, overrides), log_json))
+        for warning in startup_files().warnings:
+            _tell(f"plugway: warning: {warning}")
+        raise typer.Exit(_serve(lambda: configs.chosen_config(path, overrides), log_json))
     finally:
         writer.close()
 
@@ -135,27 +141,19 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
     )
 
 
-@app.command(epilog="Example: plugway check --config config.yaml && plugway serve")
-def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
+@app.command(epilog="Example: plugway check config.yaml && plugway serve config.yaml")
+def check(file: ConfigFile = None, config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Validate the configuration and its plugins; opens no socket."""
-    from plugway._snapshot import build_snapshot
+    from plugway._commands_check import checked  # imports all that is needed to serve
 
-    problems: tuple[Problem, ...] = ()
-    try:
-        build_snapshot(configs.chosen_config(config))
-    except (ConfigError, PluginError) as error:
-        if not as_json:
-            raise
-        whole_file = (Problem("", "", str(error)),)
-        problems = error.problems if isinstance(error, ConfigError) else whole_file
+    report = checked(_one_file(file, config))
     if as_json:
-        rows = [
-            {"where": item.where, "path": item.path, "reason": item.reason, "fix": item.fix}
-            for item in problems
-        ]
-        _print_json({"valid": not problems, "problems": rows})
-        raise typer.Exit(EXIT_CONFIG if problems else 0)
-    _warn_of_startup_files()
+        _print_json(report.as_json())
+        raise typer.Exit(EXIT_CONFIG if report.error else 0)
+    for warning in report.warnings:
+        _tell(f"plugway: warning: {warning}")
+    if report.error is not None:
+        raise report.error
     _tell("the configuration is valid")
 
 
@@ -273,9 +271,9 @@ def config_path(config: ConfigPath = None) -> None:
 
 
 @config_app.command("schema", epilog="Example: plugway config schema > plugway.schema.json")
-def config_schema(config: ConfigPath = None) -> None:
+def config_schema(file: ConfigFile = None, config: ConfigPath = None) -> None:
     """Print the JSON schema of the configuration for an editor, listed plugins included."""
-    _print_json(configs.config_schema(configs.chosen_config(config)))
+    _print_json(configs.config_schema(configs.chosen_config(_one_file(file, config))))
 
 
 def _add_plugin_commands(words: Sequence[str]) -> None:
@@ -289,7 +287,7 @@ def _add_plugin_commands(words: Sequence[str]) -> None:
     if word in _built_in():
         return
     if (command := installed_command(word)) is not None:
-        _add_command(word, command)
+        add_command(app, word, command)
         return
     try:
         found = plugin_commands(load_plugins(configs.chosen_config()))
@@ -302,16 +300,6 @@ def _add_plugin_commands(words: Sequence[str]) -> None:
         app.add_typer(found[word], name=word)
 
 
-def _add_command(word: str, command: typer.Typer) -> None:
-    single = not command.registered_groups and command.registered_callback is None
-    if single and len(command.registered_commands) == 1:
-        info = command.registered_commands[0]
-        info.name = word
-        app.registered_commands.append(info)
-    else:
-        app.add_typer(command, name=word)
-
-
 def _built_in() -> set[str]:
     names = {
         command.name or getattr(command.callback, "__name__", "")
@@ -320,14 +308,16 @@ def _built_in() -> set[str]:
     return names | {"config"}
 
 
+def _one_file(file: Path | None, config: Path | None) -> Path | None:
+    """The configuration that was named, in one way or the other."""
+    if file is not None and config is not None and file != config:
+        raise typer.BadParameter(f"`{file}` is given too: name one file", param_hint="--config")
+    return file or config
+
+
 def _overrides(host: str | None, port: str | None) -> Mapping[str, object]:
     given = {"host": host, "port": port}
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _warn_of_startup_files() -> None:
-    for warning in startup_files().warnings:
-        _tell(f"plugway: warning: {warning}")
 
 
 def _tell(text: str) -> None:

@@ -12,9 +12,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
+from plugway._approval import Approvals
 from plugway._config import Config, EntryOptions, find_config, load_config, parse_config
 from plugway._errors import ConfigError, PluginError, PlugwayError
-from plugway._loader import Installed, all_problems, installed, load_class
+from plugway._loader import all_problems, installed, load_class
 from plugway._plugin import Options
 from plugway._settings import ServerOptions
 
@@ -85,7 +86,12 @@ def config_schema(config: Config | None) -> dict[str, object]:
     definitions: dict[str, object] = {"secret": _secret_schema()}
     known = installed()
     listed = dict.fromkeys(entry.use for entry in config.plugins) if config else {}
-    branches = [_plugin_branch(known[name], definitions) for name in listed if name in known]
+    approvals = Approvals()
+    branches = [
+        _plugin_branch(name, load_class(known[name], approvals).options_type(), definitions)
+        for name in listed
+        if name in known
+    ]
     entry = _hoisted(EntryOptions, "entry", definitions)
     properties = cast("dict[str, Any]", entry["properties"])
     properties["use"]["examples"] = list(known)
@@ -103,10 +109,12 @@ def config_schema(config: Config | None) -> dict[str, object]:
     }
 
 
-def _plugin_branch(plugin: Installed, definitions: dict[str, object]) -> dict[str, object]:
-    options = _hoisted(load_class(plugin).options_type(), plugin.name, definitions)
+def _plugin_branch(
+    name: str, model: type[Options], definitions: dict[str, object]
+) -> dict[str, object]:
+    options = _hoisted(model, name, definitions)
     return {
-        "if": {"properties": {"use": {"const": plugin.name}}},
+        "if": {"properties": {"use": {"const": name}}},
         "then": {"properties": {"options": {"anyOf": [options, {"type": "null"}]}}},
     }
 

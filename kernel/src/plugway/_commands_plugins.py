@@ -11,7 +11,7 @@ from typing import cast
 
 import typer
 
-from plugway._approval import refusal
+from plugway._approval import Approvals
 from plugway._config import Config
 from plugway._errors import PluginError
 from plugway._loader import GROUP, AnyPlugin, installed
@@ -77,7 +77,7 @@ def installed_command(name: str) -> typer.Typer | None:
     sources = [point.dist.name if point.dist else point.value for point in points]
     if len(points) > 1:
         raise PluginError(name, f"the command is claimed by {' and '.join(sources)}", sources[0])
-    if points[0].dist and (reason := refusal(sources[0])):
+    if points[0].dist and (reason := Approvals().refusal(sources[0])):
         fix = f"run `plugway plugins --approve {sources[0]}`"
         raise PluginError(name, f"the command {reason}: {fix}", sources[0])
     try:
@@ -87,3 +87,14 @@ def installed_command(name: str) -> typer.Typer | None:
     if not isinstance(found, typer.Typer):
         raise PluginError(name, f"`{points[0].value}` is no `typer.Typer`", sources[0])
     return found
+
+
+def add_command(app: typer.Typer, name: str, command: typer.Typer) -> None:
+    """Put what `installed_command` found into `app`; a group of one command is that command."""
+    single = not command.registered_groups and command.registered_callback is None
+    if single and len(command.registered_commands) == 1:
+        info = command.registered_commands[0]
+        info.name = name
+        app.registered_commands.append(info)
+    else:
+        app.add_typer(command, name=name)

@@ -52,10 +52,10 @@ def ask(server: ServerOptions, method: str, path: str, body: bytes | None = None
             answer = client.request(method, path, content=body, headers=headers)
     except httpx2.ConnectError as error:
         raise NotRunning(f"no gateway answers at {url}: run `plugway serve`") from error
+    except httpx2.TimeoutException as error:
+        raise PlugwayError(f"what listens at {url} did not answer in {_SECONDS:g} s") from error
     except httpx2.HTTPError as error:
-        raise PlugwayError(
-            f"the gateway at {url} did not answer: {type(error).__name__}"
-        ) from error
+        raise PlugwayError(f"what listens at {url} hung up ({type(error).__name__})") from error
     try:
         document = answer.json()
     except ValueError as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from plugway._approval import refusal
+from plugway._approval import Approvals
 from plugway._audit import startup_files
 from plugway._config import Config, FlawedConfig, PluginEntry
 from plugway._document import did_you_mean, in_order
@@ -65,9 +65,10 @@ def load_plugins(
     problems: list[Problem] = list(startup_files().refused)
     classes: dict[str, type[AnyPlugin] | None] = {}
     plugins: list[AnyPlugin] = []
+    approvals = Approvals()
     for entry in config.plugins:
         if entry.use not in classes:
-            classes[entry.use] = _find(config, entry, known, problems)
+            classes[entry.use] = _find(config, entry, known, approvals, problems)
         plugin_class = classes[entry.use]
         if plugin_class is None:
             continue
@@ -91,13 +92,13 @@ def all_problems(error: ConfigError) -> ConfigError:
     return error
 
 
-def load_class(plugin: Installed) -> type[AnyPlugin]:
+def load_class(plugin: Installed, approvals: Approvals) -> type[AnyPlugin]:
     """Import a plugin's class; raises `PluginError` that names its distribution."""
 
     def fail(reason: str) -> PluginError:
         return PluginError(plugin.name, reason, f"{plugin.distribution} {plugin.version}".strip())
 
-    if plugin.distribution != "unknown" and (reason := refusal(plugin.distribution)):
+    if plugin.distribution != "unknown" and (reason := approvals.refusal(plugin.distribution)):
         fix = f"look at it, then run `plugway plugins --approve {plugin.distribution}`"
         raise fail(f"{reason}; {fix}")
     if plugin.rivals:
@@ -117,7 +118,11 @@ def load_class(plugin: Installed) -> type[AnyPlugin]:
 
 
 def _find(
-    config: Config, entry: PluginEntry, known: Mapping[str, Installed], problems: list[Problem]
+    config: Config,
+    entry: PluginEntry,
+    known: Mapping[str, Installed],
+    approvals: Approvals,
+    problems: list[Problem],
 ) -> type[AnyPlugin] | None:
     place = ("plugins", entry.index, "use")
     if entry.use not in known:
@@ -128,7 +133,7 @@ def _find(
         problems.append(config.document.problem(place, reason, fix))
         return None
     try:
-        return load_class(known[entry.use])
+        return load_class(known[entry.use], approvals)
     except PluginError as error:
         problems.append(config.document.problem(place, str(error)))
         return None

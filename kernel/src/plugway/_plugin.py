@@ -73,6 +73,8 @@ class Plugin(Generic[OptionsT]):
         Called once at load, after `register_backends` of all plugins; `zones` are the zones of the
         backends by name. Each flaw is a place below `options` and the reason, and becomes one line
         of the report that refuses the configuration. Override it where options name backends.
+
+        What is only odd, and harms nothing, is logged as a warning: `plugway check` tells it too.
         """
         return ()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 from asyncio.staggered import staggered_race
@@ -22,6 +23,20 @@ KEEP_SECONDS: Final = 60.0
 """How long a connection that nobody uses is kept."""
 NEXT_ADDRESS_SECONDS: Final = 0.25
 """After this time without an answer the next address of a name is tried as well (RFC 8305)."""
+
+_SEE_NETWORK: Final = "see to the network of this machine, or correct `base_url`"
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""How OpenSSL calls an answer that is no TLS, by version."""
+_CERTIFICATE_FIXES: Final = {
+    9: "see to the clock of this machine",
+    10: "its owner has to renew the certificate, or the clock of this machine is wrong",
+    62: "write the name that the certificate is for in `base_url`",
+    64: "write the name that the certificate is for in `base_url`",
+}
+"""By OpenSSL's `X509_V_ERR_` codes: not yet valid, expired, another host, another address."""
+_UNKNOWN_AUTHORITY: Final = (
+    "if you trust it, add its authority to those of this machine, or to the file in SSL_CERT_FILE"
+)
 
 
 class Pool:
@@ -51,24 +66,27 @@ class Pool:
         return None
 
     async def opened(self) -> Connection:
-        """A new connection. Raises `BackendUnavailable`."""
+        """A new connection. Raises `BackendUnavailable` with place, reason and fix."""
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._connect()
         except TimeoutError:
-            reason = f"{self._where} did not accept the connection in time"
-            raise BackendUnavailable(reason) from None
+            reason = f"{self._where} did not accept the connection in time ({self._seconds:g} s)"
+            raise BackendUnavailable(f"{reason} - {_SEE_NETWORK}") from None
         except ssl.SSLError as error:
-            reason = f"{self._where} cannot be trusted: TLS failed ({error})"
+            reason = f"{self._where} {_tls_reason(error)}"
             failure = BackendUnavailable(reason, status=502, permanent=True)
             failure.try_next = False
             raise failure from error
         except (socket.gaierror, UnicodeError) as error:
             reason = f"the name in {self._where} cannot be resolved"
-            raise BackendUnavailable(reason) from error
+            raise BackendUnavailable(f"{reason} - {_SEE_NETWORK}") from error
         except OSError as error:
-            reason = f"{self._where} cannot be reached: {error.strerror or error}"
-            raise BackendUnavailable(reason) from error
+            refused = isinstance(error, ConnectionRefusedError)
+            why = os.strerror(error.errno) if error.errno else str(error)
+            reason = f"{self._where} cannot be reached: {why.lower() or 'it hung up'}"
+            fix = "start its server, or correct `base_url`" if refused else _SEE_NETWORK
+            raise BackendUnavailable(f"{reason} - {fix}") from error
 
     async def aclose(self) -> None:
         """Close every connection, whatever it is used for."""
@@ -116,6 +134,18 @@ class Pool:
         if self._idle:
             wait = self._idle[0].idle_since - oldest
             self._sweep = self._loop.call_later(wait, self._close_old)
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    """What is wrong, and what to do."""
+    if error.reason in _NO_TLS:
+        return "does not speak TLS - write `http://` in `base_url`, or the port that does"
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"cannot be trusted: TLS failed ({error}) - see to the server's log, and to `base_url`"
+        )
+    fix = _CERTIFICATE_FIXES.get(error.verify_code, _UNKNOWN_AUTHORITY)
+    return f"cannot be trusted: {error.verify_message} - {fix}"
 
 
 @cache

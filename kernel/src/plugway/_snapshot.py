@@ -114,7 +114,8 @@ class Snapshot:
                 with anyio.fail_after(MODEL_LIST_SECONDS):
                     self._models[backend.name] = await backend.models()
             except (BackendError, TimeoutError) as error:
-                log.warning("backend `%s` did not list its models: %s", backend.name, error)
+                why = str(error) or f"no answer within {MODEL_LIST_SECONDS:g} s"
+                log.warning("backend `%s` did not list its models: %s", backend.name, why)
             except Exception:
                 log.exception("backend `%s` failed to list its models", backend.name)
 

@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sysconfig
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,17 @@ def test_a_wrong_configuration_is_all_that_is_told(home):
     assert done.returncode == 1
 
 
+def test_what_is_odd_in_the_configuration_is_to_be_looked_at(home):
+    path, _ = config(home)
+    text = path.read_text()
+    odd = "  - use: switch\n    options: {allow_zones: [locl]}\n"
+    path.write_text(text.replace("plugins:\n", f"plugins:\n{odd}"))
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["configuration"]
+    assert found["outcome"] == "warned"
+    assert found["reason"].startswith("switch: no backend is in the zone `locl`")
+    assert found["reason"].endswith("did you mean `local`?")
+
+
 def test_a_port_that_another_program_has_is_told(home):
     path, url = config(home)
     with socket.socket() as other:
@@ -97,6 +110,93 @@ def test_a_port_that_another_program_has_is_told(home):
     assert gateway["outcome"] == "failed"
     assert "not Plugway" in gateway["reason"]
     assert "server.port" in gateway["fix"]
+
+
+@pytest.fixture
+def silent():
+    """The address of a server that accepts connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_server_that_cannot_be_used_is_told_by_instance_address_reason_and_fix(home, silent):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{found.getsockname()[1]}"
+    path, gateway = config(home)
+    urls = {
+        "nowhere": "https://vendor..invalid",
+        "off": closed,
+        "mute": f"http://{silent}",
+        "muted": f"https://{silent}",
+        "plain": gateway.replace("http", "https"),  # of the gateway itself, which speaks no TLS
+    }
+    backend = "  - {use: anthropic-compatible, name: %s, options: {base_url: '%s', models: [m]}}\n"
+    listed = "".join(backend % item for item in urls.items())
+    unlisted = f"  - {{use: ollama, options: {{base_url: '{closed}'}}}}\n"
+    path.write_text(path.read_text().partition("plugins:")[0] + "plugins:\n" + listed + unlisted)
+    serving = subprocess.Popen(
+        [PLUGWAY, "serve", "--config", str(path), "--log-json"],
+        stderr=subprocess.PIPE, text=True, env={"HOME": str(home), "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    try:
+        assert any("listening" in line for line in serving.stderr)
+        found = checks(doctor(home, "--config", str(path), "--json", "--seconds", "3"))
+    finally:
+        serving.kill()
+        serving.communicate()
+    told = {name: found[f"stream on anthropic/{name}/m"] for name in urls}
+    for name, url in urls.items():
+        assert told[name]["outcome"] == "failed"
+        assert url in told[name]["reason"]
+    reasons = {name: check["reason"] for name, check in told.items()}
+    fixes = {name: check["fix"] for name, check in told.items()}
+    assert "`nowhere`: the name in " in reasons["nowhere"]
+    assert "see to the network" in fixes["nowhere"]
+    assert reasons["off"].endswith("cannot be reached: connection refused")
+    assert fixes["off"] == "start its server, or correct `base_url`"
+    assert "no complete answer within 3 s" in reasons["mute"]
+    assert "whether `base_url` names it" in fixes["mute"]
+    assert "did not accept the connection in time" in reasons["muted"]
+    assert "does not speak TLS" in reasons["plain"]
+    assert "`http://`" in fixes["plain"]
+    assert (
+        found["models of ollama"]["reason"]
+        == f"`ollama`: {closed} cannot be reached: connection refused"
+    )
+    assert found["models of ollama"]["fix"] == fixes["off"]
+
+
+def test_a_backend_that_answers_and_lists_nothing_is_to_be_looked_at(home):
+    path, _ = config(home)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        path.write_text(
+            path.read_text().partition("plugins:")[0]
+            + f"plugins:\n  - {{use: ollama, options: {{base_url: '{url}'}}}}\n"
+        )
+        found = checks(doctor(home, "--config", str(path), "--json"))
+        server.shutdown()
+    check = found["models of ollama"]
+    assert check["outcome"] == "warned"
+    assert "lists none" in check["reason"]
+    assert url in check["reason"]
+    assert found["models"]["reason"] == "no backend lists a model"
+
+
+class Nothing(BaseHTTPRequestHandler):
+    """A server that has nothing."""
+
+    def do_GET(self):
+        self.send_error(404)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        """Says nothing."""
 
 
 def test_the_file_that_sets_the_base_url_is_named_the_strongest_first(home):
@@ -144,7 +244,7 @@ def test_a_client_that_is_missing_is_no_failure_of_the_gateway(home):
     (home / "bin" / "claude").unlink()
     found = checks(doctor(home, "--config", str(path), "--json", "--no-models", PATH="/nowhere"))
     assert found["claude code"]["outcome"] == "warned"
-    assert found["claude code"]["fix"].startswith("npm install")
+    assert found["claude code"]["fix"].startswith("run `npm install")
 
 
 def test_a_person_reads_a_line_for_each_check(home):

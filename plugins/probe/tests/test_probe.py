@@ -65,6 +65,22 @@ async def test_what_the_server_says_is_the_reason_and_its_status_makes_the_fix(s
     assert [finding.outcome for finding in findings] == ["failed", *["skipped"] * 3]
 
 
+async def test_of_a_server_that_is_off_the_gateways_words_are_reason_and_fix():
+    backend = build_plugin(AnthropicCompatible, "up", base_url="http://127.0.0.1:9")
+    async with gateway([backend]) as running:
+        finding = await only(running, "stream")
+    assert finding.reason == "`up`: http://127.0.0.1:9 cannot be reached: connection refused"
+    assert finding.fix == "start its server, or correct `base_url`"
+    assert finding.detail == {"status": 529}
+
+
+async def test_a_dash_in_a_servers_own_refusal_is_not_taken_for_a_fix(scripted):
+    upstream, running = scripted
+    upstream.script(anthropic_error(400, "invalid_request_error", "bad - very bad"))
+    finding = await only(running, "stream")
+    assert finding.reason.endswith("bad - very bad")
+
+
 async def test_a_model_without_a_word_has_failed(scripted):
     upstream, running = scripted
     upstream.script(sse(anthropic_stream("")))

@@ -365,8 +365,13 @@ async def test_a_folder_that_cannot_be_written_costs_only_the_memory(state_folde
     assert "kept in memory only" in caplog.text
 
 
-def test_a_zone_that_no_backend_is_in_is_a_mistake_of_the_configuration():
-    plugin = build_plugin(Switch, "switch", allow_zones=["gogle", "*"])
-    assert plugin.check({"a": "google"}) == [
-        (("allow_zones", 0), "no backend is in the zone 'gogle'; there are ['google']")
-    ]
+def test_a_zone_that_no_backend_is_in_is_told_and_stops_nothing(caplog):
+    plugin = build_plugin(Switch, "switch", allow_zones=["gogle", "*", "local", "anthropic"])
+    assert not plugin.check({"a": "google"})
+    typo, left_out = caplog.messages
+    assert typo == (
+        "no backend is in the zone `gogle` of `allow_zones`, so it allows nothing - "
+        "did you mean `google`?"
+    )
+    assert left_out.startswith("no backend is in the zone `anthropic`")
+    assert left_out.endswith("the zones here are `google`, `local`")

@@ -14,9 +14,9 @@ import yaml
 from rich.console import Console
 
 from plugway import LocalGateway, as_list, as_object
+from plugway_claude_client import Client, claude_folder, find_client, plugway_command
 from plugway_claude_code import _daemon
-from plugway_claude_code._client import Client, claude_folder, find_client
-from plugway_claude_code._daemon import Started, plugway_command
+from plugway_claude_code._daemon import Started
 from plugway_claude_code._launch import run_client
 from plugway_claude_code._models import Choice, choices, listed
 from plugway_claude_code._prove import first_plan

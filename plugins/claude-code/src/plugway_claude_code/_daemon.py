@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sysconfig
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +21,7 @@ import platformdirs
 import psutil
 
 from plugway import LocalGateway, PlugwayError, as_object
+from plugway_claude_client import plugway_command
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 35.0
@@ -94,15 +93,6 @@ def stop(gateway: LocalGateway) -> bool:
 def log_path(gateway: LocalGateway) -> Path:
     """What a gateway that was started here has written."""
     return _file(gateway, "log")
-
-
-def plugway_command() -> str:
-    """The `plugway` of this environment, with its path."""
-    own = Path(sysconfig.get_path("scripts")) / ("plugway.exe" if os.name == "nt" else "plugway")
-    found = str(own) if own.exists() else shutil.which("plugway")
-    if found is None:
-        raise PlugwayError("the command `plugway` is not found: run `pip install plugway` again")
-    return found
 
 
 def _start(gateway: LocalGateway, keep: bool) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
-from plugway_claude_code._client import claude_folder, claude_state_file
+from plugway_claude_client import claude_folder, claude_state_file, managed_folder
 from plugway_claude_code._edits import Edit
 from plugway_claude_code._json_file import Unfit
 from plugway_claude_code._models import Choice, smallest_window
@@ -76,15 +76,6 @@ def settings_path(scope: Scope) -> Path:
     if scope == "project":
         return Path.cwd() / ".claude" / "settings.local.json"
     return managed_folder() / "managed-settings.d" / "50-plugway.json"
-
-
-def managed_folder() -> Path:
-    """Where an administrator's settings are, by platform."""
-    if sys.platform == "darwin":
-        return Path("/Library/Application Support/ClaudeCode")
-    if sys.platform == "win32":
-        return Path("C:/Program Files/ClaudeCode")
-    return Path("/etc/claude-code")
 
 
 def plan(scope: Scope, facts: Facts, receipt: Receipt) -> SetUp:

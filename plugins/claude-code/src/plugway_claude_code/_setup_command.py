@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from plugway import LocalGateway, PlugwayError
+from plugway_claude_client import plugway_command
 from plugway_claude_code import _daemon
 from plugway_claude_code._command import ConfigPath, Port, has_mcp, scales_usage
 from plugway_claude_code._models import choices, listed
@@ -86,7 +87,7 @@ def _facts(gateway: LocalGateway, model: str | None, where: Sequence[str]) -> Fa
         gateway,
         choices(gateway, models, model),
         models,
-        _daemon.plugway_command(),
+        plugway_command(),
         where=where,
         scaled=scales_usage(started.state),
         tool_search="field-policy" in started.state.get("plugins", ()),

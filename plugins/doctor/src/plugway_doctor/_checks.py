@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import stat
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +14,14 @@ import orjson
 import platformdirs
 
 from plugway import LocalGateway, PlugwayError, as_object
+from plugway_claude_client import (
+    ClientMissing,
+    ClientUnfit,
+    claude_folder,
+    find_client,
+    managed_folder,
+    plugway_command,
+)
 from plugway_probe import ListedModel
 
 Outcome = Literal["passed", "warned", "failed", "skipped"]
@@ -25,8 +29,8 @@ Outcome = Literal["passed", "warned", "failed", "skipped"]
 FLOOR_TOKENS = 32_000
 """Below this window Claude Code's own prompt leaves no room to work (about 20,000 tokens are its
 system prompt and tools, measured with 2.1.329: `docs/configuration.md`)."""
-INSTALL_CLIENT = "npm install -g @anthropic-ai/claude-code"
 _SECONDS = 60.0
+_WARNING = "plugway: warning: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,17 @@ class Check:
 
 def configuration(config: Path | None) -> Check:
     """Whether the configuration and its plugins load, as `plugway check` says."""
-    words = [plugway(), "check", *(["--config", str(config)] if config else [])]
+    words = [plugway_command(), "check", *(["--config", str(config)] if config else [])]
     done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    said = (done.stderr.strip() or done.stdout.strip()).removeprefix("plugway: ")
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    warnings = [line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)]
+    said = "\n".join(line for line in lines if not line.startswith(_WARNING))
+    said = said.removeprefix("plugway: ")
     if done.returncode:
         return Check("configuration", "failed", said or "it does not load", "mend what is named")
-    return Check("configuration", "passed", said.splitlines()[0] if said else "it loads")
+    if warnings:
+        return Check("configuration", "warned", "\n".join(warnings), "see to what is named")
+    return Check("configuration", "passed", said or "it loads")
 
 
 def running(gateway: LocalGateway) -> tuple[Check, Mapping[str, Any] | None]:
@@ -93,24 +102,12 @@ def token_file() -> Check:
 
 def client_version() -> Check:
     """Whether Claude Code is there, and which."""
-    path = shutil.which("claude")
-    if path is None:
-        return Check("claude code", "warned", "it is not on the PATH", INSTALL_CLIENT)
     try:
-        done = subprocess.run(
-            [path, "--version"],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Check("claude code", "failed", f"{path} does not start: {error}", INSTALL_CLIENT)
-    found = re.search(r"\d+\.\d+\.\d+", done.stdout)
-    if done.returncode or found is None:
-        return Check("claude code", "failed", f"{path} tells no version", INSTALL_CLIENT)
-    return Check("claude code", "passed", f"version {found[0]} at {path}")
+        client = find_client()
+    except ClientUnfit as error:
+        outcome = "warned" if isinstance(error, ClientMissing) else "failed"
+        return Check("claude code", outcome, error.reason, error.fix)
+    return Check("claude code", "passed", f"version {client.version} at {client.path}")
 
 
 def base_url(gateway: LocalGateway, folder: Path) -> Check:
@@ -121,7 +118,7 @@ def base_url(gateway: LocalGateway, folder: Path) -> Check:
             return Check(name, "passed", f"{place} points Claude Code here")
         fix = f"set it to {gateway.url}, or take it out and run `plugway claude`"
         reason = f"{place} points Claude Code to {value}"
-        mend = _set_up if Path(place) == _user_folder() / "settings.json" else None
+        mend = _set_up if Path(place) == claude_folder() / "settings.json" else None
         return Check(name, "warned", reason, fix, mend)
     reason = "nothing points Claude Code here yet"
     return Check(name, "passed", f"{reason}: `plugway claude` or `plugway setup claude-code` does")
@@ -134,29 +131,22 @@ def _base_urls(folder: Path) -> list[tuple[str, str]]:
     `.claude/settings.json`, over the user's settings (code.claude.com/docs/en/settings, "Settings
     precedence"); `env` in any of them wins over the shell's variable.
     """
-    managed = {
-        "darwin": Path("/Library/Application Support/ClaudeCode"),
-        "win32": Path("C:/Program Files/ClaudeCode"),
-    }.get(sys.platform, Path("/etc/claude-code"))
+    managed = managed_folder()
     files = [
         *sorted((managed / "managed-settings.d").glob("*.json"), reverse=True),
         managed / "managed-settings.json",
         folder / ".claude/settings.local.json",
         folder / ".claude/settings.json",
-        _user_folder() / "settings.json",
+        claude_folder() / "settings.json",
     ]
     found = [(str(file), value) for file in files if (value := _base_url_in(file))]
     shell = os.environ.get("ANTHROPIC_BASE_URL", "")
     return [*found, *([("the variable ANTHROPIC_BASE_URL", shell)] if shell else [])]
 
 
-def _user_folder() -> Path:
-    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
-
-
 def _set_up() -> None:
     """Has the user's settings point here, so that it can be undone."""
-    words = [plugway(), "setup", "claude-code"]
+    words = [plugway_command(), "setup", "claude-code"]
     subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
@@ -184,9 +174,3 @@ def windows(models: Sequence[ListedModel]) -> list[Check]:
         else:
             checks.append(Check(name, "passed", f"{model.window:,} tokens"))
     return checks
-
-
-def plugway() -> str:
-    """The command `plugway` of this environment, with its path."""
-    own = Path(sysconfig.get_path("scripts")) / ("plugway.exe" if os.name == "nt" else "plugway")
-    return str(own) if own.exists() else "plugway"

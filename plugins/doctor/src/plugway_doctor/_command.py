@@ -106,6 +106,8 @@ class _Report:
         self, gateway: LocalGateway, seconds: float, *, agent: bool, model: str | None
     ) -> None:
         models = _trial.listed(gateway)
+        for check in _trial.unlisted(gateway, models, seconds):
+            self._add(check)
         if not models:
             fix = "add a backend to the configuration, or start its server"
             self._add(Check("models", "failed", "no backend lists a model", fix))

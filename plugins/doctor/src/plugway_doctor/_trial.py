@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
+import yaml
 
-from plugway import LocalGateway, PlugwayError
-from plugway_doctor._checks import Check, plugway
+from plugway import LocalGateway, PlugwayError, as_list, as_object
+from plugway_claude_client import ClientUnfit, find_client, plugway_command
+from plugway_doctor._checks import Check
 from plugway_probe import Finding, ListedModel, list_models, one_per_backend, probe
 
 TASK = "Create the file hello.txt with the text hi"
 _START_SECONDS = 30.0
 _TASK_SECONDS = 600.0
+_UNLISTED_SECONDS = 20.0
+"""Patience with a server that did not even list its models in time."""
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def started(config: Path | None) -> Generator[LocalGateway]:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
     gateway = LocalGateway.find(config, port)
-    words = [plugway(), "serve", "--port", str(port)]
+    words = [plugway_command(), "serve", "--port", str(port)]
     words += ["--config", str(gateway.config_path)] if gateway.configured else []
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -61,6 +65,28 @@ def listed(gateway: LocalGateway) -> list[ListedModel]:
     return anyio.run(list_models, gateway.url, gateway.token)
 
 
+def unlisted(
+    gateway: LocalGateway, models: Sequence[ListedModel], seconds: float
+) -> Iterator[Check]:
+    """Backends without a model in the list: each is asked for one, to learn why from its answer."""
+    state, there = gateway.state() or {}, {model.backend for model in models}
+    urls = _base_urls(gateway)
+    for backend in map(as_object, as_list(state.get("backends"))):
+        name = str(backend.get("name"))
+        if name in there:
+            continue
+        ask = partial(probe, gateway.url, gateway.token, f"anthropic/{name}/unknown")
+        limit = min(seconds, _UNLISTED_SECONDS)
+        (found,) = anyio.run(partial(ask, probes=("stream",), seconds=limit))
+        check = f"models of {name}"
+        if found.outcome == "passed" or found.detail.get("status") in (400, 404):
+            said = "" if found.ok else f"; asked for one, {found.reason}"
+            fix = "have its server load one, or correct `base_url`"
+            yield Check(check, "warned", _placed(f"it lists none{said}", urls.get(name)), fix)
+        else:
+            yield Check(check, "failed", _placed(found.reason, urls.get(name)), found.fix)
+
+
 def backends(
     gateway: LocalGateway,
     models: Sequence[ListedModel],
@@ -69,11 +95,12 @@ def backends(
 ) -> list[Check]:
     """One stream, one forced tool call, one overflow and one cancel on each backend."""
     checks: list[Check] = []
+    urls = _base_urls(gateway)
 
-    def take(finding: Finding) -> None:
-        check = Check(
-            f"{finding.probe} on {finding.model}", finding.outcome, finding.reason, finding.fix
-        )
+    def take(url: str | None, finding: Finding) -> None:
+        reason = finding.reason if finding.ok else _placed(finding.reason, url)
+        name = f"{finding.probe} on {finding.model}"
+        check = Check(name, finding.outcome, reason, finding.fix)
         checks.append(check)
         tell(check)
 
@@ -85,19 +112,40 @@ def backends(
                 model.id,
                 window=model.window,
                 seconds=seconds,
-                on_finding=take,
+                on_finding=partial(take, urls.get(model.backend)),
             )
 
     anyio.run(run)
     return checks
 
 
+def _placed(reason: str, url: str | None) -> str:
+    """A reason that names the address of the server, where that is known."""
+    return reason if url is None or url in reason else f"{reason} ({url})"
+
+
+def _base_urls(gateway: LocalGateway) -> dict[str, str]:
+    """The `base_url` of each instance that the configuration gives one."""
+    try:
+        document = as_object(yaml.safe_load(gateway.config_path.read_text("utf-8")))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    found: dict[str, str] = {}
+    for entry in map(as_object, as_list(document.get("plugins"))):
+        url = as_object(entry.get("options")).get("base_url")
+        if isinstance(url, str):
+            found[str(entry.get("name") or entry.get("use"))] = url.rstrip("/")
+    return found
+
+
 def agent(gateway: LocalGateway, model: str | None) -> Check:
     """Claude Code creates a file in a folder of its own; the file is looked at."""
     name = "agent"
-    if shutil.which("claude") is None:
-        return Check(name, "skipped", "Claude Code is not on the PATH")
-    words = [plugway(), "claude", "--port", str(gateway.port), "--yes"]
+    try:
+        find_client()
+    except ClientUnfit as error:
+        return Check(name, "skipped", error.reason)
+    words = [plugway_command(), "claude", "--port", str(gateway.port), "--yes"]
     words += ["--config", str(gateway.config_path)] if gateway.configured else []
     words += ["--model", model] if model else []
     words += ["--", "-p", TASK, "--permission-mode", "acceptEdits"]

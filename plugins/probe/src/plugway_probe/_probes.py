@@ -12,7 +12,7 @@ import anyio
 import orjson
 
 from plugway import as_object
-from plugway_probe._talk import Heard, Refused, Talk, talking_to
+from plugway_probe._talk import SILENT, Heard, Refused, Talk, talking_to
 
 ProbeName = Literal["stream", "tool", "overflow", "cancel"]
 Outcome = Literal["passed", "failed", "skipped"]
@@ -47,7 +47,8 @@ class Finding:
     """What to do, where it failed."""
     seconds: float = 0.0
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """`first_seconds` and `output_tokens` of a stream, `arguments` of a call, `let_go_seconds`."""
+    """`first_seconds` and `output_tokens` of a stream, `arguments` of a call, `let_go_seconds`; of
+    an exchange that was refused, its `status`."""
 
     @property
     def ok(self) -> bool:
@@ -106,11 +107,10 @@ async def _run(name: ProbeName, task: _Task, seconds: float) -> Finding:
         with anyio.fail_after(seconds):
             finding = await _RUN[name](task)
     except TimeoutError:
-        reason = f"no complete answer within {seconds:g} s"
-        fix = "choose a smaller model, or look at what its server does"
-        finding = task.finding(name, "failed", reason, fix)
+        finding = task.finding(name, "failed", f"no complete answer within {seconds:g} s", SILENT)
     except Refused as error:
         finding = task.finding(name, "failed", error.reason, error.fix)
+        finding = replace(finding, detail={"status": error.status} if error.status else {})
     return replace(finding, seconds=round(time.monotonic() - began, 3))
 
 

@@ -12,18 +12,24 @@ import orjson
 
 from plugway import as_object
 
+SILENT = (
+    "see what its server does, and whether `base_url` names it; a slow model must be smaller, or "
+    "be given more time"
+)
 _FIXES = {
     400: "see what is sent with `plugway explain`",
     401: "give the backend a key that its server takes (`plugway keys test` tries a stored one)",
     402: "the account has no credit left: top it up, or route to another backend",
     403: "use a key that may use this model, or another model",
-    404: "see `plugway status` and the `models` of the router: nobody serves this model",
+    404: "see whether its server has this model, `base_url` the right path, and `models` of the "
+    "router the right name",
     429: "the server limits this key: wait, or add a fallback to the route",
     503: "start the model's server, or mend `base_url` (`plugway status`)",
-    504: "the server was silent: look at its log, or choose a smaller model",
-    529: "see to what the reason names; a model that is busy or does not fit needs time, or to be "
-    "smaller",
+    504: SILENT,
+    529: "look at its server's log; one that is busy needs time, and a model that does not fit "
+    "must be smaller",
 }
+_OF_THE_GATEWAY = (502, 503, 529)
 _OTHER_FIX = "look at the gateway's log, and at the server's own"
 
 
@@ -132,7 +138,7 @@ class Talk:
         if isinstance(error, httpx2.ConnectError):
             return Refused(f"no gateway answers at {self._url}", "run `plugway serve`")
         if isinstance(error, httpx2.TimeoutException):
-            return Refused("nothing came for too long", _FIXES[504], 504)
+            return Refused(f"the gateway at {self._url} sent nothing in time", SILENT, 504)
         return Refused(f"the answer broke off ({type(error).__name__})", _OTHER_FIX)
 
 
@@ -151,12 +157,18 @@ async def talking_to(url: str, token: str, seconds: float) -> AsyncGenerator[Tal
 
 
 def refused(status: int, body: bytes) -> Refused:
-    """An error status, with the server's words where it gave some."""
+    """An error status, with the server's words where it gave some.
+
+    Where a backend cannot be reached the gateway's words end with the fix, after a dash.
+    """
     words = ""
     try:
         words = str(as_object(as_object(orjson.loads(body)).get("error")).get("message", ""))
     except orjson.JSONDecodeError:
         words = ""
+    reason, dash, fix = words.rpartition(" - ")
+    if dash and status in _OF_THE_GATEWAY:
+        return Refused(reason, fix, status)
     return Refused(words or f"status {status}", _FIXES.get(status, _OTHER_FIX), status)
 
 

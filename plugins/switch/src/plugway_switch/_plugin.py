@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, ClassVar, Final
 
 import anyio
@@ -95,14 +96,20 @@ class Switch(Plugin[SwitchOptions]):
         """What names of `for this` stood for, so that a loop of tool calls asks once."""
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Zones that no backend is in."""
+        """Zones that no backend is in are told, and refuse nothing: such a zone lets nobody in, and
+        its backend may be left out for a while."""
         self._zones = dict(zones)
-        there = sorted(set(zones.values()))
-        return [
-            (("allow_zones", index), f"no backend is in the zone {zone!r}; there are {there}")
-            for index, zone in enumerate(self.options.allow_zones)
-            if zone != "*" and zone not in there
-        ]
+        there = sorted({"local", *zones.values()})
+        for zone in self.options.allow_zones:
+            if zone != "*" and zone not in there:
+                near = get_close_matches(zone, there, n=1)
+                known = ", ".join(f"`{name}`" for name in there)
+                self.log.warning(
+                    "no backend is in the zone `%s` of `allow_zones`, so it allows nothing - %s",
+                    zone,
+                    f"did you mean `{near[0]}`?" if near else f"the zones here are {known}",
+                )
+        return ()
 
     @hookimpl
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:

@@ -1,0 +1,68 @@
+"""`plugway check`: everything that is wrong with a configuration, and what is only odd in it.
+
+What is wrong is found by the loader and by the plugins; what is odd they log as warnings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from plugway._audit import startup_files
+from plugway._commands_config import chosen_config
+from plugway._errors import ConfigError, PluginError, Problem
+from plugway._log import redact
+from plugway._snapshot import build_snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a configuration is like."""
+
+    error: ConfigError | PluginError | None
+    """Why it cannot be used; None where it can."""
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """For a script."""
+        if isinstance(self.error, ConfigError):
+            problems = self.error.problems
+        else:
+            problems = (Problem("", "", str(self.error)),) if self.error else ()
+        rows = [
+            {"where": item.where, "path": item.path, "reason": item.reason, "fix": item.fix}
+            for item in problems
+        ]
+        return {"valid": not problems, "problems": rows, "warnings": list(self.warnings)}
+
+
+def checked(explicit: Path | None) -> Report:
+    """Load the configuration with its plugins, and start nothing of it."""
+    with _warnings_logged() as logged:
+        try:
+            build_snapshot(chosen_config(explicit))
+        except (ConfigError, PluginError) as found:
+            error = found
+        else:
+            error = None
+    return Report(error, (*startup_files().warnings, *logged))
+
+
+@contextmanager
+def _warnings_logged() -> Generator[list[str]]:
+    """What is logged in the block, with the name of the plugin, or of the part, that says it."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(redact(f"{record.name.removeprefix('plugway.')}: {record.getMessage()}"))
+
+    listener, root = Listener(logging.WARNING), logging.getLogger()
+    root.addHandler(listener)
+    try:
+        yield said
+    finally:
+        root.removeHandler(listener)

@@ -1,0 +1,44 @@
+"""Folders and files of the client, and the command that it calls back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from plugway import PlugwayError
+
+
+def claude_folder() -> Path:
+    """Where the client keeps its user settings."""
+    return _config_dir() or Path.home() / ".claude"
+
+
+def claude_state_file() -> Path:
+    """The file with its MCP servers and its own state."""
+    return (_config_dir() or Path.home()) / ".claude.json"
+
+
+def managed_folder() -> Path:
+    """Where an administrator's settings are, by platform (code.claude.com/docs/en/settings)."""
+    if sys.platform == "darwin":
+        return Path("/Library/Application Support/ClaudeCode")
+    if sys.platform == "win32":
+        return Path("C:/Program Files/ClaudeCode")
+    return Path("/etc/claude-code")
+
+
+def plugway_command() -> str:
+    """The `plugway` of this environment, with its path. Raises `PlugwayError` where none is."""
+    own = Path(sysconfig.get_path("scripts")) / ("plugway.exe" if os.name == "nt" else "plugway")
+    found = str(own) if own.exists() else shutil.which("plugway")
+    if found is None:
+        raise PlugwayError("the command `plugway` is not found: run `pip install plugway` again")
+    return found
+
+
+def _config_dir() -> Path | None:
+    named = os.environ.get("CLAUDE_CONFIG_DIR")
+    return Path(named).expanduser() if named else None
