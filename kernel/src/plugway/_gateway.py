@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plugway._backend import Backend, Caller, ModelInfo
+from plugway._backend import Attempt, Backend, Caller, ModelInfo
 from plugway._errors import Headers, RequestRejected, StreamInterrupted
+from plugway._exchange import Exchange
 from plugway._ids import new_request_id
 from plugway._json import as_object, loaded
 from plugway._request import MessagesRequest
@@ -41,6 +42,19 @@ class Gateway:
         """The models of all backends, under the ids that clients see; those that `caller` may use,
         where it is given."""
         return await self._snapshot.listed(caller)
+
+    async def plan(
+        self, request: MessagesRequest, *, caller: Caller | None = None
+    ) -> Sequence[Attempt]:
+        """The attempts that would be made for a request, in order, without making any.
+
+        Raises:
+            PlugwayError: nothing serves it, or a plugin failed.
+        """
+        exchange = Exchange(request, caller=caller, endpoint="explain")
+        pipeline = self._snapshot.exchanges.pipeline
+        request = await pipeline.hooks.transform_request(request, exchange)
+        return await pipeline.plan(request, exchange)
 
     async def ask(
         self, request: MessagesRequest, *, caller: Caller | None = None

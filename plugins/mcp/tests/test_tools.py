@@ -140,6 +140,27 @@ async def test_without_an_id_the_only_conversation_is_meant_and_said_so():
         assert await client.say("go on") == "ollama/qwen3:8b here"
 
 
+async def test_now_is_the_choice_in_force_and_unknown_where_a_choice_is_gone():
+    async with running(recommend={}) as gate, client_of(gate) as session:
+        client = Client(gate)
+        await client.say("hello")
+        await client.say("@plugway use qwen3")
+        said = await call(session, "endpoint_list")
+        assert said.startswith("Now: `ollama/qwen3:8b`.")
+        assert "`ollama/qwen3:8b` (local, window 65,536 tokens), loaded <- now" in said
+        assert "65,536 of `ollama/qwen3:8b`" in await call(session, "context_report")
+        await client.say("go on")
+        await client.say("@plugway use default")
+        said = await call(session, "endpoint_list")
+        assert said.startswith("Last answered by `ollama/qwen3:8b`; the configuration chooses")
+        assert "<- now" not in said
+        assert "Stay with" not in await call(session, "endpoint_recommend")
+        await client.say("go on")
+        assert (await call(session, "endpoint_list")).startswith("Now: `home/m`.")
+        await client.say("use my qwen3 for this: go on")
+        assert (await call(session, "endpoint_list")).startswith("Last answered by `ollama/qwen3")
+
+
 async def test_calls_to_tools_of_others_are_not_noted():
     stack = backends()
     async with running(*stack) as gate:

@@ -375,3 +375,35 @@ def test_a_zone_that_no_backend_is_in_is_told_and_stops_nothing(caplog):
     )
     assert left_out.startswith("no backend is in the zone `anthropic`")
     assert left_out.endswith("the zones here are `google`, `local`")
+
+
+async def test_now_is_who_gets_the_next_turn_and_not_who_answered_last():
+    table = build_plugin(Router, "router", models={"*": "cloud/gemini-2.5-flash"})
+    async with running(*backends(), others=[table]) as gate:
+        client = Client(gate, model="claude-sonnet-5")
+        shared_state().advisor = adviser = Adviser()
+
+        async def now():
+            await client.say("@plugway recommend")
+            listed = (await client.say("@plugway list")).partition(" `@plugway use")[0]
+            assert listed == f"Now: `{adviser.asked[3]}`."
+            return adviser.asked[3]
+
+        assert await now() == "cloud/gemini-2.5-flash"
+        await client.say("@plugway use desk")
+        assert await now() == "desk/gemma-3-4b"
+        assert await client.say("hello") == "desk/gemma-3-4b here"
+        await client.say("@plugway use default")
+        assert await now() == "cloud/gemini-2.5-flash"
+        assert await client.say("try desk for this: hello") == "desk/gemma-3-4b here"
+        assert await now() == "cloud/gemini-2.5-flash"
+        client.model = "anthropic/ollama/qwen3:8b"
+        assert await now() == "ollama/qwen3:8b"
+        assert await client.say("hello") == "ollama/qwen3:8b here"
+
+
+async def test_a_list_says_why_the_next_turn_will_fail():
+    async with running(*backends()) as gate:
+        said = await Client(gate, model="gone/m").say("@plugway list")
+    assert said.startswith("The next turn will fail: model: gone/m. No backend serves it")
+    assert "- `cloud/gemini-2.5-flash`" in said

@@ -7,6 +7,7 @@ from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices
 from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, endpoints_of, match
 from plugway_endpoints._needs import Needs, needs_of
 from plugway_endpoints._state import (
+    CHOSEN,
     Advice,
     Advisor,
     EndpointState,
@@ -17,6 +18,7 @@ from plugway_endpoints._state import (
 
 __all__ = [
     "AGENTS",
+    "CHOSEN",
     "MAX_CHOICES",
     "Advice",
     "Advisor",

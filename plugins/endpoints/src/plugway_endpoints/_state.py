@@ -17,12 +17,14 @@ from weakref import WeakValueDictionary
 
 import platformdirs
 
-from plugway import ModelInfo, Usage
+from plugway import ModelInfo, StateKey, Usage
 from plugway_endpoints._choices import Choice, Choices
 from plugway_endpoints._names import Endpoint, endpoints_of
 from plugway_endpoints._needs import Needs
 
 MAX_CONVERSATIONS: Final = 256
+CHOSEN: StateKey[bool] = StateKey("endpoints.chosen")
+"""Set by `switch` in exchanges that a choice routes, and not the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Served:
     usage: Usage = Usage()
     at: float = 0.0
     """`time.monotonic()` at its end."""
+    chosen: bool = False
+    """A choice had routed it, and not the configuration."""
     summary: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """The receipt, as `Exchange.summary` gives it, with the outcome."""
 

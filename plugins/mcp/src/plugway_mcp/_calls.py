@@ -48,6 +48,8 @@ class Caller:
     zone: str
     needs: Needs | None = None
     """What its request needs; None where only the last exchange is known."""
+    chosen: bool = False
+    """A choice had routed the request, and not the configuration."""
     guessed: bool = False
     """The client did not say who calls: it is the only conversation of the last minutes."""
 

@@ -23,7 +23,7 @@ from plugway import (
     as_object,
     hookimpl,
 )
-from plugway_endpoints import needs_of, shared_state
+from plugway_endpoints import CHOSEN, needs_of, shared_state
 from plugway_mcp._calls import Caller, Calls, NotedStream, offers_ours, our_call
 from plugway_mcp._endpoint import Endpoint
 from plugway_mcp._tools import Tools
@@ -105,5 +105,6 @@ class Mcp(Plugin[NoOptions]):
             target=served.target,
             zone=served.backend.zone,
             needs=needs_of(request),
+            chosen=exchange.state.get(CHOSEN) is True,
         )
         self.calls.add(id_, caller)

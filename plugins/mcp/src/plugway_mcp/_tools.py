@@ -161,7 +161,15 @@ class Tools:
         if len({served.session for served in recent}) != 1:
             return None
         last = next((s for s in recent if not s.agent), recent[0])
-        return Caller(last.session, "", last.model, last.target, last.zone, guessed=True)
+        return Caller(
+            last.session,
+            "",
+            last.model,
+            last.target,
+            last.zone,
+            chosen=last.chosen,
+            guessed=True,
+        )
 
     # ── endpoints ────────────────────────────────────────────────────────────────────────────
 
@@ -170,8 +178,16 @@ class Tools:
         endpoints = await self._endpoints()
         if not endpoints:
             return "No backend has listed a model. `plugway doctor` finds out why."
-        now = f"Now: {named(caller.target)}." if caller else "It is not known who calls."
-        return "\n".join([now, *(self._line(e, caller) for e in endpoints)])
+        now = self._now(caller) if caller else ""
+        if caller is None:
+            told = "It is not known who calls."
+        elif now:
+            told = f"Now: {named(now)}."
+        else:
+            told = (
+                f"Last answered by {named(caller.target)}; the configuration chooses who is next."
+            )
+        return "\n".join([told, *(self._line(e, now) for e in endpoints)])
 
     async def endpoint_set(self, asked: SetArguments, caller: Caller | None) -> str:
         """Switch the calling conversation."""
@@ -205,7 +221,7 @@ class Tools:
         endpoints = self._state.endpoints(self._zones())
         if not endpoints:
             raise ToolFailed("No model list is known yet: call `endpoint_list` first.")
-        advice = advisor.advise(self._needs(caller), endpoints, caller.target)
+        advice = advisor.advise(self._needs(caller), endpoints, self._now(caller))
         return "\n".join([advice.reason + _guess(caller), *(f"- {line}" for line in advice.others)])
 
     # ── models ───────────────────────────────────────────────────────────────────────────────
@@ -247,13 +263,14 @@ class Tools:
         caller = self._known(caller)
         needs = self._needs(caller)
         endpoints = {e.id: e for e in self._state.endpoints(self._zones())}
-        served = endpoints.get(caller.target)
+        target = self._now(caller) or caller.target
+        served = endpoints.get(target)
         window = served.info.context_tokens if served else 0
         how = "counted by the server" if needs.counted else "estimated from its bytes"
         text = f"The conversation has {needs.tokens:,} tokens ({how})"
         if window:
             share = 100 * needs.tokens / window
-            text += f", {share:.0f} % of the {window:,} of {named(caller.target)}"
+            text += f", {share:.0f} % of the {window:,} of {named(target)}"
         shares = [f"{name} {tokens:,}" for name, tokens in needs.parts if tokens]
         parts = f" Estimated shares: {', '.join(shares)}." if shares else ""
         return f"{text}.{parts}{_guess(caller)}"
@@ -280,6 +297,15 @@ class Tools:
             count = len({s.session for s in self._state.recent(time.monotonic() - RECENT_SECONDS)})
             raise ToolFailed(NOBODY.format(count=count or "no"))
         return caller
+
+    def _now(self, caller: Caller) -> str:
+        """Who gets the conversation's next request: the choice in force, or who the configuration
+        gave the last one to. Empty where a choice had routed that one and is gone."""
+        choices = self._state.choices
+        choice = choices.of(caller.session, caller.agent, caller.model)
+        if choice is not None and self._state.switch:
+            return choice.target
+        return "" if caller.chosen else caller.target
 
     def _needs(self, caller: Caller) -> Needs:
         """What is known of the conversation: its request, and the server's count of it."""
@@ -310,7 +336,7 @@ class Tools:
         advisor = self._state.advisor
         return advisor.cost(target, usage) if advisor is not None else None
 
-    def _line(self, endpoint: Endpoint, caller: Caller | None) -> str:
+    def _line(self, endpoint: Endpoint, now: str) -> str:
         info, facts = endpoint.info, [endpoint.said()]
         if info.state != "unknown":
             facts.append(info.state)
@@ -320,7 +346,7 @@ class Tools:
         for key, what in (("prefill", "tokens/s in"), ("decode", "tokens/s out")):
             if measured.get(key):
                 facts.append(f"{measured[key]:,.0f} {what}")
-        here = " <- now" if caller is not None and caller.target == endpoint.id else ""
+        here = " <- now" if now == endpoint.id else ""
         return f"- {', '.join(facts)}{here}"
 
 

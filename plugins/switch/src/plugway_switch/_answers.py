@@ -75,29 +75,27 @@ def advice(
     request: MessagesRequest,
     endpoints: Sequence[Endpoint],
     last: Served | None,
+    now: str,
 ) -> str:
-    """What the plugin `recommend` advises for the conversation."""
+    """What the plugin `recommend` advises for the conversation; `now` serves its next turn."""
     if advisor is None:
         return "The plugin `recommend` is not listed in the configuration: add it."
     needs = needs_of(request)
     if last is not None and last.prompt_tokens:
         needs = replace(needs, tokens=last.prompt_tokens, counted=True)
-    found = advisor.advise(needs, endpoints, last.target if last else "")
+    found = advisor.advise(needs, endpoints, now)
     return "\n".join([found.reason, *(f"- {line}" for line in found.others)])
 
 
-def listing(
-    endpoints: Sequence[Endpoint], instances: Iterable[str], last: Served | None, lost: bool
-) -> str:
-    """What there is, and how to switch."""
+def listing(endpoints: Sequence[Endpoint], instances: Iterable[str], now: str, lost: bool) -> str:
+    """What there is, and how to switch; `now` says what serves."""
     lines = [f"- {e.said()}{', loaded' if e.info.state == 'loaded' else ''}" for e in endpoints]
     lines += [
         f"- `{instance}` has listed no model: `plugway doctor` finds out why"
         for instance in silent(endpoints, instances)
     ]
-    now = [f"Now: `{last.target}`."] if last else []
     start = ["That was not understood."] if lost else []
-    return "\n".join([" ".join([*start, *now, _HOW]), *lines])
+    return "\n".join([" ".join([*start, now, _HOW]), *lines])
 
 
 def message(request: MessagesRequest, text: str, last: Served | None) -> dict[str, Any]:

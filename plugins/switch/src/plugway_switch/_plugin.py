@@ -33,6 +33,7 @@ from plugway import (
 )
 from plugway_endpoints import (
     AGENTS,
+    CHOSEN,
     Choice,
     Endpoint,
     Served,
@@ -42,7 +43,7 @@ from plugway_endpoints import (
     shared_state,
 )
 from plugway_switch import _answers as answers
-from plugway_switch._warm import WARM_HEADER, warm_request
+from plugway_switch._warm import WARM_HEADER, next_request, warm_request
 from plugway_switch._wish import Wish, turn_of, wish_of
 
 ASK_SECONDS: Final = 1.2
@@ -147,6 +148,7 @@ class Switch(Plugin[SwitchOptions]):
         if wished.wish is None and wished.choice is None:
             return None
         exchange.state[_WISHED] = wished
+        exchange.state[CHOSEN] = wished.choice is not None
         target = wished.choice.target if wished.choice else ""
         if target and not self._is_backend(target) and self._known_alias(target):
             return request.replace(because=wished.why, model=f"anthropic/{target}")
@@ -219,6 +221,7 @@ class Switch(Plugin[SwitchOptions]):
                 served.backend.zone,
                 outcome.usage,
                 time.monotonic(),
+                exchange.state.get(CHOSEN) is True,
                 {**exchange.summary(), "outcome": outcome.kind, "seconds": outcome.seconds},
             )
         )
@@ -287,10 +290,11 @@ class Switch(Plugin[SwitchOptions]):
             return None
         endpoints = self._state.endpoints(self._zones)
         last = self._state.last(_session(exchange), exchange.agent_id)
-        if wish.verb == "recommend":
-            return answers.advice(self._state.advisor, request, endpoints, last)
         if wish.verb != "use":
-            return answers.listing(endpoints, self._zones, last, wish.verb == "help")
+            now, told = await self._next(request, exchange)
+            if wish.verb == "recommend":
+                return answers.advice(self._state.advisor, request, endpoints, last, now)
+            return answers.listing(endpoints, self._zones, told, wish.verb == "help")
         if not wished.found and not wished.default:
             return answers.unknown(wish.name, endpoints, self._zones)
         if len(wished.found) > 1:
@@ -305,6 +309,17 @@ class Switch(Plugin[SwitchOptions]):
             return answers.NO_SESSION
         said = await self._set(session, only, wish, request, exchange)
         return said if wish.alone else None
+
+    async def _next(self, request: MessagesRequest, exchange: Exchange) -> tuple[str, str]:
+        """Who gets the next turn, as things are: a choice's target, or that of the routing; and a
+        sentence about it. Empty where nobody would."""
+        assert self._gateway is not None, "exchanges are served while the gateway lives"
+        try:
+            following = next_request(request, exchange.model_asked)
+            first, *_ = await self._gateway.plan(following, caller=exchange.caller)
+        except PlugwayError as error:
+            return "", f"The next turn will fail: {error}."
+        return first.target, f"Now: `{first.target}`."
 
     async def _set(
         self,

@@ -1,4 +1,4 @@
-"""The request that has a local backend read a conversation before the next turn comes."""
+"""The next turn of a conversation before it comes: to have it read, or to see who would get it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,24 @@ def warm_request(request: MessagesRequest, model: str, said: str) -> MessagesReq
 
     The next turn is no wish, so that warming does not switch again.
     """
-    turns = [
-        *as_list(request.body.get("messages")),
-        {"role": "assistant", "content": [{"type": "text", "text": said}]},
-        {"role": "user", "content": [{"type": "text", "text": NEXT_TURN}]},
-    ]
+    turns = _turns(request, said)
     fields: dict[str, Any] = {"model": model, "messages": turns, "max_tokens": 1, "stream": False}
     if as_object(request.body.get("thinking")).get("type") == "enabled":
         fields["thinking"] = REMOVE  # its budget must be below `max_tokens`
     headers = {WARM_HEADER: "1"}
     return request.replace(because="read before the next turn comes", headers=headers, **fields)
+
+
+def next_request(request: MessagesRequest, model: str) -> MessagesRequest:
+    """The request that comes after `request` was answered here, as far as it can be known: under
+    the id that the client names, with a turn that asks for nothing in particular."""
+    turns = _turns(request, NEXT_TURN)
+    return request.replace(because="who would get the next turn", model=model, messages=turns)
+
+
+def _turns(request: MessagesRequest, said: str) -> list[Any]:
+    return [
+        *as_list(request.body.get("messages")),
+        {"role": "assistant", "content": [{"type": "text", "text": said}]},
+        {"role": "user", "content": [{"type": "text", "text": NEXT_TURN}]},
+    ]
