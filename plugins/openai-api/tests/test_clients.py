@@ -384,4 +384,4 @@ async def test_the_doubled_and_the_missing_v1_are_forgiven(echo, client_of):
         async with client_of(echo.gate, base_url=echo.gate.url + base) as client:
             found = await client.chat.completions.create(model="echo/echo", messages=USER)
             assert "hi" in found.choices[0].message.content
-            assert (await client.models.list()).data[0].id == "echo/echo"
+            assert (await client.models.list()).data[0].id == "anthropic/echo/echo"

@@ -8,7 +8,8 @@ from plugway import ModelInfo
 from plugway.testing import build_plugin, gateway
 from plugway_echo import Echo
 from plugway_openai_api import OpenAIApi
-from plugway_openai_api._models import model_object, public_id
+from plugway_openai_api._models import model_object
+from plugway_router import Router
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 VERSION = {"anthropic-version": "2023-06-01"}
@@ -17,7 +18,7 @@ VERSION = {"anthropic-version": "2023-06-01"}
 async def test_the_list_in_openais_shape(echo):
     listed = await echo.client.models.list()
     (model,) = listed.data
-    assert (model.id, model.object, model.owned_by) == ("echo/echo", "model", "echo")
+    assert (model.id, model.object, model.owned_by) == ("anthropic/echo/echo", "model", "echo")
     assert model.model_extra == {
         "context_length": 200_000,
         "max_model_len": 200_000,
@@ -28,7 +29,7 @@ async def test_the_list_in_openais_shape(echo):
 @pytest.mark.parametrize("id_", ["echo/echo", "anthropic/echo/echo"])
 async def test_one_model_and_an_answer_from_it_by_the_same_id(echo, id_):
     model = await echo.client.models.retrieve(id_)
-    assert model.id == "echo/echo"
+    assert model.id == "anthropic/echo/echo"
     found = await echo.client.responses.create(model=id_, input="hi")
     assert found.model == id_
 
@@ -64,18 +65,16 @@ async def test_the_list_needs_a_token(echo):
         await echo.client.with_options(api_key="wrong").models.list()
 
 
-@pytest.mark.parametrize(
-    ("id_", "shown"),
-    [
-        ("anthropic/local/m", "local/m"),
-        ("anthropic/router/fast", "router/fast"),
-        ("anthropic/anthropic/m", "anthropic/anthropic/m"),
-        ("anthropic/m", "anthropic/m"),
-        ("plain", "plain"),
-    ],
-)
-def test_ids_lose_the_prefix_where_they_mean_the_same_without(id_, shown):
-    assert public_id(id_) == shown
+async def test_a_listed_id_goes_nowhere_else_when_its_backend_is_gone(serving):
+    """And a name like OpenRouter's is the router's business."""
+    here = build_plugin(Echo, "here")
+    async with serving(here) as running:
+        (model,) = (await running.client.models.list()).data
+    table = build_plugin(Router, "router", models={"*": "cloud/echo"})
+    async with serving(build_plugin(Echo, "cloud"), between=[table]) as running:
+        with pytest.raises(openai.NotFoundError, match="no target for it"):
+            await running.client.responses.create(model=model.id, input="private")
+        await running.client.responses.create(model="vendor/model", input="hi")
 
 
 def test_a_date_that_is_none_is_the_beginning():

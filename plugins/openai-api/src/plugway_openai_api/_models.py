@@ -20,7 +20,8 @@ from plugway import Caller, Gateway, ModelInfo
 from plugway_openai_api._errors import Told
 
 PREFIX: Final = "anthropic/"
-"""Stands before ids for Claude Code's sake; the gateway takes them without it too."""
+"""Marks an id that names its backend: should that be gone, such an id goes nowhere else. The
+gateway takes ids of backends that exist without it too."""
 
 
 class ForOpenAIClients(Route):
@@ -60,7 +61,7 @@ class ModelRoutes:
     async def _one(self, request: Request) -> Response:
         wanted: str = request.path_params["model_id"]
         for info in await self._gateway.models(_caller(request)):
-            if wanted in {info.id, public_id(info.id)}:
+            if wanted in {info.id, info.id.removeprefix(PREFIX)}:
                 return _json(model_object(info), request)
         message = f"The model '{wanted[:200]}' does not exist or you do not have access to it."
         told = Told(message, "invalid_request_error", "model", "model_not_found")
@@ -80,24 +81,17 @@ def _caller(request: Request) -> Caller:
     return request.scope["plugway.caller"]
 
 
-def public_id(id_: str) -> str:
-    """An id without the prefix that is there for Claude Code's sake."""
-    short = id_.removeprefix(PREFIX)
-    return short if "/" in short and not short.startswith(PREFIX) else id_
-
-
 def model_object(info: ModelInfo) -> dict[str, Any]:
     """A model in OpenAI's shape (`types/model.py` of the `openai` SDK).
 
     The window and the output limit in tokens are there under the names of OpenRouter and vLLM,
     where they are known.
     """
-    id_ = public_id(info.id)
     item: dict[str, Any] = {
-        "id": id_,
+        "id": info.id,
         "object": "model",
         "created": _seconds(info.created_at),
-        "owned_by": id_.partition("/")[0],
+        "owned_by": info.id.removeprefix(PREFIX).partition("/")[0],
     }
     if info.context_tokens:
         item |= {"context_length": info.context_tokens, "max_model_len": info.context_tokens}
