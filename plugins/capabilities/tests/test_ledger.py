@@ -80,6 +80,15 @@ def test_a_larger_limit_is_believed_too(path):
         assert ledger.about("me", "m").max_output_tokens == limit
 
 
+def test_a_window_is_not_kept_because_the_server_may_be_loaded_with_another(path):
+    ledger = Ledger(path)
+    text = "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens"
+    assert ledger.learn("me", "m", 400, text) == ()
+    assert ledger.about("me", "m").context_tokens == 0
+    ledger.flush()
+    assert not path.exists()
+
+
 def test_values_are_learnt_and_kept(path):
     ledger = Ledger(path)
     text = "'effort' does not support 'x' with this model. Supported values are: 'low' and 'high'."

@@ -12,6 +12,7 @@ from plugway import BackendRefused, MessagesRequest, ModelInfo, Plugin, Reply, h
 from plugway.testing import ERRORS, PlainOptions, build_plugin, gateway, request_body
 from plugway_context_guard import ContextGuard
 from plugway_context_guard._meter import Meter, text_features
+from plugway_context_guard._windows import Windows
 from plugway_router import Router
 from plugway_signature import signature
 
@@ -178,7 +179,23 @@ async def test_a_refusal_teaches_the_window(guard, name):
         await running.post(request_body(words(60_000), model="m"))
         response = await running.post(request_body(words(60_000), model="m"))
     assert len(backend.seen) == 1
-    assert LONG.match(response.json()["error"]["message"])
+    told = response.json()["error"]["message"]
+    assert LONG.match(told)
+    assert "as its server said just now when it refused a prompt; held for an hour" in told
+
+
+def test_who_told_a_window_and_when_is_said_until_it_is_forgotten():
+    now = [0.0]
+    windows = Windows({"x/*": 9000}, 0, lambda: now[0])
+    assert windows.known("a/b", 65_536) == (65_536, "as `a` lists it")
+    assert windows.known("x/b", 65_536) == (9000, "as `windows` says")
+    windows.contexts.learn("a/b", 8192)
+    now[0] = 900.0
+    tokens, source = windows.known("a/b", 65_536)
+    assert tokens == 8192
+    assert source.startswith("as its server said 15 min ago when it refused a prompt")
+    now[0] = 3600.0
+    assert windows.known("a/b", 65_536) == (65_536, "as `a` lists it")
 
 
 async def test_a_refusal_teaches_the_longest_answer(guard):

@@ -1,6 +1,6 @@
 """What a refusal teaches, by the table `rejections.toml`. Pure functions.
 
-Shapes of error bodies, windows and output limits are read by `plugway-upstream-errors`.
+Shapes of error bodies and output limits are read by `plugway-upstream-errors`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,10 @@ REJECTIONS: Final = tuple(
 
 
 def lessons(status: int, body: str | bytes) -> dict[str, Any]:
-    """Fields of `Facts` that a refusal teaches; empty where none. Never raises."""
+    """Fields of `Facts` that a refusal teaches; empty where none. Never raises.
+
+    A window is none of them: the same server is loaded with a larger one tomorrow.
+    """
     if status not in _TEACHING:
         return {}
     raw = body if isinstance(body, bytes) else body.encode("utf-8", "replace")
@@ -80,8 +83,6 @@ def lessons(status: int, body: str | bytes) -> dict[str, Any]:
         if found and (taught := _taught(row, found)):
             return taught
     meaning = meaning_of(BackendRefused(status, raw))
-    if meaning.kind == "overflow":
-        return _number("context_tokens", meaning.limit)
     if meaning.kind == "output_limit":
         return _number("max_output_tokens", meaning.limit)
     if meaning.kind == "unsupported":

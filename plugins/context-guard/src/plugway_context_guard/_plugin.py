@@ -85,8 +85,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         shown: list[ModelInfo] = []
         for info in models:
             target = info.id.removeprefix("anthropic/")
-            tokens, _ = self._windows.known(target, info.context_tokens)
-            self._windows.warn(target, tokens)
+            tokens, source = self._windows.known(target, info.context_tokens)
+            self._windows.warn(target, tokens, source)
             shown.append(replace(info, context_tokens=tokens))
         return shown
 

@@ -77,7 +77,7 @@ class Windows:
     async def open(self) -> AsyncGenerator[None]:
         """Lists of models are refreshed in the background while this is open."""
         for pattern, tokens in self._configured.items():
-            self.warn(pattern, tokens)
+            self.warn(pattern, tokens, "as `windows` says")
         async with anyio.create_task_group() as group:
             self._group = group
             try:
@@ -92,28 +92,31 @@ class Windows:
         info = await self._info(attempt)
         context, source = self.known(target, info.context_tokens if info else 0)
         output = self.outputs.get(target) or (info.max_output_tokens if info else 0)
-        self.warn(target, context)
+        self.warn(target, context, source)
         return Window(context, output, source)
 
     def known(self, target: str, stated: int) -> tuple[int, str]:
         """The context of `instance/model` whose backend states `stated` tokens, and who says so."""
-        context, source = self._as_configured(target), "configured"
+        context, source = self._as_configured(target), "as `windows` says"
         if not context:
-            context, source = stated, f"`{target.partition('/')[0]}` says so"
+            context, source = stated, f"as `{target.partition('/')[0]}` lists it"
         learned = self.contexts.get(target)
         if learned and (not context or learned < context):
-            return learned, "a refusal told"
+            minutes = self.contexts.age(target) / 60
+            ago = f"{minutes:.0f} min ago" if minutes >= 1 else "just now"
+            return learned, f"as its server said {ago} when it refused a prompt; held for an hour"
         return context, source
 
-    def warn(self, target: str, tokens: int) -> None:
+    def warn(self, target: str, tokens: int, source: str) -> None:
         """Say once that a window is small."""
         if 0 < tokens < self._warn_below and target not in self._warned:
             self._warned.add(target)
             _log.warning(
-                "`%s` has a window of %d tokens, less than the %d that an agent needs: load it "
-                "with a larger one, or keep it for small jobs",
+                "`%s` has a window of %d tokens (%s), less than the %d that an agent needs: load "
+                "it with a larger one, or keep it for small jobs",
                 target,
                 tokens,
+                source,
                 self._warn_below,
             )
 

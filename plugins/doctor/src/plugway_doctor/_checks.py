@@ -168,7 +168,11 @@ def windows(models: Sequence[ListedModel]) -> list[Check]:
             fix = "give it under `windows` of `context-guard`, so that Claude Code compacts in time"
             checks.append(Check(name, "warned", "it is not known", fix))
         elif model.window < FLOOR_TOKENS:
-            fix = f"load it with a window of {FLOOR_TOKENS:,} tokens or more, or take another model"
+            fix = (
+                f"load it with a window of {FLOOR_TOKENS:,} tokens or more, or take another model; "
+                "a window that its server told by a refusal is forgotten after an hour, or when "
+                "the gateway is restarted"
+            )
             reason = f"{model.window:,} tokens are too few for Claude Code"
             checks.append(Check(name, "warned", reason, fix))
         else:

@@ -29,3 +29,7 @@ class Learned:
         """The limit, or 0."""
         limit, when = self._known.get(target, (0, 0.0))
         return limit if limit and self._clock() - when < REMEMBERED_SECONDS else 0
+
+    def age(self, target: str) -> float:
+        """Seconds since `target` said it."""
+        return self._clock() - self._known[target][1]
