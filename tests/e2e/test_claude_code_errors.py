@@ -15,6 +15,7 @@ from plugway.testing import (
     sse,
 )
 from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_claude_code._windows import profile
 from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_resilience import Resilience
@@ -98,7 +99,8 @@ def using(tokens):
 async def test_pain_14_scaled_usage_makes_the_client_compact_before_a_small_window_is_full(
     tmp_path, scaled
 ):
-    """The fifth prompt has 27,000 tokens of 32,768. The client takes the window for 200,000."""
+    """The fifth prompt has 27,000 tokens of 32,768. The client is told the window that
+    counts are scaled to; by itself it takes that of an unknown model for 1,000,000."""
     async with ScriptedUpstream() as upstream:
         options = {"windows": {"up/*": 32_768}, "scale_usage": scaled}
         stack = [
@@ -107,7 +109,7 @@ async def test_pain_14_scaled_usage_makes_the_client_compact_before_a_small_wind
         ]
         async with gateway(stack) as running:
             claude = Claude(tmp_path, running.url, running.token, "anthropic/up/m")
-            claude._env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = "200000"
+            claude._env |= profile(32_768, scaled=True).env
             path = claude.project / "a.txt"
             path.write_text("hello")
             call = ("Read", {"file_path": str(path)})

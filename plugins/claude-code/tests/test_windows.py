@@ -33,14 +33,19 @@ def test_each_window_has_its_profile(window, name, output):
 def test_the_window_is_stated_with_a_value_that_the_client_does_not_complain_about(window):
     env = profile(window).env
     assert int(env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"]) >= 100_000
-    assert env.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "200000") == str(window)
+    assert env["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == str(window)
 
 
-@pytest.mark.parametrize("window", [32_768, 65_536, 131_072])
-def test_a_window_that_the_gateway_scales_is_not_stated_as_well(window):
+@pytest.mark.parametrize(
+    ("window", "stated"),
+    [(32_768, "184096"), (65_536, "188192"), (131_072, "200000"), (1_000_000, "200000")],
+)
+def test_where_the_gateway_scales_the_client_is_told_a_window_of_which_it_uses_167_000(
+    window, stated
+):
     env = profile(window, scaled=True).env
-    assert env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "200000"
-    assert "CLAUDE_CODE_MAX_CONTEXT_TOKENS" not in env
+    assert env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == stated
+    assert env["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == stated
 
 
 def test_bulky_tools_are_denied_where_the_window_is_small():

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-ASSUMED = 200_000
-"""The window that the client believes a model to have whose id it does not know."""
+_SCALED_AT = 167_000
+"""Tokens at which the client shall compact where `context-guard` scales (`client_compacts_at`)."""
+_RESERVED = 13_000
+_LONGEST_RESERVED = 20_000
+"""The client compacts when so much is left, and as much as an answer may have, this at most."""
 _LEAST_COMPACT = 100_000
 """The client takes a smaller value of the variable for this one, and warns; it then compacts by the
 model's own window where that is smaller."""
@@ -66,27 +69,29 @@ class Profile:
 def profile(window: int, *, scaled: bool = False) -> Profile:
     """The profile of a window of so many tokens; 0 where nobody knows it.
 
-    `scaled` says that the gateway reports token counts as if the window were `ASSUMED`: then the
-    client must not be told the real one, which it would take into account a second time.
+    `scaled` says that the gateway scales token counts: then the client is told the window that they
+    are made for, as it would take the real one into account a second time. By itself it takes a
+    model that it does not know for one of 1,000,000 tokens (2.1.329).
     """
     if not window:
         return Profile("unknown")
-    stated = _stated(window, scaled)
     if window >= 100_000:
-        return Profile("large", stated)
-    if window >= 48_000:
-        return Profile("64K", {**_SMALL, **stated}, ("Workflow",))
-    if window >= 24_000:
-        return Profile("32K", {**_SLIM, **stated}, _ALL_BULKY)
-    answer = str(max(1024, window // 8))
-    simple = {"CLAUDE_CODE_SIMPLE": "1", "CLAUDE_CODE_MAX_OUTPUT_TOKENS": answer}
-    return Profile("tiny", {**_SLIM, **simple, **stated}, _ALL_BULKY)
+        name, env, deny = "large", {}, ()
+    elif window >= 48_000:
+        name, env, deny = "64K", _SMALL, ("Workflow",)
+    elif window >= 24_000:
+        name, env, deny = "32K", _SLIM, _ALL_BULKY
+    else:
+        answer = str(max(1024, window // 8))
+        simple = {"CLAUDE_CODE_SIMPLE": "1", "CLAUDE_CODE_MAX_OUTPUT_TOKENS": answer}
+        name, env, deny = "tiny", {**_SLIM, **simple}, _ALL_BULKY
+    answer = int(env.get("CLAUDE_CODE_MAX_OUTPUT_TOKENS", _LONGEST_RESERVED))
+    made_for = _SCALED_AT + _RESERVED + min(answer, _LONGEST_RESERVED)
+    return Profile(name, {**env, **_stated(made_for if scaled else window)}, deny)
 
 
-def _stated(window: int, scaled: bool) -> dict[str, str]:
-    if window < ASSUMED and scaled:
-        return {"CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(ASSUMED)}
-    compact = {"CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(max(window, _LEAST_COMPACT))}
-    if window == ASSUMED:
-        return compact
-    return {**compact, "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(window)}
+def _stated(told: int) -> dict[str, str]:
+    return {
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(max(told, _LEAST_COMPACT)),
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(told),
+    }

@@ -31,5 +31,5 @@ class ContextGuardOptions(Options):
     compact_share: float = Field(default=0.8, gt=0.1, le=0.95)
     """With `scale_usage`: share of the real window at which the client shall compact."""
     client_compacts_at: int = Field(default=167_000, ge=10_000)
-    """With `scale_usage`: tokens at which the client compacts, which is 167,000 for a model whose
-    window it takes for 200,000."""
+    """With `scale_usage`: tokens at which the client compacts, which is 167,000 where it was told a
+    window of 200,000."""
