@@ -25,3 +25,14 @@ def test_every_plugin_of_the_stack_and_of_the_example_is_a_dependency():
 def test_what_the_example_offers_in_comments_is_a_dependency_too():
     text = (DATA / "config.example.yaml").read_text()
     assert set(re.findall(r"^ *#? *- use: ([a-z-]+)", text, re.M)) <= brought()
+
+
+def test_the_next_steps_name_every_backend_that_the_example_offers():
+    text = " ".join((DATA / "next-steps.txt").read_text().casefold().split())
+    offered = re.findall(r"^  # - use: ([a-z-]+)", (DATA / "config.example.yaml").read_text(), re.M)
+    said = {"lmstudio": "lm studio", "openai-compatible": "openrouter"}
+    aside = {"openai-api", "mcp", "switch", "recommend", "anthropic-compatible"}
+    backends = set(offered) - aside
+    assert len(backends) > 7
+    assert [name for name in sorted(backends) if said.get(name, name) not in text] == []
+    assert "plugway claude" in text
