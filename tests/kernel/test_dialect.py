@@ -27,6 +27,7 @@ from plugway import (
     MessagesRequest,
     ModelInfo,
     NoOptions,
+    NoRoute,
     Original,
     Plugin,
     PluginError,
@@ -428,6 +429,18 @@ async def test_two_dialects_on_one_path_are_told_apart_at_start():
     with pytest.raises(PluginError, match="`/v1/lines` is served already"):
         async with gateway([speaks, Speaks(NoOptions(), name="again"), answers]):
             pass
+
+
+async def test_a_plugin_is_told_who_would_get_a_request_and_nobody_gets_it():
+    speaks, answers = stack()
+    async with gateway([speaks, answers]):
+        gate = speaks.gateway
+        assert gate is not None
+        (attempt,) = await gate.plan(MessagesRequest(b'{"model":"answers/m","messages":[]}'))
+        assert (attempt.target, attempt.backend) == ("answers/m", answers)
+        with pytest.raises(NoRoute, match="model: anthropic/gone/m"):
+            await gate.plan(MessagesRequest(b'{"model":"anthropic/gone/m","messages":[]}'))
+    assert answers.asked is None
 
 
 async def test_a_plugin_asks_through_the_whole_pipeline():
