@@ -43,10 +43,10 @@ def backend(name, zone="local", *infos):
 
 
 @asynccontextmanager
-async def running(*backends, others=(), before=(), **options):
+async def running(*backends, others=(), before=(), tokens=(), **options):
     stack = [*before, build_plugin(Switch, "switch", **options), *others, *backends]
     async with AsyncExitStack() as exits:
-        yield await exits.enter_async_context(gateway(stack))
+        yield await exits.enter_async_context(gateway(stack, tokens=list(tokens)))
 
 
 async def _events(raw):

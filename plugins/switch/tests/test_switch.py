@@ -407,3 +407,14 @@ async def test_a_list_says_why_the_next_turn_will_fail():
         said = await Client(gate, model="gone/m").say("@plugway list")
     assert said.startswith("The next turn will fail: model: gone/m. No backend serves it")
     assert "- `cloud/gemini-2.5-flash`" in said
+
+
+async def test_a_caller_with_a_limited_token_neither_lists_nor_chooses():
+    guest = {"name": "guest", "token": "guest-token", "models": ["home/*"]}
+    async with running(backend("home"), backend("work"), tokens=[guest]) as gateway:
+        client = Client(gateway, authorization="Bearer guest-token")
+        for line in ("@plugway list", "@plugway use work", "use my work model"):
+            assert await client.say(line) == "home/m here"
+        assert await client.say("hello", model="work/m") == (
+            "the token `guest` may not use model `work/m`"
+        )

@@ -136,6 +136,8 @@ class Switch(Plugin[SwitchOptions]):
         self, request: MessagesRequest, exchange: Exchange
     ) -> MessagesRequest | None:
         """Find the wish and the choice; a choice of an alias is put in for the router."""
+        if exchange.caller.limited:  # what it may use is settled; the list of all is not for it
+            return None
         if request.header(WARM_HEADER) is not None:
             exchange.state[_WARMING] = True
             return None
