@@ -227,6 +227,52 @@ def test_check_tells_problems_of_the_server_and_of_plugins_together(
     assert places == ["server.prot", "plugins[0].options.modles", "plugins[1].use"]
 
 
+FLAWED = """
+plugins:
+  - use: router
+    options:
+      models:
+        "*": []
+        "a": [nowhere/x, cloud/x, later/x]
+  - use: resilience
+    options: {retriess: 3}
+  - use: switch
+    options: {allow_zones: [elsewhere]}
+  - use: anthropic
+    name: cloud
+    options: {api_key: {$env: PLUGWAY_TEST_IS_NOT_SET}}
+  - use: echo
+    name: later
+    options: {models: 7}
+"""
+
+
+def test_check_tells_what_plugins_see_in_each_other_beside_wrong_options(
+    plugway: Any, tmp_path: Path
+) -> None:
+    done = plugway("check", str(written(tmp_path / "c.yaml", FLAWED)))
+    told = re.findall(r"`(plugins\[.*?)`:", done.err)
+    assert [place.removeprefix("plugins") for place in told] == [
+        "[0].options.models.*",
+        "[0].options.models.a[0]",
+        "[1].options.retriess",
+        "[2]",
+        "[3].options.api_key",
+        "[4].options.models",
+    ], "and no word about backends that are only not there yet"
+    assert "`cloud`, `later`" in done.err
+    assert "resilience`," not in done.err, "which is no backend"
+    assert "warning" not in done.err, "of zones that may come with what could not be made"
+
+
+def test_a_command_that_reads_the_file_alone_tells_all_problems_too(
+    plugway: Any, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "c.yaml", "server: {port: many}" + FLAWED)
+    assert plugway("status", "--config", str(path)).err == plugway("check", str(path)).err
+    assert "7 problems" in plugway("check", str(path)).err
+
+
 def test_check_tells_a_script_the_problems_as_json(plugway: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "plugins: [{use: ecoh}]")
     done = plugway("check", "--json", "--config", str(path))

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _tell(f"plugway: {error.problems[0]}")
         sys.exit(EXIT_EXPOSED)
     except ConfigError as error:
-        _tell(f"plugway: {error}")
+        _tell(f"plugway: {configs.all_problems(error)}")
         sys.exit(EXIT_CONFIG)
     except PlugwayError as error:
         _tell(f"plugway: {error}")

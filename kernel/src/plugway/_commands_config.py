@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from plugway._approval import Approvals
-from plugway._config import Config, EntryOptions, find_config, load_config, parse_config
+from plugway._config import (
+    Config,
+    EntryOptions,
+    FlawedConfig,
+    find_config,
+    load_config,
+    parse_config,
+)
+from plugway._document import in_order
 from plugway._errors import ConfigError, PluginError, PlugwayError
-from plugway._loader import all_problems, installed, load_class
+from plugway._loader import installed, load_class
 from plugway._plugin import Options
 from plugway._settings import ServerOptions
 
@@ -73,6 +81,15 @@ def chosen_config(
         return load_config(path, overrides)
     except ConfigError as error:
         raise all_problems(error) from None
+
+
+def all_problems(error: ConfigError) -> ConfigError:
+    """`error`, and what the plugins that are listed in the same file find wrong with it."""
+    if not isinstance(error, FlawedConfig):
+        return error
+    from plugway._snapshot import problems_of_plugins  # half a second, which a good file is spared
+
+    return ConfigError(in_order([*error.problems, *problems_of_plugins(error.rest)]))
 
 
 def stack_config(overrides: Mapping[str, object] | None = None) -> Config:
