@@ -12,20 +12,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import typer
 
-from plugway import Plugin, _commands_new
+from plugway import _commands_new
 from plugway._approval import approvals_path
 from plugway._cli import app, main
 from plugway._commands_config import chosen_config
-from plugway._commands_plugins import plugin_commands
 from plugway._commands_serve import Reloader, banner, token_hint
 from plugway._config import Config, parse_config
-from plugway._errors import ConfigError, PluginError
+from plugway._errors import ConfigError
 from plugway._loader import installed
 
 STACK = [
@@ -296,6 +296,20 @@ def test_check_tells_what_is_only_odd_and_accepts_the_file(plugway: Any, tmp_pat
     assert answer["warnings"] == [warning.removeprefix("plugway: warning: ")]
 
 
+@pytest.mark.parametrize("plugins", ["[]", "[{use: dashboard}]"])
+def test_check_warns_where_no_backend_is_listed(plugway: Any, tmp_path: Path, plugins: str) -> None:
+    done = plugway("check", str(written(tmp_path / "c.yaml", f"plugins: {plugins}")))
+    assert done.code == 0
+    assert "warning: app: no backend is listed: every request that needs a model" in done.err
+
+
+def test_check_warns_of_a_model_that_is_not_there(plugway: Any, tmp_path: Path) -> None:
+    text = "plugins: [{use: llama-cpp, options: {model: nosuch}}]"
+    done = plugway("check", str(written(tmp_path / "c.yaml", text)))
+    assert done.code == 0
+    assert "warning: llama-cpp: there is no model `nosuch`" in done.err
+
+
 def test_an_unprotected_address_exits_3_with_one_line(plugway: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "plugins: []")
     done = plugway("serve", "--config", str(path), "--host", "0.0.0.0")
@@ -332,75 +346,6 @@ def test_plugins_lists_what_is_installed_and_marks_what_is_used(
     done = plugway("plugins", "--config", str(path))
     assert "parrot" in done.out
     assert done.err == ""
-
-
-class Chatty(Plugin):
-    """Brings a command."""
-
-    def register_commands(self) -> list[typer.Typer]:
-        group = typer.Typer(name="parrot", help="Speaks.")
-
-        @group.command()
-        def say(word: str) -> None:
-            """Say a word."""
-            print(word * 2)
-
-        @group.command()
-        def other() -> None:
-            """Another one."""
-
-        return [group]
-
-
-class Wordless(Plugin):
-    """Brings a command without a name."""
-
-    def register_commands(self) -> typer.Typer:
-        return typer.Typer()
-
-
-def make(plugin_class: type[Plugin[Any]]) -> Plugin[Any]:
-    return plugin_class(plugin_class.options_type()())
-
-
-def test_commands_of_plugins_are_collected_by_name() -> None:
-    assert list(plugin_commands([make(Chatty), make(Plugin)])) == ["parrot"]
-
-
-def test_a_command_without_a_name_is_refused_naming_the_plugin() -> None:
-    with pytest.raises(PluginError, match="plugin `wordless`: `register_commands` must return"):
-        plugin_commands([make(Wordless)])
-
-
-TALKING = """
-import sys, typer
-from plugway import Plugin, hookimpl
-class Talker(Plugin):
-    @hookimpl
-    def register_commands(self):
-        group = typer.Typer(name="talker", no_args_is_help=True)
-        @group.command()
-        def say(word: str):
-            print(word * 2)
-        return group
-"""
-
-
-def test_a_listed_plugin_adds_a_command_of_its_own(tmp_path: Path) -> None:
-    info = tmp_path / "plugway_talker-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugway-talker\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[plugway]\ntalker = talker_probe:Talker\n")
-    (tmp_path / "talker_probe.py").write_text(TALKING)
-    path = written(tmp_path / "c.yaml", "plugins: [{use: talker}]")
-    done = subprocess.run(
-        [sys.executable, "-c", "from plugway._cli import main; main()", "talker", "say", "ab"],
-        env={**os.environ, "PLUGWAY_CONFIG": str(path), "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "abab\n"), done.stderr
 
 
 ANNOUNCED = """
@@ -448,6 +393,17 @@ def test_an_installed_command_works_whatever_the_configuration_is(announced: Any
     assert "several, single" in announced("--help").stdout
 
 
+def test_the_commands_of_the_starter_are_all_in_the_help(plugway: Any) -> None:
+    told = " ".join(plugway("--help").out.split())
+    table = (ROOT / "README.md").read_text("utf-8").split("## Commands")[1]
+    for name in re.findall(r"`plugway ([a-z]+)", table):
+        assert re.search(rf"\b{name}\b", told), f"{name} is not in the help"
+
+
+def test_the_version_is_told(plugway: Any) -> None:
+    assert plugway("--version").out == version("plugway") + "\n"
+
+
 @pytest.mark.parametrize(("word", "reason"), [("wrong", "no `typer.Typer`"), ("broken", "import")])
 def test_an_installed_command_that_is_none_is_told_by_name(
     announced: Any, word: str, reason: str
@@ -464,17 +420,6 @@ def test_a_command_of_a_package_that_is_not_approved_is_not_imported(announced: 
     done = announced("single", "ab")
     assert (done.returncode, done.stdout) == (2, "")
     assert "run `plugway plugins --approve plugway-talker`" in done.stderr
-
-
-def test_a_broken_configuration_is_told_beside_the_unknown_command(
-    plugway: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = written(tmp_path / "c.yaml", "plugins: [{use: nothing-like-it}]")
-    monkeypatch.setenv("PLUGWAY_CONFIG", str(path))
-    done = plugway("parrot")
-    assert done.code == 2
-    assert "could not be asked for the command `parrot`" in done.err
-    assert "nothing-like-it" in done.err
 
 
 # ── new ────────────────────────────────────────────────────────────────────────────────────────
@@ -607,6 +552,7 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     thread.join()
 
 
+MODELS = "/v1/models?limit=1000"
 HEALTH = {
     "status": "ok",
     "uptime_seconds": 3725.0,
@@ -632,9 +578,32 @@ def test_status_shows_what_the_gateway_says(plugway: Any, gateway: str) -> None:
     ):
         assert words in done.out
     assert "abcdefghijklmnop" not in done.out
-    assert Scripted.seen == [("/health", "Bearer abcdefghijklmnop", b"")]
+    credential = "Bearer abcdefghijklmnop"
+    assert Scripted.seen == [(path, credential, b"") for path in ("/health", MODELS)]
     answer = json.loads(plugway("status", "--json").out)
-    assert answer == {"running": True, "address": gateway, **HEALTH}
+    assert answer == {"running": True, "address": gateway, **HEALTH, "models": []}
+
+
+def test_status_lists_the_models_that_are_served(plugway: Any, gateway: str) -> None:
+    ids = [f"anthropic/echo/m{number}" for number in range(40)]
+    listed = {"data": [{"id": name} for name in ids]}
+    Scripted.answers = {"/health": HEALTH, MODELS: listed}
+    shown = plugway("status").out
+    assert "anthropic/echo/m0\n" in shown
+    assert "m12" not in shown
+    assert "and 28 more" in shown
+    assert json.loads(plugway("status", "--json").out)["models"] == ids
+
+
+@pytest.mark.parametrize("port", ["99999", "abc"])
+@pytest.mark.parametrize("word", ["status", "explain", "serve", "logs", "ui", "doctor", "up"])
+def test_a_port_that_is_none_is_refused_by_every_command(
+    plugway: Any, word: str, port: str
+) -> None:
+    done = plugway(word, "--port", port)
+    assert (done.code, done.out) == (2, "")
+    assert "port" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_status_says_so_when_nothing_runs(plugway: Any, tmp_path: Path) -> None:
@@ -738,7 +707,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
     monkeypatch.setattr("plugway._keyring.keyring_password", lambda name: "abcdefghijklmnop")
     config = parse_config(f"server: {{token: {token}}}\nplugins: [{{use: other}}]")
     assert token_hint(config)[0] == shell
-    text = banner(config, "1.0", "http://127.0.0.1:8484")
+    text = banner(config, "1.0", "http://127.0.0.1:8484", ["local"])
     assert f'ANTHROPIC_AUTH_TOKEN="{shell}"' in text
     assert "abcdefgh" not in text
     assert "To add a real one" not in text
@@ -746,7 +715,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
 
 def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_path: Path) -> None:
     config = parse_config((ROOT / "config.example.yaml").read_text("utf-8"))
-    text = banner(config, "1.0", "http://127.0.0.1:8484")
+    text = banner(config, "1.0", "http://127.0.0.1:8484", ["local"])
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8484 ANTHROPIC_AUTH_TOKEN=" in text
     assert f"$(cat {tmp_path}/home/state/plugway/token)" in text
     assert "curl http://127.0.0.1:8484/v1/messages" in text
@@ -760,10 +729,12 @@ def test_only_a_package_that_is_installed_can_be_approved(plugway: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "plugins", ["[]", "[{use: llama-cpp, name: local, options: {model: qwen3-coder}}]"]
+    "plugins",
+    ["[]", "[{use: dashboard}]", "[{use: llama-cpp, name: local, options: {model: qwen3-coder}}]"],
 )
 def test_the_banner_does_not_take_a_model_of_the_user_for_the_demonstration(plugins: str) -> None:
-    text = banner(parse_config(f"plugins: {plugins}"), "1.0", "http://127.0.0.1:8484")
+    backends = ["local"] if "local" in plugins else []
+    text = banner(parse_config(f"plugins: {plugins}"), "1.0", "http://127.0.0.1:8484", backends)
     assert "demonstration" not in text
 
 

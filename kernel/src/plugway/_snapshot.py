@@ -59,6 +59,11 @@ class Snapshot:
         zones = {name: backend.zone for name, backend in self.backends.items()}
         if flaws := _flaws(config, self.plugins, zones):
             raise ConfigError(in_order(flaws))
+        if not self.backends:
+            log.warning(
+                "no backend is listed: every request that needs a model will be answered with 404 "
+                "- list one under `plugins`; `plugway config example` shows them"
+            )
         server = config.server
         limits = Limits(
             first_event_seconds=server.first_event_seconds,
