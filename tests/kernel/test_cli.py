@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -655,6 +656,17 @@ def test_explain_posts_the_request_and_shows_the_answer(
     assert json.loads(body) == {"model": "b", "messages": []}
 
 
+def test_explain_shows_a_request_whole_however_narrow_the_terminal_is(
+    plugway: Any, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    request = {"system": "be brief " * 30 + "and end", "messages": [{"content": "x" * 200}]}
+    Scripted.answers = {"/v1/messages/explain": {"model": "m", "request": request}}
+    done = plugway("explain", "--model", "m")
+    shown = done.out[done.out.index("{") :]
+    assert json.loads(shown) == request
+
+
 def test_explain_reads_standard_input_and_can_make_up_a_request(
     plugway: Any, gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -722,6 +734,19 @@ def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_pa
     assert "tiny demonstration model" in text
 
 
+def test_what_is_approved_now_is_told_and_not_all_that_ever_was(plugway: Any) -> None:
+    plugway("plugins", "--approve", "plugway-echo")
+    done = plugway("plugins", "--approve", "plugway-router")
+    assert done.err.startswith("approved: plugway-router; ")
+    assert "has 2 packages now" in done.err
+
+
+def test_plugins_shows_the_stack_that_runs_without_a_file(plugway: Any) -> None:
+    rows = json.loads(plugway("plugins", "--json").out)
+    assert next(row for row in rows if row["name"] == "llama-cpp")["instances"] == ["local"]
+    assert next(row for row in rows if row["name"] == "echo")["instances"] == []
+
+
 def test_only_a_package_that_is_installed_can_be_approved(plugway: Any) -> None:
     done = plugway("plugins", "--approve", "plugway-nope")
     assert done.code == 1
@@ -787,6 +812,43 @@ def test_serve_answers_keeps_the_old_configuration_and_stops_on_a_signal(
     assert process.wait(10) == 0
     assert process.stdout is not None
     assert process.stdout.read() == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_who_stops_a_gateway_at_work_is_told_what_it_waits_for(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "server: {port: 0, token: t}\nplugins: [{use: echo}]")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from plugway._cli import main; main()", "serve", str(path)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        address = next(line for line in process.stderr if " listens on " in line).split()[-1]
+        host, port = address.removeprefix("http://").split(":")
+        body = {"model": "echo", "max_tokens": 9, "stream": True}
+        body["messages"] = [{"role": "user", "content": "echo: delay 60"}]
+        text = json.dumps(body)
+        head = f"POST /v1/messages HTTP/1.1\r\nhost: {host}:{port}\r\nx-api-key: t\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall((head + text).encode())
+            while not active_at(address):
+                pass
+            process.send_signal(signal.SIGINT)
+            told = next(line for line in process.stderr if "waiting" in line)
+            assert "up to 28 s for 1 exchange that has not ended; Ctrl-C once more" in told
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def active_at(address: str) -> int:
+    request = urllib.request.Request(f"{address}/health", headers={"x-api-key": "t"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)["active"]
 
 
 def test_serve_without_a_file_takes_the_installed_stack() -> None:

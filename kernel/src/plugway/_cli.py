@@ -142,6 +142,11 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
             served = gateway.snapshot.backends
             _tell(serving.banner(config, version("plugway"), address, served))
 
+    def draining() -> None:
+        gateway.drain()
+        if gateway.active and not log_json:
+            _tell(f"plugway: {serving.wait_words(gateway.active, server.drain_seconds)}")
+
     return run(
         gateway,
         host=server.host,
@@ -151,7 +156,7 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
             head_seconds=server.head_seconds, stall_seconds=server.stalled_client_seconds
         ),
         on_reload=serving.Reloader(gateway, config, read),
-        on_draining=gateway.drain,
+        on_draining=draining,
         watch=config.path,
         announce=announce,
     )
@@ -213,14 +218,14 @@ def plugins(
     ] = False,
 ) -> None:
     """List the installed plugins, and which the configuration uses."""
-    path = find_config(config)
-    rows = plugin_rows(load_config(path) if path else None)
+    rows = plugin_rows(configs.listed_config(config))
     if approved:
         if strange := sorted({*(names or ())} - {*installed_packages()}):
             reason = f"no installed package of plugins is called `{strange[0]}`"
             raise PlugwayError(f"{reason}: `plugway plugins` lists them")
-        found = approve(names or installed_packages())
-        _tell(f"approved: {', '.join(sorted(found))} ({approvals_path()})")
+        now = sorted(names or installed_packages())
+        count = len(approve(now))
+        _tell(f"approved: {', '.join(now)}; {approvals_path()} has {count} packages now")
         return
     if as_json:
         _print_json(rows)

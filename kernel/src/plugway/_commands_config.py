@@ -83,6 +83,17 @@ def chosen_config(
         raise all_problems(error) from None
 
 
+def listed_config(explicit: Path | None = None) -> Config | None:
+    """The same as far as it goes: None where there is neither a file nor a stack."""
+    path = find_config(explicit)
+    if path is not None:
+        return load_config(path)
+    try:
+        return stack_config()
+    except PlugwayError:
+        return None
+
+
 def all_problems(error: ConfigError) -> ConfigError:
     """`error`, and what the plugins that are listed in the same file find wrong with it."""
     if not isinstance(error, FlawedConfig):

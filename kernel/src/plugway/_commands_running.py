@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.json import JSON
 from rich.panel import Panel
 from rich.table import Table
@@ -123,8 +123,9 @@ def show(document: object, console: Console, title: str) -> None:
     console.print(Panel(facts, title=title, title_align="left", expand=False))
     for key, value in mapping.items():
         if isinstance(value, Mapping | list) and value:
-            block = Group(Text(_label(key), style="bold"), _block(cast("object", value)))
-            console.print(block)
+            block = _block(cast("object", value))
+            console.print(Text(_label(key), style="bold"))
+            console.print(block, soft_wrap=isinstance(block, JSON))  # whole, however long a line is
 
 
 def _block(value: object) -> RenderableType:

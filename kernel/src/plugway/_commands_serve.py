@@ -77,6 +77,12 @@ def next_steps(config: Config) -> str:
     return stack.next_steps if listed and all(entry in basic for entry in listed) else ""
 
 
+def wait_words(exchanges: int, seconds: float) -> str:
+    """What a person reads who stopped a gateway in which exchanges still run."""
+    several = "1 exchange that has" if exchanges == 1 else f"{exchanges} exchanges that have"
+    return f"waiting up to {seconds:g} s for {several} not ended; Ctrl-C once more cuts them off"
+
+
 class Reloadable(Protocol):
     """An app that can take another configuration while it runs."""
 
