@@ -42,10 +42,19 @@ def hooks() -> None:
         print(f"| [`{name}`](#{name}) | {info.kind}: {KINDS[info.kind]} | {order} | {fails} |")
     for name in infos:
         function = getattr(Hookspecs, name)
-        parameters = ", ".join(list(inspect.signature(function).parameters)[1:])
-        color = "async def" if inspect.iscoroutinefunction(function) else "def"
-        print(f"\n### {name}\n\n`{color} {name}(self{', ' if parameters else ''}{parameters})`\n")
+        print(f"\n### {name}\n\n```python\n{_signature(name, function)}\n```\n")
         print(_prose(function.__doc__ or ""))
+
+
+def _signature(name: str, function: Any) -> str:
+    signature = inspect.signature(function)
+    color = "async def" if inspect.iscoroutinefunction(function) else "def"
+    typed = [f"{p.name}: {p.annotation}" for p in list(signature.parameters.values())[1:]]
+    end = f") -> {signature.return_annotation}: ..."
+    line = f"{color} {name}({', '.join(['self', *typed])}{end}"
+    if len(line) <= 100:
+        return line
+    return f"{color} {name}(\n    {', '.join(['self', *typed])}\n{end}"
 
 
 def errors() -> None:

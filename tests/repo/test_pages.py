@@ -1,0 +1,60 @@
+"""What stands in the pages works as it is pasted."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from plugway.testing import PlainBackend, ScriptedUpstream, build_plugin, gateway, respond
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def pasted(monkeypatch):
+    """The blocks of Python on the page about plugins, each as a module."""
+    text = (ROOT / "docs/writing-a-plugin.md").read_text("utf-8")
+    modules = []
+    for number, code in enumerate(CODE.findall(text)):
+        module = ModuleType(f"pasted_{number}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(compile(code, "docs/writing-a-plugin.md", "exec"), vars(module))
+        modules.append(module)
+    return modules
+
+
+async def test_the_first_plugin_of_the_page_works(pasted):
+    backend = build_plugin(PlainBackend, "plain")
+    plugin = build_plugin(pasted[0].NoThinking, "no-thinking")
+    async with gateway([plugin, backend]) as running:
+        await running.ask("hello", thinking={"type": "adaptive"})
+    assert "thinking" not in backend.seen[0].body
+
+
+async def test_the_backend_of_the_page_works(pasted):
+    said = "grüß".encode()
+    async with ScriptedUpstream(otherwise=respond(200, said)) as upstream:
+        plugin = build_plugin(pasted[1].MyPlugin, "mine", base_url=upstream.url)
+        async with gateway([plugin]) as running:
+            message = await running.ask("hello")
+            events = await running.stream("hello")
+            upstream.script(respond(200, b'["small"]'))
+            models = (await running.client.get("/v1/models")).json()
+            upstream.script(respond(429, b"not now"))
+            refused = await running.client.post("/v1/messages", json=message_to_refuse())
+    assert message["content"] == [{"type": "text", "text": "grüß"}]
+    assert events[-1][0] == "message_stop"
+    assert [model["id"] for model in models["data"]] == ["anthropic/mine/small"]
+    assert (refused.status_code, "not now" in refused.text) == (429, True)
+    assert b'"role":' in upstream.requests[0].body
+
+
+def message_to_refuse():
+    return {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
