@@ -9,12 +9,38 @@ from types import ModuleType
 
 import pytest
 
+from plugway._config import parse_config
+from plugway._snapshot import build_snapshot
 from plugway.testing import PlainBackend, ScriptedUpstream, build_plugin, gateway, respond
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugin*/**/README.md")]
+YAML = re.compile(r"^( *)```yaml\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.anyio
+
+
+def configurations():
+    for page in sorted(PAGES):
+        for number, (indent, text) in enumerate(YAML.findall(page.read_text("utf-8"))):
+            if "use:" not in text:
+                continue  # another file
+            name = f"{page.relative_to(ROOT)}-{number}"
+            yield pytest.param(re.sub(rf"^{indent}", "", text, flags=re.MULTILINE), id=name)
+
+
+@pytest.mark.parametrize("text", list(configurations()))
+def test_a_configuration_is_valid_as_it_is_pasted(text, monkeypatch, caplog):
+    """One without `plugins:` is a part of a configuration, and valid in one."""
+    monkeypatch.setenv("KEY_OF_A_PAGE", "key-of-a-page-0123456789")
+    text = re.sub(r"\{\$\w+: [^}]+\}", "{$env: KEY_OF_A_PAGE}", text)
+    if not re.search("^plugins:", text, re.MULTILINE):
+        text = f"plugins:\n{text}  - use: echo\n"
+    found = build_snapshot(parse_config(text, "page"))
+    assert found.backends
+    odd = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [told for told in odd if "there is no model `qwen3-coder`" not in told] == []
 
 
 @pytest.fixture
