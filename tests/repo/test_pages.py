@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +42,15 @@ def test_a_configuration_is_valid_as_it_is_pasted(text, monkeypatch, caplog):
     assert found.backends
     odd = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [told for told in odd if "there is no model `qwen3-coder`" not in told] == []
+
+
+def test_every_option_stands_on_the_page_of_its_plugin():
+    for point in entry_points(group="plugway"):
+        page = ROOT / "plugins" / point.name / "README.md"
+        if page.is_file():
+            text = page.read_text("utf-8")
+            for name in point.load().options_type().model_fields:
+                assert f"`{name}`" in text, f"{name} of {point.name}"
 
 
 @pytest.fixture

@@ -231,7 +231,7 @@ def plugins(
         _print_json(rows)
         return
     if not rows:
-        _tell("no plugins are installed: run `pip install 'plugway[starter]'`")
+        _tell("no plugins are installed: install the package `plugway-starter`")
         return
     shown = [{**row, "instances": ", ".join(cast("list[str]", row["instances"]))} for row in rows]
     for row in shown:

@@ -49,7 +49,7 @@ def installed_stack() -> Stack:
     points = sorted(entry_points(group=STACK_GROUP), key=lambda point: point.name)
     if not points:
         raise PlugwayError(
-            "no ready stack is installed: run `pip install 'plugway[starter]'`, "
+            "no ready stack is installed: install the package `plugway-starter`, "
             "or name a configuration with `--config`"
         )
     if len(points) > 1:

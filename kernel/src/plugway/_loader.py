@@ -138,7 +138,7 @@ def _find(
     if entry.use not in known:
         reason = f"no installed plugin is called `{entry.use}`"
         hint = did_you_mean(entry.use, list(known))
-        install = f"run `pip install plugway-{entry.use}`"
+        install = "install the package that brings it"
         fix = f"{hint} If not, {install}" if hint else install
         problems.append(config.document.problem(place, reason, fix))
         return None
