@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
@@ -42,10 +43,19 @@ def hooks() -> None:
         print(f"| [`{name}`](#{name}) | {info.kind}: {KINDS[info.kind]} | {order} | {fails} |")
     for name in infos:
         function = getattr(Hookspecs, name)
-        parameters = ", ".join(list(inspect.signature(function).parameters)[1:])
-        color = "async def" if inspect.iscoroutinefunction(function) else "def"
-        print(f"\n### {name}\n\n`{color} {name}(self{', ' if parameters else ''}{parameters})`\n")
+        print(f"\n### {name}\n\n```python\n{_signature(name, function)}\n```\n")
         print(_prose(function.__doc__ or ""))
+
+
+def _signature(name: str, function: Any) -> str:
+    signature = inspect.signature(function)
+    color = "async def" if inspect.iscoroutinefunction(function) else "def"
+    typed = [f"{p.name}: {p.annotation}" for p in list(signature.parameters.values())[1:]]
+    end = f") -> {signature.return_annotation}: ..."
+    line = f"{color} {name}({', '.join(['self', *typed])}{end}"
+    if len(line) <= 100:
+        return line
+    return f"{color} {name}(\n    {', '.join(['self', *typed])}\n{end}"
 
 
 def errors() -> None:
@@ -103,10 +113,22 @@ def _rows(kind: type[Options], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in kind.model_fields.items():
         default = _default(field)
         meaning = _prose(field.description or "").replace("\n", " ").replace("|", "\\|")
+        values = [f"`{value}`" for value in _choices(field.annotation)]
+        if not all(value in meaning for value in values):
+            meaning += f" One of {', '.join(values)}."
         yield prefix + name, default, meaning
         inner = field.annotation
         if inspect.isclass(inner) and issubclass(inner, Options):
             yield from _rows(inner, f"{prefix}{name}.")
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """The values of a choice, also of one that may be left open."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return [value for member in get_args(annotation) for value in _choices(member)]
+    return []
 
 
 def _default(field: Any) -> str:

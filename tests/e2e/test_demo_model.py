@@ -51,9 +51,9 @@ async def test_it_creates_a_file_and_appends_a_line(session):
 
 
 async def test_it_says_what_it_is(session):
-    running, _, _ = session
-    said = await running.ask("what is plugway?", model="anthropic/local/demo", temperature=0)
-    assert "Plugway" in said["content"][0]["text"]
+    _, claude, _ = session
+    said = await claude.run("-p", "what is plugway", seconds=120)
+    assert "Plugway is a local gateway" in said.out, said.err
 
 
 async def test_a_forced_tool_call_is_made(session):

@@ -10,22 +10,23 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import typer
 
-from plugway import Plugin, _commands_new
+from plugway import _commands_new
 from plugway._approval import approvals_path
 from plugway._cli import app, main
 from plugway._commands_config import chosen_config
-from plugway._commands_plugins import plugin_commands
 from plugway._commands_serve import Reloader, banner, token_hint
 from plugway._config import Config, parse_config
-from plugway._errors import ConfigError, PluginError
+from plugway._errors import ConfigError
 from plugway._loader import installed
 
 STACK = [
@@ -227,6 +228,52 @@ def test_check_tells_problems_of_the_server_and_of_plugins_together(
     assert places == ["server.prot", "plugins[0].options.modles", "plugins[1].use"]
 
 
+FLAWED = """
+plugins:
+  - use: router
+    options:
+      models:
+        "*": []
+        "a": [nowhere/x, cloud/x, later/x]
+  - use: resilience
+    options: {retriess: 3}
+  - use: switch
+    options: {allow_zones: [elsewhere]}
+  - use: anthropic
+    name: cloud
+    options: {api_key: {$env: PLUGWAY_TEST_IS_NOT_SET}}
+  - use: echo
+    name: later
+    options: {models: 7}
+"""
+
+
+def test_check_tells_what_plugins_see_in_each_other_beside_wrong_options(
+    plugway: Any, tmp_path: Path
+) -> None:
+    done = plugway("check", str(written(tmp_path / "c.yaml", FLAWED)))
+    told = re.findall(r"`(plugins\[.*?)`:", done.err)
+    assert [place.removeprefix("plugins") for place in told] == [
+        "[0].options.models.*",
+        "[0].options.models.a[0]",
+        "[1].options.retriess",
+        "[2]",
+        "[3].options.api_key",
+        "[4].options.models",
+    ], "and no word about backends that are only not there yet"
+    assert "`cloud`, `later`" in done.err
+    assert "resilience`," not in done.err, "which is no backend"
+    assert "warning" not in done.err, "of zones that may come with what could not be made"
+
+
+def test_a_command_that_reads_the_file_alone_tells_all_problems_too(
+    plugway: Any, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "c.yaml", "server: {port: many}" + FLAWED)
+    assert plugway("status", "--config", str(path)).err == plugway("check", str(path)).err
+    assert "7 problems" in plugway("check", str(path)).err
+
+
 def test_check_tells_a_script_the_problems_as_json(plugway: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "plugins: [{use: ecoh}]")
     done = plugway("check", "--json", "--config", str(path))
@@ -248,6 +295,20 @@ def test_check_tells_what_is_only_odd_and_accepts_the_file(plugway: Any, tmp_pat
     answer = json.loads(plugway("check", "--json", str(path)).out)
     assert (answer["valid"], answer["problems"]) == (True, [])
     assert answer["warnings"] == [warning.removeprefix("plugway: warning: ")]
+
+
+@pytest.mark.parametrize("plugins", ["[]", "[{use: dashboard}]"])
+def test_check_warns_where_no_backend_is_listed(plugway: Any, tmp_path: Path, plugins: str) -> None:
+    done = plugway("check", str(written(tmp_path / "c.yaml", f"plugins: {plugins}")))
+    assert done.code == 0
+    assert "warning: app: no backend is listed: every request that needs a model" in done.err
+
+
+def test_check_warns_of_a_model_that_is_not_there(plugway: Any, tmp_path: Path) -> None:
+    text = "plugins: [{use: llama-cpp, options: {model: nosuch}}]"
+    done = plugway("check", str(written(tmp_path / "c.yaml", text)))
+    assert done.code == 0
+    assert "warning: llama-cpp: there is no model `nosuch`" in done.err
 
 
 def test_an_unprotected_address_exits_3_with_one_line(plugway: Any, tmp_path: Path) -> None:
@@ -286,75 +347,6 @@ def test_plugins_lists_what_is_installed_and_marks_what_is_used(
     done = plugway("plugins", "--config", str(path))
     assert "parrot" in done.out
     assert done.err == ""
-
-
-class Chatty(Plugin):
-    """Brings a command."""
-
-    def register_commands(self) -> list[typer.Typer]:
-        group = typer.Typer(name="parrot", help="Speaks.")
-
-        @group.command()
-        def say(word: str) -> None:
-            """Say a word."""
-            print(word * 2)
-
-        @group.command()
-        def other() -> None:
-            """Another one."""
-
-        return [group]
-
-
-class Wordless(Plugin):
-    """Brings a command without a name."""
-
-    def register_commands(self) -> typer.Typer:
-        return typer.Typer()
-
-
-def make(plugin_class: type[Plugin[Any]]) -> Plugin[Any]:
-    return plugin_class(plugin_class.options_type()())
-
-
-def test_commands_of_plugins_are_collected_by_name() -> None:
-    assert list(plugin_commands([make(Chatty), make(Plugin)])) == ["parrot"]
-
-
-def test_a_command_without_a_name_is_refused_naming_the_plugin() -> None:
-    with pytest.raises(PluginError, match="plugin `wordless`: `register_commands` must return"):
-        plugin_commands([make(Wordless)])
-
-
-TALKING = """
-import sys, typer
-from plugway import Plugin, hookimpl
-class Talker(Plugin):
-    @hookimpl
-    def register_commands(self):
-        group = typer.Typer(name="talker", no_args_is_help=True)
-        @group.command()
-        def say(word: str):
-            print(word * 2)
-        return group
-"""
-
-
-def test_a_listed_plugin_adds_a_command_of_its_own(tmp_path: Path) -> None:
-    info = tmp_path / "plugway_talker-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugway-talker\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[plugway]\ntalker = talker_probe:Talker\n")
-    (tmp_path / "talker_probe.py").write_text(TALKING)
-    path = written(tmp_path / "c.yaml", "plugins: [{use: talker}]")
-    done = subprocess.run(
-        [sys.executable, "-c", "from plugway._cli import main; main()", "talker", "say", "ab"],
-        env={**os.environ, "PLUGWAY_CONFIG": str(path), "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "abab\n"), done.stderr
 
 
 ANNOUNCED = """
@@ -402,6 +394,17 @@ def test_an_installed_command_works_whatever_the_configuration_is(announced: Any
     assert "several, single" in announced("--help").stdout
 
 
+def test_the_commands_of_the_starter_are_all_in_the_help(plugway: Any) -> None:
+    told = " ".join(plugway("--help").out.split())
+    table = (ROOT / "README.md").read_text("utf-8").split("## Commands")[1]
+    for name in re.findall(r"`plugway ([a-z]+)", table):
+        assert re.search(rf"\b{name}\b", told), f"{name} is not in the help"
+
+
+def test_the_version_is_told(plugway: Any) -> None:
+    assert plugway("--version").out == version("plugway") + "\n"
+
+
 @pytest.mark.parametrize(("word", "reason"), [("wrong", "no `typer.Typer`"), ("broken", "import")])
 def test_an_installed_command_that_is_none_is_told_by_name(
     announced: Any, word: str, reason: str
@@ -418,17 +421,6 @@ def test_a_command_of_a_package_that_is_not_approved_is_not_imported(announced: 
     done = announced("single", "ab")
     assert (done.returncode, done.stdout) == (2, "")
     assert "run `plugway plugins --approve plugway-talker`" in done.stderr
-
-
-def test_a_broken_configuration_is_told_beside_the_unknown_command(
-    plugway: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = written(tmp_path / "c.yaml", "plugins: [{use: nothing-like-it}]")
-    monkeypatch.setenv("PLUGWAY_CONFIG", str(path))
-    done = plugway("parrot")
-    assert done.code == 2
-    assert "could not be asked for the command `parrot`" in done.err
-    assert "nothing-like-it" in done.err
 
 
 # ── new ────────────────────────────────────────────────────────────────────────────────────────
@@ -561,6 +553,7 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     thread.join()
 
 
+MODELS = "/v1/models?limit=1000"
 HEALTH = {
     "status": "ok",
     "uptime_seconds": 3725.0,
@@ -586,9 +579,32 @@ def test_status_shows_what_the_gateway_says(plugway: Any, gateway: str) -> None:
     ):
         assert words in done.out
     assert "abcdefghijklmnop" not in done.out
-    assert Scripted.seen == [("/health", "Bearer abcdefghijklmnop", b"")]
+    credential = "Bearer abcdefghijklmnop"
+    assert Scripted.seen == [(path, credential, b"") for path in ("/health", MODELS)]
     answer = json.loads(plugway("status", "--json").out)
-    assert answer == {"running": True, "address": gateway, **HEALTH}
+    assert answer == {"running": True, "address": gateway, **HEALTH, "models": []}
+
+
+def test_status_lists_the_models_that_are_served(plugway: Any, gateway: str) -> None:
+    ids = [f"anthropic/echo/m{number}" for number in range(40)]
+    listed = {"data": [{"id": name} for name in ids]}
+    Scripted.answers = {"/health": HEALTH, MODELS: listed}
+    shown = plugway("status").out
+    assert "anthropic/echo/m0\n" in shown
+    assert "m12" not in shown
+    assert "and 28 more" in shown
+    assert json.loads(plugway("status", "--json").out)["models"] == ids
+
+
+@pytest.mark.parametrize("port", ["99999", "abc"])
+@pytest.mark.parametrize("word", ["status", "explain", "serve", "logs", "ui", "doctor", "up"])
+def test_a_port_that_is_none_is_refused_by_every_command(
+    plugway: Any, word: str, port: str
+) -> None:
+    done = plugway(word, "--port", port)
+    assert (done.code, done.out) == (2, "")
+    assert "port" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_status_says_so_when_nothing_runs(plugway: Any, tmp_path: Path) -> None:
@@ -638,6 +654,17 @@ def test_explain_posts_the_request_and_shows_the_answer(
     path, _, body = Scripted.seen[0]
     assert path == "/v1/messages/explain"
     assert json.loads(body) == {"model": "b", "messages": []}
+
+
+def test_explain_shows_a_request_whole_however_narrow_the_terminal_is(
+    plugway: Any, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    request = {"system": "be brief " * 30 + "and end", "messages": [{"content": "x" * 200}]}
+    Scripted.answers = {"/v1/messages/explain": {"model": "m", "request": request}}
+    done = plugway("explain", "--model", "m")
+    shown = done.out[done.out.index("{") :]
+    assert json.loads(shown) == request
 
 
 def test_explain_reads_standard_input_and_can_make_up_a_request(
@@ -692,7 +719,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
     monkeypatch.setattr("plugway._keyring.keyring_password", lambda name: "abcdefghijklmnop")
     config = parse_config(f"server: {{token: {token}}}\nplugins: [{{use: other}}]")
     assert token_hint(config)[0] == shell
-    text = banner(config, "1.0", "http://127.0.0.1:8484")
+    text = banner(config, "1.0", "http://127.0.0.1:8484", ["local"])
     assert f'ANTHROPIC_AUTH_TOKEN="{shell}"' in text
     assert "abcdefgh" not in text
     assert "To add a real one" not in text
@@ -700,11 +727,24 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
 
 def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_path: Path) -> None:
     config = parse_config((ROOT / "config.example.yaml").read_text("utf-8"))
-    text = banner(config, "1.0", "http://127.0.0.1:8484")
+    text = banner(config, "1.0", "http://127.0.0.1:8484", ["local"])
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8484 ANTHROPIC_AUTH_TOKEN=" in text
     assert f"$(cat {tmp_path}/home/state/plugway/token)" in text
     assert "curl http://127.0.0.1:8484/v1/messages" in text
     assert "tiny demonstration model" in text
+
+
+def test_what_is_approved_now_is_told_and_not_all_that_ever_was(plugway: Any) -> None:
+    plugway("plugins", "--approve", "plugway-echo")
+    done = plugway("plugins", "--approve", "plugway-router")
+    assert done.err.startswith("approved: plugway-router; ")
+    assert "has 2 packages now" in done.err
+
+
+def test_plugins_shows_the_stack_that_runs_without_a_file(plugway: Any) -> None:
+    rows = json.loads(plugway("plugins", "--json").out)
+    assert next(row for row in rows if row["name"] == "llama-cpp")["instances"] == ["local"]
+    assert next(row for row in rows if row["name"] == "echo")["instances"] == []
 
 
 def test_only_a_package_that_is_installed_can_be_approved(plugway: Any) -> None:
@@ -714,10 +754,12 @@ def test_only_a_package_that_is_installed_can_be_approved(plugway: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "plugins", ["[]", "[{use: llama-cpp, name: local, options: {model: qwen3-coder}}]"]
+    "plugins",
+    ["[]", "[{use: dashboard}]", "[{use: llama-cpp, name: local, options: {model: qwen3-coder}}]"],
 )
 def test_the_banner_does_not_take_a_model_of_the_user_for_the_demonstration(plugins: str) -> None:
-    text = banner(parse_config(f"plugins: {plugins}"), "1.0", "http://127.0.0.1:8484")
+    backends = ["local"] if "local" in plugins else []
+    text = banner(parse_config(f"plugins: {plugins}"), "1.0", "http://127.0.0.1:8484", backends)
     assert "demonstration" not in text
 
 
@@ -770,6 +812,43 @@ def test_serve_answers_keeps_the_old_configuration_and_stops_on_a_signal(
     assert process.wait(10) == 0
     assert process.stdout is not None
     assert process.stdout.read() == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_who_stops_a_gateway_at_work_is_told_what_it_waits_for(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.yaml", "server: {port: 0, token: t}\nplugins: [{use: echo}]")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from plugway._cli import main; main()", "serve", str(path)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        address = next(line for line in process.stderr if " listens on " in line).split()[-1]
+        host, port = address.removeprefix("http://").split(":")
+        body = {"model": "echo", "max_tokens": 9, "stream": True}
+        body["messages"] = [{"role": "user", "content": "echo: delay 60"}]
+        text = json.dumps(body)
+        head = f"POST /v1/messages HTTP/1.1\r\nhost: {host}:{port}\r\nx-api-key: t\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall((head + text).encode())
+            while not active_at(address):
+                pass
+            process.send_signal(signal.SIGINT)
+            told = next(line for line in process.stderr if "waiting" in line)
+            assert "up to 28 s for 1 exchange that has not ended; Ctrl-C once more" in told
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def active_at(address: str) -> int:
+    request = urllib.request.Request(f"{address}/health", headers={"x-api-key": "t"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)["active"]
 
 
 def test_serve_without_a_file_takes_the_installed_stack() -> None:

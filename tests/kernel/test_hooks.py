@@ -257,12 +257,54 @@ def test_a_pluggy_wrapper_stops_the_start():
         Hooks([Wraps(NoOptions(), name="w")])
 
 
-def test_a_backend_that_is_none_stops_the_start():
-    def register_backends(self):
-        return [object()]
+class Half:
+    """A backend that cannot count and lists no models."""
 
-    with pytest.raises(PluginError, match="no `Backend`"):
-        Hooks([plugin("a", register_backends=register_backends)]).register_backends()
+    name, zone = "half", "local"
+
+    async def send(self, request, attempt): ...
+
+
+class Whole(Half):
+    """All that a backend is."""
+
+    async def count(self, request, attempt): ...
+
+    async def models(self): ...
+
+
+@pytest.mark.parametrize(
+    ("hook", "result", "words"),
+    [
+        ("register_backends", Whole(), "returned one Whole instead of a list of `Backend`"),
+        (
+            "register_backends",
+            [Half()],
+            "a list with Half, which has no `count`, `models`, instead",
+        ),
+        ("register_dialects", [3], "a list with int, which has no `name`, `paths`"),
+        ("register_routes", 5, "returned int instead of a list of `BaseRoute`"),
+        ("register_routes", ["/x"], "returned a list with str instead of a list of `BaseRoute`"),
+    ],
+)
+def test_what_a_hook_at_load_returns_wrongly_is_told_with_what_is_wanted(hook, result, words):
+    def returned(self):
+        return result
+
+    hooks = Hooks([plugin("mine", **{hook: returned})])
+    arguments = (None,) if hook == "register_routes" else ()
+    with pytest.raises(PluginError) as caught:
+        getattr(hooks, hook)(*arguments)
+    assert str(caught.value).startswith(f"plugin `mine`: hook `{hook}` ")
+    assert words in str(caught.value)
+
+
+def test_a_lifespan_that_is_no_context_is_told_what_it_lacks():
+    async def lifespan(self, gateway):
+        yield
+
+    with pytest.raises(PluginError, match=r"plugin `mine`: hook `lifespan`.*asynccontextmanager"):
+        Hooks([plugin("mine", lifespan=lifespan)]).lifespan(None)
 
 
 async def test_the_trace_prints_each_call(monkeypatch, capsys):

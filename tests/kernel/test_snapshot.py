@@ -73,6 +73,14 @@ def test_plugins_check_their_options_against_the_zones_of_all_backends() -> None
     assert plugin.zones == {"plain": "local"}
 
 
+@pytest.mark.parametrize("answer", [None, [3], ["no such backend"]])
+def test_a_check_that_answers_no_list_of_flaws_is_told_by_name(answer: Any) -> None:
+    plugin = picky()
+    plugin.flaws = answer
+    with pytest.raises(PluginError, match="plugin `mine`: `check` must return a list"):
+        snapshot(plugin)
+
+
 def test_flaws_are_told_together_and_at_their_lines() -> None:
     plugin = picky((("models", "*", 1), "no such backend"), (("aliases", "x"), "goes in circles"))
     with pytest.raises(ConfigError) as caught:

@@ -28,21 +28,20 @@ from plugway._commands_plugins import (
     installed_command,
     installed_command_names,
     installed_packages,
-    plugin_commands,
     plugin_rows,
 )
 from plugway._config import Config, ExposedError, default_config_path, find_config, load_config
 from plugway._errors import ConfigError, PluginError, PlugwayError
-from plugway._loader import load_plugins
 from plugway._settings import token_path
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_EXPOSED = 3
+SHOWN_MODELS = 12
+"""Most ids of models that `plugway status` shows."""
 
 app = typer.Typer(
     name="plugway",
-    help="One local address between an agent client and every model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -74,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _tell(f"plugway: {error.problems[0]}")
         sys.exit(EXIT_EXPOSED)
     except ConfigError as error:
-        _tell(f"plugway: {error}")
+        _tell(f"plugway: {configs.all_problems(error)}")
         sys.exit(EXIT_CONFIG)
     except PlugwayError as error:
         _tell(f"plugway: {error}")
@@ -82,6 +81,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(version("plugway"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    shown: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """One local address between an agent client and every model."""
 
 
 @app.command(epilog="Example: plugway serve ~/.config/plugway/config.yaml --port 9000")
@@ -124,7 +139,13 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
         if log_json:
             logging.getLogger("plugway").info("listening", extra={"address": address})
         else:
-            _tell(serving.banner(config, version("plugway"), address))
+            served = gateway.snapshot.backends
+            _tell(serving.banner(config, version("plugway"), address, served))
+
+    def draining() -> None:
+        gateway.drain()
+        if gateway.active and not log_json:
+            _tell(f"plugway: {serving.wait_words(gateway.active, server.drain_seconds)}")
 
     return run(
         gateway,
@@ -135,7 +156,7 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
             head_seconds=server.head_seconds, stall_seconds=server.stalled_client_seconds
         ),
         on_reload=serving.Reloader(gateway, config, read),
-        on_draining=gateway.drain,
+        on_draining=draining,
         watch=config.path,
         announce=announce,
     )
@@ -161,7 +182,7 @@ def check(file: ConfigFile = None, config: ConfigPath = None, as_json: AsJson = 
 def status(
     config: ConfigPath = None, port: Port = None, host: Host = None, as_json: AsJson = False
 ) -> None:
-    """Tell what runs here, and where the gateway's token is."""
+    """Tell what runs here, which models it serves, and where the gateway's token is."""
     server = running.server_settings(config, _overrides(host, port))
     url = running.base_url(server)
     try:
@@ -172,11 +193,14 @@ def status(
         _print_json({"running": False, "address": url})
         raise typer.Exit(EXIT_FAILED) from None
     if as_json:
-        _print_json({"running": True, "address": url, **answer})
+        listed = running.models(server)
+        _print_json({"running": True, "address": url, **answer, "models": listed})
     else:
         path = find_config(config)
         token = serving.token_hint(load_config(path))[1] if path else str(token_path())
-        running.show({"address": url, "token": token, **answer}, Console(), "Plugway")
+        facts = {"address": url, "token": token, **answer}
+        listed = running.models(server, most=SHOWN_MODELS)
+        running.show({**facts, "models": listed}, Console(), "Plugway")
 
 
 @app.command(epilog="Example: plugway plugins --approve plugway-my-filter")
@@ -194,20 +218,20 @@ def plugins(
     ] = False,
 ) -> None:
     """List the installed plugins, and which the configuration uses."""
-    path = find_config(config)
-    rows = plugin_rows(load_config(path) if path else None)
+    rows = plugin_rows(configs.listed_config(config))
     if approved:
         if strange := sorted({*(names or ())} - {*installed_packages()}):
             reason = f"no installed package of plugins is called `{strange[0]}`"
             raise PlugwayError(f"{reason}: `plugway plugins` lists them")
-        found = approve(names or installed_packages())
-        _tell(f"approved: {', '.join(sorted(found))} ({approvals_path()})")
+        now = sorted(names or installed_packages())
+        count = len(approve(now))
+        _tell(f"approved: {', '.join(now)}; {approvals_path()} has {count} packages now")
         return
     if as_json:
         _print_json(rows)
         return
     if not rows:
-        _tell("no plugins are installed: run `pip install 'plugway[starter]'`")
+        _tell("no plugins are installed: install the package `plugway-starter`")
         return
     shown = [{**row, "instances": ", ".join(cast("list[str]", row["instances"]))} for row in rows]
     for row in shown:
@@ -245,9 +269,9 @@ def explain(
 
     Without FILE the request is read from standard input, or is a greeting where `--model` is given.
     """
+    server = running.server_settings(config, _overrides(host, port))
     piped = file == "-" or (file is None and model is None and not sys.stdin.isatty())
     body = running.explain_body(file, model, sys.stdin.read() if piped else None)
-    server = running.server_settings(config, _overrides(host, port))
     answer = running.ask(server, "POST", "/v1/messages/explain", body)
     if as_json:
         _print_json(answer)
@@ -277,27 +301,13 @@ def config_schema(file: ConfigFile = None, config: ConfigPath = None) -> None:
 
 
 def _add_plugin_commands(words: Sequence[str]) -> None:
-    """Find the command that was asked for, if it is not built in: by name among the installed
-    ones, else by asking the listed plugins, else those of the stack that runs without a file."""
+    """Find the command that was asked for among the installed ones, if it is not built in."""
     word = words[0] if words else "-"
     if word.startswith("-"):
         if names := installed_command_names():
             app.info.epilog = f"Commands of installed plugins: {', '.join(names)}"
-        return
-    if word in _built_in():
-        return
-    if (command := installed_command(word)) is not None:
+    elif word not in _built_in() and (command := installed_command(word)) is not None:
         add_command(app, word, command)
-        return
-    try:
-        found = plugin_commands(load_plugins(configs.chosen_config()))
-        if word not in found and find_config() is not None:
-            found = plugin_commands(load_plugins(configs.stack_config()))
-    except PlugwayError as error:
-        _tell(f"plugway: plugins could not be asked for the command `{word}`: {error}")
-        return
-    if word in found:
-        app.add_typer(found[word], name=word)
 
 
 def _built_in() -> set[str]:

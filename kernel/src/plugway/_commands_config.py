@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from plugway._approval import Approvals
-from plugway._config import Config, EntryOptions, find_config, load_config, parse_config
+from plugway._config import (
+    Config,
+    EntryOptions,
+    FlawedConfig,
+    find_config,
+    load_config,
+    parse_config,
+)
+from plugway._document import in_order
 from plugway._errors import ConfigError, PluginError, PlugwayError
-from plugway._loader import all_problems, installed, load_class
+from plugway._loader import installed, load_class
 from plugway._plugin import Options
 from plugway._settings import ServerOptions
 
@@ -41,7 +49,7 @@ def installed_stack() -> Stack:
     points = sorted(entry_points(group=STACK_GROUP), key=lambda point: point.name)
     if not points:
         raise PlugwayError(
-            "no ready stack is installed: run `pip install 'plugway[starter]'`, "
+            "no ready stack is installed: install the package `plugway-starter`, "
             "or name a configuration with `--config`"
         )
     if len(points) > 1:
@@ -73,6 +81,26 @@ def chosen_config(
         return load_config(path, overrides)
     except ConfigError as error:
         raise all_problems(error) from None
+
+
+def listed_config(explicit: Path | None = None) -> Config | None:
+    """The same as far as it goes: None where there is neither a file nor a stack."""
+    path = find_config(explicit)
+    if path is not None:
+        return load_config(path)
+    try:
+        return stack_config()
+    except PlugwayError:
+        return None
+
+
+def all_problems(error: ConfigError) -> ConfigError:
+    """`error`, and what the plugins that are listed in the same file find wrong with it."""
+    if not isinstance(error, FlawedConfig):
+        return error
+    from plugway._snapshot import problems_of_plugins  # half a second, which a good file is spared
+
+    return ConfigError(in_order([*error.problems, *problems_of_plugins(error.rest)]))
 
 
 def stack_config(overrides: Mapping[str, object] | None = None) -> Config:

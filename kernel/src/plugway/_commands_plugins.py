@@ -5,19 +5,17 @@ Which plugins there are is the loader's knowledge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import cast
 
 import typer
 
 from plugway._approval import Approvals
 from plugway._config import Config
 from plugway._errors import PluginError
-from plugway._loader import GROUP, AnyPlugin, installed
+from plugway._loader import GROUP, installed
 
 COMMAND_GROUP = "plugway.commands"
-"""Entry point group of commands that need no configuration: each name is a `typer.Typer`."""
+"""Entry point group of commands: each name is a `typer.Typer`."""
 
 
 def plugin_rows(config: Config | None) -> list[dict[str, object]]:
@@ -33,25 +31,6 @@ def plugin_rows(config: Config | None) -> list[dict[str, object]]:
         }
         for plugin in installed().values()
     ]
-
-
-def plugin_commands(loaded: Sequence[AnyPlugin]) -> dict[str, typer.Typer]:
-    """The commands that plugins bring, by name; a later plugin cannot take an earlier one's."""
-    found: dict[str, typer.Typer] = {}
-    for plugin in loaded:
-        register = getattr(plugin, "register_commands", None)
-        offered: object = register() if callable(register) else None
-        several = cast("list[object]", offered) if isinstance(offered, list) else [offered]
-        for command in several:
-            if command is None:
-                continue
-            name = command.info.name if isinstance(command, typer.Typer) else None
-            if not isinstance(command, typer.Typer) or not isinstance(name, str):
-                raise PluginError(
-                    plugin.name, "`register_commands` must return `typer.Typer` objects with a name"
-                )
-            found.setdefault(name, command)
-    return found
 
 
 def installed_command_names() -> list[str]:

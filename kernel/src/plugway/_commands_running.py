@@ -10,13 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.json import JSON
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from plugway._config import ServerOptions, find_config, gateway_token, load_config
+from plugway._config import (
+    ServerOptions,
+    find_config,
+    gateway_token,
+    load_config,
+    server_options,
+)
 from plugway._errors import PlugwayError
 
 _SECONDS = 10.0
@@ -30,7 +36,7 @@ def server_settings(explicit: Path | None, overrides: Mapping[str, object]) -> S
     """Where the gateway should be: from the configuration file if there is one."""
     path = find_config(explicit)
     if path is None:
-        return ServerOptions.model_validate(overrides)
+        return server_options(overrides)
     return load_config(path, overrides).server
 
 
@@ -64,6 +70,18 @@ def ask(server: ServerOptions, method: str, path: str, body: bytes | None = None
         message = _error_message(document) or f"status {answer.status_code}"
         raise PlugwayError(f"the gateway at {url} refused: {message}")
     return document
+
+
+def models(server: ServerOptions, most: int | None = None) -> list[str]:
+    """The ids that the gateway lists; beyond `most` only how many there are. None is no failure."""
+    try:
+        document = ask(server, "GET", "/v1/models?limit=1000")
+    except PlugwayError:
+        return []
+    rows = cast("Mapping[str, Any]", document).get("data", ()) if document else ()
+    ids = [str(row["id"]) for row in rows]
+    more = len(ids) - (most or len(ids))
+    return [*ids[:most], f"and {more} more: `plugway status --json`"] if more > 0 else ids
 
 
 def explain_body(source: str | None, model: str | None, stdin_text: str | None) -> bytes:
@@ -105,8 +123,9 @@ def show(document: object, console: Console, title: str) -> None:
     console.print(Panel(facts, title=title, title_align="left", expand=False))
     for key, value in mapping.items():
         if isinstance(value, Mapping | list) and value:
-            block = Group(Text(_label(key), style="bold"), _block(cast("object", value)))
-            console.print(block)
+            block = _block(cast("object", value))
+            console.print(Text(_label(key), style="bold"))
+            console.print(block, soft_wrap=isinstance(block, JSON))  # whole, however long a line is
 
 
 def _block(value: object) -> RenderableType:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, cast
 
 import anyio.to_thread
 
 from plugway._commands_config import installed_stack
-from plugway._commands_running import base_url
 from plugway._config import Config, parse_config
 from plugway._errors import PlugwayError
 from plugway._settings import token_path
@@ -24,9 +23,8 @@ _GREETING = (
 )
 
 
-def banner(config: Config, version: str, url: str = "") -> str:
+def banner(config: Config, version: str, url: str, backends: Collection[str]) -> str:
     """What a person reads when the gateway listens: where it is and how to use it."""
-    url = url or base_url(config.server)
     token, source = token_hint(config)
     parts = [
         f"Plugway {version} listens on {url}",
@@ -43,7 +41,7 @@ def banner(config: Config, version: str, url: str = "") -> str:
         "    -H 'content-type: application/json' -H 'anthropic-version: 2023-06-01' \\",
         f"    -d '{_GREETING}'",
     ]
-    if hint := next_steps(config):
+    if backends and (hint := next_steps(config)):
         parts += ["", hint]
     return "\n".join(parts)
 
@@ -77,6 +75,12 @@ def next_steps(config: Config) -> str:
         return ""
     listed = [(entry.use, entry.options) for entry in config.plugins]
     return stack.next_steps if listed and all(entry in basic for entry in listed) else ""
+
+
+def wait_words(exchanges: int, seconds: float) -> str:
+    """What a person reads who stopped a gateway in which exchanges still run."""
+    several = "1 exchange that has" if exchanges == 1 else f"{exchanges} exchanges that have"
+    return f"waiting up to {seconds:g} s for {several} not ended; Ctrl-C once more cuts them off"
 
 
 class Reloadable(Protocol):

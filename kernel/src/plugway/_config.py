@@ -33,6 +33,7 @@ __all__ = [
     "gateway_token",
     "load_config",
     "parse_config",
+    "server_options",
 ]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -132,6 +133,14 @@ def parse_config(
 ) -> Config:
     """Like `load_config`, from text; `where` names it in messages."""
     return _build(read_document(text, where), None, 0o600, overrides or {})
+
+
+def server_options(overrides: Mapping[str, object]) -> ServerOptions:
+    """The settings of `server` where there is no file. Raises `ConfigError`."""
+    options, problems = _server(Document("command line"), None, 0o600, overrides)
+    if options is None:
+        raise ConfigError(problems)
+    return options
 
 
 def _read_file(path: Path, where: str) -> tuple[bytes, int]:

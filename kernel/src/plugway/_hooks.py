@@ -13,7 +13,8 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, TypeVar, cast
 
 from starlette.routing import BaseRoute
 
@@ -60,29 +61,42 @@ class Hooks:
 
     def register_backends(self) -> list[tuple[Plugin[Any], Backend]]:
         """The backends of all plugins, each with the plugin that registered it."""
-        found: list[tuple[Plugin[Any], Backend]] = []
-        for impl, result in self._collect("register_backends"):
-            for backend in result:
-                if not isinstance(backend, Backend):
-                    reason = f"`register_backends` returned {type(backend).__name__}, no `Backend`"
-                    raise PluginError(impl.plugin.name, reason)
-                found.append((impl.plugin, backend))
-        return found
+        return self._listed("register_backends", Backend)
 
     def register_dialects(self) -> list[tuple[Plugin[Any], Dialect]]:
         """The dialects of all plugins."""
-        found: list[tuple[Plugin[Any], Dialect]] = []
-        for impl, result in self._collect("register_dialects"):
-            found += [(impl.plugin, dialect) for dialect in result]
-        return found
+        return self._listed("register_dialects", Dialect)
 
     def register_routes(self, gateway: Gateway) -> list[BaseRoute]:
         """The routes of all plugins, in listed order."""
-        return [r for _, result in self._collect("register_routes", gateway) for r in result]
+        return [route for _, route in self._listed("register_routes", BaseRoute, gateway)]
 
     def lifespan(self, gateway: Gateway) -> list[tuple[Plugin[Any], Any]]:
         """The context managers of all plugins."""
-        return [(impl.plugin, result) for impl, result in self._collect("lifespan", gateway)]
+        found = self._collect("lifespan", gateway)
+        for impl, result in found:
+            if not isinstance(result, AbstractAsyncContextManager):
+                wanted = (
+                    "an asynchronous context manager: mark the method `@asynccontextmanager` too"
+                )
+                raise _unwanted(impl, type(result).__name__, wanted)
+        return [(impl.plugin, result) for impl, result in found]
+
+    def _listed(self, hook: str, kind: type[T], *args: object) -> list[tuple[Plugin[Any], T]]:
+        """What the implementations return: a list of `kind` each."""
+        found: list[tuple[Plugin[Any], T]] = []
+        wanted = f"a list of `{kind.__name__}`"
+        for impl, result in self._collect(hook, *args):
+            if not isinstance(result, _SEQUENCE):
+                what = type(result).__name__
+                raise _unwanted(impl, f"one {what}" if isinstance(result, kind) else what, wanted)
+            for item in cast("Sequence[object]", result):
+                if not isinstance(item, kind):
+                    name = type(item).__name__
+                    lacks = _lacking(item, kind)
+                    raise _unwanted(impl, f"a list with {name}{lacks}", wanted)
+                found.append((impl.plugin, item))
+        return found
 
     def _collect(self, hook: str, *args: object) -> list[tuple[Impl, Any]]:
         found: list[tuple[Impl, Any]] = []
@@ -258,6 +272,17 @@ def _accept(
         return old
     exchange.note_changes(impl.hook, impl.plugin.name, new.changes[len(old.changes) :])
     return new
+
+
+def _unwanted(impl: Impl, what: str, wanted: str) -> PluginError:
+    return PluginError(impl.plugin.name, f"hook `{impl.hook}` returned {what} instead of {wanted}")
+
+
+def _lacking(item: object, kind: type) -> str:
+    """What keeps an object from being of a protocol."""
+    parts = vars(kind) if getattr(kind, "_is_protocol", False) else ()
+    missing = [f"`{n}`" for n in parts if not n.startswith("_") and not hasattr(item, n)]
+    return f", which has no {', '.join(missing)}," if missing else ""
 
 
 def _names(expected: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 import pluggy
 from starlette.routing import BaseRoute
@@ -74,13 +74,6 @@ class Hookspecs:
     @_hook("COLLECT")
     def register_backends(self) -> Sequence[Backend] | None:
         """Called once at load. Returns the backends of this instance, usually one."""
-
-    @_hook("COLLECT")
-    def register_commands(self) -> Any:
-        """Called when `plugway` is asked for a command of its own it does not have.
-
-        Returns a `typer.Typer` whose `info.name` is the command, or a list of them.
-        """
 
     @_hook("COLLECT")
     def register_dialects(self) -> Sequence[Dialect] | None:

@@ -146,7 +146,7 @@ def system_keyrings() -> list[Any]:
         importlib.import_module("keyring")
     except ImportError:
         raise SecretError(
-            "`$keyring` needs the package `keyring`", "run `pip install 'plugway[keyring]'`"
+            "`$keyring` needs the package `keyring`", "run `pip install keyring`"
         ) from None
     found: list[tuple[float, Any]] = []
     for name in KEYRINGS:

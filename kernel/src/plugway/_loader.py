@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from plugway._approval import Approvals
 from plugway._audit import startup_files
-from plugway._config import Config, FlawedConfig, PluginEntry
+from plugway._config import Config, PluginEntry
 from plugway._document import did_you_mean, in_order
 from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
 from plugway._log import redact
@@ -58,8 +58,31 @@ def load_plugins(
 ) -> tuple[AnyPlugin, ...]:
     """An instance of every listed plugin, in the order of the configuration.
 
+    Raises `ConfigError` with every problem of every plugin.
+    """
+    found = find_plugins(config, registry)
+    if found.problems:
+        raise ConfigError(in_order(found.problems))
+    return found.plugins
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of the listed plugins."""
+
+    plugins: tuple[AnyPlugin, ...]
+    """An instance of each that can be made."""
+    problems: tuple[Problem, ...]
+    """What is wrong with the others."""
+    classes: Mapping[str, type[AnyPlugin] | None]
+    """The class behind each word of `use`; None where it cannot be had."""
+
+
+def find_plugins(config: Config, registry: Mapping[str, Installed] | None = None) -> Found:
+    """As many of the listed plugins as can be made.
+
     Only listed plugins are imported, each once. May wait for the system's keyring, so call it in a
-    thread where an event loop runs. Raises `ConfigError` with every problem of every plugin.
+    thread where an event loop runs.
     """
     known = installed() if registry is None else registry
     problems: list[Problem] = list(startup_files().refused)
@@ -76,20 +99,7 @@ def load_plugins(
         if plugin is not None:
             plugins.append(plugin)
     problems += _order_problems(config, classes)
-    if problems:
-        raise ConfigError(in_order(problems))
-    return tuple(plugins)
-
-
-def all_problems(error: ConfigError) -> ConfigError:
-    """`error`, and what the plugins that are listed in the same file find wrong with it."""
-    if not isinstance(error, FlawedConfig):
-        return error
-    try:
-        load_plugins(error.rest)
-    except ConfigError as more:
-        return ConfigError(in_order([*error.problems, *more.problems]))
-    return error
+    return Found(tuple(plugins), tuple(problems), classes)
 
 
 def load_class(plugin: Installed, approvals: Approvals) -> type[AnyPlugin]:
@@ -128,7 +138,7 @@ def _find(
     if entry.use not in known:
         reason = f"no installed plugin is called `{entry.use}`"
         hint = did_you_mean(entry.use, list(known))
-        install = f"run `pip install plugway-{entry.use}`"
+        install = "install the package that brings it"
         fix = f"{hint} If not, {install}" if hint else install
         problems.append(config.document.problem(place, reason, fix))
         return None

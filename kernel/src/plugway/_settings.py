@@ -90,7 +90,8 @@ class ServerOptions(Options):
     stalled_client_seconds: Seconds = 120.0
     """How long a caller may take no byte of a stream before it is given up."""
     drain_seconds: Seconds = 28.0
-    """How long exchanges in flight may go on after the gateway was told to stop."""
+    """How long exchanges in flight may go on after the gateway was told to stop; told once more, it
+    cuts them off."""
 
     @property
     def address(self) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from starlette.routing import Router
 from plugway._backend import Backend, Caller, ModelInfo
 from plugway._config import Config
 from plugway._dialect import Dialect
-from plugway._document import dotted, in_order
+from plugway._document import Place, dotted, in_order
 from plugway._errors import (
     BackendError,
     ConfigError,
@@ -32,9 +32,11 @@ from plugway._errors import (
 from plugway._exchange import EXCHANGES, Exchange
 from plugway._gateway import Gateway
 from plugway._hooks import Hooks
-from plugway._loader import load_plugins
+from plugway._json import as_list, as_object
+from plugway._loader import Found, find_plugins
+from plugway._log import redact
 from plugway._pipeline import Limits, Pipeline
-from plugway._plugin import Plugin
+from plugway._plugin import Flaw, Plugin
 from plugway._request import MessagesRequest
 from plugway._serve import ExchangeServer
 
@@ -54,7 +56,14 @@ class Snapshot:
         self.plugins = tuple(plugins)
         self.hooks = Hooks(self.plugins)
         self.backends = _by_name(self.hooks.register_backends())
-        _check_options(config, self.plugins, self.backends)
+        zones = {name: backend.zone for name, backend in self.backends.items()}
+        if flaws := _flaws(config, self.plugins, zones):
+            raise ConfigError(in_order(flaws))
+        if not self.backends:
+            log.warning(
+                "no backend is listed: every request that needs a model will be answered with 404 "
+                "- list one under `plugins`; `plugway config example` shows them"
+            )
         server = config.server
         limits = Limits(
             first_event_seconds=server.first_event_seconds,
@@ -186,25 +195,90 @@ def build_snapshot(config: Config) -> Snapshot:
         ConfigError: with every problem of the file and of the plugins' options.
         PluginError: a plugin breaks the contract.
     """
-    return Snapshot(config, load_plugins(config))
+    found = find_plugins(config)
+    if found.problems:
+        raise ConfigError(in_order([*found.problems, *_problems_between(config, found)]))
+    return Snapshot(config, found.plugins)
 
 
-def _check_options(
-    config: Config, plugins: Sequence[Plugin[Any]], backends: Mapping[str, Backend]
-) -> None:
-    """Raises `ConfigError` with every flaw that plugins see in their options."""
-    zones = {name: backend.zone for name, backend in backends.items()}
-    positions = {entry.name: entry.index for entry in config.plugins}
+def problems_of_plugins(config: Config) -> list[Problem]:
+    """What the plugins of a file find wrong with it, of which other parts are wrong too."""
+    found = find_plugins(config)
+    return [*found.problems, *_problems_between(config, found)]
+
+
+def _problems_between(config: Config, found: Found) -> list[Problem]:
+    """What the plugins that could be made see in each other, where others could not be made.
+
+    The name of one that could not be counts as a backend's, in a zone that nobody knows: what is
+    said of one that is not there yet would be guesswork, and so would warnings be.
+    """
+    unknown = _unknown_backends(config, found)
+    try:
+        zones = {b.name: b.zone for _, b in Hooks(found.plugins).register_backends()}
+        with _silent(found.plugins if unknown else ()):
+            return _flaws(config, found.plugins, {**dict.fromkeys(unknown, ""), **zones})
+    except PluginError as error:
+        return [config.document.problem(_place(config, error.plugin) or (), str(error))]
+
+
+def _unknown_backends(config: Config, found: Found) -> list[str]:
+    """The names of all entries of the file that could not be made, and may be backends."""
+    made = {plugin.name for plugin in found.plugins}
+    entries = [as_object(e) for e in as_list(as_object(config.document.value).get("plugins"))]
+    names: list[str] = []
+    for entry in entries:
+        use, name = entry.get("use"), entry.get("name") or entry.get("use")
+        kind = found.classes.get(use) if isinstance(use, str) else None
+        may_be = kind is None or hasattr(getattr(kind, "register_backends", None), "plugway_impl")
+        if isinstance(name, str) and name not in made and may_be:
+            names.append(name)
+    return names
+
+
+@contextmanager
+def _silent(plugins: Sequence[Plugin[Any]]) -> Generator[None]:
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    for plugin in plugins:
+        plugin.log.addFilter(nothing)
+    try:
+        yield
+    finally:
+        for plugin in plugins:
+            plugin.log.removeFilter(nothing)
+
+
+def _place(config: Config, name: str) -> Place | None:
+    """Where the entry of an instance stands."""
+    return next((("plugins", e.index) for e in config.plugins if e.name == name), None)
+
+
+def _flaws(
+    config: Config, plugins: Sequence[Plugin[Any]], zones: Mapping[str, str]
+) -> list[Problem]:
+    """Every flaw that plugins see in their options. Raises `PluginError` where one cannot say."""
     problems: list[Problem] = []
     for plugin in plugins:
-        for path, reason in plugin.check(zones):
-            if plugin.name in positions:
-                place = ("plugins", positions[plugin.name], "options", *path)
+        entry = _place(config, plugin.name)
+        for path, reason in _checked(plugin, zones):
+            if entry is not None:
+                place = (*entry, "options", *path)
                 problems.append(config.document.problem(place, reason))
             else:
                 problems.append(Problem("", f"{plugin.name}.{dotted(path)}", reason))
-    if problems:
-        raise ConfigError(in_order(problems))
+    return problems
+
+
+def _checked(plugin: Plugin[Any], zones: Mapping[str, str]) -> list[Flaw]:
+    try:
+        found: Any = plugin.check(zones)
+        return [(tuple(path), str(reason)) for path, reason in found]
+    except Exception as error:
+        what = f"{type(error).__name__}: {redact(str(error))}"
+        reason = f"`check` must return a list of (place, reason), but it came to {what}"
+        raise PluginError(plugin.name, reason) from error
 
 
 def _public(backend: str, info: ModelInfo) -> ModelInfo:

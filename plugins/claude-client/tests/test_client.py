@@ -83,7 +83,7 @@ def test_its_own_variable_moves_its_folders(home, monkeypatch):
 def test_plugway_is_that_of_this_environment_before_that_on_the_path(home, monkeypatch):
     assert plugway_command() == str(Path(sys.executable).with_name("plugway"))
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/nowhere")
-    with pytest.raises(PlugwayError, match="pip install plugway"):
+    with pytest.raises(PlugwayError, match="install it again"):
         plugway_command()
     (home / "bin").mkdir()
     other = home / "bin/plugway"

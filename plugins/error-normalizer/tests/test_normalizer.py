@@ -219,6 +219,16 @@ async def test_models_with_close_names_are_told():
     assert b"Close to it: `test-model`" in reply.body
 
 
+async def test_a_model_that_is_listed_and_refused_all_the_same_is_not_proposed_again():
+    plugin = build_plugin(ErrorNormalizer, "errors")
+    attempt = Attempt(build_plugin(PlainBackend, "up"), "test-model")
+    exchange = Exchange(MessagesRequest(b'{"model":"test-model"}'))
+    failure = BackendRefused(404, ERRORS["vllm.model_not_found"].body)
+    reply = await plugin.normalize_failure(failure, attempt, exchange)
+    assert b"does not have `test-model`" in reply.body
+    assert b"Close to it" not in reply.body
+
+
 BODIES = st.binary(max_size=400) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: (

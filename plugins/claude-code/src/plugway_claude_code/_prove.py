@@ -105,6 +105,6 @@ def _nothing(found: Findings) -> str:
     more = f"; with --yes {keys} is used" if keys else ""
     return (
         f"no model was found on this machine{seen}{more}: start Ollama or LM Studio, run "
-        "`plugway models pull ORG/REPO:QUANT`, or `pip install 'plugway[starter]'` for the "
+        "`plugway models pull ORG/REPO:QUANT`, or install `plugway-starter` for the "
         "demonstration model"
     )

@@ -24,6 +24,7 @@ _EVERY_SECONDS = 0.5
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
 ]
+Port = Annotated[int | None, typer.Option("--port", help="Port of the gateway.")]
 
 
 @logs_app.command(
@@ -36,12 +37,13 @@ def logs(
     receipts: Annotated[bool, typer.Option("--receipts", help="What was done to each.")] = False,
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many.")] = 20,
     config: ConfigPath = None,
+    port: Port = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show the last exchanges of the running gateway, without their content."""
     console = Console(highlight=False, soft_wrap=True)
     try:
-        for exchange in _exchanges(LocalGateway.find(config), last, failed, follow):
+        for exchange in _exchanges(LocalGateway.find(config, port), last, failed, follow):
             if as_json:
                 print(json.dumps(exchange), flush=True)
             else:
@@ -54,9 +56,10 @@ def logs(
 def ui(
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     config: ConfigPath = None,
+    port: Port = None,
 ) -> None:
     """Open the page of the running gateway, and say where the token is that it asks for."""
-    gateway = LocalGateway.find(config)
+    gateway = LocalGateway.find(config, port)
     state = gateway.state()
     if state is None:
         raise PlugwayError(f"no gateway answers at {gateway.url}: run `plugway serve`")

@@ -40,6 +40,9 @@ def doctor(
     config: Annotated[
         Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
     ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway.")
+    ] = None,
     seconds: Annotated[
         float, typer.Option(min=1, max=1800, help="Limit for each question to a model.")
     ] = 120.0,
@@ -56,7 +59,8 @@ def doctor(
         if not as_json:
             _show(check, console)
 
-    checks = _Report(tell, fix).run(config, seconds, offline=offline, agent=agent, model=model)
+    report = _Report(tell, fix)
+    checks = report.run(config, port, seconds, offline=offline, agent=agent, model=model)
     failed = [check for check in checks if check.outcome == "failed"]
     if as_json:
         document = {"ok": not failed, "checks": [check.as_json() for check in checks]}
@@ -76,7 +80,14 @@ class _Report:
         self.checks: list[Check] = []
 
     def run(
-        self, config: Path | None, seconds: float, *, offline: bool, agent: bool, model: str | None
+        self,
+        config: Path | None,
+        port: int | None,
+        seconds: float,
+        *,
+        offline: bool,
+        agent: bool,
+        model: str | None,
     ) -> list[Check]:
         """Every check, in the order in which one is of use after the other."""
         if self._mended(_checks.token_file).outcome == "failed":
@@ -84,7 +95,7 @@ class _Report:
         if self._add(_checks.configuration(config)).outcome == "failed":
             return self.checks
         try:
-            gateway = LocalGateway.find(config)
+            gateway = LocalGateway.find(config, port)
         except ConfigError as error:
             self._add(Check("gateway", "failed", str(error), "mend what is named"))
             return self.checks

@@ -175,6 +175,6 @@ def _judged(name: str, file: Path, done: subprocess.CompletedProcess[str]) -> Ch
         return Check(name, "failed", reason, "take a larger model: this one loses text")
     said = (done.stderr.strip() or done.stdout.strip())[-300:]
     if "No such command" in said:
-        return Check(name, "skipped", "run `pip install plugway-claude-code` for this check")
+        return Check(name, "skipped", "install the package `plugway-claude-code` for this check")
     reason = f"the file was not made; Claude Code said: {said or 'nothing'}"
     return Check(name, "failed", reason, "see the lines on `tool` above, or take another model")

@@ -148,4 +148,5 @@ async def _close_models(attempt: Attempt) -> tuple[str, ...]:
             known = [info.id for info in await attempt.backend.models()]
     except (BackendError, TimeoutError):
         return ()
-    return tuple(get_close_matches(attempt.model, known, n=3, cutoff=0.5))
+    others = [name for name in known if name != attempt.model]
+    return tuple(get_close_matches(attempt.model, others, n=3, cutoff=0.5))

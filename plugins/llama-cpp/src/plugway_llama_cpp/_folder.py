@@ -92,12 +92,12 @@ def _demo_path() -> Path:
         package = importlib.import_module("plugway_demo_model")
     except ImportError:
         raise NoSuchModel(
-            "the embedded model is not installed: `plugway install demo-model`, "
+            "the embedded model is not installed: install `plugway-demo-model`, "
             "or set `model` to a GGUF file"
         ) from None
     path: Path = Path(package.model_path())
     if not path.is_file():
-        raise NoSuchModel(f"the embedded model lacks its file {path}: `plugway install demo-model`")
+        raise NoSuchModel(f"the embedded model lacks its file {path}: install `plugway-demo-model`")
     return path
 
 

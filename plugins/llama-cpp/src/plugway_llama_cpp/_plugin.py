@@ -1,12 +1,11 @@
-"""The plugin: registers the backend and the `models` command, owns the workers' lives."""
+"""The plugin: registers the backend, owns the workers' lives."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
-import typer
 
 from plugway import (
     Attempt,
@@ -21,6 +20,7 @@ from plugway import (
 )
 from plugway_llama_cpp._backend import LlamaCppBackend, note_to
 from plugway_llama_cpp._control import control_socket
+from plugway_llama_cpp._folder import NoSuchModel, find_model
 from plugway_llama_cpp._options import LlamaCppOptions
 
 
@@ -30,18 +30,22 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
     def __init__(self, options: LlamaCppOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self.backend = LlamaCppBackend(self.name, options)
+        self._missing = False
 
     @hookimpl
     def register_backends(self) -> Sequence[Backend]:
         """One backend."""
         return [self.backend]
 
-    @hookimpl
-    def register_commands(self) -> typer.Typer:
-        """`plugway models …`."""
-        from plugway_llama_cpp._commands import models_app
-
-        return models_app
+    def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """A model that is not there is told, and refuses nothing: it may be fetched while the
+        gateway runs."""
+        try:
+            find_model(self.options.model)
+        except NoSuchModel as error:
+            self._missing = True
+            self.log.warning("%s", error)
+        return ()
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
@@ -76,7 +80,7 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
 
     async def _keep(self) -> None:
         loader = self.backend.loader
-        if self.options.preload:
+        if self.options.preload and not self._missing:
             try:
                 await loader.get("")
             except PlugwayError as error:
