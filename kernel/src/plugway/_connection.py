@@ -225,7 +225,10 @@ class Connection(asyncio.Protocol):
         elif answer.status:
             answer.error = StreamInterrupted(f"{self._where} broke off its answer")
         else:
-            answer.error = Unanswered(f"{self._where} closed the connection before it answered")
+            answer.error = Unanswered(
+                f"{self._where} closed the connection before it answered - look at the server's "
+                "log; a port for https needs `https://` in `base_url`"
+            )
             answer.error.begun = answer.begun
         answer.wake()
 

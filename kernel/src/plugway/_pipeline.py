@@ -123,9 +123,7 @@ class Pipeline:
                 f"there are {_listed(self.backends)}",
                 retry=False,
             )
-        local = backend.zone == "local"
-        limits = self.limits
-        seconds = limits.first_event_local_seconds if local else limits.first_event_seconds
+        seconds: float = getattr(self.limits, _first_event_setting(backend))
         return Attempt(backend, model, number, seconds, caller=caller, last=last)
 
     def direct_route(self, model: str) -> Route:
@@ -216,7 +214,11 @@ class Pipeline:
             result = "answered"
         except TimeoutError:
             seconds = attempt.first_event_seconds
-            error = BackendTimeout(f"`{attempt.target}` sent no content within {seconds:g} s")
+            setting = _first_event_setting(attempt.backend)
+            error = BackendTimeout(
+                f"`{attempt.target}` sent no content within {seconds:g} s - look at its log; "
+                f"`server.{setting}` says how long a prompt may take"
+            )
             result = str(error)
             raise error from None
         except BackendError as error:
@@ -292,6 +294,11 @@ class Pipeline:
                 "body": body,
             },
         }
+
+
+def _first_event_setting(backend: Backend) -> str:
+    """The name of the limit on its first content event, as the configuration has it."""
+    return "first_event_local_seconds" if backend.zone == "local" else "first_event_seconds"
 
 
 def _granted(attempt: Attempt, caller: Caller, exchange: Exchange) -> bool:

@@ -38,6 +38,7 @@ RESEND_SECONDS: Final = 5.0
 """How soon a kept connection must be lost to be taken for one that had ended before: an upstream
 that breaks off later may have done the work."""
 
+_LATE: Final = "did not answer in time - it may be busy, or load a model: look at its log"
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _HOP_BY_HOP = frozenset(
@@ -213,7 +214,7 @@ class Upstream:
                 async with asyncio.timeout(seconds):
                     answer = await self._answer(head, body or b"")
         except TimeoutError:
-            raise BackendTimeout(f"{self.base_url} did not answer in time") from None
+            raise BackendTimeout(f"{self.base_url} {_LATE}") from None
         try:
             secrets = _secrets_in(extra) if answer.status >= 400 else ()
             return _checked(answer, self.base_url, secrets)
@@ -279,7 +280,7 @@ class Upstream:
                 finally:
                     await response.aclose()
         except TimeoutError:
-            raise BackendTimeout(f"{self.base_url} did not answer in time") from None
+            raise BackendTimeout(f"{self.base_url} {_LATE}") from None
         if response.status != 200:
             raise BackendRefused(response.status, answer, headers=response.headers)
         try:

@@ -29,7 +29,7 @@ _FIXES = {
     529: "look at its server's log; one that is busy needs time, and a model that does not fit "
     "must be smaller",
 }
-_OF_THE_GATEWAY = (502, 503, 529)
+_OF_THE_GATEWAY = (502, 503, 504, 529)
 _OTHER_FIX = "look at the gateway's log, and at the server's own"
 
 
