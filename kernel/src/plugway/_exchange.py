@@ -164,7 +164,7 @@ class Exchange:
     def note_changes(self, stage: str, plugin: str, changes: tuple[Change, ...]) -> None:
         """Add a line for each change that a hook made to the request."""
         for change in changes:
-            self.note(plugin, f"{change.action} {change.field}: {change.because}", stage=stage)
+            self.note(plugin, change.told, stage=stage)
 
     @property
     def seconds(self) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from plugway._backend import Attempt, Backend, Caller, Translating
+from plugway._backend import Attempt, Backend, Caller, Relaying, Translating
 from plugway._cancel import Deadline
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute, RequestRejected
@@ -24,7 +24,7 @@ from plugway._exchange import AttemptRecord, Exchange, Route
 from plugway._failures import Failed, failure_reply, order_of_telling, rejection_reply
 from plugway._hooks import Hooks
 from plugway._relay import primed, under_name
-from plugway._request import MessagesRequest
+from plugway._request import MessagesRequest, Original
 from plugway._response import Reply
 from plugway._stream import Resources
 
@@ -64,15 +64,13 @@ class Pipeline:
             RequestRejected: a plugin or backend refused the request.
             HookError: a plugin failed.
         """
-        if (original := request.original) is not None:
-            for what in original.notes:
-                exchange.note(original.dialect, what, stage="decode")
         request = await self.hooks.transform_request(request, exchange)
         reply = await self.hooks.answer(request, exchange)
         if reply is None:
             attempts = await self.plan(request, exchange)
             reply = await self._first_answer(attempts, request, exchange, resources)
         else:
+            _note_decoding(request, exchange)
             reply = await primed(reply, resources)
         if reply.dialect:
             return reply
@@ -203,6 +201,8 @@ class Pipeline:
         resources: Resources,
     ) -> Reply:
         """`Backend.send` until the first content event, on the record."""
+        if request.original is not None:
+            _note_way(request, request.original, attempt, exchange)
         began = time.monotonic()
         result = "cancelled"
         try:
@@ -316,6 +316,30 @@ def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         a if a.number == n and a.last is (n == count) else a.replace(number=n, last=n == count)
         for n, a in enumerate(attempts, start=1)
     ]
+
+
+def _note_way(
+    request: MessagesRequest, original: Original, attempt: Attempt, exchange: Exchange
+) -> None:
+    """What the Messages API could not say is on the receipt where it matters: a server that gets
+    the client's own bytes gets all of it, and nothing that was done to fields of ours."""
+    backend = attempt.backend
+    if not (isinstance(backend, Relaying) and backend.relays(request, attempt)):
+        _note_decoding(request, exchange)
+        return
+    void = {change.told for change in request.changes if change.field in original.made_up}
+    exchange.receipt[:] = [
+        entry for entry in exchange.receipt if entry.stage != "decode" and entry.what not in void
+    ]
+
+
+def _note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
+    """What was lost on the way into the Messages API, once."""
+    original = request.original
+    if original is None or any(entry.stage == "decode" for entry in exchange.receipt):
+        return
+    for what in original.notes:
+        exchange.note(original.dialect, what, stage="decode")
 
 
 def _note(attempt: Attempt, exchange: Exchange) -> None:

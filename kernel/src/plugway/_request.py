@@ -37,11 +37,16 @@ class Change:
     """`set`, `add` or `remove`."""
     because: str
 
+    @property
+    def told(self) -> str:
+        """The line of the receipt."""
+        return f"{self.action} {self.field}: {self.because}"
+
 
 class Original:
     """What a client of another API sent, before it was put into the Messages API's language."""
 
-    __slots__ = ("_parsed", "body", "dialect", "headers", "notes", "path")
+    __slots__ = ("_parsed", "body", "dialect", "headers", "made_up", "notes", "path")
 
     def __init__(self, dialect: str, path: str, body: bytes = b"", headers: Headers = ()) -> None:
         self.dialect = dialect
@@ -53,7 +58,10 @@ class Original:
         """The client's header lines, without those that carry credentials."""
         self.notes: list[str] = []
         """What the dialect could not put into the Messages API as it was: it adds while it decodes,
-        and the pipeline puts them on the receipt."""
+        and the pipeline puts them on the receipt of what is not sent on as it came."""
+        self.made_up: set[str] = set()
+        """Fields that the Messages API wants and the client did not give: the dialect adds them,
+        and a change to one is none for a server that gets the client's own bytes."""
         self._parsed: dict[str, Any] | None = None
 
     @property

@@ -6,7 +6,10 @@ import pytest
 
 from plugway import REMOVE, Exchange, MessagesRequest, NoOptions, Outcome, Plugin, Usage, hookimpl
 from plugway.testing import ScriptedUpstream, build_plugin, respond, sse
+from plugway_context_guard import ContextGuard
+from plugway_field_policy import FieldPolicy
 from plugway_openai_compatible import OpenAICompatible
+from plugway_router import Router
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
@@ -131,6 +134,76 @@ async def test_a_changed_request_is_translated_and_then_refused_for_what_is_lost
         response = await running.gate.post(body_of(api, False), PATHS[api])
     assert response.status_code == 400
     assert up.requests == []
+
+
+LISTED = respond(200, {"data": []})
+"""What `context-guard` is told when it asks for windows."""
+
+
+def guarded():
+    """Plugins that lower `max_tokens` to what a small window has."""
+    guard = build_plugin(ContextGuard, "context-guard", windows={"up/*": 16384})
+    return [guard, build_plugin(FieldPolicy, "field-policy")]
+
+
+class Reader(Plugin[NoOptions]):
+    """Reads receipts."""
+
+    lines: list[tuple[str, str]]
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        self.lines = [(entry.stage, entry.what) for entry in exchange.receipt]
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_request_that_is_relayed_as_it_came_has_a_receipt_that_says_so(
+    serving, up, api, status
+):
+    error = {"error": {"message": "Unsupported value: 'n'.", "type": "x", "code": "y"}}
+    up.script(LISTED, respond(200, ANSWER, JSON) if status == 200 else respond(400, error))
+    reader = Reader(NoOptions(), name="reader")
+    async with serving(backend(up, api), between=[reader, *guarded()]) as running:
+        response = await running.gate.post(body_of(api, False), PATHS[api])
+    assert response.status_code == status
+    body = orjson.loads(body_of(api, False))
+    assert orjson.loads(up.requests[-1].body) == {**body, "model": "gpt"}
+    assert "changes=0" in response.headers["plugway-receipt"]
+    assert "; by=" not in response.headers["plugway-receipt"]
+    assert {stage for stage, _ in reader.lines} == {"route"}
+    assert "gets all of it" in reader.lines[-1][1]
+
+
+async def test_a_fallback_that_is_translated_to_says_what_was_lost(serving, up):
+    full = respond(503, {"error": {"message": "full"}})
+    up.script(full, LISTED, respond(200, TOLD["responses"]))
+    router = build_plugin(Router, "router", models={"*": ["up/gpt", "other/gpt"]})
+    other = build_plugin(
+        OpenAICompatible, "other", base_url=f"{up.url}/v1", api="responses", learn=False
+    )
+    body = {"model": "x", "seed": 7, "messages": [{"role": "user", "content": "hi"}]}
+    async with serving(backend(up, "chat"), other, between=[router]) as running:
+        response = await running.gate.post(body, PATHS["chat"])
+    assert response.status_code == 200
+    assert "served-by=other/gpt" in response.headers["plugway-receipt"]
+    assert "openai-chat" in response.headers["plugway-receipt"]
+
+
+LIMITS = {"chat": "max_completion_tokens", "responses": "max_output_tokens"}
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_a_limit_that_the_client_gave_is_lowered_in_its_own_bytes(serving, up, api):
+    body = orjson.loads(body_of(api, False)) | {LIMITS[api]: 30_000}
+    up.script(LISTED, respond(200, ANSWER, JSON))
+    async with serving(backend(up, api), between=guarded()) as running:
+        response = await running.gate.post(body, PATHS[api])
+    assert response.status_code == 200
+    sent = orjson.loads(up.requests[-1].body)
+    assert 8_000 < sent[LIMITS[api]] < 16_384
+    assert sent == {**body, "model": "gpt", LIMITS[api]: sent[LIMITS[api]]}
+    assert "changes=1; by=context-guard" in response.headers["plugway-receipt"]
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])

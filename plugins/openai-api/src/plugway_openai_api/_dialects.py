@@ -51,6 +51,8 @@ class OpenAIDialect(ABC):
         only when the target is (`check`). Raises `RequestRejected`.
         """
         notes = Notes()
+        if self.is_open_ended(original):
+            original.made_up.add("max_tokens")
         try:
             found = self.read(original.parsed, notes)
         except InvalidRequest as refused:
@@ -58,7 +60,7 @@ class OpenAIDialect(ABC):
             original.notes.append(UNTOLD + refused.message)
             return found
         original.notes.extend(notes.lines())
-        if self.is_open_ended(original):
+        if original.made_up:
             told = f"emulate max_tokens: the client gave none; {found['max_tokens']} at most"
             original.notes.append(told)
         return found

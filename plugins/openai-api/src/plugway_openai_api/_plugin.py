@@ -78,10 +78,11 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return await send(request, attempt)
         if _relays(request, attempt):
             exchange.state[RELAYED] = attempt.target
-            exchange.note(self.name, f"`{attempt.target}` gets all of it, as the client wrote it")
+            told = f"`{attempt.target}` gets all of it, as the client wrote it"
+            exchange.note(self.name, told, stage="route")
             return await send(request, attempt)
         dialect.check(original)
-        if request.body.get("max_tokens") == dialect.max_tokens and dialect.is_open_ended(original):
+        if original.made_up and request.body.get("max_tokens") == dialect.max_tokens:
             request = await self._within(request, attempt, exchange)
         return await send(request, attempt)
 

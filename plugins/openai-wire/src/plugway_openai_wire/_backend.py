@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import (
+    REMOVE,
     Attempt,
     BackendError,
     BackendProtocolError,
@@ -37,6 +38,9 @@ from plugway_openai_wire._models import models_of
 
 _TEACHING: Final = frozenset((400, 404, 422, 500))
 """Statuses of refusals that may speak of a field."""
+
+_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+"""Fields of OpenAI's requests that are the Messages API's `max_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +198,19 @@ class OpenAIBackend:
     # ── a client that speaks the server's own API ────────────────────────────────────────────
 
     def _original(self, request: MessagesRequest) -> Original | None:
-        """The client's own bytes, where the server understands them and nobody changed a thing."""
+        """The client's own bytes, where the server understands them and nobody changed a thing that
+        the client wrote, but for the model's name and the limit of the answer."""
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
-        return original if {c.field for c in request.changes} <= {"model"} else None
+        changed = {change.field for change in request.changes}
+        return original if changed <= {"model", "max_tokens"} | original.made_up else None
 
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply:
-        """The answer to the client's own bytes, with the model's name as the server has it."""
-        sent = MessagesRequest(original.body)
-        if sent.model != attempt.model:
-            sent = sent.replace(model=attempt.model, because="its name there")
+        """The answer to the client's own bytes."""
+        sent = _own_request(original, request, attempt)
         response = await self._post(sent.raw, request, attempt)
         try:
             if response.content_type == "text/event-stream":
@@ -221,6 +225,20 @@ class OpenAIBackend:
         reply = Reply.whole(response.status, body, headers=response.headers)
         told = partial(usage_in, body, self.api)
         return reply.replace(dialect=original.dialect, usage=told)
+
+
+def _own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
+    """The client's own request, with the model's name as the server has it, and the limit of the
+    answer where it was changed and is the client's own."""
+    sent = MessagesRequest(original.body)
+    if sent.model != attempt.model:
+        sent = sent.replace(model=attempt.model, because="its name there")
+    changed = {change.field for change in request.changes} - original.made_up
+    if "max_tokens" in changed:
+        limit = request.get("max_tokens", REMOVE)
+        limits = {name: limit for name in _LIMITS if sent.get(name)}
+        sent = sent.replace(because="changed on the way", **limits)
+    return sent
 
 
 def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
