@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from plugway._backend import Attempt, Caller, Usage
 from plugway._ids import new_id
@@ -73,6 +73,10 @@ class ReceiptEntry(NamedTuple):
     """The hook or step, such as `transform_request` or `attempt 2`."""
     plugin: str
     what: str
+
+
+_NO_CHANGES: Final = frozenset(("route", "layer"))
+"""Stages whose lines say where a reply goes and through what, and not that it is changed."""
 
 
 class AttemptRecord(NamedTuple):
@@ -176,7 +180,7 @@ class Exchange:
         parts: list[str] = []
         if self.served_by is not None:
             parts.append(f"served-by={self.served_by.target}; zone={self.served_by.backend.zone}")
-        plugins = [entry.plugin for entry in self.receipt if entry.stage != "route"]
+        plugins = [entry.plugin for entry in self.receipt if entry.stage not in _NO_CHANGES]
         parts.append(f"attempts={len(self.attempts)}; changes={len(plugins)}")
         if plugins:
             parts.append("by=" + ",".join(dict.fromkeys(plugins)))

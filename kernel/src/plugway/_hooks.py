@@ -196,7 +196,7 @@ class Hooks:
                 self._failed(impl, _describe(error), error)
                 continue
             if new is not None and new is not stream:
-                exchange.note(impl.plugin.name, "stream layer added", stage="transform_stream")
+                exchange.note(impl.plugin.name, "stream layer added", stage="layer")
                 layers.append(new)
                 stream = new
         return layers

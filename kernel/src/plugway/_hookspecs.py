@@ -152,6 +152,9 @@ class Hookspecs:
         """Called for each reply to a request for a stream. Returns a stream that wraps `stream`,
         or None to add no layer: an exchange without layers is relayed byte for byte.
 
+        A layer that changes something says so with `exchange.note`: the layer alone does not count
+        as a change.
+
         A layer does not close the stream it was given; the kernel closes every layer.
         """
 

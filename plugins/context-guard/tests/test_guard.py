@@ -279,7 +279,9 @@ async def test_usage_is_scaled_in_whole_replies_streams_and_counts():
     body = request_body(words(1000), model="m")
     async with gateway([guard, backend]) as running:
         running.client.headers.update(CLAUDE)
-        whole = (await running.post(body)).json()["usage"]
+        response = await running.post(body)
+        whole = response.json()["usage"]
+        streamed = await running.post(request_body(words(1000), model="m", stream=True))
         events = await running.stream(words(1000), model="m")
         counted = (await running.post(body, "/v1/messages/count_tokens")).json()["input_tokens"]
     real = backend.tokens(MessagesRequest(orjson.dumps(body)))
@@ -288,6 +290,8 @@ async def test_usage_is_scaled_in_whole_replies_streams_and_counts():
     last = next(data for name, data in events if name == "message_delta")
     assert last["usage"]["output_tokens"] == round(10 * scale)
     assert abs(counted / whole["input_tokens"] - 1) < 0.05
+    assert "changes=1; by=guard" in response.headers["plugway-receipt"]
+    assert "changes=1; by=guard" in streamed.headers["plugway-receipt"]
 
 
 async def test_usage_of_other_clients_is_not_scaled():

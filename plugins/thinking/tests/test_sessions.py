@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from plugway import Exchange, NoOptions, Outcome, Plugin, hookimpl
 from plugway.testing import (
     ScriptedUpstream,
     anthropic_message,
@@ -10,6 +11,7 @@ from plugway.testing import (
     assert_valid_stream,
     build_plugin,
     gateway,
+    request_body,
     respond,
     sse,
 )
@@ -180,3 +182,26 @@ async def test_the_receipt_says_what_was_left_out(three):
     body = {"model": "cloud/m", "max_tokens": 9, "messages": [*client.messages, client.messages[0]]}
     told = (await running.post(body, "/v1/messages/explain")).json()
     assert any("1 thinking block left out" in entry["what"] for entry in told["receipt"])
+
+
+class Receipts(Plugin[NoOptions]):
+    """Keeps what was done to replies."""
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        self.signed = [entry.what for entry in exchange.receipt if entry.stage == "sign"]
+
+
+@pytest.mark.parametrize("thought", ["", "Hm."])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_stream_counts_as_changed_only_where_thinking_was_signed(thought, stream):
+    receipts = Receipts(NoOptions(), name="receipts")
+    async with ScriptedUpstream(said("Hello.", thought)) as one:
+        backend = build_plugin(AnthropicCompatible, "one", base_url=one.url)
+        async with gateway([receipts, build_plugin(Thinking, "thinking"), backend]) as running:
+            response = await running.post(request_body(model="one/m", stream=stream))
+    header = response.headers["plugway-receipt"]
+    assert len(receipts.signed) == (1 if thought else 0)
+    # The header of a stream goes out before its first block of thinking.
+    assert ("changes=1; by=thinking" in header) is (bool(thought) and not stream)
+    assert "changes=0" in header or not stream

@@ -152,6 +152,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             return None
         seen.real = prompt_tokens(message.get("usage"))
         seen.told = True
+        exchange.note(self.name, seen.telling.told, stage="transform_response")
         return reply.replace(body=orjson.dumps(seen.telling.message(message)))
 
     @hookimpl
@@ -160,6 +161,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         seen = exchange.state.get(_SEEN)
         if seen is None or seen.told or not seen.telling.changes:
             return None
+        exchange.note(self.name, seen.telling.told, stage="transform_stream")
         return ToldStream(stream, seen.telling)
 
     @hookimpl

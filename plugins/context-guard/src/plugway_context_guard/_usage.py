@@ -28,6 +28,14 @@ class Telling:
         """Whether there is anything to change."""
         return self.scale != 1.0 or bool(self.applied)
 
+    @property
+    def told(self) -> str:
+        """What is changed, for the receipt."""
+        scaled = (
+            [f"usage is told as {self.scale:.3g} times what it is"] if self.scale != 1.0 else []
+        )
+        return "; ".join([*scaled, *(["edits of the context are told"] if self.applied else [])])
+
     def usage(self, usage: Any) -> dict[str, Any]:
         """A `usage` object with its counts scaled, those of `cache_creation` included."""
         return {name: self._value(name, value) for name, value in as_object(usage).items()}

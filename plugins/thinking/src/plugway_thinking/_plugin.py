@@ -30,6 +30,8 @@ from plugway_thinking._layer import Sign, SignedStream
 
 SIGNED: StateKey[bool] = StateKey("thinking.signed")
 """The whole reply was signed before it was replayed as a stream."""
+_TOLD: StateKey[bool] = StateKey("thinking.told")
+"""That a block was signed is on the receipt."""
 
 
 class ThinkingOptions(Options):
@@ -110,8 +112,12 @@ class Thinking(Plugin[ThinkingOptions]):
             return None
         session = session_hash(exchange.session_id)
         name, model = attempt.backend.name, attempt.model
+        told = "signed the thinking, so that it goes back to its maker"
 
         def sign(mark: object) -> str:
+            if not exchange.state.get(_TOLD):
+                exchange.state[_TOLD] = True
+                exchange.note(self.name, told, stage="sign")
             return signature(name, model, state_of(mark), session)
 
         return sign
