@@ -81,6 +81,9 @@ def test_the_address_and_the_zone_are_openais_unless_set():
     assert made.backend.zone == "openai"
     other = build_plugin(OpenAI, "cloud", api_key=KEY, base_url="https://eu.api.example.com/v1/")
     assert other.backend.zone == "eu.api.example.com"
+    here = build_plugin(OpenAI, "cloud", api_key=KEY, base_url="http://127.0.0.1:9/v1")
+    assert here.backend.zone == "local"
+    assert build_plugin(OpenAI, "cloud", api_key=KEY, zone="openai").backend.zone == "openai"
 
 
 async def test_key_and_account_go_there_and_the_gateways_token_does_not(server):

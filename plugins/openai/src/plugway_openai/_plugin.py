@@ -74,7 +74,8 @@ class OpenAIOptions(Options):
     """Let OpenAI search the web where a client asks for Anthropic's tool that does; OpenAI bills
     each search. Only with `api: responses`."""
     zone: str = ""
-    """In whose hands the data is: `openai`, or the host of another `base_url`, unless set."""
+    """In whose hands the data is: `openai`, `local` at a `base_url` on this machine, or the host of
+    another one, unless set."""
 
     @field_validator("base_url")
     @classmethod
@@ -119,13 +120,12 @@ class OpenAI(Plugin[OpenAIOptions]):
 
     def __init__(self, options: OpenAIOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
+        key = options.api_key.get_secret_value()
+        upstream = Upstream(options.base_url, credentials=key_lines("authorization", key))
         self.backend = OpenAIApi(
             self.name,
-            zone_of(options),
-            Upstream(
-                options.base_url,
-                credentials=key_lines("authorization", options.api_key.get_secret_value()),
-            ),
+            zone_of(options, upstream),
+            upstream,
             api_of(options),
             provider="openai",
             ledger=Ledger(),
@@ -150,10 +150,11 @@ def api_of(options: OpenAIOptions) -> Api:
     return ResponsesApi(media=options.media, web_search=options.web_search)
 
 
-def zone_of(options: OpenAIOptions) -> str:
-    """The zone as set; `openai` at its own address, otherwise the host's name."""
+def zone_of(options: OpenAIOptions, upstream: Upstream) -> str:
+    """The zone as set; `openai` at its own address, otherwise as for any server of its API."""
     host = urlsplit(options.base_url).netloc
-    return options.zone or ("openai" if host == OWN_HOST else host)
+    own = "openai" if host == OWN_HOST else host
+    return options.zone or ("local" if upstream.loopback else own)
 
 
 def account_lines(options: OpenAIOptions) -> dict[str, str]:
