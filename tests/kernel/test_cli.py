@@ -311,6 +311,25 @@ def test_check_warns_of_a_model_that_is_not_there(plugway: Any, tmp_path: Path) 
     assert "warning: llama-cpp: there is no model `nosuch`" in done.err
 
 
+def test_check_warns_of_keys_and_commands_that_are_missing_and_passes(
+    plugway: Any, tmp_path: Path
+) -> None:
+    text = (
+        "plugins:\n"
+        "- {use: openai-compatible, name: far, options: {preset: openrouter}}\n"
+        "- {use: openai-compatible, name: near, options: {preset: ollama}}\n"
+        "- use: gemini\n"
+        f"- {{use: codex, options: {{command: no-such, home: {tmp_path}}}}}\n"
+    )
+    done = plugway("check", str(written(tmp_path / "c.yaml", text)))
+    assert (done.code, done.out) == (0, "")
+    start = "plugway: warning: "
+    told = [x.removeprefix(start) for x in done.err.splitlines() if x.startswith(start)]
+    assert [line.partition(": ")[0] for line in told] == ["far", "gemini", "codex", "codex"]
+    words = ["OPENROUTER_API_KEY", "GEMINI_API_KEY", "`no-such`", "codex login"]
+    assert all(word in line for word, line in zip(words, told, strict=True))
+
+
 def test_an_unprotected_address_exits_3_with_one_line(plugway: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "plugins: []")
     done = plugway("serve", "--config", str(path), "--host", "0.0.0.0")

@@ -57,6 +57,16 @@ class CodexCommand:
         self._command = command
         self._home = home
 
+    @property
+    def missing(self) -> str:
+        """Why it cannot be started; empty where it can."""
+        if shutil.which(self._command) is not None:
+            return ""
+        return (
+            f"the command `{self._command}` was not found; install it "
+            "(`npm install -g @openai/codex`), or name it in the option `command`"
+        )
+
     async def ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The result of one request.
 
@@ -65,10 +75,7 @@ class CodexCommand:
         """
         found = shutil.which(self._command)
         if found is None:
-            raise CommandFailed(
-                f"the command `{self._command}` was not found; install it "
-                "(`npm install -g @openai/codex`), or name it in the option `command`"
-            )
+            raise CommandFailed(self.missing)
         try:
             with anyio.fail_after(ASK_SECONDS):
                 return await self._asked(found, method, params)

@@ -81,8 +81,8 @@ class CodexBackend(OpenAIBackend):
             ledger=Ledger(),
             endpoint=Endpoint(headers={"originator": "plugway"}),
         )
-        self._command = CodexCommand(options.command, options.home)
-        self.login = LoginFile(options.home, self._command, name)
+        self.command = CodexCommand(options.command, options.home)
+        self.login = LoginFile(options.home, self.command, name)
         self._models = options.models
         self._listed: tuple[float, list[ModelInfo]] | None = None
 
@@ -110,7 +110,7 @@ class CodexBackend(OpenAIBackend):
             return [self._described({"model": name}) for name in self._models]
         if self._listed is None or self._listed[0] < time.monotonic() - MODELS_SECONDS:
             try:
-                answer = await self._command.ask("model/list", {})
+                answer = await self.command.ask("model/list", {})
             except CommandFailed as failure:
                 raise BackendUnavailable(f"{failure}; or list them in `models`") from None
             found = [as_object(entry) for entry in as_list(answer.get("data"))]
@@ -158,6 +158,15 @@ class Codex(Plugin[CodexOptions]):
     def __init__(self, options: CodexOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self.backend = CodexBackend(self.name, options)
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """Nothing is wrong; a command or a login that is not there is odd."""
+        if missing := self.backend.command.missing:
+            self.log.warning("%s", missing)
+        path = self.backend.login.path
+        if not path.exists():
+            self.log.warning("there is no login at %s: run `codex login`", path)
+        return ()
 
     @hookimpl
     def register_backends(self) -> list[Backend]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Literal
 
@@ -53,6 +54,14 @@ class Gemini(Plugin[GeminiOptions]):
             media=options.media,
             safety=options.safety or "",
         )
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """Nothing is wrong; a key that is missing is odd."""
+        if not self.options.api_key and not self.backend.upstream.loopback:
+            self.log.warning(
+                "Google wants a key and none is set: `api_key: {$env: GEMINI_API_KEY}`, for example"
+            )
+        return ()
 
     @hookimpl
     def register_backends(self) -> list[Backend]:

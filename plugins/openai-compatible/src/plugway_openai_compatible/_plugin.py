@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
@@ -89,6 +89,14 @@ class OpenAICompatible(Plugin[OpenAICompatibleOptions]):
     def __init__(self, options: OpenAICompatibleOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self.backend = make_backend(name, options)
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """Nothing is wrong; a key that is missing where the preset's server wants one is odd."""
+        preset = self.options.preset
+        if preset and not self.options.api_key and not self.backend.upstream.loopback:
+            told = "`%s` wants a key and none is set: `api_key: {$env: %s_API_KEY}`, for example"
+            self.log.warning(told, preset, preset.upper())
+        return ()
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
