@@ -268,9 +268,14 @@ async def _hello(request: Request) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path, method = request.scope["path"][:200], request.scope["method"]
-    text = (
-        f"{method} {path} is not served here" if error.status_code in {404, 405} else error.detail
-    )
+    text = error.detail
+    if error.status_code == 404:
+        text = (
+            f"{method} {path} is not served here: no plugin in the configuration serves it "
+            "(`plugway plugins` shows all that are installed)"
+        )
+    elif error.status_code == 405:
+        text = f"{method} {path} is not served here"
     rejected = RequestRejected(text, status=error.status_code, headers=error.headers or {})
     return await _rejected(request, rejected)
 

@@ -98,3 +98,36 @@ async def test_without_the_plugin_nothing_is_served():
 
 def test_the_plugin_needs_no_options():
     assert build_plugin(OpenAIApi, "openai-api").options.max_tokens == 32_000
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda sdk: sdk.embeddings.create(model="echo/echo", input="hi"),
+        lambda sdk: sdk.completions.create(model="echo/echo", prompt="hi"),
+        lambda sdk: sdk.chat.completions.list(),
+        lambda sdk: sdk.vector_stores.files.list("vs_1"),
+        lambda sdk: sdk.files.delete("file-1"),
+    ],
+)
+async def test_what_is_not_served_of_openais_api_is_told_in_its_envelope(echo, ask):
+    with pytest.raises(openai.NotFoundError) as raised:
+        await ask(echo.client)
+    body = raised.value.body
+    assert set(body) == {"message", "type", "param", "code"}
+    assert (body["type"], body["code"]) == ("invalid_request_error", "unknown_url")
+    assert "POST /v1/chat/completions" in body["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/messages/batches", "/v1/nothing"])
+async def test_clients_of_the_messages_api_are_told_in_theirs(echo, path):
+    response = await echo.gate.client.get(path, headers=VERSION)
+    assert response.status_code == 404
+    assert response.json()["type"] == "error"
+
+
+async def test_without_the_plugin_its_paths_say_that_a_plugin_is_missing():
+    async with gateway([build_plugin(Echo, "echo")]) as plain:
+        response = await plain.post({"model": "echo/echo"}, "/v1/chat/completions")
+    assert response.status_code == 404
+    assert "no plugin in the configuration serves it" in response.json()["error"]["message"]

@@ -1,4 +1,4 @@
-"""The model list in OpenAI's shape, and answers for what is not kept here.
+"""The model list in OpenAI's shape, and answers for what is not kept or served here.
 
 Clients of the Messages API ask at the same paths; they send `anthropic-version`, and these routes
 are then not there for them, so that the kernel answers.
@@ -23,6 +23,33 @@ PREFIX: Final = "anthropic/"
 """Marks an id that names its backend: should that be gone, such an id goes nowhere else. The
 gateway takes ids of backends that exist without it too."""
 
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+UNSERVED: Final = frozenset(
+    (
+        "assistants",
+        "audio",
+        "batches",
+        "chat",
+        "completions",
+        "containers",
+        "conversations",
+        "embeddings",
+        "evals",
+        "files",
+        "fine_tuning",
+        "images",
+        "moderations",
+        "realtime",
+        "responses",
+        "threads",
+        "uploads",
+        "vector_stores",
+        "videos",
+    )
+)
+"""First parts of the paths of OpenAI's API (`resources` of the `openai` SDK); what is served of it
+is found before this."""
+
 
 class ForOpenAIClients(Route):
     """A route that clients of the Messages API do not see."""
@@ -35,6 +62,15 @@ class ForOpenAIClients(Route):
         if any(name == b"anthropic-version" for name, _ in scope.get("headers", ())):
             return Match.NONE, {}
         return super().matches(scope)
+
+
+class Unserved(ForOpenAIClients):
+    """Everything of OpenAI's API that is not served: its clients are told in its envelope."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Nothing outside of OpenAI's API."""
+        first = scope["path"].removeprefix("/v1").lstrip("/").partition("/")[0]
+        return super().matches(scope) if first in UNSERVED else (Match.NONE, {})
 
 
 class ModelRoutes:
@@ -52,6 +88,7 @@ class ModelRoutes:
             found.append(ForOpenAIClients(path, self._one, methods=["GET"]))
             path = f"{root}/responses/{{response_id:path}}"
             found.append(Route(path, _not_kept, methods=["GET", "POST", "DELETE"]))
+        found.append(Unserved("/{path:path}", _not_served, methods=METHODS))
         return found
 
     async def _list(self, request: Request) -> Response:
@@ -79,6 +116,16 @@ async def _not_kept(request: Request) -> Response:
 
 def _caller(request: Request) -> Caller:
     return request.scope["plugway.caller"]
+
+
+async def _not_served(request: Request) -> Response:
+    asked = f"{request.method} {request.url.path[:200]}"
+    message = (
+        f"Unknown request URL: {asked} is not served here. Served are POST /v1/chat/completions, "
+        "POST /v1/responses and GET /v1/models."
+    )
+    told = Told(message, "invalid_request_error", code="unknown_url")
+    return _json(told.body(), request, status=404)
 
 
 def model_object(info: ModelInfo) -> dict[str, Any]:
