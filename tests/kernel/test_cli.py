@@ -673,6 +673,8 @@ def test_explain_posts_the_request_and_shows_the_answer(
     path, _, body = Scripted.seen[0]
     assert path == "/v1/messages/explain"
     assert json.loads(body) == {"model": "b", "messages": []}
+    Scripted.answers = {"/v1/other/explain": {"input_tokens": 3}}
+    assert plugway("explain", str(request), "--path", "/v1/other").code == 0
 
 
 def test_explain_shows_a_request_whole_however_narrow_the_terminal_is(

@@ -29,7 +29,7 @@ from plugway._channel import channel_of
 from plugway._config import Config, gateway_token
 from plugway._dialect import DialectAnswer
 from plugway._errors import Forbidden, InvalidRequest, NoRoute, RequestRejected
-from plugway._exchange import EXCHANGES, Exchange
+from plugway._exchange import EXCHANGES, EXPLAIN, Exchange
 from plugway._failures import defect_reply, rejection_reply
 from plugway._guard import Guard, GuardPolicy
 from plugway._request import MessagesRequest
@@ -61,9 +61,11 @@ class App:
             if path.startswith("/v1/v1/"):
                 path = path[3:]
                 scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
-            dialect = self.snapshot.dialects.get(path)
+            served = path.removesuffix(EXPLAIN)
+            dialect = self.snapshot.dialects.get(served)
             if dialect is not None and scope["method"] == "POST":
-                send = DialectAnswer(dialect, send, path, channel_of(scope, receive, send))
+                send = DialectAnswer(dialect, send, served, channel_of(scope, receive, send))
+                send.raw = served != path  # what is explained is told in the gateway's own words
                 scope = {**scope, "plugway.dialect": send, "extensions": {"plugway": send}}
         await self._asgi(scope, receive, send)
 
@@ -180,7 +182,9 @@ class _Front:
         if scope["type"] != "http":
             return self._rest(scope, receive, send)
         path: str = scope["path"]
-        endpoint = "messages" if "plugway.dialect" in scope else EXCHANGES.get(path)
+        endpoint = EXCHANGES.get(path)
+        if "plugway.dialect" in scope:
+            endpoint = "explain" if path.endswith(EXPLAIN) else "messages"
         if endpoint is None:
             return self._other(scope, receive, send)
         if scope["method"] != "POST":

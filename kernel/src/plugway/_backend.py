@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
+from plugway._errors import Headers
 from plugway._request import MessagesRequest
 from plugway._response import Reply
 
@@ -161,6 +162,15 @@ class Translating(Protocol):
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body in the server's API. Raises `RequestRejected` as `send` does."""
+        ...
+
+
+@runtime_checkable
+class Addressing(Protocol):
+    """A backend that asks a server: `explain` shows where, and under which header lines."""
+
+    def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
+        """The URL, and the header lines without those that carry credentials."""
         ...
 
 

@@ -260,6 +260,9 @@ def explain(
         str | None, typer.Argument(help="Request body; - for standard input.", metavar="FILE")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
+    path: Annotated[
+        str, typer.Option(help="Path that the client asks: that of another API that is served.")
+    ] = "/v1/messages",
     config: ConfigPath = None,
     port: Port = None,
     host: Host = None,
@@ -272,7 +275,7 @@ def explain(
     server = running.server_settings(config, _overrides(host, port))
     piped = file == "-" or (file is None and model is None and not sys.stdin.isatty())
     body = running.explain_body(file, model, sys.stdin.read() if piped else None)
-    answer = running.ask(server, "POST", "/v1/messages/explain", body)
+    answer = running.ask(server, "POST", f"{path}/explain", body)
     if as_json:
         _print_json(answer)
     else:

@@ -24,6 +24,9 @@ OutcomeKind = Literal["completed", "rejected", "failed", "disconnected"]
 
 Endpoint = Literal["messages", "count_tokens", "explain"]
 
+EXPLAIN: Final = "/explain"
+"""Stands after the path of a request that is only to be explained, also of a dialect."""
+
 EXCHANGES: Mapping[str, Endpoint] = {
     "/v1/messages": "messages",
     "/v1/messages/count_tokens": "count_tokens",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from plugway._backend import Attempt, Backend, Caller, Relaying, Translating
+from plugway._backend import Addressing, Attempt, Backend, Caller, Relaying, Translating
 from plugway._cancel import Deadline
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute, RequestRejected
@@ -278,9 +278,9 @@ class Pipeline:
         if isinstance(counted, Reply):
             counted = MessagesRequest(counted.body or b"{}").body.get("input_tokens")
         attempts[0].notes.clear()
-        body = prepared.body
-        if isinstance(backend := attempts[0].backend, Translating):
-            body = backend.translated(prepared, attempts[0])
+        if prepared.original is not None:
+            _note_way(prepared, prepared.original, attempts[0], exchange)
+        sent = _sent(prepared, attempts[0])
         _note(attempts[0], exchange)
         return {
             **exchange.summary(),
@@ -289,10 +289,7 @@ class Pipeline:
             ],
             "input_tokens": counted,
             "unchanged": not prepared.changed,
-            "upstream_request": {
-                "headers": dict(prepared.headers),
-                "body": body,
-            },
+            "upstream_request": sent,
         }
 
 
@@ -307,6 +304,17 @@ def _granted(attempt: Attempt, caller: Caller, exchange: Exchange) -> bool:
         what = f"left out `{attempt.target}`: not for `{caller.name}`"
         exchange.note("kernel", what, stage="route")
     return granted
+
+
+def _sent(request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
+    """What the backend would send, as far as it tells: one without a server sends nothing."""
+    backend = attempt.backend
+    url, headers = "", request.headers
+    if isinstance(backend, Addressing):
+        url, headers = backend.addressed(request, attempt)
+    translates = isinstance(backend, Translating)
+    body = backend.translated(request, attempt) if translates else request.body
+    return {"url": url or None, "headers": dict(headers), "body": body}
 
 
 def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:

@@ -62,6 +62,24 @@ async def test_the_key_goes_there_and_the_gateways_token_does_not(server):
     assert "test-token" not in str(asked.headers)
 
 
+async def test_explain_shows_the_address_and_the_lines_that_would_be_sent_but_no_secret(server):
+    lines = {"anthropic-beta": "b-1", "x-forwarded-for": "10.0.0.1", "user-agent": "mine/1"}
+    async with gateway([plugin(server, extra_headers={"X-Mine": "secret-1"})]) as running:
+        path = "/v1/messages/explain?beta=true"
+        explained = await running.client.post(path, json=request_body(), headers=lines)
+        await running.client.post("/v1/messages?beta=true", json=request_body(), headers=lines)
+    asked = server.requests[-1]  # the one before was a count
+    sent = explained.json()["upstream_request"]
+    assert sent["url"] == f"{server.url}/v1/messages?beta=true"
+    assert sent["url"].endswith(asked.path)
+    assert sent["headers"].pop("x-mine") == "(as set)"
+    assert sent["headers"].items() <= dict(asked.headers).items()
+    assert (sent["headers"]["anthropic-beta"], sent["headers"]["user-agent"]) == ("b-1", "mine/1")
+    assert "x-forwarded-for" not in sent["headers"]
+    assert KEY not in explained.text
+    assert "secret-1" not in explained.text
+
+
 @pytest.mark.parametrize("name", ["x-api-key", "authorization"])
 async def test_the_clients_own_credential_goes_there_where_it_is_asked_for(server, name):
     own = {"x-api-key": OWN, "authorization": f"Bearer {OWN}"}[name]

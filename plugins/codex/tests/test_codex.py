@@ -71,7 +71,12 @@ async def test_a_request_is_what_the_endpoint_takes_under_our_own_name(server, h
     fields = {"temperature": 0.5, "metadata": {"user_id": "u"}, "service_tier": "auto"}
     async with gateway([plugin(server)]) as running:
         answered = await running.post(body(**fields))
+        explained = (await running.post(body(**fields), "/v1/messages/explain")).json()
     (sent,) = server.requests
+    would = explained["upstream_request"]
+    assert would["url"] == f"{server.url}/responses"
+    assert would["headers"].items() <= dict(sent.headers).items()
+    assert (would["headers"]["originator"], would["body"]) == ("plugway", sent.json)
     assert answered.json()["content"][1] == {"type": "text", "text": "Hello."}
     assert sent.path == "/responses"
     assert sent.header("authorization") == f"Bearer {access}"

@@ -401,5 +401,8 @@ async def test_what_was_done_is_on_the_receipt_and_explained(server):
     assert found["upstream_request"]["body"]["contents"] == [
         {"role": "user", "parts": [{"text": request_body()["messages"][0]["content"]}]}
     ]
+    path = f"/v1beta/models/{found['attempts'][0]['model']}:generateContent"
+    assert found["upstream_request"]["url"] == f"{server.url}{path}"
+    assert found["upstream_request"]["headers"] == {"content-type": "application/json"}
     assert "metadata" in json.dumps(found)
     assert not asked(server)

@@ -303,3 +303,32 @@ async def test_a_relayed_stream_that_breaks_off_does_not_look_complete(serving, 
                 )
             async for _ in stream:
                 pass
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("raw", [True, False])
+async def test_explain_shows_what_becomes_of_a_request_of_this_api(serving, up, api, raw):
+    other = "responses" if api == "chat" else "chat"
+    up.script(*([respond(200, ANSWER, JSON)] if raw else [LISTED, respond(200, TOLD[other])]))
+    body = {"model": "up/gpt", "store": True, "temperature": 0.5}
+    body |= {"input": "hi"} if api == "responses" else {"messages": [USER]}
+    async with serving(backend(up, api if raw else other)) as running:
+        explained = await running.gate.post(body, f"{PATHS[api]}/explain")
+        assert up.requests == []
+        answered = await running.gate.post(body, PATHS[api])
+    assert answered.status_code == explained.status_code == 200
+    said, request = explained.json(), up.requests[-1]
+    assert said["upstream_request"]["url"] == f"{up.url}{request.path}"
+    assert said["upstream_request"]["body"] == request.json
+    dropped = any(line["what"].startswith("drop store") for line in said["receipt"])
+    assert dropped is not raw
+
+
+async def test_explain_of_what_is_no_request_is_told_in_the_gateways_words(serving, up):
+    async with serving(backend(up, "chat")) as running:
+        response = await running.gate.post({"model": "up/gpt"}, "/v1/chat/completions/explain")
+    assert response.status_code == 400
+    assert response.json()["type"] == "error"
+
+
+USER = {"role": "user", "content": "hi"}

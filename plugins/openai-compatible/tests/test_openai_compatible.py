@@ -175,7 +175,12 @@ async def test_what_is_dropped_is_on_the_receipt_and_explain_shows_the_request(u
         {"role": "user", "content": "hello"}
     ]
     assert "by=up" in answered.headers["plugway-receipt"]
-    assert len(upstream.requests) == 1
+    (request,) = upstream.requests
+    would = explained["upstream_request"]
+    assert would["url"] == f"{upstream.url}{request.path}"
+    assert would["headers"].items() <= dict(request.headers).items()
+    assert would["headers"]["user-agent"] == "plugway"
+    assert would["body"] == request.json
 
 
 async def test_the_server_learns_no_more_of_the_client_than_it_needs(upstream):

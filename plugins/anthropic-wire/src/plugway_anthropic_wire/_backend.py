@@ -129,6 +129,13 @@ class AnthropicBackend:
             return Reply.whole(200, body, headers=response.headers)
         return None  # a count of 0 would stop the client from ever compacting
 
+    def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
+        """Where a request would be sent, and under which lines, for `explain`; values of
+        `extra_headers`, among which there may be a credential, are not shown."""
+        path = self._path(self.wire.messages_path, request)
+        hidden = dict.fromkeys(self.wire.extra_headers, "(as set)")
+        return f"{self.upstream.base_url}{path}", replaced(self._lines(request), hidden)
+
     async def models(self) -> Sequence[ModelInfo]:
         """What the server lists, all pages of it."""
         return [model_of(entry) for entry in await self.listed()]
@@ -172,18 +179,22 @@ class AnthropicBackend:
     async def _post(
         self, path: str, request: MessagesRequest, attempt: Attempt
     ) -> UpstreamResponse:
-        wire = self.wire
-        lines = (open_headers if wire.headers == "open" else plain_headers)(request.headers)
-        if wire.query and request.query:
-            path = f"{path}?{request.query}"
         return await self.upstream.request(
             "POST",
-            path,
+            self._path(path, request),
             body=request.raw,
-            headers=replaced(lines, wire.extra_headers),
+            headers=self._lines(request),
             credentials=self.credentials(attempt),
-            seconds=wire.answer_seconds,
+            seconds=self.wire.answer_seconds,
         )
+
+    def _path(self, path: str, request: MessagesRequest) -> str:
+        return f"{path}?{request.query}" if self.wire.query and request.query else path
+
+    def _lines(self, request: MessagesRequest) -> Headers:
+        wire = self.wire
+        lines = (open_headers if wire.headers == "open" else plain_headers)(request.headers)
+        return replaced(lines, wire.extra_headers)
 
     async def _refusal(self, response: UpstreamResponse) -> BackendError:
         return self.refused(response.status, await response.refusal(), response.headers)

@@ -39,6 +39,7 @@ from plugway_upstream_errors import meaning_of
 PROVIDER: Final = "gemini"
 """The name in the ledger."""
 MAX_PAGES: Final = 20
+_LINES: Final[Headers] = (("content-type", "application/json"),)
 
 _log = logging.getLogger("plugway.gemini")
 
@@ -125,6 +126,10 @@ class GeminiBackend:
         """The body that would be sent, for `explain`."""
         return self._translated(request, attempt, self._target(attempt)).body
 
+    def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
+        """Where a request would be sent, and under which lines, for `explain`."""
+        return f"{self.upstream.base_url}{self._path(_method(request), attempt)}", _LINES
+
     # ── asking ───────────────────────────────────────────────────────────────────────────────
 
     async def _asked(self, request: MessagesRequest, attempt: Attempt) -> _Asked:
@@ -202,19 +207,16 @@ class GeminiBackend:
     async def _generate(
         self, request: MessagesRequest, attempt: Attempt, translation: Translation
     ) -> UpstreamResponse:
-        method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-        return await self._post(method, attempt, translation.body)
+        return await self._post(_method(request), attempt, translation.body)
 
     async def _post(
         self, method: str, attempt: Attempt, body: Mapping[str, Any]
     ) -> UpstreamResponse:
-        name = quote(resource(attempt.model), safe="/")
-        return await self.upstream.request(
-            "POST",
-            f"/{self._version}/{name}:{method}",
-            body=orjson.dumps(body),
-            headers=(("content-type", "application/json"),),
-        )
+        path = self._path(method, attempt)
+        return await self.upstream.request("POST", path, body=orjson.dumps(body), headers=_LINES)
+
+    def _path(self, method: str, attempt: Attempt) -> str:
+        return f"/{self._version}/{quote(resource(attempt.model), safe='/')}:{method}"
 
     async def _nothing(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """`max_tokens: 0` only warms caches, which Gemini does by itself."""
@@ -266,6 +268,10 @@ class _Asked:
     target: Target
     translation: Translation
     response: UpstreamResponse
+
+
+def _method(request: MessagesRequest) -> str:
+    return "streamGenerateContent?alt=sse" if request.stream else "generateContent"
 
 
 async def _each(events: list[StreamEvent]) -> AsyncIterator[StreamEvent]:

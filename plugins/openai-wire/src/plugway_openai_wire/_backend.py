@@ -112,9 +112,15 @@ class OpenAIBackend:
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body as it would be sent, for `explain`."""
+        if (original := self._original(request)) is not None:
+            return _own_request(original, request, attempt).body
         call = self.api.call(request, attempt, self.facts(attempt.model))
         attempt.notes.extend(call.notes.lines())
         return call.body
+
+    def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
+        """Where a request would be sent, and under which lines, for `explain`."""
+        return f"{self.upstream.base_url}{self.api.path}", self.lines(request)
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
         """Whether the client's own bytes would be sent (`Relaying` of the kernel)."""
