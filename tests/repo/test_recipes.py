@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
+import anyio
 import httpx2
 import pytest
 
 from plugway._app import App
-from plugway._config import parse_config
+from plugway._config import ServerOptions, parse_config
 from plugway._server import serving
 from plugway.testing import ScriptedUpstream, anthropic_message, respond
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs/recipes").glob("*.md"))
 PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
+LISTENS = ServerOptions().address
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 
 
@@ -52,6 +56,7 @@ def test_there_is_a_page_for_each_way():
     assert [page.stem for page in PAGES] == [
         "local-coder",
         "on-device",
+        "openai-clients",
         "own-key",
         "switch-in-chat",
     ]
@@ -86,6 +91,34 @@ def test_a_command_exists(line):
     for word in words[1:]:
         if word.startswith("--"):
             assert word in done.stdout
+
+
+OPENAI = ROOT / "docs/recipes/openai-clients.md"
+
+
+@pytest.mark.anyio
+async def test_a_client_of_openais_api_is_set_up_as_the_page_says(tmp_path, monkeypatch):
+    for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    text, _ = blocks(OPENAI, "yaml")
+    (code,) = blocks(OPENAI, "python")
+    app = App(parse_config(f"server: {{token: test-token}}\n{text}", "test"))
+    async with serving(app) as port:
+        url = f"http://127.0.0.1:{port}/v1"
+        env = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "test-token", "PATH": os.defpath}
+        done = await anyio.run_process([sys.executable, "-c", code], env=env)
+    models, answer = done.stdout.decode().splitlines()[:2]
+    assert "local/demo" in models
+    assert "Plugway" in answer
+    assert f"OPENAI_BASE_URL={LISTENS}/v1" in (ROOT / "README.md").read_text()
+
+
+def test_the_provider_for_codex_is_the_gateways_address():
+    (text,) = blocks(OPENAI, "toml")
+    settings = tomllib.loads(text)
+    provider = settings["model_providers"][settings["model_provider"]]
+    assert (provider["base_url"], provider["wire_api"]) == (f"{LISTENS}/v1", "responses")
+    assert f"export {provider['env_key']}=" in OPENAI.read_text()
 
 
 def turn(*said, session="5d6b0b04-0000-4000-8000-000000000000"):

@@ -11,11 +11,13 @@ from typing import Any, Protocol, runtime_checkable
 
 from starlette.types import Message, Send
 
+from plugway._backend import Attempt, Relaying
 from plugway._channel import Channel
 from plugway._errors import Headers, StreamInterrupted, error_type
 from plugway._events import StreamEvent
+from plugway._exchange import Exchange
 from plugway._json import as_object, loaded
-from plugway._request import Original
+from plugway._request import MessagesRequest, Original
 from plugway._sse import Decoder
 
 PING = b": ping\n\n"
@@ -196,6 +198,30 @@ class ForeignRelay:
     async def __anext__(self) -> bytes:
         """The next piece."""
         return self._held.pop() if self._held else await anext(self._chunks)
+
+
+def note_way(
+    request: MessagesRequest, original: Original, attempt: Attempt, exchange: Exchange
+) -> None:
+    """What the Messages API could not say is on the receipt where it matters: a server that gets
+    the client's own bytes gets all of it, and nothing that was done to fields of ours."""
+    backend = attempt.backend
+    if not (isinstance(backend, Relaying) and backend.relays(request, attempt)):
+        note_decoding(request, exchange)
+        return
+    void = {change.told for change in request.changes if change.field in original.made_up}
+    exchange.receipt[:] = [
+        entry for entry in exchange.receipt if entry.stage != "decode" and entry.what not in void
+    ]
+
+
+def note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
+    """What was lost on the way into the Messages API, once."""
+    original = request.original
+    if original is None or any(entry.stage == "decode" for entry in exchange.receipt):
+        return
+    for what in original.notes:
+        exchange.note(original.dialect, what, stage="decode")
 
 
 def _header(head: Message, name: bytes) -> bytes:

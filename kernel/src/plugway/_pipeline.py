@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from plugway._backend import Addressing, Attempt, Backend, Caller, Relaying, Translating
+from plugway._backend import Addressing, Attempt, Backend, Caller, Translating
 from plugway._cancel import Deadline
+from plugway._dialect import note_decoding, note_way
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute, RequestRejected
 from plugway._exchange import AttemptRecord, Exchange, Route
 from plugway._failures import Failed, failure_reply, order_of_telling, rejection_reply
 from plugway._hooks import Hooks
 from plugway._relay import primed, under_name
-from plugway._request import MessagesRequest, Original
+from plugway._request import MessagesRequest
 from plugway._response import Reply
 from plugway._stream import Resources
 
@@ -70,7 +71,7 @@ class Pipeline:
             attempts = await self.plan(request, exchange)
             reply = await self._first_answer(attempts, request, exchange, resources)
         else:
-            _note_decoding(request, exchange)
+            note_decoding(request, exchange)
             reply = await primed(reply, resources)
         if reply.dialect:
             return reply
@@ -202,7 +203,7 @@ class Pipeline:
     ) -> Reply:
         """`Backend.send` until the first content event, on the record."""
         if request.original is not None:
-            _note_way(request, request.original, attempt, exchange)
+            note_way(request, request.original, attempt, exchange)
         began = time.monotonic()
         result = "cancelled"
         try:
@@ -279,7 +280,7 @@ class Pipeline:
             counted = MessagesRequest(counted.body or b"{}").body.get("input_tokens")
         attempts[0].notes.clear()
         if prepared.original is not None:
-            _note_way(prepared, prepared.original, attempts[0], exchange)
+            note_way(prepared, prepared.original, attempts[0], exchange)
         sent = _sent(prepared, attempts[0])
         _note(attempts[0], exchange)
         return {
@@ -324,30 +325,6 @@ def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         a if a.number == n and a.last is (n == count) else a.replace(number=n, last=n == count)
         for n, a in enumerate(attempts, start=1)
     ]
-
-
-def _note_way(
-    request: MessagesRequest, original: Original, attempt: Attempt, exchange: Exchange
-) -> None:
-    """What the Messages API could not say is on the receipt where it matters: a server that gets
-    the client's own bytes gets all of it, and nothing that was done to fields of ours."""
-    backend = attempt.backend
-    if not (isinstance(backend, Relaying) and backend.relays(request, attempt)):
-        _note_decoding(request, exchange)
-        return
-    void = {change.told for change in request.changes if change.field in original.made_up}
-    exchange.receipt[:] = [
-        entry for entry in exchange.receipt if entry.stage != "decode" and entry.what not in void
-    ]
-
-
-def _note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
-    """What was lost on the way into the Messages API, once."""
-    original = request.original
-    if original is None or any(entry.stage == "decode" for entry in exchange.receipt):
-        return
-    for what in original.notes:
-        exchange.note(original.dialect, what, stage="decode")
 
 
 def _note(attempt: Attempt, exchange: Exchange) -> None:
