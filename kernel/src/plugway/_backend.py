@@ -184,3 +184,17 @@ class Relaying(Protocol):
         Plugins ask it whether what the Messages API cannot say matters.
         """
         ...
+
+
+def would_send(request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
+    """What the backend would send, as far as it tells: one without a server sends nothing.
+
+    Raises `RequestRejected` as `send` does.
+    """
+    backend = attempt.backend
+    url, headers = "", request.headers
+    if isinstance(backend, Addressing):
+        url, headers = backend.addressed(request, attempt)
+    translates = isinstance(backend, Translating)
+    body = backend.translated(request, attempt) if translates else request.body
+    return {"url": url or None, "headers": dict(headers), "body": body}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from plugway._backend import Addressing, Attempt, Backend, Caller, Translating
+from plugway._backend import Attempt, Backend, Caller, Translating, would_send
 from plugway._cancel import Deadline
 from plugway._dialect import note_decoding, note_way
 from plugway._document import did_you_mean
@@ -281,7 +281,7 @@ class Pipeline:
         attempts[0].notes.clear()
         if prepared.original is not None:
             note_way(prepared, prepared.original, attempts[0], exchange)
-        sent = _sent(prepared, attempts[0])
+        sent = would_send(prepared, attempts[0])
         _note(attempts[0], exchange)
         return {
             **exchange.summary(),
@@ -305,17 +305,6 @@ def _granted(attempt: Attempt, caller: Caller, exchange: Exchange) -> bool:
         what = f"left out `{attempt.target}`: not for `{caller.name}`"
         exchange.note("kernel", what, stage="route")
     return granted
-
-
-def _sent(request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
-    """What the backend would send, as far as it tells: one without a server sends nothing."""
-    backend = attempt.backend
-    url, headers = "", request.headers
-    if isinstance(backend, Addressing):
-        url, headers = backend.addressed(request, attempt)
-    translates = isinstance(backend, Translating)
-    body = backend.translated(request, attempt) if translates else request.body
-    return {"url": url or None, "headers": dict(headers), "body": body}
 
 
 def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
