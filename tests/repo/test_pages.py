@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugin*/**/README.md")]
 YAML = re.compile(r"^( *)```yaml\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+NOT_HERE = ("there is no model `qwen3-coder`", "the command `codex` was", "there is no login at")
+"""Warnings of what a reader has and a test has not."""
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +43,7 @@ def test_a_configuration_is_valid_as_it_is_pasted(text, monkeypatch, caplog):
     found = build_snapshot(parse_config(text, "page"))
     assert found.backends
     odd = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert [told for told in odd if "there is no model `qwen3-coder`" not in told] == []
+    assert [told for told in odd if not told.startswith(NOT_HERE)] == []
 
 
 def test_every_option_stands_on_the_page_of_its_plugin():

@@ -260,9 +260,7 @@ def explain(
         str | None, typer.Argument(help="Request body; - for standard input.", metavar="FILE")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
-    path: Annotated[
-        str, typer.Option(help="Path that the client asks: that of another API that is served.")
-    ] = "/v1/messages",
+    path: Annotated[str, typer.Option(help="Path that the client asks.")] = "/v1/messages",
     config: ConfigPath = None,
     port: Port = None,
     host: Host = None,
