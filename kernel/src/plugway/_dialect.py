@@ -200,12 +200,12 @@ class ForeignRelay:
         return self._held.pop() if self._held else await anext(self._chunks)
 
 
-def note_way(
-    request: MessagesRequest, original: Original, attempt: Attempt, exchange: Exchange
-) -> None:
+def note_way(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> None:
     """What the Messages API could not say is on the receipt where it matters: a server that gets
     the client's own bytes gets all of it, and nothing that was done to fields of ours."""
-    backend = attempt.backend
+    original, backend = request.original, attempt.backend
+    if original is None:
+        return
     if not (isinstance(backend, Relaying) and backend.relays(request, attempt)):
         note_decoding(request, exchange)
         return

@@ -203,7 +203,7 @@ class Pipeline:
     ) -> Reply:
         """`Backend.send` until the first content event, on the record."""
         if request.original is not None:
-            note_way(request, request.original, attempt, exchange)
+            note_way(request, attempt, exchange)
         began = time.monotonic()
         result = "cancelled"
         try:
@@ -279,15 +279,13 @@ class Pipeline:
         if isinstance(counted, Reply):
             counted = MessagesRequest(counted.body or b"{}").body.get("input_tokens")
         attempts[0].notes.clear()
-        if prepared.original is not None:
-            note_way(prepared, prepared.original, attempts[0], exchange)
+        note_way(prepared, attempts[0], exchange)
         sent = would_send(prepared, attempts[0])
         _note(attempts[0], exchange)
+        tried = [{"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts]
         return {
             **exchange.summary(),
-            "attempts": [
-                {"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts
-            ],
+            "attempts": tried,
             "input_tokens": counted,
             "unchanged": not prepared.changed,
             "upstream_request": sent,
