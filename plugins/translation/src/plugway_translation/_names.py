@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -18,21 +18,20 @@ PATTERN: Final = r"[a-zA-Z0-9_-]"
 class ToolNames:
     """Both directions for the tools of one request. Same tools, same names."""
 
-    __slots__ = ("_back", "_limit", "_out", "_pattern")
+    __slots__ = ("_back", "_limit", "_out", "_pattern", "changed")
 
     def __init__(self, names: Iterable[str], limit: int = 64, pattern: str = PATTERN) -> None:
         """`limit` is the most characters; `pattern` a regular expression for one character."""
         self._limit = limit
         self._pattern = pattern
-        self._out: dict[str, str] = {}
-        self._back: dict[str, str] = {}
+        self.changed: dict[str, str] = {}
+        """The tools that the target has under another name, by the client's name."""
         names = list(names)
-        legal = _legal(pattern, limit)
-        for name in names:
-            if legal.fullmatch(name):
-                self._out[name] = self._back[name] = name
-        for name in names:
-            if name not in self._out:
+        legal = _legal(pattern, limit).fullmatch
+        self._out = {name: name for name in names if legal(name)}
+        self._back = dict(self._out)
+        if len(self._out) < len(names):
+            for name in names:
                 self.out(name)
 
     def out(self, name: str) -> str:
@@ -44,16 +43,13 @@ class ToolNames:
                 found = self._short(name)
             self._out[name] = found
             self._back[found] = name
+            if found != name:
+                self.changed[name] = found
         return found
 
     def back(self, name: str) -> str:
         """The client's name for what the target calls a tool; itself where it is unknown."""
         return self._back.get(name, name)
-
-    @property
-    def changed(self) -> Mapping[str, str]:
-        """The tools that the target has under another name, by the client's name."""
-        return {name: short for name, short in self._out.items() if name != short}
 
     def _short(self, name: str) -> str:
         clean = "".join(re.findall(self._pattern, name))

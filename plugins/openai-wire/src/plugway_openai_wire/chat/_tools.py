@@ -31,7 +31,7 @@ def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, An
     found: list[dict[str, Any]] = []
     for item in tools:
         tool = as_object(item)
-        if is_server_tool(tool):
+        if "input_schema" not in tool and is_server_tool(tool):
             because = f"`{tool.get('name')}` (`{tool.get('type')}`) is Anthropic's own"
             notes.add("tools", "drop", because)
         elif isinstance(tool.get("name"), str):
@@ -46,7 +46,7 @@ def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, An
 def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:
     """The names of the tools as the server takes them."""
     limit = target.facts.tool_name_limit or DEFAULT_LIMIT
-    return ToolNames((tool["name"] for tool in tools), limit)
+    return ToolNames([tool["name"] for tool in tools], limit)
 
 
 def tools_of(
@@ -63,16 +63,17 @@ def tools_of(
 def _function(
     tool: dict[str, Any], target: Target, names: ToolNames, rules: SchemaRules, notes: Notes
 ) -> dict[str, Any]:
-    if not tool.keys() <= _PLAIN:
+    plain = tool.keys() <= _PLAIN
+    if not plain:
         drop_by(TOOL, list(tool), notes, "tools.")
-    schema = tool.get("input_schema")
-    parameters, cut = clean_schema(schema, rules)
-    notes.extend(cut)
+    parameters, cut = clean_schema(tool.get("input_schema"), rules)
+    if cut:
+        notes.extend(cut)
     function: dict[str, Any] = {"name": names.out(tool["name"])}
     if isinstance(description := tool.get("description"), str):
         function["description"] = description
     function["parameters"] = parameters
-    if tool.get("strict") is True:
+    if not plain and tool.get("strict") is True:
         takes = target.quirks.strict and target.takes("tools.function.strict")
         if takes and strict_fits(parameters):
             function["strict"] = True
