@@ -137,15 +137,16 @@ class Exchange:
         self.started = time.monotonic()
         self.endpoint = endpoint
         self.caller = caller or Caller()
-        self.client = request.header("user-agent") or ""
-        session_id = request.header("x-claude-code-session-id")
+        named = request.named
+        self.client = named.get("user-agent") or ""
+        session_id = named.get("x-claude-code-session-id")
         limited = session_id is not None and self.caller.limited
         self.session_id = f"{self.caller.name}/{session_id}" if limited else session_id
         """The client's conversation, or None where the client does not say. Callers with limited
         tokens have theirs apart, with their name before it."""
-        self.agent_id = request.header("x-claude-code-agent-id")
+        self.agent_id = named.get("x-claude-code-agent-id")
         """The subagent that asks, or None for the main conversation."""
-        self.parent_agent_id = request.header("x-claude-code-parent-agent-id")
+        self.parent_agent_id = named.get("x-claude-code-parent-agent-id")
         self.model_asked = request.model
         self.route: Route | None = None
         self.attempts: list[AttemptRecord] = []

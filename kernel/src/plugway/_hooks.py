@@ -123,6 +123,8 @@ class Hooks:
 
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
         """The first reply that a plugin gives without a backend."""
+        if not self._impls["answer"]:
+            return None
         found = await self._first("answer", (request, exchange), Reply)
         if found is not None:
             exchange.note(found[0].plugin.name, "answered without a backend", stage="answer")

@@ -4,25 +4,25 @@
         per attempt: prepare_attempt → around_attempt → Backend.send → first content event
     → normalize_failure (where all failed) → transform_response
 
-Writing the reply to the client is `_run`'s business; how a hook is called, that of `_hooks`.
+Writing the reply to the client is `_run`'s business, how a hook is called that of `_hooks`, and the
+same road without inference that of `_dry`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from plugway._backend import Attempt, Backend, Caller, Translating, would_send
+from plugway._backend import Attempt, Backend, Caller, Translating
 from plugway._cancel import Deadline
 from plugway._dialect import note_decoding, note_way
 from plugway._document import did_you_mean
-from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute, RequestRejected
+from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute
 from plugway._exchange import AttemptRecord, Exchange, Route
-from plugway._failures import Failed, failure_reply, order_of_telling, rejection_reply
+from plugway._failures import Failed, failure_reply, order_of_telling
 from plugway._hooks import Hooks
 from plugway._relay import primed, under_name
 from plugway._request import MessagesRequest
@@ -84,19 +84,27 @@ class Pipeline:
             NoRoute: nothing serves the model.
             Forbidden: nothing serves it that the caller may use, whether it exists or not.
         """
-        caller = exchange.caller
-        try:
+        if exchange.caller.limited:
+            attempts = await self._granted(request, exchange)
+        else:
             attempts = await self._planned(request, exchange)
-        except NoRoute:
-            if not caller.limited:
-                raise
-            attempts = ()
-        if caller.limited:
-            attempts = [a for a in attempts if _granted(a, caller, exchange)]
-            if not attempts:
-                may = f"the token `{caller.name}` may not use model `{request.model}`"
-                raise Forbidden(may, retry=False)
         return _numbered(attempts[:MAX_ATTEMPTS])
+
+    async def _granted(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
+        """Those for which a limited caller has a grant."""
+        caller = exchange.caller
+        with suppress(NoRoute):
+            granted: list[Attempt] = []
+            for attempt in await self._planned(request, exchange):
+                if caller.may_use(attempt.target):
+                    granted.append(attempt)
+                else:
+                    what = f"left out `{attempt.target}`: not for `{caller.name}`"
+                    exchange.note("kernel", what, stage="route")
+            if granted:
+                return granted
+        may = f"the token `{caller.name}` may not use model `{request.model}`"
+        raise Forbidden(may, retry=False)
 
     async def _planned(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
         route = await self.hooks.resolve_route(request, exchange)
@@ -167,8 +175,7 @@ class Pipeline:
                 failures.append(Failed(failure, attempt))
                 if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
                     break
-        told = min(failures, key=order_of_telling)
-        return await self._failure_reply(told, exchange)
+        return await self.told(min(failures, key=order_of_telling), exchange)
 
     async def _try(
         self,
@@ -226,12 +233,13 @@ class Pipeline:
             result = f"{error.status} {error.message[:200]}"
             raise
         finally:
-            _note(attempt, exchange)
+            note_sent(attempt, exchange)
             seconds = time.monotonic() - began
             exchange.attempts.append(AttemptRecord(attempt.target, result, seconds))
         return reply
 
-    async def _failure_reply(self, failed: Failed, exchange: Exchange) -> Reply:
+    async def told(self, failed: Failed, exchange: Exchange) -> Reply:
+        """A failure as the client sees it."""
         error, attempt = failed.error, failed.attempt
         exchange.served_by = attempt
         reply = await self.hooks.normalize_failure(error, attempt, exchange)
@@ -239,70 +247,10 @@ class Pipeline:
             return reply
         return failure_reply(error, exchange)
 
-    # ── the same road without inference ──────────────────────────────────────────────────────
-
-    async def count(self, request: MessagesRequest, exchange: Exchange) -> Reply:
-        """The answer to `count_tokens`: the first target's own count."""
-        request = await self.hooks.transform_request(request, exchange)
-        attempt = (await self.plan(request, exchange))[0]
-        prepared = await self.prepare(request, attempt, exchange)
-        exchange.served_by = attempt
-        try:
-            counted = await self._counted(prepared, attempt)
-        except BackendError as error:
-            error.backend = attempt.backend.name
-            reply = await self._failure_reply(Failed(error, attempt), exchange)
-        else:
-            reply = _count_reply(counted, attempt, exchange)
-        _note(attempt, exchange)
-        return await self.hooks.transform_response(reply, exchange)
-
-    async def _counted(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
-        seconds = self.limits.first_event_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                return await attempt.backend.count(request, attempt)
-        except TimeoutError:
-            late = f"`{attempt.target}` did not count the tokens within {seconds:g} s"
-            raise BackendTimeout(late) from None
-
-    async def explain(self, request: MessagesRequest, exchange: Exchange) -> Mapping[str, Any]:
-        """What would happen to this request, without inference."""
-        request = await self.hooks.transform_request(request, exchange)
-        attempts = await self.plan(request, exchange)
-        prepared = await self.prepare(request, attempts[0], exchange)
-        try:
-            counted = await self._counted(prepared, attempts[0])
-        except (BackendError, RequestRejected) as error:
-            exchange.note("kernel", f"tokens were not counted: {error}", stage="count")
-            counted = None
-        if isinstance(counted, Reply):
-            counted = MessagesRequest(counted.body or b"{}").body.get("input_tokens")
-        attempts[0].notes.clear()
-        note_way(prepared, attempts[0], exchange)
-        sent = would_send(prepared, attempts[0])
-        _note(attempts[0], exchange)
-        tried = [{"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts]
-        return {
-            **exchange.summary(),
-            "attempts": tried,
-            "input_tokens": counted,
-            "unchanged": not prepared.changed,
-            "upstream_request": sent,
-        }
-
 
 def _first_event_setting(backend: Backend) -> str:
     """The name of the limit on its first content event, as the configuration has it."""
     return "first_event_local_seconds" if backend.zone == "local" else "first_event_seconds"
-
-
-def _granted(attempt: Attempt, caller: Caller, exchange: Exchange) -> bool:
-    granted = caller.may_use(attempt.target)
-    if not granted:
-        what = f"left out `{attempt.target}`: not for `{caller.name}`"
-        exchange.note("kernel", what, stage="route")
-    return granted
 
 
 def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
@@ -314,22 +262,11 @@ def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
     ]
 
 
-def _note(attempt: Attempt, exchange: Exchange) -> None:
+def note_sent(attempt: Attempt, exchange: Exchange) -> None:
     """What the backend says it did to the request, on the receipt."""
     for what in attempt.notes:
         exchange.note(attempt.backend.name, what, stage="send")
     attempt.notes.clear()
-
-
-def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchange) -> Reply:
-    """A count as an answer; where there is none, a 404 that a plugin may replace by an estimate."""
-    if isinstance(counted, Reply):
-        return counted
-    if counted is not None:
-        return Reply.message({"input_tokens": counted})
-    cannot = f"`{attempt.target}` cannot count tokens"
-    exchange.note("kernel", cannot, stage="count")
-    return rejection_reply(NoRoute(cannot, retry=False), exchange)
 
 
 def _failed_sends(exchange: Exchange) -> int:

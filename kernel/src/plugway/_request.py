@@ -247,9 +247,14 @@ class MessagesRequest:
 
     def header(self, name: str) -> str | None:
         """The last header line of that name (lower case), or None."""
+        return self.named.get(name)
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The header lines by their names (lower case), the last of each."""
         if self._named is None:
             self._named = dict(self.headers)
-        return self._named.get(name)
+        return self._named
 
     def replace(
         self,

@@ -15,6 +15,7 @@ from plugway._backend import Caller
 from plugway._cancel import Cancellable
 from plugway._channel import channel_of
 from plugway._dialect import DialectAnswer, ForeignRelay
+from plugway._dry import count, explain
 from plugway._errors import (
     BackendError,
     BackendProtocolError,
@@ -130,9 +131,9 @@ class ExchangeRun:
         """`count_tokens` and `explain`: answers without inference."""
         try:
             if self.endpoint == "explain":
-                reply = Reply.message(await self.pipeline.explain(self.request, exchange))
+                reply = Reply.message(await explain(self.pipeline, self.request, exchange))
             else:
-                reply = await self.pipeline.count(self.request, exchange)
+                reply = await count(self.pipeline, self.request, exchange)
         except (RequestRejected, HookError) as error:
             self.error = str(error)
             reply = rejection_reply(error, exchange)

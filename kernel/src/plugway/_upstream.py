@@ -68,21 +68,23 @@ _NEVER_BACK = _HOP_BY_HOP | {
 class UpstreamResponse:
     """The head of an upstream's answer, and its body still to be read."""
 
-    __slots__ = ("_answer", "_secrets", "headers", "status")
+    __slots__ = ("_answer", "_secrets", "content_type", "headers", "status")
 
-    def __init__(self, answer: Answer, headers: Headers, secrets: tuple[bytes, ...] = ()) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        headers: Headers,
+        content_type: str = "",
+        secrets: tuple[bytes, ...] = (),
+    ) -> None:
         """`secrets` are taken out of a body that is read whole."""
         self._answer = answer
         self._secrets = secrets
+        self.content_type = content_type.partition(";")[0].strip().lower()
+        """The media type without parameters, in lower case."""
         self.status = answer.status
         self.headers = headers
         """Without hop-by-hop lines, cookies and what concerns the upstream's own origin."""
-
-    @property
-    def content_type(self) -> str:
-        """The media type without parameters, in lower case."""
-        value = next((v for k, v in self.headers if k == "content-type"), "")
-        return value.partition(";")[0].strip().lower()
 
     async def read(self, limit: int = MAX_WHOLE_BYTES) -> bytes:
         """The whole body; the connection goes back to the pool. A credential that a refusal
@@ -100,6 +102,8 @@ class UpstreamResponse:
                 await self.aclose()
                 raise BackendProtocolError(f"the upstream's answer is larger than {limit} bytes")
             pieces.append(chunk)
+            if self._answer.done:  # then that was all of it
+                break
         body = b"".join(pieces)
         for secret in self._secrets:
             body = body.replace(secret, b"[redacted]")
@@ -312,4 +316,4 @@ def _checked(answer: Answer, origin: str, secrets: tuple[bytes, ...]) -> Upstrea
         for line in answer.lines
         if line[0] not in _NEVER_BACK and not line[0].startswith("access-control-")
     ]
-    return UpstreamResponse(answer, tuple(lines), secrets)
+    return UpstreamResponse(answer, tuple(lines), named.get("content-type", ""), secrets)
