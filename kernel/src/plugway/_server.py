@@ -123,7 +123,12 @@ class Server:
         self._shared.state = lifespan.state
         protocol = partial(GatewayProtocol, self._shared, loop)
         # A copy, so that a pause closes the copy and connections wait at the socket itself.
-        return await loop.create_server(protocol, sock=self._sock.dup(), backlog=BACKLOG)
+        copy = self._sock.dup()
+        try:
+            return await loop.create_server(protocol, sock=copy, backlog=BACKLOG)
+        except BaseException:
+            copy.close()
+            raise
 
     def _close_listener(self) -> None:
         if self._listener is not None:
