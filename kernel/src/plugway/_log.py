@@ -118,12 +118,7 @@ class TextFormatter(logging.Formatter):
         """A line such as `12:30:01 INFO plugway.router: text key=value`."""
         clock = _clock(int(record.created))
         said = record.getMessage()
-        words = said.split()
-        extra = "".join(
-            f" {key}={value}"
-            for key, value in _extra(record).items()
-            if _is_news(value, said, words)
-        )
+        extra = _news(record, said)
         text, *more = map(_visible, f"{said}{extra}".split("\n"))
         level = record.levelname
         if self.colour:
@@ -143,11 +138,18 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
-def _is_news(value: object, said: str, words: list[str]) -> bool:
-    """Whether a person learns something by it: not where it is empty, or a word of the message."""
-    if value is None or value == "":
-        return False
-    return not (isinstance(value, str) and (value in words or said.endswith(value)))
+def _news(record: logging.LogRecord, said: str) -> str:
+    """The extra fields from which a person learns something: none that is empty, or a word of what
+    is `said`."""
+    words = said.split()
+    pieces: list[str] = []
+    for key, value in vars(record).items():
+        if key in _STANDARD or value is None or value == "":
+            continue
+        if isinstance(value, str) and (value in words or said.endswith(value)):
+            continue
+        pieces.append(f" {key}={value}")
+    return "".join(pieces)
 
 
 def _visible(text: str) -> str:
