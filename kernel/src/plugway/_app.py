@@ -196,12 +196,13 @@ class _Front:
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A plugin's route, its body within the limits of exchanges, or one of the kernel's own."""
         snapshot = self._app.snapshot
-        found = [r for r in snapshot.routes.routes if r.matches(scope)[0] is Match.FULL]
-        if not found:
+        routes = snapshot.routes.routes
+        found = next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
+        if found is None:
             await self._rest(scope, receive, send)
             return
         caller: Caller = scope["plugway.caller"]
-        if caller.limited and not getattr(found[0], "limited_callers", False):
+        if caller.limited and not getattr(found, "limited_callers", False):
             message = f"the token `{caller.name}` is for models, and for nothing else here"
             await refuse(Forbidden(message, retry=False), scope, receive, send)
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from plugway._backend import Attempt, Backend, Caller, ModelInfo
 from plugway._errors import Headers, RequestRejected, StreamInterrupted
 from plugway._exchange import Exchange
-from plugway._ids import new_request_id
+from plugway._ids import new_id
 from plugway._json import as_object, loaded
 from plugway._request import MessagesRequest
 
@@ -73,7 +73,7 @@ class Gateway:
             "query_string": request.query.encode("latin-1"),
             "headers": [(n.encode("latin-1"), v.encode("latin-1")) for n, v in request.headers],
             "plugway.caller": caller or Caller(),
-            "plugway.request_id": new_request_id(),
+            "plugway.request_id": new_id("req"),
             "extensions": {"plugway": asked},
         }
         await self._snapshot.exchanges.serve("messages", scope, _nothing, _nothing)

@@ -27,7 +27,7 @@ from plugway._errors import (
     Unauthenticated,
     error_body,
 )
-from plugway._ids import new_request_id
+from plugway._ids import new_id
 
 __all__ = ["ClientGone", "Guard", "GuardPolicy", "read_body", "too_large"]
 
@@ -85,7 +85,7 @@ class Guard:
             if scope["type"] == "websocket":
                 return await send({"type": "websocket.close", "code": 1008})
             return await self._app(scope, receive, send)
-        request_id = new_request_id()
+        request_id = new_id("req")
         try:
             caller, headers = self._admit(scope, self._policy())
         except RequestRejected as rejected:

@@ -15,8 +15,9 @@ from plugway._framing import WireError, WireLimits
 CHUNKED: Final = -1
 """The `length` of a body whose end is told by its last chunk."""
 
-_NAME = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_LINE = re.compile(rb"\r\n(" + _NAME + rb"):[ \t]*+([\t -~\x80-\xff]*)(?=\r\n)")
+NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""The name of a header line (RFC 9110, 5.6.2)."""
+_LINE = re.compile(rb"\r\n(" + NAME.pattern + rb"):[ \t]*+([\t -~\x80-\xff]*)(?=\r\n)")
 _FIRST = re.compile(rb"([A-Z]+) (/[!\"$-~]*) HTTP/1\.([01])(?=\r\n)")
 _METHODS: Final = {
     name.encode(): name

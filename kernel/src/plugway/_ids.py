@@ -10,8 +10,3 @@ _source = random.Random()  # seeded by the system once: asking it for each id co
 def new_id(prefix: str) -> str:
     """A fresh identifier such as `msg_…`, `toolu_…` or `req_…`, of characters every API accepts."""
     return f"{prefix}_{_source.randbytes(12).hex()}"
-
-
-def new_request_id() -> str:
-    """A fresh id of a request: `req_` and 24 hexadecimal digits."""
-    return new_id("req")

@@ -143,8 +143,8 @@ def _news(record: logging.LogRecord, said: str) -> str:
     is `said`."""
     words = said.split()
     pieces: list[str] = []
-    for key, value in vars(record).items():
-        if key in _STANDARD or value is None or value == "":
+    for key, value in _extra(record).items():
+        if value is None or value == "":
             continue
         if isinstance(value, str) and (value in words or said.endswith(value)):
             continue

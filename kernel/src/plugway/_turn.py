@@ -16,15 +16,14 @@ from starlette.types import ASGIApp, Message, Scope
 
 from plugway._errors import Headers, error_body, error_type
 from plugway._framing import joined
-from plugway._head import Head
-from plugway._ids import new_request_id
+from plugway._head import NAME, Head
+from plugway._ids import new_id
 
 if TYPE_CHECKING:
     from plugway._protocol import GatewayProtocol
 
 log = logging.getLogger("plugway.protocol")
 
-_NOT_IN_A_NAME = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 _NOT_IN_A_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _BODYLESS: Final = frozenset((204, 304))
 
@@ -119,7 +118,7 @@ class Turn:
         lines = [STATUS_LINES[status], self._connection.shared.date.encode(), b"\r\n"]
         for raw, value in headers:
             name = raw.lower()
-            if not name or _NOT_IN_A_NAME.search(name) or _NOT_IN_A_VALUE.search(value):
+            if not NAME.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
                 raise ValueError("a header line holds what no header may hold")
             if name == b"content-length":
                 self._left = int(value)
@@ -253,7 +252,7 @@ class Turn:
 
 def refusal(status: int, reason: str, date: str) -> bytes:
     """An answer of the connection's own, after which it closes."""
-    request_id = new_request_id()
+    request_id = new_id("req")
     body = error_body(error_type(status), reason, request_id)
     lines = (
         ("content-type", "application/json"),
