@@ -1,0 +1,30 @@
+"""What a reviewer says about one tool call, and where the call would run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Answer = Literal["harmless", "harmful", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer with its reason."""
+
+    answer: Answer
+    reason: str
+    """A sentence or half a sentence a person understands; no more than 200 characters of it are
+    taken from the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the client runs the call, as it said itself; nothing is looked up on a disk."""
+
+    cwd: str = ""
+    """Absolute path of the working folder; empty where it is unknown, `/` or a home folder."""
+    home: str = ""
+    """Absolute path of the user's home folder; empty where it is unknown."""
+    platform: str = ""
+    """`linux`, `darwin`, `win32`, or what else the client says."""
