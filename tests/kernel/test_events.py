@@ -135,3 +135,14 @@ def test_data_that_is_no_json_object_is_the_upstreams_fault():
         _ = StreamEvent("ping", payload=b"{").data
     with pytest.raises(BackendProtocolError):
         _ = StreamEvent("ping", payload=b"[]").data
+
+
+def test_verdicts_on_calls_survive_replay_and_collect_in_the_last_delta():
+    verdicts = [{"type": "dangerous_tool_use", "status": {"type": "available", "tool_uses": {}}}]
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
+    message |= {"stop_reason": "end_turn", "stop_sequence": None, "usage": {"output_tokens": 1}}
+    message["safeguard_results"] = verdicts
+    items = list(replay(message))
+    assert "safeguard_results" not in items[0].data["message"]
+    assert items[-2].data["delta"]["safeguard_results"] == verdicts
+    assert collected(items) == message

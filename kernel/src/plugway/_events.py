@@ -10,7 +10,7 @@ and `message_stop`; `ping` anywhere.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
@@ -215,17 +215,23 @@ def _finish_block(
         ) from None
 
 
+_IN_DELTA: Final = ("stop_details", "container", "safeguard_results")
+"""Members of a message that a stream has in the `delta` of its `message_delta`."""
+_LATE: Final = frozenset(("stop_details", "context_management", "safeguard_results"))
+"""Members that a stream has in its `message_delta` alone."""
+
+
 def replay(message: Mapping[str, Any]) -> Iterator[StreamEvent]:
     """The stream that a finished message would have been: one delta for each part of a block."""
     usage: Mapping[str, Any] = message.get("usage") or {}
-    head = {k: v for k, v in message.items() if k not in {"stop_details", "context_management"}}
+    head = {k: v for k, v in message.items() if k not in _LATE}
     head |= {"content": [], "stop_reason": None, "stop_sequence": None}
     head["usage"] = {**usage, "output_tokens": 0}
     yield event("message_start", message=head)
     for index, block in enumerate(message.get("content") or []):
         yield from replay_block(index, block)
     delta = {k: message.get(k) for k in ("stop_reason", "stop_sequence")}
-    delta |= {k: message[k] for k in ("stop_details", "container") if k in message}
+    delta |= {k: message[k] for k in _IN_DELTA if k in message}
     extra = {k: message[k] for k in ("context_management",) if k in message}
     yield event("message_delta", delta=delta, usage=dict(usage), **extra)
     yield event("message_stop")
