@@ -31,7 +31,7 @@ class Home:
     @property
     def is_local(self) -> bool:
         """It never leaves this machine."""
-        return self.zones == {"local"}
+        return self.zones == frozenset(("local",))
 
 
 class Sessions:
