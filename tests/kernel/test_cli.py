@@ -31,6 +31,7 @@ from plugway._loader import installed
 
 STACK = [
     "dashboard",
+    "auto-mode",
     "openai-api",
     "local-answers",
     "thinking",

@@ -247,11 +247,8 @@ class MessagesRequest:
 
     @property
     def offers_tools(self) -> bool:
-        """Whether it offers tools that the client runs, as the turns of an agent's conversation do.
-
-        The requests that a client makes beside it (titles, summaries, checks) have none, or only
-        such as a server runs, which have no schema.
-        """
+        """Whether it offers tools that the client runs, as turns of an agent's conversation do; what
+        a client asks beside it has none, or only such as a server runs, which have no schema."""
         raw = self.unparsed("tools")
         if raw is not None:
             return b'"input_schema"' in bytes(raw)
