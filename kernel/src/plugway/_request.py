@@ -247,7 +247,7 @@ class MessagesRequest:
 
     @property
     def offers_tools(self) -> bool:
-        """Whether it offers tools that the client runs, as turns of an agent's conversation do; what
+        """Whether it offers tools that the client runs, as turns of a conversation do; what
         a client asks beside it has none, or only such as a server runs, which have no schema."""
         raw = self.unparsed("tools")
         if raw is not None:
