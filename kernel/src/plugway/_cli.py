@@ -140,9 +140,7 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
             logging.getLogger("plugway").info("listening", extra={"address": address})
         else:
             _tell(serving.banner(config, version("plugway"), address))
-            own = gateway.snapshot.gateway
-            model = await serving.default_model(own)
-            _tell(serving.connection(config, address, model, own.backends))
+            _tell(await serving.how_to_connect(config, address, gateway.snapshot.gateway))
 
     def draining() -> None:
         gateway.drain()

@@ -45,6 +45,11 @@ def banner(config: Config, version: str, url: str) -> str:
     )
 
 
+async def how_to_connect(config: Config, url: str, gateway: Gateway) -> str:
+    """What a person reads next, once the backends have listed their models."""
+    return connection(config, url, await default_model(gateway), gateway.backends)
+
+
 def connection(config: Config, url: str, model: ModelInfo | None, backends: Sized) -> str:
     """How to use it, in lines to paste; `model` is what `default_model` found."""
     token, _ = token_hint(config)
