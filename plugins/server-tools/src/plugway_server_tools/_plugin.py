@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from plugway import (
     Attempt,
@@ -35,6 +35,12 @@ _MAX_INPUT: Final = 1000
 
 class ServerTools(Plugin[ServerToolsOptions]):
     """Says what only Anthropic's servers run, and gives clients' own typed tools their schemas."""
+
+    outside: ClassVar[tuple[str, ...]] = (  # which know functions only, and mend their calls
+        "tool-repair",
+        "context-guard",
+        "field-policy",
+    )
 
     def __init__(self, options: ServerToolsOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
