@@ -11,6 +11,7 @@ from plugway_field_policy import FieldPolicy
 from plugway_local_answers import LocalAnswers
 from plugway_resilience import Resilience
 from plugway_router import Router
+from plugway_server_tools import ServerTools
 from plugway_thinking import Thinking
 from plugway_tool_repair import ToolRepair
 
@@ -25,6 +26,7 @@ def shipped(*urls, native=False, **resilience):
         build_plugin(Thinking, "thinking"),
         build_plugin(Resilience, "resilience", **resilience),
         build_plugin(ErrorNormalizer, "error-normalizer"),
+        build_plugin(ServerTools, "server-tools"),
         build_plugin(ToolRepair, "tool-repair"),
         build_plugin(ContextGuard, "context-guard"),
         build_plugin(FieldPolicy, "field-policy"),

@@ -38,6 +38,7 @@ STACK = [
     "thinking",
     "resilience",
     "error-normalizer",
+    "server-tools",
     "tool-repair",
     "context-guard",
     "field-policy",
