@@ -67,27 +67,28 @@ def _pairs(message: Any, runs: Runs) -> dict[str, Block]:
 
 
 def _cut(message: Mapping[str, Any], pairs: Mapping[str, Block]) -> list[Any]:
-    """The turns for one: calls of the client's own tools stay in the last."""
+    """The turns for one: each result follows its call, and calls of the client's own tools stay in
+    the last."""
     turns: list[Any] = []
     said: list[Any] = []
     own: list[Any] = []
     results: list[Any] = []
+    answered = False
     for block in as_list(message["content"]):
         fields = as_object(block)
-        kind = fields.get("type")
-        if kind in _CALLS and fields.get("id") in pairs:
-            if results:
-                turns += _turns(message, said, results)
-                said, results = [], []
-            said.append(_call(fields))
-        elif fields.get("tool_use_id") in pairs:
-            results.append(_result(fields))
-        elif kind == "tool_use":
+        if fields.get("tool_use_id") in pairs:
+            answered = bool(results)
+            continue
+        if fields.get("type") == "tool_use":
             own.append(block)
+            continue
+        if answered:
+            turns += _turns(message, said, results)
+            said, results, answered = [], [], False
+        if fields.get("type") in _CALLS and fields.get("id") in pairs:
+            said.append(_call(fields))
+            results.append(_result(pairs[str(fields["id"])]))
         else:
-            if results:
-                turns += _turns(message, said, results)
-                said, results = [], []
             said.append(block)
     if results:
         turns += _turns(message, said, results)
