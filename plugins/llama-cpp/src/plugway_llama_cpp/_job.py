@@ -127,7 +127,7 @@ class Job:
             self.next_token = token
 
     def _finish(self, reason: str) -> None:
-        self.ops += self.output.finish(self.stream.flush())
+        self.ops += self.output.finish(self.stream.flush(), cut=reason != "end_turn")
         self.finished = "tool_use" if reason == "end_turn" and self.output.calls else reason
 
     def rewind(self, keep: int, piece: Callable[[int], bytes]) -> None:
