@@ -18,7 +18,7 @@ from plugway_local_engine._conversation import (
     build_conversation,
     render_prompt,
 )
-from plugway_local_engine._families import FAMILIES, Family, detect_family
+from plugway_local_engine._families import FAMILIES, CallFormat, Family, detect_family
 from plugway_local_engine._output import OutputParser, PendingCall
 from plugway_local_engine._parts import (
     CallArguments,
@@ -69,6 +69,7 @@ __all__ = [
     "CallArguments",
     "CallEnd",
     "CallError",
+    "CallFormat",
     "CallReader",
     "CallStart",
     "Channel",
