@@ -169,6 +169,9 @@ class Generation:
                 events = self._emitter.tool_start(name)
                 events += self._emitter.tool_arguments(arguments)
                 return [*events, *self._emitter.close_block()]
+            case ["cut"]:
+                self._call.begun = True
+                return self._emitter.cut_call()
             case ["start", usage]:
                 return self._emitter.start(usage)
             case ["end", reason, stop, usage]:
