@@ -5,6 +5,7 @@ from __future__ import annotations
 from plugway.testing import build_plugin
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_auto_mode import AutoMode
 from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_field_policy import FieldPolicy
@@ -22,6 +23,7 @@ def shipped(*urls, native=False, **resilience):
     that plugin."""
     names = [f"up{number}" for number in range(len(urls))]
     return [
+        build_plugin(AutoMode, "auto-mode"),
         build_plugin(LocalAnswers, "local-answers"),
         build_plugin(Thinking, "thinking"),
         build_plugin(Resilience, "resilience", **resilience),
