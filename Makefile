@@ -3,13 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := kernel $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)) plugin-template
 STAMP := .venv/.installed
+# Only what is written after `make` counts: some shells set HOST for everybody.
+SERVE := $(if $(filter command,$(origin PORT)), --port $(PORT))$(if $(filter command,$(origin HOST)), --host $(HOST))
 PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
 
 .PHONY: run test check fix dev bench new clean
 
-run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484
-	$(BIN)/plugway serve --config config.example.yaml
+run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484, or `make run PORT=9000 HOST=::1`
+	$(BIN)/plugway serve --config config.example.yaml$(SERVE)
 
 test: $(STAMP)  ## all tests, or `make test T=plugins/router`
 	$(BIN)/python -m pytest $(T)

@@ -9,6 +9,7 @@ import platformdirs
 import pytest
 
 from plugway.testing import ScriptedUpstream
+from tests.e2e import claude
 
 HERE = Path(__file__).parent
 HELPERS = (*HERE.glob("plugins/*/tests"), HERE / "plugins/openai-wire/tests/responses")
@@ -23,6 +24,23 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_generate_tests(metafunc):
+    """A test that can start Claude Code runs with the newest version; one of the core with each."""
+    if not {"Claude", "claude_binary"} & vars(metafunc.module).keys():
+        return
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    every = "core" in marks or os.environ.get("PLUGWAY_SLOW") == "1"
+    metafunc.fixturenames.insert(0, "claude_version")
+    versions = claude.VERSIONS if every else claude.VERSIONS[-1:]
+    metafunc.parametrize("claude_version", versions, indirect=True)
+
+
+@pytest.fixture
+def claude_version(request):
+    with claude.version_of_claude(request.param):
+        yield
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from plugway_field_policy import FieldPolicy
 from plugway_local_answers import LocalAnswers
 from plugway_resilience import Resilience
 from plugway_router import Router
+from plugway_server_tools import ServerTools
 from plugway_thinking import Thinking
 from plugway_tool_repair import ToolRepair
 
@@ -51,6 +52,7 @@ PLUGINS: dict[str, Callable[[], Plugin[Any]]] = {
     "field-policy": lambda: build_plugin(FieldPolicy, "field-policy"),
     "error-normalizer": lambda: build_plugin(ErrorNormalizer, "error-normalizer"),
     "context-guard": lambda: build_plugin(ContextGuard, "context-guard"),
+    "server-tools": lambda: build_plugin(ServerTools, "server-tools"),
     "tool-repair": lambda: build_plugin(ToolRepair, "tool-repair"),
     "thinking": lambda: build_plugin(Thinking, "thinking"),
     "local-answers": lambda: build_plugin(LocalAnswers, "local-answers"),

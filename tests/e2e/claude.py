@@ -6,6 +6,8 @@ import functools
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +15,37 @@ import anyio
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools/claude-code"
+VERSIONS = os.environ.get("PLUGWAY_CLAUDE_VERSIONS", "2.1.329,2.1.332").split(",")
+"""The versions of the client that tests run with, the newest last: tests marked `core` with each, the
+others with the newest, and with PLUGWAY_SLOW=1 all with each."""
+_version = VERSIONS[-1]
+
+
+@contextmanager
+def version_of_claude(version: str) -> Iterator[None]:
+    """Have the tests inside run with that version."""
+    global _version
+    before, _version = _version, version
+    try:
+        yield
+    finally:
+        _version = before
+
+
+def claude_binary() -> str:
+    """The path of the client; skips the test where it cannot be had."""
+    path, problem = _looked_for(TOOL, _version)
+    if problem:
+        pytest.skip(f"Claude Code {_version} cannot be installed here: {problem[-300:]}")
+    return path
 
 
 @functools.cache
-def claude_binary() -> str:
-    """The path of the client; skips the test where it cannot be had."""
-    done = subprocess.run([ROOT / "tools/claude-code"], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"Claude Code cannot be installed here: {done.stderr.strip()[-300:]}")
-    return done.stdout.strip()
+def _looked_for(tool: Path, version: str) -> tuple[str, str]:
+    """The path, or what is wrong: looked for once in a run of the tests, also where it fails."""
+    done = subprocess.run([tool, version], capture_output=True, text=True)
+    return done.stdout.strip(), done.stderr.strip() if done.returncode else ""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from plugway.testing import build_plugin
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_auto_mode import AutoMode
 from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_field_policy import FieldPolicy
 from plugway_local_answers import LocalAnswers
 from plugway_resilience import Resilience
 from plugway_router import Router
+from plugway_server_tools import ServerTools
 from plugway_thinking import Thinking
 from plugway_tool_repair import ToolRepair
 
@@ -21,10 +23,12 @@ def shipped(*urls, native=False, **resilience):
     that plugin."""
     names = [f"up{number}" for number in range(len(urls))]
     return [
+        build_plugin(AutoMode, "auto-mode"),
         build_plugin(LocalAnswers, "local-answers"),
         build_plugin(Thinking, "thinking"),
         build_plugin(Resilience, "resilience", **resilience),
         build_plugin(ErrorNormalizer, "error-normalizer"),
+        build_plugin(ServerTools, "server-tools"),
         build_plugin(ToolRepair, "tool-repair"),
         build_plugin(ContextGuard, "context-guard"),
         build_plugin(FieldPolicy, "field-policy"),

@@ -41,12 +41,14 @@ async def scripted(tmp_path):
             yield upstream, running, Claude(tmp_path, running.url, running.token, "anything")
 
 
+@pytest.mark.core
 async def test_one_turn_is_answered(echo):
     answer = await echo.run("-p", "good morning")
     assert answer.code == 0
     assert "You said: good morning" in answer.out
 
 
+@pytest.mark.core
 async def test_a_tool_call_writes_a_file(echo):
     path = echo.project / "hello.txt"
     answer = await echo.run(
@@ -59,6 +61,7 @@ async def test_a_tool_call_writes_a_file(echo):
     assert "The tool answered" in answer.out
 
 
+@pytest.mark.core
 async def test_a_conversation_is_taken_up_again(scripted):
     upstream, _, claude = scripted
     upstream.script(sse(anthropic_stream("First answer.")), sse(anthropic_stream("Second answer.")))
@@ -68,6 +71,7 @@ async def test_a_conversation_is_taken_up_again(scripted):
     assert asked.index("first question") < asked.index("First answer.") < asked.index("second")
 
 
+@pytest.mark.core
 async def test_what_the_client_sent_arrives_as_it_was(scripted):
     upstream, _, claude = scripted
     await claude.run("-p", "hi")
@@ -100,6 +104,7 @@ async def test_ctrl_c_closes_the_upstream_in_the_middle_of_an_answer(scripted):
         await request.left.wait()
 
 
+@pytest.mark.core
 async def test_a_wrong_token_is_told_at_once(tmp_path):
     async with gateway([build_plugin(Echo, "echo")]) as running:
         claude = Claude(tmp_path, running.url, "wrong-token", "anthropic/echo/echo")
@@ -127,6 +132,7 @@ async def test_an_overloaded_upstream_is_asked_again(scripted):
     assert len(upstream.requests) == 2
 
 
+@pytest.mark.core
 async def test_a_stream_that_breaks_in_the_text_is_asked_for_again_as_a_stream(scripted):
     upstream, _, claude = scripted
     events = anthropic_stream(["partial ", "text"])
@@ -136,6 +142,7 @@ async def test_a_stream_that_breaks_in_the_text_is_asked_for_again_as_a_stream(s
     assert [bool(r.json.get("stream")) for r in upstream.requests] == [True, True]
 
 
+@pytest.mark.core
 async def test_a_tool_call_before_a_break_runs_once(scripted, tmp_path):
     upstream, _, claude = scripted
     counter = claude.project / "count.txt"

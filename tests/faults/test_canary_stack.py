@@ -33,6 +33,7 @@ plugins:
   - use: thinking
   - use: resilience
   - use: error-normalizer
+  - use: server-tools
   - use: tool-repair
   - use: context-guard
   - use: field-policy

@@ -22,20 +22,23 @@ import typer
 
 from plugway import _commands_new
 from plugway._approval import approvals_path
+from plugway._backend import ModelInfo
 from plugway._cli import app, main
 from plugway._commands_config import chosen_config
-from plugway._commands_serve import Reloader, banner, token_hint
+from plugway._commands_serve import Reloader, connection, token_hint
 from plugway._config import Config, parse_config
 from plugway._errors import ConfigError
 from plugway._loader import installed
 
 STACK = [
     "dashboard",
+    "auto-mode",
     "openai-api",
     "local-answers",
     "thinking",
     "resilience",
     "error-normalizer",
+    "server-tools",
     "tool-repair",
     "context-guard",
     "field-policy",
@@ -741,7 +744,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
     monkeypatch.setattr("plugway._keyring.keyring_password", lambda name: "abcdefghijklmnop")
     config = parse_config(f"server: {{token: {token}}}\nplugins: [{{use: other}}]")
     assert token_hint(config)[0] == shell
-    text = banner(config, "1.0", "http://127.0.0.1:8484", ["local"])
+    text = connection(config, "http://127.0.0.1:8484", None, ["local"])
     assert f'ANTHROPIC_AUTH_TOKEN="{shell}"' in text
     assert "abcdefgh" not in text
     assert "To add a real one" not in text
@@ -749,11 +752,85 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
 
 def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_path: Path) -> None:
     config = parse_config((ROOT / "config.example.yaml").read_text("utf-8"))
-    text = banner(config, "1.0", "http://127.0.0.1:8484", ["local"])
+    text = connection(config, "http://127.0.0.1:8484", None, ["local"])
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8484 ANTHROPIC_AUTH_TOKEN=" in text
     assert f"$(cat {tmp_path}/home/state/plugway/token)" in text
     assert "curl http://127.0.0.1:8484/v1/messages" in text
     assert "tiny demonstration model" in text
+
+
+def exported(text: str) -> dict[str, str]:
+    """What a shell has in its environment after the lines were pasted."""
+    lines = [line for line in text.splitlines() if line.startswith("  export ")]
+    shown = subprocess.run(
+        ["sh", "-c", "\n".join([*lines, "env -0"])], capture_output=True, text=True, check=True
+    )
+    pairs = (item.partition("=") for item in shown.stdout.split("\0"))
+    return {name: value for name, _, value in pairs if name.startswith(("ANTHROPIC_", "CLAUDE_"))}
+
+
+@pytest.mark.parametrize(
+    ("window", "told"),
+    [
+        (0, {}),
+        (32_768, {"CONTEXT": "32768", "OUTPUT": "4096"}),
+        (65_536, {"CONTEXT": "65536", "OUTPUT": "8192"}),
+        (200_000, {"CONTEXT": "200000"}),
+    ],
+)
+def test_the_lines_to_paste_name_the_model_and_its_window(
+    window: int, told: dict[str, str]
+) -> None:
+    config = parse_config("server: {token: abcdefghijklmnop}\nplugins: []")
+    model = ModelInfo("anthropic/local/it's mine", context_tokens=window)
+    found = exported(connection(config, "http://127.0.0.1:8484", model, []))
+    sizes = {f"CLAUDE_CODE_MAX_{name}_TOKENS": value for name, value in told.items()}
+    assert found == {
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:8484",
+        "ANTHROPIC_AUTH_TOKEN": "YOUR_TOKEN",
+        "ANTHROPIC_MODEL": "anthropic/local/it's mine",
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        **sizes,
+    }
+
+
+def test_without_a_model_the_lines_say_what_is_missing() -> None:
+    config = parse_config("plugins: []")
+    text = connection(config, "http://127.0.0.1:8484", None, [])
+    assert "ANTHROPIC_MODEL" not in exported(text)
+    assert "no model is listed yet; ANTHROPIC_MODEL belongs to it" in text
+
+
+@pytest.mark.parametrize(
+    ("router", "model"), [("{'*': [local/large]}", "large"), ("{'haiku': [local/large]}", "small")]
+)
+def test_serve_names_the_model_that_the_router_leads_to(
+    tmp_path: Path, router: str, model: str
+) -> None:
+    text = (
+        "server: {port: 0}\nplugins:\n"
+        f"  - {{use: router, options: {{models: {router}}}}}\n"
+        "  - {use: echo, name: local, options: {models: [small, large], context_tokens: 40000}}\n"
+    )
+    path = written(tmp_path / "served.yaml", text)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from plugway._cli import main; main()", "serve", str(path)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("Try it"):
+            lines.append(process.stderr.readline())
+            assert lines[-1], "it ended"
+    finally:
+        process.kill()
+        process.communicate()
+    found = exported("".join(lines))
+    assert found["ANTHROPIC_MODEL"] == f"anthropic/local/{model}"
+    assert found["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "40000"
+    assert found["ANTHROPIC_BASE_URL"] in lines[0]
 
 
 def test_what_is_approved_now_is_told_and_not_all_that_ever_was(plugway: Any) -> None:
@@ -781,7 +858,8 @@ def test_only_a_package_that_is_installed_can_be_approved(plugway: Any) -> None:
 )
 def test_the_banner_does_not_take_a_model_of_the_user_for_the_demonstration(plugins: str) -> None:
     backends = ["local"] if "local" in plugins else []
-    text = banner(parse_config(f"plugins: {plugins}"), "1.0", "http://127.0.0.1:8484", backends)
+    config = parse_config(f"plugins: {plugins}")
+    text = connection(config, "http://127.0.0.1:8484", None, backends)
     assert "demonstration" not in text
 
 

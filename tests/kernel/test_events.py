@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import plugway
-from plugway import BackendProtocolError, StreamInterrupted, collect, event, replay
+from plugway import BackendProtocolError, Gathered, StreamInterrupted, collect, event, replay
 from plugway._emitter import Order
 from plugway._events import StreamEvent
 
@@ -125,9 +125,59 @@ def test_arguments_that_are_no_json_are_refused():
             delta={"type": "input_json_delta", "partial_json": '{"a'},
         ),
         event("content_block_stop", index=0),
+        event("message_delta", delta={"stop_reason": "tool_use"}, usage={}),
+        event("message_stop"),
     ]
     with pytest.raises(BackendProtocolError, match="not valid JSON"):
         collected(events)
+
+
+def call_events(*pieces, stop, more=()):
+    block = {"type": "tool_use", "id": "t", "name": "Bash", "input": {}}
+    deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+    return [
+        event("message_start", message={}),
+        event("content_block_start", index=0, content_block=block),
+        *(event("content_block_delta", index=0, delta=delta) for delta in deltas),
+        event("content_block_stop", index=0),
+        *more,
+        event("message_delta", delta={"stop_reason": stop}, usage={}),
+        event("message_stop"),
+    ]
+
+
+@pytest.mark.parametrize("pieces", [(), ("",), ("{",), ('{"a": 1',), ('{"a": ', '"x')])
+@pytest.mark.parametrize("stop", sorted(plugway.CUT_REASONS))
+def test_a_call_that_was_cut_off_is_left_out_and_the_message_says_so(pieces, stop):
+    message = collected(call_events(*pieces, stop=stop))
+    (block,) = message["content"]
+    assert block["type"] == "text"
+    assert "`Bash` was cut off" in block["text"]
+    assert message["stop_reason"] == stop
+
+
+def test_a_call_that_is_whole_stays_in_an_answer_that_was_cut_off():
+    message = collected(call_events('{"a": 6', "0}", stop="max_tokens"))
+    assert message["content"][0]["input"] == {"a": 60}
+    text = event("content_block_start", index=1, content_block={"type": "text", "text": "x"})
+    message = collected(call_events(stop="max_tokens", more=[text]))
+    assert message["content"][0]["input"] == {}
+
+
+def test_a_message_that_is_collected_is_bounded():
+    with pytest.raises(BackendProtocolError, match="block 0 is longer than 8388608 characters"):
+        collected(call_events(*["x" * 2**20] * 9, stop="tool_use"))
+    start = event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    with pytest.raises(BackendProtocolError, match="more than 10000 blocks"):
+        collected([event("message_start", message={}), *[start] * 10_001])
+
+
+def test_a_text_in_many_pieces_takes_no_more_memory_than_its_length():
+    gathered = Gathered("it", limit=10**6)
+    for _ in range(100_000):
+        gathered.add("\u20ac")
+    assert len(gathered._fresh) + len(gathered._joined) < 2000
+    assert gathered.text() == "\u20ac" * 100_000
 
 
 def test_data_that_is_no_json_object_is_the_upstreams_fault():
@@ -135,3 +185,14 @@ def test_data_that_is_no_json_object_is_the_upstreams_fault():
         _ = StreamEvent("ping", payload=b"{").data
     with pytest.raises(BackendProtocolError):
         _ = StreamEvent("ping", payload=b"[]").data
+
+
+def test_verdicts_on_calls_survive_replay_and_collect_in_the_last_delta():
+    verdicts = [{"type": "dangerous_tool_use", "status": {"type": "available", "tool_uses": {}}}]
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
+    message |= {"stop_reason": "end_turn", "stop_sequence": None, "usage": {"output_tokens": 1}}
+    message["safeguard_results"] = verdicts
+    items = list(replay(message))
+    assert "safeguard_results" not in items[0].data["message"]
+    assert items[-2].data["delta"]["safeguard_results"] == verdicts
+    assert collected(items) == message

@@ -344,3 +344,39 @@ async def test_a_waiting_hook_sees_the_cancellation_of_its_exchange():
         await hooks.transform_request(MessagesRequest(RAW), exchange())
     assert scope.cancelled_caught
     assert seen == ["left"]
+
+
+class Seal(Plain):
+    """A plugin whose word about a reply is final."""
+
+    seals_replies = True
+
+
+def seal(**methods):
+    body = {key: hookimpl(function) for key, function in methods.items()}
+    return type("Seal", (Seal,), body)(NoOptions(), name="seal")
+
+
+def breaks_a_response(self, reply, exchange):
+    raise RuntimeError("out of order")
+
+
+def breaks_a_stream(self, stream, exchange):
+    raise RuntimeError("out of order")
+
+
+async def test_where_a_plugin_that_seals_replies_fails_the_exchange_ends_however_often():
+    hooks = Hooks([seal(transform_response=breaks_a_response, transform_stream=breaks_a_stream)])
+    for _ in range(STRIKES + 1):
+        with pytest.raises(HookError, match="seal"):
+            await hooks.transform_response(Reply.message({}), exchange())
+        with pytest.raises(HookError, match="seal"):
+            hooks.transform_stream(None, exchange())
+    assert not hooks.quarantined()
+
+
+async def test_a_plugin_that_seals_replies_may_still_fail_where_only_told():
+    async def finished(self, exchange, outcome):
+        raise RuntimeError("out of order")
+
+    await Hooks([seal(finished=finished)]).finished(exchange(), Outcome("completed", 200, 1.0))

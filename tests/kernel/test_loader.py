@@ -295,3 +295,26 @@ def test_only_a_real_editable_install_of_a_plugin_may_import(site: Site, editabl
     files = {"__editable__.sly-1.pth": IMPORT}
     site.add("plugway-sly", PLUGIN, files, direct_url__json=origin)
     assert bool(startup_files([site.folder], {}).refused) is not editable
+
+
+SEALS = """
+from plugway import Plugin
+class Seal(Plugin):
+    seals_replies = True
+class Changes(Plugin):
+    def transform_stream(self, stream, exchange): ...
+class Reads(Plugin):
+    def finished(self, exchange, outcome): ...
+"""
+
+
+def test_what_changes_replies_is_listed_after_what_seals_them(site: Site) -> None:
+    points = {name: f"probe_seal:{name.title()}" for name in ("seal", "changes", "reads")}
+    site.add("plugway-seal", points, {"probe_seal.py": SEALS})
+    right = "plugins:\n  - use: reads\n  - use: seal\n  - use: changes\n"
+    assert [p.name for p in load_plugins(parse_config(right))] == ["reads", "seal", "changes"]
+    wrong = "plugins:\n  - use: changes\n  - use: seal\n"
+    assert [str(problem) for problem in problems_of(wrong)] == [
+        "c.yaml:3:5: `plugins[1]`: `seal` must be listed before `changes`, which is at c.yaml:2:5"
+        " - move one of the entries"
+    ]

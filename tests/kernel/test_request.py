@@ -224,3 +224,23 @@ def test_messages_are_checked_alike_whether_parsed_or_not(messages):
     read = request(raw)
     assert read.body
     assert told(request(raw)) == told(read)
+
+
+@pytest.mark.parametrize("filler", [0, 10_000])
+@pytest.mark.parametrize(
+    ("tools", "offers"),
+    [
+        ([{"name": "Bash", "input_schema": {"type": "object"}}], True),
+        ([{"type": "web_search_20250305", "name": "web_search"}], False),
+        ([], False),
+        (None, False),
+        ("Bash", False),
+    ],
+)
+def test_tools_that_the_client_runs_are_those_with_a_schema(tools, offers, filler):
+    body = {"model": "m", "system": "x" * filler}
+    body |= {} if tools is None else {"tools": tools}
+    made = MessagesRequest(orjson.dumps(body))
+    assert made.offers_tools is offers
+    assert made.body["model"] == "m"
+    assert made.offers_tools is offers

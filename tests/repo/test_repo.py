@@ -1,6 +1,7 @@
 """Rules of this repository that a machine can hold."""
 
 import ast
+import os
 import re
 import subprocess
 import tomllib
@@ -153,3 +154,16 @@ def test_the_versions_move_in_step():
         for p in [ROOT / "kernel/pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]
     }
     assert len(versions) == 1
+
+
+def test_make_run_takes_a_port_and_a_host_from_its_own_words_only():
+    def served(*words):
+        env = {"PATH": os.environ["PATH"], "HOST": "a-shell-sets-it", "PORT": "1"}
+        done = subprocess.run(
+            ["make", "-n", "run", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+        )  # fmt: skip
+        return done.stdout.splitlines()[-1].partition("config.example.yaml")[2].split()
+
+    assert served() == []
+    assert served("PORT=9000") == ["--port", "9000"]
+    assert served("PORT=9000", "HOST=::1") == ["--port", "9000", "--host", "::1"]

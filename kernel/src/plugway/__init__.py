@@ -26,9 +26,19 @@ from plugway._errors import (
     StreamInterrupted,
     Unauthenticated,
 )
-from plugway._events import EventStream, StreamEvent, collect, collected, event, replay
+from plugway._events import (
+    CUT_REASONS,
+    EventStream,
+    StreamEvent,
+    collect,
+    collected,
+    cut_notice,
+    event,
+    replay,
+)
 from plugway._exchange import Exchange, Outcome, Route, StateKey
 from plugway._gateway import Gateway
+from plugway._gather import MAX_EVENT_BYTES, Gathered
 from plugway._hookspecs import Send, hookimpl
 from plugway._ids import new_id
 from plugway._json import as_list, as_object
@@ -41,6 +51,8 @@ from plugway._upstream import Upstream, UpstreamResponse
 from plugway._url import url_problem
 
 __all__ = [
+    "CUT_REASONS",
+    "MAX_EVENT_BYTES",
     "REMOVE",
     "Attempt",
     "Backend",
@@ -59,6 +71,7 @@ __all__ = [
     "Exchange",
     "Forbidden",
     "Gateway",
+    "Gathered",
     "Headers",
     "HookError",
     "InvalidRequest",
@@ -94,6 +107,7 @@ __all__ = [
     "as_object",
     "collect",
     "collected",
+    "cut_notice",
     "event",
     "hookimpl",
     "new_id",

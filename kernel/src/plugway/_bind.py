@@ -1,4 +1,4 @@
-"""The listening socket, and who has the port if it cannot be had.
+"""The listening socket, and what to do if it cannot be had.
 
 What is served on it is the server's business.
 """
@@ -6,21 +6,16 @@ What is served on it is the server's business.
 from __future__ import annotations
 
 import errno
-import importlib
+import os
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 from plugway._errors import PlugwayError
+from plugway._port_owner import Owner, port_owner
 
 __all__ = ["BACKLOG", "BindError", "bind"]
 
 BACKLOG = 2048
-
-_LISTENING = "0A"
-"""State of a listening socket in the tables of `/proc/net`."""
 
 
 class BindError(PlugwayError):
@@ -51,29 +46,28 @@ def bind(host: str, port: int) -> socket.socket:
 def _why_not(host: str, port: int, error: OSError) -> str:
     if error.errno != errno.EADDRINUSE:
         return f"cannot listen on {host} port {port}: {error.strerror or error}"
-    pid = next((pid for pid in (*_owners_by_psutil(port), *_owners_by_proc(port)) if pid), None)
-    owner = f"process {pid}" if pid else "another process"
-    return f"port {port} is in use by {owner}: stop it, or choose another port with `--port`"
+    owner = port_owner(port)
+    return f"port {port} is in use by {owner.words}\n{_way_out(owner, port)}"
 
 
-def _owners_by_psutil(port: int) -> Iterator[int | None]:
-    with suppress(ImportError, OSError):
-        psutil: Any = importlib.import_module("psutil")
-        with suppress(psutil.Error):
-            for connection in psutil.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                    yield connection.pid
+def _way_out(owner: Owner, port: int) -> str:
+    """What to type: the way that the gateway was started by, with a port that is free."""
+    free = _free_port(port)
+    with_make = "MAKELEVEL" in os.environ  # which `make` sets for what it runs
+    other = f"make run PORT={free}" if with_make else f"plugway serve --port {free}"
+    if not owner.is_gateway:
+        return f"stop it, or take another port: `{other}`"
+    return (
+        f"that is a gateway already: `plugway claude --port {port}` uses it, "
+        f"`plugway status --port {port}` tells about it, `kill {owner.pid}` stops it; "
+        f"or run another one beside it: `{other}`"
+    )
 
 
-def _owners_by_proc(port: int) -> Iterator[int]:
-    inodes: set[str] = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with suppress(OSError):
-            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
-                columns = line.split()
-                if columns[3] == _LISTENING and columns[1].endswith(f":{port:04X}"):
-                    inodes.add(f"socket:[{columns[9]}]")
-    for link in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
-        with suppress(OSError):
-            if str(link.readlink()) in inodes:
-                yield int(link.parts[2])
+def _free_port(taken: int) -> int:
+    """A port near the one that is taken; any that is free where those near are not."""
+    for port in (*range(taken + 1, min(taken + 20, 65_536)), 0):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return int(tried.getsockname()[1])
+    return taken

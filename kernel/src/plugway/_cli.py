@@ -134,13 +134,13 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
 
     gateway, server = build(config), config.server
 
-    def announce(port: int) -> None:
+    async def announce(port: int) -> None:
         address = running.base_url(server.model_copy(update={"port": port}))
         if log_json:
             logging.getLogger("plugway").info("listening", extra={"address": address})
         else:
-            served = gateway.snapshot.backends
-            _tell(serving.banner(config, version("plugway"), address, served))
+            _tell(serving.banner(config, version("plugway"), address))
+            _tell(await serving.how_to_connect(config, address, gateway.snapshot.gateway))
 
     def draining() -> None:
         gateway.drain()

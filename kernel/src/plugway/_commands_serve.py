@@ -7,34 +7,59 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Collection, Mapping
-from typing import Protocol, cast
+from collections.abc import Callable, Mapping, Sized
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, cast
 
+import anyio
 import anyio.to_thread
 
 from plugway._commands_config import installed_stack
 from plugway._config import Config, parse_config
 from plugway._errors import PlugwayError
+from plugway._request import MessagesRequest
 from plugway._settings import token_path
+
+if TYPE_CHECKING:
+    from plugway._backend import ModelInfo
+    from plugway._gateway import Gateway
 
 _log = logging.getLogger(__name__)
 _GREETING = (
     '{"model": "default", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}'
 )
+_LISTING_SECONDS = 3.0
+_LARGE = 100_000
+"""Tokens of a window that holds the client's own reserves."""
 
 
-def banner(config: Config, version: str, url: str, backends: Collection[str]) -> str:
-    """What a person reads when the gateway listens: where it is and how to use it."""
-    token, source = token_hint(config)
+def banner(config: Config, version: str, url: str) -> str:
+    """What a person reads as soon as the gateway listens: where it is, and what it runs."""
+    return "\n".join(
+        [
+            f"Plugway {version} listens on {url}",
+            f"  config   {config.path or config.document.where}",
+            f"  plugins  {', '.join(entry.name for entry in config.plugins) or 'none'}",
+            f"  token    {token_hint(config)[1]}",
+        ]
+    )
+
+
+async def how_to_connect(config: Config, url: str, gateway: Gateway) -> str:
+    """What a person reads next, once the backends have listed their models."""
+    return connection(config, url, await default_model(gateway), gateway.backends)
+
+
+def connection(config: Config, url: str, model: ModelInfo | None, backends: Sized) -> str:
+    """How to use it, in lines to paste; `model` is what `default_model` found."""
+    token, _ = token_hint(config)
     parts = [
-        f"Plugway {version} listens on {url}",
-        f"  config   {config.path or config.document.where}",
-        f"  plugins  {', '.join(entry.name for entry in config.plugins) or 'none'}",
-        f"  token    {source}",
         "",
-        "Connect Claude Code:",
+        "Connect Claude Code (`plugway claude` does it by itself):",
         f'  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN="{token}"',
+        *_model_lines(model),
         "  claude",
+        *([] if model else ["  (no model is listed yet; ANTHROPIC_MODEL belongs to it as well)"]),
         "",
         "Try it:",
         f'  curl {url}/v1/messages -H "authorization: Bearer {token}" \\',
@@ -44,6 +69,39 @@ def banner(config: Config, version: str, url: str, backends: Collection[str]) ->
     if backends and (hint := next_steps(config)):
         parts += ["", hint]
     return "\n".join(parts)
+
+
+async def default_model(gateway: Gateway) -> ModelInfo | None:
+    """The listed model that a name nobody knows leads to, else the first that is listed.
+
+    None where none is listed, or their servers do not answer within three seconds.
+    """
+    with anyio.move_on_after(_LISTING_SECONDS):
+        listed = await gateway.models()
+        with suppress(PlugwayError):
+            first, *_ = await gateway.plan(MessagesRequest(_GREETING.encode()))
+            wanted = f"anthropic/{first.target}"
+            listed = sorted(listed, key=lambda info: info.id != wanted)
+        return next(iter(listed), None)
+    return None
+
+
+def _model_lines(model: ModelInfo | None) -> list[str]:
+    """The exports that tell Claude Code a model and its window, and have it list the others.
+
+    It takes a model that it is not told the window of for one of 1,000,000 tokens, and keeps 32,000
+    of any window for an answer, which a small one does not have (2.1.332).
+    """
+    lines = ["  export CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY=1"]
+    if model is None:
+        return lines
+    lines.append(f"  export ANTHROPIC_MODEL={shlex.quote(model.id)}")
+    if window := model.context_tokens:
+        lines.append(f"  export CLAUDE_CODE_MAX_CONTEXT_TOKENS={window}")
+        if window < _LARGE:
+            answer = max(1024, min(8192, window // 8))
+            lines.append(f"  export CLAUDE_CODE_MAX_OUTPUT_TOKENS={answer}")
+    return lines
 
 
 def token_hint(config: Config) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from plugway._errors import BackendProtocolError
-from plugway._events import StreamEvent, event
+from plugway._events import StreamEvent, cut_notice, event
 from plugway._ids import new_id
 from plugway._json import as_object
 
@@ -50,6 +50,9 @@ class Emitter:
         """Tool calls started so far."""
         self.empty = True
         """No block was started yet."""
+        self._cut: str | None = None
+        self._answered = False
+        """There is text or a call."""
 
     def start(self, usage: Mapping[str, Any]) -> list[StreamEvent]:
         """`message_start`. `usage` needs `input_tokens` and `output_tokens`."""
@@ -96,6 +99,16 @@ class Emitter:
             raise RuntimeError("tool arguments without an open tool call")
         return [self._delta({"type": "input_json_delta", "partial_json": fragment})]
 
+    def cut_call(self, name: str = "") -> list[StreamEvent]:
+        """A call of which no block was started was cut off and is left out.
+
+        The `ping` that says so is for plugins that may ask again; clients take no notice of it.
+        Where the answer then has neither text nor a call, `finish` says in words what became of it.
+        """
+        self._require("started")
+        self._cut = self._cut or name
+        return [event("ping", cut_call=name)]
+
     def block(self, block: Mapping[str, Any]) -> list[StreamEvent]:
         """A block that arrives whole, such as `redacted_thinking` or a server tool's result."""
         kind = str(block.get("type", ""))
@@ -121,7 +134,10 @@ class Emitter:
     ) -> list[StreamEvent]:
         """The end. Call it only when the backend really said that it has finished."""
         self._require("started")
-        events = self.close_block()
+        events: list[StreamEvent] = []
+        if self._cut is not None and not self._answered:
+            events += self.text(cut_notice(self._cut, stop_reason))
+        events += self.close_block()
         self._state = "ended"
         delta = {"stop_reason": stop_reason, "stop_sequence": stop_sequence}
         return [
@@ -140,6 +156,7 @@ class Emitter:
         self._index += 1
         self._open = kind
         self.empty = False
+        self._answered = self._answered or kind in {"text", "tool_use"}
         return [event("content_block_start", index=self._index, content_block=dict(block))]
 
     def _delta(self, delta: Mapping[str, Any]) -> StreamEvent:

@@ -10,13 +10,27 @@ and `message_stop`; `ping` anywhere.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
 from plugway._errors import BackendProtocolError, StreamInterrupted
-from plugway._json import as_object
+from plugway._gather import MAX_EVENT_BYTES, Gathered
+from plugway._json import as_list, as_object
 from plugway._reason import reason_of
+
+CUT_REASONS: Final = frozenset(
+    ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal", "pause_turn")
+)
+"""Each `stop_reason` with which an answer may end inside a tool call."""
+MAX_MESSAGE: Final = 64 * 2**20
+"""Characters of a message that is collected from a stream."""
+MAX_BLOCKS: Final = 10_000
+"""Content blocks of one message."""
+_CAUSES: Final = {
+    "max_tokens": " by the output limit",
+    "model_context_window_exceeded": " by the end of the context window",
+}
 
 
 class StreamEvent:
@@ -98,9 +112,12 @@ class EventStream(Protocol):
 async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
     """The message object that a whole stream amounts to, for a client that did not ask for one.
 
+    A call that was cut off (`CUT_REASONS`) is left out.
+
     Raises:
         StreamInterrupted: the stream carried an error or ended without `message_stop`.
-        BackendProtocolError: the events are out of order, or the arguments of a call are no JSON.
+        BackendProtocolError: the events are out of order, the arguments of a call are no JSON, or
+            the message is longer than `MAX_MESSAGE`, a call longer than 8 MiB.
     """
     made = _Message()
     async for item in events:
@@ -123,7 +140,11 @@ class _Message:
 
     def __init__(self) -> None:
         self.message: dict[str, Any] = {}
-        self._partial: dict[int, list[str]] = {}
+        self._texts: dict[int, dict[str, Gathered]] = {}
+        """What the blocks are told in pieces, by the member that it belongs to."""
+        self._broken: dict[int, str] = {}
+        """Calls whose arguments are not whole, and why not."""
+        self._size = 0
 
     def add(self, item: StreamEvent) -> bool:
         """Take one event; True where it was the last."""
@@ -136,10 +157,110 @@ class _Message:
             if type_ != "ping":
                 raise BackendProtocolError(f"`{type_}` came before `message_start`")
         elif type_ == "message_stop":
+            self._leave_out()
             return True
         else:
-            _apply(self.message, self._partial, type_, data)
+            self._apply(type_, data)
         return False
+
+    def _apply(self, type_: str, data: Mapping[str, Any]) -> None:
+        content: list[dict[str, Any]] = self.message["content"]
+        if type_ == "content_block_start":
+            if len(content) >= MAX_BLOCKS:
+                raise BackendProtocolError(f"the message has more than {MAX_BLOCKS} blocks")
+            content.append(dict(data["content_block"]))
+        elif type_ == "content_block_delta":
+            self._delta(_index(data, content, "a delta"), data["delta"])
+        elif type_ == "content_block_stop":
+            self._finish(_index(data, content, "`content_block_stop`"))
+        elif type_ == "message_delta":
+            self._end(data)
+
+    def _end(self, data: Mapping[str, Any]) -> None:
+        message = self.message
+        message.update(data.get("delta", {}))
+        usage = {k: v for k, v in as_object(data.get("usage")).items() if v is not None}
+        message["usage"] = {**message.get("usage", {}), **usage}
+        message.update({k: v for k, v in data.items() if k not in {"type", "delta", "usage"}})
+
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> None:
+        block: dict[str, Any] = self.message["content"][index]
+        match delta.get("type"):
+            case "text_delta":
+                self._gather(index, "text", delta["text"])
+            case "thinking_delta":
+                self._gather(index, "thinking", delta["thinking"])
+            case "signature_delta":
+                block["signature"] = delta["signature"]
+            case "input_json_delta":
+                self._gather(index, "input", delta.get("partial_json") or "")
+            case "citations_delta":
+                block["citations"] = as_list(block.get("citations"))
+                block["citations"].append(delta["citation"])
+            case "compaction_delta":
+                self._gather(index, "content", delta.get("content") or "")
+            case _:
+                pass
+
+    def _gather(self, index: int, member: str, piece: str) -> None:
+        self._size += len(piece)
+        if self._size > MAX_MESSAGE:
+            raise BackendProtocolError(f"the message is longer than {MAX_MESSAGE} characters")
+        texts = self._texts.setdefault(index, {})
+        if member not in texts:
+            call = member == "input"
+            what = f"the arguments of the tool call in block {index}" if call else "a block"
+            texts[member] = Gathered(what, MAX_EVENT_BYTES if call else MAX_MESSAGE)
+        texts[member].add(piece)
+
+    def _finish(self, index: int) -> None:
+        block: dict[str, Any] = self.message["content"][index]
+        texts = self._texts.pop(index, {})
+        arguments = texts.pop("input", None)
+        for member, gathered in texts.items():
+            block[member] = (block.get(member) or "") + gathered.text()
+        if arguments is not None and (text := arguments.text()):
+            try:
+                block["input"] = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                self._broken[index] = "are not valid JSON"
+        elif block.get("type") == "tool_use" and not block.get("input"):
+            self._broken[index] = ""
+
+    def _leave_out(self) -> None:
+        """Take out the calls that were cut off: nobody can make them."""
+        message = self.message
+        content: list[dict[str, Any]] = message["content"]
+        for index in sorted(self._texts):
+            self._finish(index)  # of a block that was never closed
+        cut = message.get("stop_reason") in CUT_REASONS
+        for index, wrong in self._broken.items():
+            if wrong and not cut:
+                identifier = content[index].get("id")
+                raise BackendProtocolError(f"the arguments of tool call {identifier!r} {wrong}")
+        # A call without arguments is whole where something follows it.
+        gone = {i for i, wrong in self._broken.items() if cut and (wrong or i + 1 == len(content))}
+        if not gone:
+            return
+        message["content"] = [b for i, b in enumerate(content) if i not in gone]
+        if not any(b.get("type") in {"text", "tool_use"} for b in message["content"]):
+            name = str(content[min(gone)].get("name") or "")
+            text = cut_notice(name, message["stop_reason"])
+            message["content"].append({"type": "text", "text": text})
+
+
+def _index(data: Mapping[str, Any], content: list[Any], what: str) -> int:
+    index = data["index"]
+    if not isinstance(index, int) or not 0 <= index < len(content):
+        raise BackendProtocolError(f"{what} names block {index!r}, which was never started")
+    return index
+
+
+def cut_notice(name: str, stop_reason: str | None) -> str:
+    """What an answer says in place of its only call, where that was cut off."""
+    call = f"The call of `{name[:100]}`" if name else "A tool call"
+    cause = _CAUSES.get(stop_reason or "", "")
+    return f"[{call} was cut off{cause} before it was complete, and was not made.]"
 
 
 _NO_END = "the stream ended without `message_stop`"
@@ -161,71 +282,23 @@ def renamed(start: StreamEvent, model: str) -> StreamEvent:
     return StreamEvent(start.type, {**start.data, "message": message})
 
 
-def _apply(
-    message: dict[str, Any], partial: dict[int, list[str]], type_: str, data: Mapping[str, Any]
-) -> None:
-    content: list[dict[str, Any]] = message["content"]
-    if type_ == "content_block_start":
-        content.append(dict(data["content_block"]))
-    elif type_ == "content_block_delta":
-        index = data["index"]
-        if not isinstance(index, int) or not 0 <= index < len(content):
-            raise BackendProtocolError(f"a delta names block {index!r}, which was never started")
-        _apply_delta(content[index], partial.setdefault(index, []), data["delta"])
-    elif type_ == "content_block_stop":
-        _finish_block(content, partial, data["index"])
-    elif type_ == "message_delta":
-        message.update(data.get("delta", {}))
-        usage = {k: v for k, v in as_object(data.get("usage")).items() if v is not None}
-        message["usage"] = {**message.get("usage", {}), **usage}
-        message.update({k: v for k, v in data.items() if k not in {"type", "delta", "usage"}})
-
-
-def _apply_delta(block: dict[str, Any], parts: list[str], delta: Mapping[str, Any]) -> None:
-    match delta.get("type"):
-        case "text_delta":
-            block["text"] = block.get("text", "") + delta["text"]
-        case "thinking_delta":
-            block["thinking"] = block.get("thinking", "") + delta["thinking"]
-        case "signature_delta":
-            block["signature"] = delta["signature"]
-        case "input_json_delta":
-            parts.append(delta.get("partial_json") or "")
-        case "citations_delta":
-            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
-        case "compaction_delta":
-            block["content"] = (block.get("content") or "") + (delta.get("content") or "")
-        case _:
-            pass
-
-
-def _finish_block(
-    content: list[dict[str, Any]], partial: dict[int, list[str]], index: object
-) -> None:
-    if not isinstance(index, int) or not 0 <= index < len(content):
-        raise BackendProtocolError(f"`content_block_stop` names block {index!r}")
-    text = "".join(partial.pop(index, []))
-    if not text:
-        return
-    try:
-        content[index]["input"] = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise BackendProtocolError(
-            f"the arguments of tool call {content[index].get('id')!r} are not valid JSON"
-        ) from None
+_IN_DELTA: Final = ("stop_details", "container", "safeguard_results")
+"""Members of a message that a stream has in the `delta` of its `message_delta`."""
+_LATE: Final = frozenset(("stop_details", "context_management", "safeguard_results"))
+"""Members that a stream has in its `message_delta` alone."""
 
 
 def replay(message: Mapping[str, Any]) -> Iterator[StreamEvent]:
     """The stream that a finished message would have been: one delta for each part of a block."""
     usage: Mapping[str, Any] = message.get("usage") or {}
-    head = {k: v for k, v in message.items() if k not in {"stop_details", "context_management"}}
+    head = {k: v for k, v in message.items() if k not in _LATE}
     head |= {"content": [], "stop_reason": None, "stop_sequence": None}
     head["usage"] = {**usage, "output_tokens": 0}
     yield event("message_start", message=head)
     for index, block in enumerate(message.get("content") or []):
         yield from replay_block(index, block)
     delta = {k: message.get(k) for k in ("stop_reason", "stop_sequence")}
-    delta |= {k: message[k] for k in ("stop_details", "container") if k in message}
+    delta |= {k: message[k] for k in _IN_DELTA if k in message}
     extra = {k: message[k] for k in ("context_management",) if k in message}
     yield event("message_delta", delta=delta, usage=dict(usage), **extra)
     yield event("message_stop")

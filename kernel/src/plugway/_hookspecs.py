@@ -25,6 +25,8 @@ from plugway._response import Reply
 Kind = Literal["COLLECT", "FIRST", "CHAIN", "AROUND", "NOTIFY"]
 
 PROJECT: Final = "plugway"
+REPLY_HOOKS: Final = ("transform_response", "transform_stream")
+"""Hooks that change what a client gets."""
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a method of a plugin as the implementation of the hook it is named after."""
 _hookspec = pluggy.HookspecMarker(PROJECT)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pluggy
 
 from plugway._errors import PluginError
-from plugway._hookspecs import PROJECT, HookInfo, Hookspecs, hook_infos
+from plugway._hookspecs import PROJECT, REPLY_HOOKS, HookInfo, Hookspecs, hook_infos
 from plugway._plugin import Plugin
 
 STRIKES: Final = 3
@@ -61,6 +61,7 @@ def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -
     caller: Any = getattr(manager.hook, hook)
     parameters = list(inspect.signature(getattr(Hookspecs, hook)).parameters)[1:]
     spec_is_async = inspect.iscoroutinefunction(getattr(Hookspecs, hook))
+    sealed = replace(info, fails="closed") if hook in REPLY_HOOKS else info
     impls: list[Impl] = []
     for found in reversed(caller.get_hookimpls()):
         is_async = inspect.iscoroutinefunction(found.function)
@@ -70,7 +71,8 @@ def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -
         order = tuple(parameters.index(name) for name in found.argnames)
         takes_all = order == tuple(range(len(parameters)))
         call = found.function if takes_all else _picking(found.function, order)
-        impls.append(Impl(found.plugin, hook, info, call, is_async))
+        rules = sealed if found.plugin.seals_replies else info
+        impls.append(Impl(found.plugin, hook, rules, call, is_async))
     return impls if info.inward else impls[::-1]
 
 

@@ -16,6 +16,7 @@ from plugway._audit import startup_files
 from plugway._config import Config, PluginEntry
 from plugway._document import did_you_mean, in_order
 from plugway._errors import ConfigError, PluginError, PlugwayError, Problem
+from plugway._hookspecs import REPLY_HOOKS
 from plugway._log import redact
 from plugway._options import build_options
 from plugway._plugin import Plugin
@@ -190,8 +191,16 @@ def _order_problems(config: Config, classes: Mapping[str, type[AnyPlugin] | None
                 reason = f"`{entry.use}` needs the plugin `{name}`, which is not listed"
                 problems.append(config.document.problem(place, reason, f"add `- use: {name}`"))
         for other in config.plugins[: entry.index]:
-            if other.use in plugin_class.outside and other.use != entry.use:
+            if other.use != entry.use and _belongs_inside(other.use, classes, plugin_class):
                 there = config.document.position(("plugins", other.index))
                 reason = f"`{entry.name}` must be listed before `{other.name}`, which is at {there}"
                 problems.append(config.document.problem(place, reason, "move one of the entries"))
     return problems
+
+
+def _belongs_inside(
+    name: str, classes: Mapping[str, type[AnyPlugin] | None], outer: type[AnyPlugin]
+) -> bool:
+    """Whether the plugin `name` may not be listed before `outer`."""
+    changes_replies = any(hasattr(classes[name], hook) for hook in REPLY_HOOKS)
+    return name in outer.outside or (outer.seals_replies and changes_replies)

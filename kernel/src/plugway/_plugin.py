@@ -48,6 +48,11 @@ class Plugin(Generic[OptionsT]):
     """Plugins that must be listed after (inside of) this one where both are listed."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Plugins that must be listed too."""
+    seals_replies: ClassVar[bool] = False
+    """What it says about a reply is final and a matter of safety. It must be listed before every
+    plugin that changes replies (`transform_response`, `transform_stream`), so that it sees what the
+    client will get, and an exchange ends if one of these hooks of its fails, instead of going on
+    without it."""
 
     def __init__(self, options: OptionsT, *, name: str = "") -> None:
         self.options = options

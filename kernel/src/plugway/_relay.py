@@ -15,9 +15,10 @@ from plugway._dialect import ForeignRelay
 from plugway._emitter import Order
 from plugway._errors import BackendProtocolError, StreamInterrupted
 from plugway._events import StreamEvent, interrupted, renamed
+from plugway._gather import MAX_EVENT_BYTES
 from plugway._json import as_object, edit
 from plugway._response import Reply
-from plugway._sse import MAX_EVENT_BYTES, Decoder, StreamScan
+from plugway._sse import Decoder, StreamScan
 from plugway._stream import Resources, Responder
 
 MAX_TOGETHER_BYTES: Final = 16 * 1024

@@ -245,6 +245,16 @@ class MessagesRequest:
         """Whether the client asked for a stream."""
         return self.get("stream") is True
 
+    @property
+    def offers_tools(self) -> bool:
+        """Whether it offers tools that the client runs, as turns of a conversation do; what
+        a client asks beside it has none, or only such as a server runs, which have no schema."""
+        raw = self.unparsed("tools")
+        if raw is not None:
+            return b'"input_schema"' in bytes(raw)
+        tools = _json.as_list(self.get("tools"))
+        return any("input_schema" in _json.as_object(tool) for tool in tools)
+
     def header(self, name: str) -> str | None:
         """The last header line of that name (lower case), or None."""
         return self.named.get(name)

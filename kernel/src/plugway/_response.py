@@ -130,6 +130,13 @@ class Reply:
             self._parsed = loaded(self.body or b"")
         return self._parsed
 
+    def decoded(self) -> AsyncIterable[StreamEvent]:
+        """The events of a stream, also where it comes as bytes; to be read once."""
+        if self.chunks is not None:
+            return DecodedStream(self.chunks)
+        assert self.events is not None, "a reply with a whole body has no events"
+        return self.events
+
     def replace(self, **changes: Any) -> Reply:
         """A copy with some fields changed."""
         return Reply(**({name: getattr(self, name) for name in _FIELDS} | changes))

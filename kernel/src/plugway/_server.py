@@ -249,6 +249,10 @@ async def serving(
         raise failure
 
 
+async def _silently(port: int) -> None:
+    """Tells nobody where it listens."""
+
+
 def run(
     app: ASGIApp,
     *,
@@ -259,7 +263,7 @@ def run(
     on_reload: Callable[[], Awaitable[None]] | None = None,
     on_draining: Callable[[], None] | None = None,
     watch: Path | None = None,
-    announce: Callable[[int], None] = lambda port: None,
+    announce: Callable[[int], Awaitable[None]] = _silently,
 ) -> int:
     """Serve until a signal says to stop; the exit status. `announce` gets the real port."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -286,7 +290,9 @@ def run(
     return status
 
 
-async def _main(server: Server, announce: Callable[[int], None], drain_seconds: float) -> None:
+async def _main(
+    server: Server, announce: Callable[[int], Awaitable[None]], drain_seconds: float
+) -> None:
     # What was loaded stays: looking through it again and again would take 8 % of all time.
     gc.collect()
     gc.freeze()
@@ -303,9 +309,9 @@ async def _main(server: Server, announce: Callable[[int], None], drain_seconds: 
         watchdog.stop()
 
 
-async def _announce(server: Server, announce: Callable[[int], None]) -> None:
+async def _announce(server: Server, announce: Callable[[int], Awaitable[None]]) -> None:
     await server.started.wait()
-    announce(server.port)
+    await announce(server.port)
 
 
 async def _obey_signals(server: Server, drain_seconds: float) -> None:

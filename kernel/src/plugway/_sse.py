@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from plugway._errors import BackendProtocolError
 from plugway._events import StreamEvent
+from plugway._gather import MAX_EVENT_BYTES
 from plugway._json import as_object
-
-MAX_EVENT_BYTES: Final = 8 * 2**20
-"""Largest event taken from an upstream; a longer one is an attack or a defect."""
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?:\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")

@@ -127,10 +127,9 @@ def test_the_client_gets_private_settings_and_the_gateway_goes_with_it(launcher)
     assert (seen["mode"][-3:], seen["folder"][-3:]) == ("600", "700")
     env = seen["settings"]["env"]
     assert env["ANTHROPIC_BASE_URL"] == f"http://127.0.0.1:{launcher.port}"
-    assert (
-        env["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == seen["settings"]["model"] == "anthropic/echo/echo"
-    )
-    assert env["ANTHROPIC_MODEL"] == "anthropic/echo/echo"
+    assert env["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "echo/echo"
+    assert seen["settings"]["model"] == env["ANTHROPIC_MODEL"] == "anthropic/echo/echo"
+    assert seen["settings"]["availableModels"] == ["anthropic/echo/echo"]
     assert env["CLAUDE_CODE_USE_BEDROCK"] == env["ANTHROPIC_API_KEY"] == ""
     assert env["ENABLE_TOOL_SEARCH"] == "true"
     assert env["ANTHROPIC_AUTH_TOKEN"] not in " ".join(seen["argv"])

@@ -5,6 +5,7 @@ import pytest
 from plugway import PlugwayError
 from plugway_claude_code._helpers import line
 from plugway_claude_code._models import Choice, resolve, takes_window
+from plugway_claude_code._picker import picker
 from plugway_claude_code._settings import launch_settings, no_proxy
 from plugway_claude_code._windows import profile
 from plugway_probe import ListedModel
@@ -75,7 +76,8 @@ def chosen(model_id, window=65_536):
 
 def settings(model_id="anthropic/local/m", **more):
     options = {"scaled": False, "tool_search": False, "status_line": None, **more}
-    return launch_settings("http://127.0.0.1:1", "t", chosen(model_id), **options)
+    names = chosen(model_id)
+    return launch_settings("http://127.0.0.1:1", "t", names["sonnet"], picker(names, []), **options)
 
 
 def test_a_models_own_names_are_left_their_long_window():

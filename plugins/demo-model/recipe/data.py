@@ -30,17 +30,24 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         )
         assistant = tokenizer.encode("assistant").ids
         request, result = (tokenizer.token_to_id(t) for t in ("<|request|>", "<|result|>"))
+        called = tokenizer.token_to_id("<tool_call>")
+        unknown = tokenizer.encode("<|user|>unknown<|im_end|>").ids
 
         def weigh(ids: list[int]) -> list[float]:
             weights = [0.0] * len(ids)
-            current, position = 0.0, 0
+            current, position, foreign = 0.0, 0, False
             while position < len(ids):
                 token = ids[position]
                 if token == start:
                     body = position + 1 + len(assistant)
                     if ids[position + 1 : body] == assistant and ids[body] == newline:
-                        position, current = body + 1, 1.0
+                        # what another model called is never learnt
+                        position = body + 1
+                        current = 0.0 if foreign and ids[position] == called else 1.0
+                        foreign = False
                         continue
+                elif ids[position : position + len(unknown)] == unknown:
+                    foreign = True
                 elif token == request:
                     current = REQUEST_WEIGHT
                     position += 1

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--length", type=int, default=640)
     parser.add_argument("--noise", type=float, default=0.25)
-    parser.add_argument("--muon", type=float, default=0.02)
+    parser.add_argument("--muon", type=float, default=0.02, help="0: Adam for everything")
     parser.add_argument("--adam", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
@@ -42,22 +42,32 @@ def main() -> None:
         "--weights", type=pathlib.Path, help="exported safetensors to begin with, as shipped"
     )
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="faster where the CPU has AMX or AVX-512 BF16, many times slower where it has not",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     model = Model(Config())
     matrices = [p for n, p in model.named_parameters() if n.endswith("proj.weight")]
     others = [p for n, p in model.named_parameters() if not n.endswith("proj.weight")]
-    muon = torch.optim.Muon(
-        matrices, lr=options.muon, weight_decay=0.02, momentum=0.95, adjust_lr_fn="original"
+    optimisers: dict[str, torch.optim.Optimizer] = {}
+    if options.muon:
+        optimisers["muon"] = torch.optim.Muon(
+            matrices, lr=options.muon, weight_decay=0.02, momentum=0.95, adjust_lr_fn="original"
+        )
+    adam = others if options.muon else [*others, *matrices]
+    optimisers["adam"] = torch.optim.AdamW(
+        adam, lr=options.adam, betas=(0.9, 0.98), weight_decay=0.0
     )
-    adam = torch.optim.AdamW(others, lr=options.adam, betas=(0.9, 0.98), weight_decay=0.0)
     step, seen, past = 0, 0, 0.0
     if options.checkpoint.exists():
         state = torch.load(options.checkpoint)
         model.load_state_dict(state["model"])
-        muon.load_state_dict(state["muon"])
-        adam.load_state_dict(state["adam"])
+        for name, optimiser in optimisers.items():
+            optimiser.load_state_dict(state[name])
         step, seen = state["step"], state["tokens"]
         past = 0.0 if options.restart_schedule else state["minutes"]
     elif options.weights is not None:
@@ -71,10 +81,10 @@ def main() -> None:
         progress = min(1.0, (past + (time.time() - started) / 60) / options.minutes)
         warm = min(1.0, (step - first + 1) / 60)
         share = warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress)))
-        for optimiser, rate in ((muon, options.muon), (adam, options.adam)):
-            optimiser.param_groups[0]["lr"] = rate * share
+        for name, optimiser in optimisers.items():
+            optimiser.param_groups[0]["lr"] = getattr(options, name) * share
         tokens, weights = next(loader)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             hidden = forward(tokens[:, :-1])
             keep = weights > 0
             logits = hidden[keep] @ model.embed_tokens.weight.T
@@ -83,7 +93,7 @@ def main() -> None:
         loss = (losses * kept).sum() / kept.sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser in (muon, adam):
+        for optimiser in optimisers.values():
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         full = kept == 1.0
@@ -102,8 +112,7 @@ def main() -> None:
             minutes = past + (time.time() - started) / 60
             state = {
                 "model": model.state_dict(),
-                "muon": muon.state_dict(),
-                "adam": adam.state_dict(),
+                **{name: optimiser.state_dict() for name, optimiser in optimisers.items()},
                 "step": step,
                 "tokens": seen,
                 "minutes": minutes,

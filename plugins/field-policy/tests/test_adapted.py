@@ -195,16 +195,30 @@ def test_c_05_ten_thousand_unknown_keys_take_no_longer_than_they_must():
 def test_server_tools_are_known_by_their_type_not_by_their_name():
     mine = {"name": "web_search", "description": "mine", "input_schema": SCHEMA}
     theirs = {"name": "search", "type": "web_search_20250305"}
-    body = CLIENT | {"tools": [mine, theirs], "tool_choice": {"type": "tool", "name": "search"}}
+    body = CLIENT | {"tools": [mine, theirs]}
     request = under("strict", body)
     assert request.body["tools"] == [mine]
-    assert "tool_choice" not in request.body
     assert under("strict", body, keep=("server_tools",)).body["tools"] == [mine, theirs]
 
 
-def test_without_any_tool_left_the_choice_goes_too():
-    body = CLIENT | {"tools": [CLIENT["tools"][2]], "tool_choice": {"type": "any"}}
+def test_a_choice_that_forces_a_tool_which_was_left_out_is_refused_by_name():
+    mine = {"name": "web_search", "description": "mine", "input_schema": SCHEMA}
+    theirs = {"name": "search", "type": "web_search_20250305"}
+    body = CLIENT | {"tools": [mine, theirs], "tool_choice": {"type": "tool", "name": "search"}}
+    with pytest.raises(InvalidRequest, match=r"tool_choice: it forces `search`.* choose `auto`"):
+        under("strict", body)
+
+
+@pytest.mark.parametrize("kind", ["auto", "none"])
+def test_without_any_tool_left_the_choice_goes_too(kind):
+    body = CLIENT | {"tools": [CLIENT["tools"][2]], "tool_choice": {"type": kind}}
     assert not {"tools", "tool_choice"} & under("strict", body).body.keys()
+
+
+def test_without_any_tool_left_a_call_cannot_be_forced():
+    body = CLIENT | {"tools": [CLIENT["tools"][2]], "tool_choice": {"type": "any"}}
+    with pytest.raises(InvalidRequest, match="it forces a call"):
+        under("strict", body)
 
 
 def test_a_choice_of_a_tool_that_stays_stays():

@@ -60,6 +60,7 @@ def _blocks(content):
     return found
 
 
+@pytest.mark.core
 async def test_pain_23_a_server_that_refuses_unknown_fields_is_satisfied_by_a_whole_tool_round_trip(
     tmp_path,
 ):

@@ -62,6 +62,7 @@ class Terminal:
         os.close(self._master)
 
 
+@pytest.mark.core
 async def test_claude_code_shows_the_title_that_no_model_has_made(tmp_path):
     async with ScriptedUpstream() as upstream:
         stack = [

@@ -1,4 +1,4 @@
-"""What programs one simple command starts: wrappers such as `timeout` or `xargs` are looked through."""
+"""What programs one simple command starts; wrappers such as `timeout` are looked through."""
 
 from __future__ import annotations
 
@@ -6,34 +6,69 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from plugway_auto_mode._words import Assignment, Command, Part, Word
+from plugway_auto_mode._words import Assignment, Command, Kind, Part, Word
 
 MOST_WRAPPERS = 8
-_FOLDERS = frozenset(("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/opt/homebrew/bin"))
+_FOLDERS = frozenset(
+    ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/opt/homebrew/bin")
+)
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=(.*)", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?[smhd]?\Z")
 
-_VALUED = {
-    "env": {"-u", "-C", "--unset", "--chdir"},
-    "exec": {"-a"}, "nice": {"-n"}, "ionice": {"-c", "-n", "-p"},
-    "timeout": {"-s", "-k", "--signal", "--kill-after"}, "gtimeout": {"-s", "-k"},
-    "time": {"-f", "-o", "--format", "--output"}, "stdbuf": {"-i", "-o", "-e"},
-    "xargs": {"-n", "-I", "-P", "-L", "-d", "-s", "-E", "-a", "--max-args", "--max-procs"},
-    "watch": {"-n", "--interval"}, "parallel": {"-j", "-I", "--jobs", "-a", "-N"},
-    "sudo": {"-u", "-g", "-C", "-h", "-p", "-r", "-t", "-U"}, "doas": {"-u", "-C"},
-    "unbuffer": set(), "script": {"-c"}, "flock": {"-w"}, "taskset": set(), "strace": {"-o", "-e"},
-    "command": set(), "builtin": set(), "nohup": set(), "setsid": set(), "busybox": set(),
-    "toybox": set(), "noglob": set(), "nocorrect": set(), "coproc": set(), "caffeinate": {"-t"},
-    "chronic": set(), "arch": set(), "pkexec": {"--user"}, "-": set(),
-}  # fmt: skip
+_VALUED: dict[str, str] = {
+    "env": "-u -C --unset --chdir",
+    "exec": "-a",
+    "nice": "-n",
+    "ionice": "-c -n -p",
+    "timeout": "-s -k --signal --kill-after",
+    "gtimeout": "-s -k",
+    "time": "-f -o --format --output",
+    "stdbuf": "-i -o -e",
+    "xargs": "-n -I -P -L -d -s -E -a --max-args --max-procs",
+    "watch": "-n --interval",
+    "parallel": "-j -I --jobs -a -N",
+    "sudo": "-u -g -C -h -p -r -t -U",
+    "doas": "-u -C",
+    "script": "-c",
+    "flock": "-w",
+    "strace": "-o -e",
+    "caffeinate": "-t",
+    "pkexec": "--user",
+    **dict.fromkeys(
+        [
+            "unbuffer",
+            "taskset",
+            "command",
+            "builtin",
+            "nohup",
+            "setsid",
+            "busybox",
+            "toybox",
+            "noglob",
+            "nocorrect",
+            "coproc",
+            "chronic",
+            "arch",
+            "-",
+        ],
+        "",
+    ),
+}
+"""Programs that start another, with their options that take a value."""
 _POSITIONAL = frozenset(("timeout", "gtimeout", "flock", "taskset"))
-_QUIET = {
-    "time": {"-p"}, "timeout": {"-s", "-k", "--signal", "--kill-after", "--preserve-status", "--foreground"},
-    "gtimeout": {"-s", "-k"}, "nice": {"-n"}, "command": {"-p"}, "builtin": set[str](), "noglob": set[str](),
-    "env": {"-u"}, "stdbuf": {"-i", "-o", "-e", "-oL", "-o0", "-eL", "-i0"},
-    "xargs": {"-0", "-r", "-n", "-I", "-P", "-L", "-t", "-d", "--null", "--no-run-if-empty", "-n1", "-P4", "-I{}", "-0r", "-r0"},
-    "nocorrect": set[str](),
-}  # fmt: skip
+_QUIET: dict[str, str] = {
+    "time": "-p",
+    "timeout": "-s -k --signal --kill-after --preserve-status --foreground",
+    "gtimeout": "-s -k",
+    "nice": "-n",
+    "command": "-p",
+    "builtin": "",
+    "noglob": "",
+    "nocorrect": "",
+    "env": "-u",
+    "stdbuf": "-i -o -e -oL -o0 -eL -i0",
+    "xargs": "-0 -r -n -I -P -L -t -d --null --no-run-if-empty -n1 -P4 -I{} -0r -r0",
+}
 """Wrappers that change nothing that matters, with the options for which that is so."""
 
 
@@ -71,7 +106,13 @@ def calls(command: Command) -> Iterator[Call]:
             return
         call = inner
         yield call
-    yield replace(call, program="", args=(), doubt="too many wrappers", obscured="wraps a program in too many others")
+    yield replace(
+        call,
+        program="",
+        args=(),
+        doubt="too many wrappers",
+        obscured="wraps a program in too many others",
+    )
 
 
 def start(
@@ -97,49 +138,77 @@ def _obscured(name: Word, folder: str) -> str:
     text = name.text
     if not text.isascii():
         return "has letters in a program's name that look like others"
-    if name.dynamic and not (folder and name.parts[-1].kind in ("plain", "quoted") and "/" in name.parts[-1].text):
+    if name.dynamic and not (
+        folder and name.parts[-1].kind in ("plain", "quoted") and "/" in name.parts[-1].text
+    ):
         return "computes the name of a program"
     if "ansi" in kinds or name.brace or (name.glob and text not in ("[", "[[")):
         return "hides the name of a program"
-    escaped_first = name.source.startswith("\\") and "\\" not in name.source[1:] and kinds == ["quoted", "plain"]
+    escaped_first = (
+        name.source.startswith("\\")
+        and "\\" not in name.source[1:]
+        and kinds == ["quoted", "plain"]
+    )
     if len(kinds) > 1 and not escaped_first and "/" not in text and not name.dynamic:
         return "hides the name of a program in quotes"
     return "" if text.strip() else "has no name for a program"
 
 
 def _unwrap(call: Call) -> Call | None:
-    valued = _VALUED.get(call.program)
-    if valued is None or not call.args:
+    if call.program not in _VALUED or not call.args:
         return None
     if call.program == "command" and call.args[0].text in ("-v", "-V"):
         return None
-    quiet = _QUIET.get(call.program)
-    doubt = call.doubt or ("" if quiet is not None else f"`{call.program}`")
-    at, placeholder, assignments = 0, "", list(call.assignments)
-    positional = call.program in _POSITIONAL
-    while at < len(call.args):
-        word = call.args[at]
-        text = word.text
-        found = _ASSIGNMENT.fullmatch(text) if call.program in ("env", "sudo") else None
-        if found is not None:
-            assignments.append(Assignment(found[1], Word(found[2], (Part("unclear" if word.dynamic else "quoted", found[2]),))))
-        elif text.startswith("-") and len(text) > 1:
-            if quiet is None or text not in quiet:
-                doubt = doubt or f"`{call.program} {text}`"
-            placeholder = _placeholder(call, at) or placeholder
-            at += text in valued
-        elif positional:
-            positional = False
-        elif not (call.program == "nice" and _NUMBER.match(text)):
-            break
-        at += 1
-    rest = call.args[at:]
+    wrapper = _Wrapper(call)
+    rest = call.args[wrapper.read() :]
     if not rest:
         return None
-    fed = call.fed or call.program in ("xargs", "parallel")
-    if call.program in ("xargs", "parallel"):
-        rest = _fed(rest, placeholder, call.command)
-    return start(rest, call.command, tuple(assignments), doubt, fed)
+    fed = call.program in ("xargs", "parallel")
+    if fed:
+        rest = _fed(rest, wrapper.placeholder, call.command)
+    assignments = tuple(wrapper.assignments)
+    return start(rest, call.command, assignments, wrapper.doubt, call.fed or fed)
+
+
+class _Wrapper:
+    """A program that starts another one: reads its own words up to that one's."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._valued = _VALUED[call.program].split()
+        quiet = _QUIET.get(call.program)
+        self._quiet = None if quiet is None else quiet.split()
+        self._positional = call.program in _POSITIONAL
+        self.assignments = list(call.assignments)
+        self.doubt = call.doubt or ("" if quiet is not None else f"`{call.program}`")
+        self.placeholder = ""
+
+    def read(self) -> int:
+        """The place of the first word that is not the wrapper's own."""
+        at = 0
+        while at < len(self._call.args):
+            step = self._step(at)
+            if not step:
+                break
+            at += step
+        return at
+
+    def _step(self, at: int) -> int:
+        word, program = self._call.args[at], self._call.program
+        found = _ASSIGNMENT.fullmatch(word.text) if program in ("env", "sudo") else None
+        if found is not None:
+            kind: Kind = "unclear" if word.dynamic else "quoted"
+            self.assignments.append(Assignment(found[1], Word(found[2], (Part(kind, found[2]),))))
+            return 1
+        if word.text.startswith("-") and len(word.text) > 1:
+            if self._quiet is None or word.text not in self._quiet:
+                self.doubt = self.doubt or f"`{program} {word.text[:40]}`"
+            self.placeholder = _placeholder(self._call, at) or self.placeholder
+            return 2 if word.text in self._valued else 1
+        if self._positional:
+            self._positional = False
+            return 1
+        return 1 if program == "nice" and _NUMBER.match(word.text) else 0
 
 
 def _placeholder(call: Call, at: int) -> str:

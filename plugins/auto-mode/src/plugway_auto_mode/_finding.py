@@ -23,8 +23,12 @@ class Place:
     """Where the client runs the call, as it said itself; nothing is looked up on a disk."""
 
     cwd: str = ""
-    """Absolute path of the working folder; empty where it is unknown, `/` or a home folder."""
+    """Absolute path of the folder that relative paths begin at: one of `roots` or inside of one.
+    Empty where it is anything else: then no path is inside."""
     home: str = ""
     """Absolute path of the user's home folder; empty where it is unknown."""
     platform: str = ""
     """`linux`, `darwin`, `win32`, or what else the client says."""
+    roots: tuple[str, ...] = ()
+    """Absolute paths of the working folders, whose contents are the user's project. Never `/` or a
+    home."""

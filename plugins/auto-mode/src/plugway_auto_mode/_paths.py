@@ -45,7 +45,7 @@ def locate(path: str, place: Place, moved: Moved = "") -> Where:
     `~`, `$HOME` and `$PWD` at its start are understood; other variables make it `unknown`,
     unless they follow something that lies outside.
     """
-    cwd, home = posix(place.cwd).rstrip("/"), posix(place.home).rstrip("/")
+    home = posix(place.home).rstrip("/")
     path = posix(path)
     if path in _DEVICES or path.startswith("/dev/fd/"):
         return "device"
@@ -55,28 +55,28 @@ def locate(path: str, place: Place, moved: Moved = "") -> Where:
         return "outside"
     path = re.sub(r"^\$\{?PWD\}?(?=/|$)", lambda _: "." if not moved else "$PWD", path)
     if path.startswith("/"):
-        return _absolute(normalize(path), cwd)
-    return _relative(path, cwd, moved)
+        return _absolute(normalize(path), place.roots)
+    return _relative(path, place, moved)
 
 
-def _absolute(path: str, cwd: str) -> Where:
-    if not cwd:
-        return "outside"
-    if path == cwd:
-        return "whole"
-    if path.startswith(cwd + "/"):
-        return _below(path[len(cwd) + 1 :])
+def _absolute(path: str, roots: tuple[str, ...]) -> Where:
+    for root in map(posix, roots):
+        if path == root:
+            return "whole"
+        if path.startswith(root + "/"):
+            return _below(path[len(root) + 1 :])
     return "outside"
 
 
-def _relative(path: str, cwd: str, moved: Moved) -> Where:
+def _relative(path: str, place: Place, moved: Moved) -> Where:
+    cwd = posix(place.cwd).rstrip("/")
     if moved == "outside":
         return "outside"
     if path.startswith("$") or moved == "unknown" or not path or not cwd or "\\" in path:
         return "unknown" if not path.startswith("../") or moved else "outside"
     rest = normalize(path)
     if rest == ".." or rest.startswith("../"):
-        back = _absolute(normalize(f"{cwd}/{rest}"), cwd)
+        back = _absolute(normalize(f"{cwd}/{rest}"), place.roots)
         return "unknown" if moved else back
     if moved:
         return "unknown" if rest in _WHOLE or ".." in path else _below(rest)
@@ -93,7 +93,7 @@ def _below(rest: str) -> Where:
 
 
 def glob_matches(pattern: str, name: str) -> bool:
-    """Whether the shell's `*`, `?` and `[...]` match all of `name`; takes no more than quadratic time.
+    """Whether the shell's `*`, `?` and `[...]` match all of `name`, in quadratic time at most.
 
     A leading dot is matched only by a dot, as in the shell.
     """
@@ -126,7 +126,9 @@ class Secrets:
     `*` stands for part of a name; what lies below a match is a match too.
     """
 
-    def __init__(self, anywhere: tuple[str, ...], local: tuple[str, ...], safe: tuple[str, ...]):
+    def __init__(
+        self, anywhere: tuple[str, ...], local: tuple[str, ...], safe: tuple[str, ...]
+    ) -> None:
         self._anywhere = _ends(anywhere)
         self._local = _ends(local)
         self._safe = _ends(safe)
@@ -159,7 +161,9 @@ class Secrets:
             return False
         return any(
             len(parts) >= len(names)
-            and all(_overlap(one, name) for one, name in zip(parts[-len(names) :], names, strict=True))
+            and all(
+                _overlap(one, name) for one, name in zip(parts[-len(names) :], names, strict=True)
+            )
             for names in self._names
         )
 

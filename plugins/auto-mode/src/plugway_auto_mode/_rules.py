@@ -156,7 +156,8 @@ def readers() -> dict[str, tuple[tuple[tuple[str, ...], Reader], ...]]:
         program, *words = name.split()
         found.setdefault(program, []).append((tuple(words), reader))
     return {
-        program: tuple(sorted(each, key=lambda one: -len(one[0]))) for program, each in found.items()
+        program: tuple(sorted(each, key=lambda one: -len(one[0])))
+        for program, each in found.items()
     }
 
 

@@ -14,7 +14,7 @@ from tree_sitter import Language, Node, Parser
 from plugway_auto_mode._walk import Walk
 from plugway_auto_mode._words import Script
 
-MOST_BYTES = 65_536
+MOST_BYTES = 16_384
 MOST_DEPTH = 80
 MOST_SIGNS = 500
 """Of one kind; the parser's recovery from errors takes quadratic time in them."""

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable
 from tree_sitter import Node
 
 from plugway_auto_mode._words import (
-    Assignment, Command, Part, Redirect, Word, plain_word, unquote,
+    Assignment,
+    Command,
+    Part,
+    Redirect,
+    Word,
+    plain_word,
+    unquote,
 )  # fmt: skip
 
 _GROUPS = frozenset((

@@ -19,6 +19,7 @@ from plugway_claude_code import _daemon
 from plugway_claude_code._daemon import Started
 from plugway_claude_code._launch import run_client
 from plugway_claude_code._models import Choice, choices, listed
+from plugway_claude_code._picker import picker
 from plugway_claude_code._prove import first_plan
 from plugway_claude_code._settings import (
     gateway_words,
@@ -111,7 +112,8 @@ def settings_for(
     settings = launch_settings(
         gateway.url,
         gateway.token,
-        chosen,
+        chosen["sonnet"],
+        picker(chosen, models),
         scaled=scales_usage(started.state),
         tool_search="field-policy" in plugins,
         status_line=status_line,

@@ -15,6 +15,7 @@ from plugway_probe import ListedModel, list_models
 
 SLOTS = ("opus", "sonnet", "haiku", "fable")
 """The names under which Claude Code asks for models, by strength and job."""
+_PREFIX = "anthropic/"
 _REAL = re.compile(r"^claude-|claude-(opus|sonnet|haiku|fable)", re.IGNORECASE)
 
 
@@ -29,6 +30,21 @@ class Choice:
     description: str
     window: int = 0
     targets: tuple[str, ...] = field(default=())
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The same for two names that lead to the same models."""
+        return self.targets or (self.id,)
+
+    @property
+    def is_listed(self) -> bool:
+        """The id is that of a model, and not a name that the router has targets for."""
+        return self.id.startswith(_PREFIX)
+
+    @property
+    def short_id(self) -> str:
+        """Another id of the same model, which the gateway takes and does not list."""
+        return self.id.removeprefix(_PREFIX)
 
 
 def listed(gateway: LocalGateway) -> list[ListedModel]:
@@ -70,7 +86,7 @@ def resolve(wanted: str, models: Sequence[ListedModel]) -> ListedModel:
 
 def _own(model: ListedModel) -> str:
     """The backend's own name of a model."""
-    return model.id.removeprefix("anthropic/").removeprefix(f"{model.backend}/")
+    return model.id.removeprefix(_PREFIX).removeprefix(f"{model.backend}/")
 
 
 def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> Choice:
@@ -90,7 +106,7 @@ def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> 
     targets = [
         str(item) for item in as_list(as_object(as_object(answer).get("route")).get("targets"))
     ]
-    by_target = {model.id.removeprefix("anthropic/"): model for model in models}
+    by_target = {model.id.removeprefix(_PREFIX): model for model in models}
     first = by_target.get(targets[0]) if targets else None
     if first is None and len(targets) == 1 and targets[0].endswith(f"/{asked}"):
         # No router: the only backend gets every name as it is.
@@ -108,7 +124,7 @@ def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> 
 def _of_model(model: ListedModel) -> Choice:
     size = f" · {model.window // 1024}K" if model.window else ""
     name = model.display_name or model.id
-    target = model.id.removeprefix("anthropic/")
+    target = model.id.removeprefix(_PREFIX)
     return Choice(model.id, name, f"{model.backend or 'gateway'}{size}", model.window, (target,))
 
 

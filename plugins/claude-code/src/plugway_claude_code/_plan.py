@@ -30,6 +30,7 @@ _STACK = (
     "thinking",
     "resilience",
     "error-normalizer",
+    "server-tools",
     "tool-repair",
     "context-guard",
     "field-policy",

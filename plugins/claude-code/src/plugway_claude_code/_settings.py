@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plugway_claude_code._models import Choice, takes_window
+from plugway_claude_code._picker import Picker
 from plugway_claude_code._windows import Profile, profile
 
 _OTHER_PROVIDERS = ("BEDROCK", "VERTEX", "FOUNDRY", "MANTLE", "ANTHROPIC_AWS")
@@ -24,27 +25,23 @@ _PATIENCE = {
 def environment(
     url: str,
     token: str,
-    chosen: Mapping[str, Choice],
+    main: Choice,
+    rows: Picker,
     window: Profile,
     *,
     tool_search: bool,
 ) -> dict[str, str]:
     """The `env` of the settings: where the gateway is, and which models stand behind the names."""
-    env = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_AUTH_TOKEN": token}
-    for slot, choice in chosen.items():
-        key = f"ANTHROPIC_DEFAULT_{slot.upper()}_MODEL"
-        env |= {
-            key: choice.id,
-            f"{key}_NAME": choice.name,
-            f"{key}_DESCRIPTION": choice.description,
-        }
-    env |= {
+    env = {
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_AUTH_TOKEN": token,
+        **rows.env,
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
         "CLAUDE_CODE_DISABLE_1M_CONTEXT": "1",
         "CLAUDE_CODE_SKIP_FAST_MODE_ORG_CHECK": "1",
         **_PATIENCE,
     }
-    if not takes_window(chosen["sonnet"].id):
+    if not takes_window(main.id):
         env.pop("CLAUDE_CODE_DISABLE_1M_CONTEXT")
     else:
         env["CLAUDE_CODE_ATTRIBUTION_HEADER"] = "0"
@@ -56,22 +53,23 @@ def environment(
 def launch_settings(
     url: str,
     token: str,
-    chosen: Mapping[str, Choice],
+    main: Choice,
+    rows: Picker,
     *,
     scaled: bool,
     tool_search: bool,
     status_line: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What `--settings` says: it wins over the user's own files, so nothing stale can interfere."""
-    main = chosen["sonnet"]
     sizes = profile(main.window, scaled=scaled)
     off = {f"CLAUDE_CODE_USE_{name}": "" for name in _OTHER_PROVIDERS}
-    env = environment(url, token, chosen, sizes, tool_search=tool_search)
+    env = environment(url, token, main, rows, sizes, tool_search=tool_search)
     # A model in the environment would win over `model`, wherever it was left.
     models = {"ANTHROPIC_MODEL": main.id, "ANTHROPIC_SMALL_FAST_MODEL": ""}
     settings: dict[str, Any] = {
         "env": {**off, "ANTHROPIC_API_KEY": "", **models, **env, **no_proxy(os.environ)},
         "model": main.id,
+        "availableModels": list(rows.available),
         "skipWebFetchPreflight": True,
     }
     if sizes.deny:

@@ -17,6 +17,7 @@ from plugway_claude_client import claude_folder, claude_state_file, managed_fold
 from plugway_claude_code._edits import Edit
 from plugway_claude_code._json_file import Unfit
 from plugway_claude_code._models import Choice, smallest_window
+from plugway_claude_code._picker import picker
 from plugway_claude_code._receipt import Planned, Receipt
 from plugway_claude_code._settings import (
     environment,
@@ -104,21 +105,21 @@ def plan(scope: Scope, facts: Facts, receipt: Receipt) -> SetUp:
 def settings_edits(facts: Facts, path: Path) -> list[Edit]:
     """What goes into the settings: our own values; what the user chose before is left."""
     sizes = profile(smallest_window(facts.chosen), scaled=facts.scaled)
-    gateway = facts.gateway
-    env = environment(
-        gateway.url, gateway.token, facts.chosen, sizes, tool_search=facts.tool_search
-    )
-    there = as_object(_peek(path).get("env"))
+    gateway, main, before = facts.gateway, facts.chosen["sonnet"], _peek(path)
+    rows = picker(facts.chosen, facts.models, before.get("model"))
+    env = environment(gateway.url, gateway.token, main, rows, sizes, tool_search=facts.tool_search)
+    there = as_object(before.get("env"))
     env |= {name: "" for name in _OTHER_WAYS if there.get(name)}
     edits = [Edit(("env", name), value) for name, value in env.items()]
     edits += [
-        Edit(("model",), facts.chosen["sonnet"].id, "default"),
+        Edit(("model",), main.id, "default"),
         Edit(("skipWebFetchPreflight",), True, "default"),
         Edit(("statusLine",), status_line_entry([facts.command], facts.where), "default"),
         Edit(
             ("hooks", "SessionStart"), session_start_entry([facts.command], facts.where), "append"
         ),
     ]
+    edits += [Edit(("availableModels",), model, "append") for model in rows.available]
     edits += [Edit(("permissions", "deny"), tool, "append") for tool in sizes.deny]
     return edits
 

@@ -128,7 +128,7 @@ def _contents(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
     if kept is not tools:
         because = rewriter.because()
         request = request.replace(because=because, tools=kept or REMOVE)
-        request = _tool_choice(request, kept)
+        request = _tool_choice(request, tools, kept)
     messages = as_list(body.get("messages"))
     turns = rewriter.messages(messages)
     if not turns:  # nothing but system turns: moved away, nothing would be left to answer
@@ -139,13 +139,25 @@ def _contents(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
     return _system(request, rewriter)
 
 
-def _tool_choice(request: MessagesRequest, tools: list[Any]) -> MessagesRequest:
-    """A choice of a tool that was left out would be an error."""
+def _tool_choice(request: MessagesRequest, before: list[Any], kept: list[Any]) -> MessagesRequest:
+    """A choice of a tool that was left out would be an error.
+
+    Raises `InvalidRequest` where the model must call it: it would call another, or none.
+    """
     choice = as_object(request.body.get("tool_choice"))
-    names = {as_object(tool).get("name") for tool in tools}
-    if not choice or (tools and choice.get("name", ...) in {..., *names}):
+    name = choice.get("name", ...)
+    if not choice or (kept and name in [..., *(as_object(tool).get("name") for tool in kept)]):
         return request
-    return request.replace(because="the tool that it names was left out", tool_choice=REMOVE)
+    left_out = name is ... or name in [as_object(tool).get("name") for tool in before]
+    if choice.get("type") in ("any", "tool") and left_out:
+        which = "a call" if name is ... else f"`{name}`"
+        raise InvalidRequest(
+            f"tool_choice: it forces {which}, and tools with a type of Anthropic's and no schema "
+            "are left out for this server - choose `auto`, or a tool with an `input_schema`",
+            retry=False,
+        )
+    because = "the tool that it names was left out"
+    return request.replace(because=because, tool_choice=REMOVE)
 
 
 def _system(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:

@@ -68,7 +68,7 @@ class Rewriter:
         typed = kind not in (None, "custom") and "input_schema" not in fields
         if typed and "server_tools" not in self._policy.takes:
             name = fields.get("name")
-            self.notes[f"`{name}` (`{kind}`) runs on Anthropic's servers only: left out"] += 1
+            self.notes[f"`{name}` (`{kind}`) is Anthropic's own and has no schema: left out"] += 1
             return None
         if keys is None or typed or fields.keys() <= keys:
             return tool

@@ -61,13 +61,17 @@ class Reader:
         self._ids: set[str] = set()
         self._said = False
         """Text or a call went out."""
+        self._cut = False
+        """A call was left out."""
+        self._held: tuple[Mapping[str, Any], str] | None = None
+        """The last call and its signature: it is told when what follows shows that it is whole."""
 
     @property
     def useless(self) -> bool:
         """The answer ended with nothing said, for a reason that another try may not have."""
-        if self._said or self._blocked or not self._reason:
+        if self._said or self._held or self._blocked or not self._reason:
             return False
-        refused = self._reason in _REFUSALS or self._reason.startswith("IMAGE_")
+        refused = self._reason.startswith("IMAGE_") or self._reason in _REFUSALS
         return self._reason != "MAX_TOKENS" and not refused
 
     @property
@@ -118,19 +122,38 @@ class Reader:
         why = f"{self._reason or self._blocked}{f': {self._message}' if self._message else ''}"
         if self.useless:
             raise BackendProtocolError(f"Gemini ended its answer with {why} and without a word")
+        events = self._last_call()
         stop = self._stop()
-        events: list[StreamEvent] = []
         if stop is None:  # a broken call after text: a client heals from a cut, not from an end
             raise StreamInterrupted(f"Gemini broke its answer off with {why}")
-        if not self._said:  # a turn without a word stops agents, or makes them ask for ever
+        if (
+            not self._said and not self._cut
+        ):  # a turn without a word stops agents, or makes them ask for ever
             told = "gave no answer" if stop == "refusal" else "used all tokens up by thinking"
             events += [*self._close(), *self._emitter.text(f"[Gemini {told}: {why}]")]
         usage = usage_of(self._totals)
         return [*events, *self._close(), *self._emitter.finish(stop, usage)]
 
+    def _last_call(self) -> list[StreamEvent]:
+        """The call that nothing follows; it is left out where the answer was cut off.
+
+        Gemini gives its arguments as an object, which says nothing about whether they are whole.
+        """
+        if self._held is None:
+            return []
+        if self._reason != "MAX_TOKENS" and not _is_refusal(self._reason):
+            return self._told()
+        name = self._name(str(self._held[0].get("name")))
+        self._held, self._cut = None, True
+        return [*self._close(), *self._emitter.cut_call(name)]
+
     # ── parts ────────────────────────────────────────────────────────────────────────────────
 
     def _part(self, part: Mapping[str, Any]) -> list[StreamEvent]:
+        says = part.get("text") or any(v for k, v in part.items() if k not in {"text", *_SILENT})
+        return [*(self._told() if says else []), *self._new_part(part)]
+
+    def _new_part(self, part: Mapping[str, Any]) -> list[StreamEvent]:
         mark = part.get("thoughtSignature")
         signed = mark if isinstance(mark, str) else ""
         text = part.get("text")
@@ -158,8 +181,15 @@ class Reader:
         return [*carried, *self._emitter.text(text)]
 
     def _call(self, call: Mapping[str, Any], signed: str) -> list[StreamEvent]:
-        if self._translation.one_call and self._emitter.tool_calls:
+        if not (self._translation.one_call and self._emitter.tool_calls):
+            self._held = call, signed
+        return []
+
+    def _told(self) -> list[StreamEvent]:
+        """The call that was held, now that it is known to be whole."""
+        if self._held is None:
             return []
+        (call, signed), self._held = self._held, None
         id_ = IDS.back(str(call.get("id") or "")) or new_id("toolu")
         if id_ in self._ids:
             id_ = new_id("toolu")
@@ -205,7 +235,7 @@ class Reader:
             case "MAX_TOKENS":
                 full = window and self._totals.prompt + self._totals.completion >= window
                 return "model_context_window_exceeded" if full else "max_tokens"
-            case reason if reason in _REFUSALS or reason.startswith(("IMAGE_", "NO_IMAGE")):
+            case reason if _is_refusal(reason):
                 return "refusal"
             case _:
                 return "tool_use" if self._emitter.tool_calls else None
@@ -222,3 +252,7 @@ class Reader:
             cached=count(usage.get("cachedContentTokenCount")),
             reasoning=thoughts,
         )
+
+
+def _is_refusal(reason: str) -> bool:
+    return reason in _REFUSALS or reason.startswith(("IMAGE_", "NO_IMAGE"))

@@ -21,6 +21,7 @@ from plugway import (
     StreamEvent,
     StreamInterrupted,
 )
+from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_local_engine import Call, signature
@@ -43,6 +44,8 @@ class LlamaCppBackend:
         self.name = name
         self._options = options
         self.loader = Models(name, options)
+        self.hold_demo = True
+        """Hold the demonstration's calls to three shapes; tests of the engine may switch it off."""
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """Run inference. The reply begins when the prompt is accepted, not when it is computed."""
@@ -53,7 +56,8 @@ class LlamaCppBackend:
             "agent": request.header("x-claude-code-agent-id"),
         }
         call = await loaded.supervisor.call(header, request.raw)
-        stream = Generation(call, loaded, request.model, note_to.get())
+        held = Held(request.body) if self.hold_demo and loaded.is_demo else None
+        stream = Generation(call, loaded, request.model, note_to.get(), held)
         try:
             await stream.begin()
         except BaseException:
@@ -113,8 +117,12 @@ class LlamaCppBackend:
 class Generation:
     """The events of one reply, as the worker makes it."""
 
-    def __init__(self, call: Call, loaded: Loaded, model: str, note: Note | None) -> None:
+    def __init__(
+        self, call: Call, loaded: Loaded, model: str, note: Note | None, held: Held | None = None
+    ) -> None:
+        """`held` judges the calls of the demonstration model."""
         self._call = call
+        self._held = held
         self._emitter = Emitter(model=model)
         self._signature = signature("local", loaded.file.name)
         self._note = note
@@ -160,24 +168,43 @@ class Generation:
         match op:
             case ["text", str(text)]:
                 self._call.begun = True
-                return self._emitter.text(text)
+                return self._emitter.text(self._held.text(text) if self._held else text)
             case ["thinking", str(text)]:
                 self._call.begun = True
+                # It has none; a call that is read out of thoughts later was not judged.
+                text = "" if self._held else text
                 return self._emitter.thinking(text, signature=self._signature)
             case ["tool", str(name), str(arguments)]:
                 self._call.begun = True
-                events = self._emitter.tool_start(name)
-                events += self._emitter.tool_arguments(arguments)
-                return [*events, *self._emitter.close_block()]
+                return self._tool(name, arguments)
+            case ["cut"]:
+                self._call.begun = True
+                return self._emitter.cut_call()
             case ["start", usage]:
                 return self._emitter.start(usage)
             case ["end", reason, stop, usage]:
-                return self._emitter.finish(reason, usage, stop_sequence=stop)
+                events = self._rest()
+                reason = self._held.stop_reason(reason) if self._held else reason
+                return [*events, *self._emitter.finish(reason, usage, stop_sequence=stop)]
             case ["note", str(text)]:
                 self._say(text)
             case _:
                 _log.debug("the worker said something unknown: %r", op[:1])
         return []
+
+    def _tool(self, name: str, arguments: str) -> list[StreamEvent]:
+        """A complete call; of the demonstration model words instead, where it fits no shape."""
+        events = self._rest()
+        reason = self._held.reason_against(name, arguments) if self._held else ""
+        if self._held and reason:
+            self._say(f"the demonstration model's call of `{name}` was held back: {reason}")
+            return [*events, *self._emitter.text(self._held.refusal())]
+        events += self._emitter.tool_start(name)
+        events += self._emitter.tool_arguments(arguments)
+        return [*events, *self._emitter.close_block()]
+
+    def _rest(self) -> list[StreamEvent]:
+        return self._emitter.text(self._held.text("", final=True)) if self._held else []
 
     def _say(self, text: str) -> None:
         if self._note is not None:

@@ -157,10 +157,11 @@ class Output:
         """A grammar for the whole reply need not be put into force first."""
         return self._masked or self._constraint.mode == "calls"
 
-    def finish(self, text: str) -> list[Op]:
-        """The rest: nothing more will come."""
+    def finish(self, text: str, *, cut: bool = False) -> list[Op]:
+        """The rest: nothing more will come. `cut`: the model had not ended its reply itself, so
+        that a call which is not closed is left out."""
         self._held += text
-        ops = [*self.drain(), *self._ops(self._parser.finish())]
+        ops = [*self.drain(), *self._ops(self._parser.finish(cut=cut))]
         self.rewind = None
         faulty, self._faulty = self._faulty, []
         return [*faulty, *ops]
@@ -229,7 +230,9 @@ class Output:
                     self._call.append(fragment)
                 case CallEnd():
                     ops += self._finish_call()
-                case CallError(text, _):
+                case CallError(cut=True):
+                    ops.append(["cut"])
+                case CallError(text):
                     ops += self._or_again([["text", text]])
         return ops
 

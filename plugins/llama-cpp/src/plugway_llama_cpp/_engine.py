@@ -362,7 +362,7 @@ class Engine:
         youngest = max(self._running, key=lambda j: j.arrived)
         if len(self._running) == 1:
             _log.error("request %d does not fit into the context", youngest.number)
-            youngest.finished = "model_context_window_exceeded"
+            youngest.end("model_context_window_exceeded")
             self._finish(youngest)
             return
         slot = youngest.slot

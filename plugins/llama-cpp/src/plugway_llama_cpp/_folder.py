@@ -16,6 +16,8 @@ from typing import Final
 import platformdirs
 
 DEMO: Final = "demo"
+DEMO_TITLE: Final = "Plugway demo model"
+"""`general.name` in its file."""
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 

@@ -114,20 +114,21 @@ class Job:
         """Take the token into the reply; sets `finished` where it ends."""
         self.generated.append(token)
         if token in self.ends:
-            self._finish("end_turn")
+            self.end("end_turn")
             return
         self.ops += self.output.feed(self.stream.feed(piece), token)
         if self.stream.stopped is not None:
-            self._finish("stop_sequence")
+            self.end("stop_sequence")
         elif self.output.done:
-            self._finish("end_turn")
+            self.end("end_turn")
         elif len(self.generated) >= self.limit:
-            self._finish("model_context_window_exceeded" if self.clamped else "max_tokens")
+            self.end("model_context_window_exceeded" if self.clamped else "max_tokens")
         else:
             self.next_token = token
 
-    def _finish(self, reason: str) -> None:
-        self.ops += self.output.finish(self.stream.flush())
+    def end(self, reason: str) -> None:
+        """Say the rest and set `finished`."""
+        self.ops += self.output.finish(self.stream.flush(), cut=reason != "end_turn")
         self.finished = "tool_use" if reason == "end_turn" and self.output.calls else reason
 
     def rewind(self, keep: int, piece: Callable[[int], bytes]) -> None:

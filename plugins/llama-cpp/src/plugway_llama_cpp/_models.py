@@ -17,6 +17,8 @@ import anyio
 
 from plugway import BackendUnavailable, RequestRejected
 from plugway_llama_cpp._folder import (
+    DEMO,
+    DEMO_TITLE,
     ModelFile,
     NoSuchModel,
     cache_folder,
@@ -45,6 +47,11 @@ class Loaded:
     """The image projector, where it is the configured model."""
     changed: tuple[int, int]
     """Size and time of the file when it was read."""
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is the model that ships with Plugway, also under another name."""
+        return self.file.name == DEMO or self.header.text("general.name") == DEMO_TITLE
 
 
 class Models:

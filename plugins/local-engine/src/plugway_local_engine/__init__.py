@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from plugway_local_engine._call_reader import BARE_HEAD, CallReader
+from plugway_local_engine._calls import MalformedCall
 from plugway_local_engine._conversation import (
     Conversation,
     Mark,
@@ -16,7 +18,7 @@ from plugway_local_engine._conversation import (
     build_conversation,
     render_prompt,
 )
-from plugway_local_engine._families import FAMILIES, Family, detect_family
+from plugway_local_engine._families import FAMILIES, CallFormat, Family, detect_family
 from plugway_local_engine._output import OutputParser, PendingCall
 from plugway_local_engine._parts import (
     CallArguments,
@@ -30,6 +32,7 @@ from plugway_local_engine._parts import (
     to_events,
 )
 from plugway_local_engine._probe import TemplateTraits
+from plugway_local_engine._spans import NOT_A_CALL
 from plugway_local_engine._template import ChatTemplate, TemplateError, TemplateRefusal
 from plugway_local_engine._tools import Tool, ToolChoice, tool_choice_of, tools_of
 from plugway_local_engine._validate import check_arguments
@@ -59,11 +62,15 @@ _LATER = {
 }
 
 __all__ = [
+    "BARE_HEAD",
     "FAMILIES",
+    "NOT_A_CALL",
     "Call",
     "CallArguments",
     "CallEnd",
     "CallError",
+    "CallFormat",
+    "CallReader",
     "CallStart",
     "Channel",
     "ChatTemplate",
@@ -75,6 +82,7 @@ __all__ = [
     "GrammarTokenizer",
     "Limits",
     "LoadFailed",
+    "MalformedCall",
     "Mark",
     "OutputParser",
     "Part",

@@ -19,7 +19,8 @@ from plugway_local_engine._tools import Tool, as_list, as_object
 _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
 _OUTSIDE_KEYS: Final = {*_NAME_KEYS, *_ARGUMENT_KEYS, "type", "id"}
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+"""Strings, to the end of the text where they have none, and brackets."""
 _LITERAL_LIMIT: Final = 100_000
 
 
@@ -100,14 +101,15 @@ def _values(text: str) -> list[Any]:
     """One value, or several objects one after the other."""
     decoder = json.JSONDecoder(strict=False)
     found: list[Any] = []
-    rest = text
-    while not found or rest.startswith("{"):
+    at = 0
+    while not found or text.startswith("{", at):
         try:
-            value, end = decoder.raw_decode(rest)
+            value, at = decoder.raw_decode(text, at)
         except ValueError:
-            return [*found, _loads(rest)]
+            return [*found, _loads(text[at:])]
         found.append(value)
-        rest = rest[end:].lstrip(" \n\r\t,;")
+        while at < len(text) and text[at] in " \n\r\t,;":
+            at += 1
     return found
 
 
@@ -205,13 +207,17 @@ def _from_tags(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
         return name, _loads(_value_text(body, spec))
     body = body.rstrip().removesuffix(spec.outer).rstrip().removesuffix(spec.closing)
     arguments: dict[str, Any] = {}
-    for match in re.finditer(spec.parameter, body, re.DOTALL):
+    parameter, at = re.compile(rf"\s*+(?:{spec.parameter})", re.DOTALL), 0
+    while match := parameter.match(body, at):
+        at = match.end()
         key = match["key"].strip()
         typed = match.groupdict().get("typed")
         raw = match["value"]
         if spec.wrapped:
             raw = raw.removeprefix("\n").removesuffix("\n")
         arguments[key] = _tag_value(raw, as_object(schemas.get(key)), typed)
+    if body[at:].strip():
+        raise MalformedCall(f"{body[at : at + 40].strip()!r} is no parameter")
     return name, arguments
 
 

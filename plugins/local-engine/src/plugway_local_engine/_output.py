@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from plugway_local_engine._calls import MalformedCall, parse_calls
+from plugway_local_engine._call_reader import BARE_HEAD, CallReader
+from plugway_local_engine._calls import MalformedCall
 from plugway_local_engine._families._base import CallFormat, Family
 from plugway_local_engine._parts import (
     CallArguments,
@@ -21,16 +22,18 @@ from plugway_local_engine._parts import (
     TextDelta,
     ThinkingDelta,
 )
-from plugway_local_engine._spans import NOT_A_CALL, Finder, finder_for
+from plugway_local_engine._spans import NOT_A_CALL
 from plugway_local_engine._tools import Tool
 
 Mode = Literal["text", "thinking", "header", "call"]
 
-_BARE_HEAD: Final = re.compile(
-    r'\s*\[?\s*\{\s*"(?:name|function|tool|tool_name|function_name|type|tool_calls)"\s*:'
-)
+CUT_OFF: Final = "it was cut off"
 _BARE_LIMIT: Final = 80
 _HEADER_LIMIT: Final = 300
+_BLANKS_LIMIT: Final = 1000
+"""White space that is held back at the end of a text, because it may stand before a marker."""
+_SLICE: Final = 4096
+"""Characters that are looked at together: what is cut off at the front is copied each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,10 @@ class OutputParser:
         self._callable = True
         self._opening = ""
         self._gap = ""
-        self._name = ""
-        self._candidates: list[tuple[CallFormat, Finder]] = []
+        self._reader = CallReader(())
+        self._input: list[tuple[str, int]] = []
+        """Text that was not looked at yet, the last first, each from an index on."""
+        self._cut = False
         self.calls = 0
         """Complete calls so far."""
 
@@ -88,11 +93,13 @@ class OutputParser:
 
     def feed(self, text: str) -> list[Part]:
         """The parts that are certain now that `text` has come."""
-        self._buffer += text
+        self._input.append((text, 0))
         return self._run(final=False)
 
-    def finish(self) -> list[Part]:
-        """The rest: nothing more will come."""
+    def finish(self, *, cut: bool = False) -> list[Part]:
+        """The rest: nothing more will come. `cut`: because the reply was cut off, by a limit or a
+        stop sequence; a call that has not arrived whole is then a `CallError` with `cut`."""
+        self._cut = cut
         return self._run(final=True)
 
     def _run(self, final: bool) -> list[Part]:
@@ -103,9 +110,36 @@ class OutputParser:
             "header": self._header,
             "call": self._call,
         }
-        while steps[self._mode](parts, final):
-            pass
-        return parts
+        while True:
+            while self._take():
+                while steps[self._mode](parts, False):
+                    pass
+            if not final:
+                return parts
+            while steps[self._mode](parts, True):
+                pass
+            if not self._input:
+                return parts
+
+    def _take(self) -> bool:
+        """Have more in the buffer; False where all was taken."""
+        if not self._input:
+            return False
+        text, at = self._input.pop()
+        end = at + max(_SLICE, len(self._buffer) // 4)
+        if end < len(text):
+            self._input.append((text, end))
+        # Only a string that nothing else refers to is extended without being copied.
+        buffer, self._buffer = self._buffer, ""
+        buffer += text[at:end]
+        self._buffer = buffer
+        return True
+
+    def _put_back(self) -> None:
+        """Have the buffer looked at again in slices: it may be as long as a call."""
+        if len(self._buffer) > _SLICE:
+            self._input.append((self._buffer, 0))
+            self._buffer = ""
 
     # Text
 
@@ -118,7 +152,7 @@ class OutputParser:
         found = self._markers.search(self._buffer, final)
         end = found if isinstance(found, int) else found.start()
         # White space waits for what follows: it goes before a marker and at the end.
-        text = self._buffer[:end].rstrip()
+        text = _before_blanks(self._buffer[:end])
         self._say(parts, text)
         if isinstance(found, int):
             self._buffer = "" if final else self._buffer[len(text) :]
@@ -154,7 +188,7 @@ class OutputParser:
         if not head[1] and len(self._buffer) < _BARE_LIMIT:
             return False if final else None
         self._callable = False
-        if _BARE_HEAD.fullmatch(head[0] + head[1]) is None:
+        if BARE_HEAD.fullmatch(head[0] + head[1]) is None:
             return False
         self._begin_call("", formats)
         return True
@@ -166,7 +200,7 @@ class OutputParser:
             self._buffer = self._buffer.lstrip()
         at, close = _first(self._buffer, self._closes)
         end = at if close else len(self._buffer) - _partial(self._buffer, self._closes, final)
-        text = self._buffer[:end].rstrip()
+        text = _before_blanks(self._buffer[:end])
         if text:
             parts.append(ThinkingDelta(text))
             self._fresh = False
@@ -206,46 +240,51 @@ class OutputParser:
     # Calls
 
     def _begin_call(self, opening: str, formats: list[CallFormat], name: str = "") -> None:
-        self._mode, self._opening, self._name = "call", opening, name
-        self._candidates = [(spec, finder_for(spec)) for spec in formats]
+        self._mode, self._opening = "call", opening
+        self._reader = CallReader(formats, name)
 
     def _call(self, parts: list[Part], final: bool) -> bool:
-        while self._candidates:
-            spec, finder = self._candidates[0]
-            end = finder.find(self._buffer, final)
-            if end is None:
-                return False
-            if end != NOT_A_CALL:
-                self._finish_call(parts, spec, end)
-                return True
-            self._candidates.pop(0)
-        self._no_call(parts, final)
+        cut = final and self._cut
+        end = self._reader.find(self._buffer, final=final, cut=cut)
+        if end is None:
+            return False
+        if end == NOT_A_CALL:
+            self._no_call(parts, final)
+        else:
+            self._finish_call(parts, end, cut)
         return True
 
-    def _finish_call(self, parts: list[Part], spec: CallFormat, end: int) -> None:
+    def _finish_call(self, parts: list[Part], end: int, cut: bool) -> None:
         text, self._buffer = self._buffer[:end], self._buffer[end:]
         self._mode, self._fresh, self._callable = "text", True, True
         try:
-            calls = parse_calls(spec, text, self._tools, self._name)
+            calls = self._reader.calls(text, self._tools)
         except MalformedCall as error:
             self._fresh = self._callable = False
             self._fail(parts, text, str(error))
+            self._put_back()
             return
         for call in calls:
             self.calls += 1
             parts += [CallStart(call.name), CallArguments(call.arguments), CallEnd()]
+        if cut and self._buffer.lstrip().startswith((",", "{")):  # more calls in the same value
+            parts.append(CallError(self._buffer, CUT_OFF, cut=True))
+            self._buffer = ""
+        self._put_back()
 
     def _no_call(self, parts: list[Part], final: bool) -> None:
         self._mode, self._fresh, self._callable = "text", False, False
         if final and self._opening:
-            self._fail(parts, self._buffer, "it was cut off or is written in no known way")
+            reason = CUT_OFF if self._cut else "it is not closed, or is written in no known way"
+            self._fail(parts, self._buffer, reason, cut=self._cut)
             self._buffer = ""
         elif self._opening:
             self._say(parts, self._gap + self._opening)
+        self._put_back()
 
-    def _fail(self, parts: list[Part], text: str, reason: str) -> None:
+    def _fail(self, parts: list[Part], text: str, reason: str, *, cut: bool = False) -> None:
         if self._opening:
-            parts.append(CallError(self._gap + self._opening + text, reason))
+            parts.append(CallError(self._gap + self._opening + text, reason, cut))
         else:
             self._say(parts, text)
 
@@ -267,6 +306,7 @@ class _Markers:
         self.header_ends = tuple(family.stops) + (header.openings if header else ())
         known = [*self._reasoning, *self.reasoning_ends, *self.calls, *self.headers]
         self._all = tuple({*known, *family.noise, *family.stops} - {""})
+        self._longest = max(map(len, self._all), default=0)
         ordered = sorted(self._all, key=lambda marker: (-len(marker), marker))
         # Without any marker the pattern must find nothing, and not the empty text everywhere.
         self._pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
@@ -280,9 +320,14 @@ class _Markers:
         found = self._pattern.search(text)
         if found is None:
             return len(text) - _partial(text, self._all, final)
-        rest = text[found.start() :]
+        rest = text[found.start() : found.start() + self._longest]
         longer = (m for m in self._all if len(m) > len(found[0]) and m.startswith(rest))
         return found.start() if not final and any(longer) else found
+
+
+def _before_blanks(text: str) -> str:
+    """`text` without the white space at its end, or the last of it where there is very much."""
+    return text[: max(len(text.rstrip()), len(text) - _BLANKS_LIMIT)]
 
 
 def _first(text: str, markers: tuple[str, ...]) -> tuple[int, str]:

@@ -48,6 +48,8 @@ class CallError:
     text: str
     """All of it, opening marker included."""
     reason: str
+    cut: bool = False
+    """It is a call that was cut off: leave it out, and say so."""
 
 
 Part = TextDelta | ThinkingDelta | CallStart | CallArguments | CallEnd | CallError
@@ -73,11 +75,14 @@ def merged(parts: Iterable[Part]) -> list[Part]:
 def to_events(parts: Iterable[Part], emitter: Emitter, *, signature: str = "") -> list[StreamEvent]:
     """The events that `parts` amount to; `signature` signs the thinking blocks.
 
-    A malformed call becomes the text that the model wrote: nothing it said is lost.
+    A malformed call becomes the text that the model wrote: nothing it said is lost. One that was
+    cut off is left out.
     """
     events: list[StreamEvent] = []
     for part in parts:
         match part:
+            case CallError(cut=True):
+                events += emitter.cut_call()
             case TextDelta(text) | CallError(text):
                 events += emitter.text(text)
             case ThinkingDelta(text):

@@ -17,6 +17,8 @@ NOT_A_CALL: Final = -1
 _NEXT_VALUE: Final = -2
 _HEAD_LIMIT: Final = 300
 """Characters within which the name of a call must have come."""
+_GAP_LIMIT: Final = 1000
+"""Blanks and closing braces too many that may stand before a closing marker."""
 _IN_STRING = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 _LOOSE_END = "}])` \n\t\r;"
 """What may stand between the end of a value and the closing marker: braces too many, fences."""
@@ -25,8 +27,12 @@ _LOOSE_END = "}])` \n\t\r;"
 class Finder(Protocol):
     """Finds the end of one call."""
 
-    def find(self, text: str, final: bool) -> int | None:
-        """The index after the call, `NOT_A_CALL`, or None where more text is needed."""
+    def find(self, text: str, final: bool, cut: bool = False) -> int | None:
+        """The index after the call, `NOT_A_CALL`, or None where more text is needed.
+
+        `cut`: the reply was cut off here (`final` is then set too). Only what has certainly
+        arrived whole counts.
+        """
         ...
 
 
@@ -52,14 +58,24 @@ class JsonFinder:
         self._depth = 0
         self._quote = ""
         self._value_end = -1
+        self._gap = 0
+        """Where the search for the closing marker goes on."""
+        self._in_list = False
+        self._whole_end = -1
+        """After the last call that is complete, of several in one value or one after the other."""
 
-    def find(self, text: str, final: bool) -> int | None:
-        """See `Finder.find`."""
+    def find(self, text: str, final: bool, cut: bool = False) -> int | None:
+        """See `Finder.find`. Of several calls in a reply that was cut off, those that are whole."""
+        end = self._find(text, final)
+        return self._whole_end if cut and end == NOT_A_CALL and self._whole_end >= 0 else end
+
+    def _find(self, text: str, final: bool) -> int | None:
         if self._at < 0:
             start = self._start(text, final)
             if start is None or start == NOT_A_CALL:
                 return start
             self._at = start
+            self._in_list = text.startswith("[", start)
         while self._value_end >= 0 or self._scan(text, final):
             end = self._with_closing(text, final)
             if end != _NEXT_VALUE:
@@ -76,7 +92,7 @@ class JsonFinder:
         elif start < 0 and end < 0:
             return self._reject_early(text)
         if end >= 0 and (start < 0 or end < start):
-            start = self._value_end = end
+            start = self._value_end = self._gap = end
         head = text[: max(start, 0)]
         if self._head is None:
             fits = re.fullmatch(r"\s*(?:```\w*\s*)?", head) is not None and start != end
@@ -118,21 +134,25 @@ class JsonFinder:
         else:
             self._depth -= 1
             if found == self._closing:
-                self._value_end = match.start()
+                self._value_end = self._gap = match.start()
             elif self._depth <= 0:
-                self._value_end = match.end()
+                self._value_end = self._gap = match.end()
+            elif self._depth == 1 and self._in_list and found == "}":
+                self._whole_end = match.end()
         return self._value_end >= 0
 
     def _with_closing(self, text: str, final: bool) -> int | None:
         if not self._closing:
             return self._value_end
-        at = self._value_end
-        while at < len(text) and text[at] in self._loose:
+        at, limit = self._gap, self._value_end + _GAP_LIMIT
+        while at < len(text) and at < limit and text[at] in self._loose:
             at += 1
+        self._gap = at
         rest = text[at : at + len(self._closing)]
         if rest == self._closing:
             return at + len(rest)
         if rest.startswith("{") and self._head is None:
+            self._whole_end = self._value_end
             self._at, self._depth, self._value_end = at, 0, -1
             return _NEXT_VALUE
         if self._closing.startswith(rest) and not final:
@@ -141,39 +161,68 @@ class JsonFinder:
 
 
 class TagFinder:
-    """The call ends with a closing tag; the last one in doubt, because values are written bare."""
+    """The call ends with a closing tag; values are written bare, so one may stand in a value."""
 
     def __init__(self, spec: CallFormat) -> None:
         self._closing, self._outer = spec.closing, spec.outer
         self._next = (spec.opening, spec.outer.replace("/", ""), spec.outer)
         """What may follow a closing tag that is one."""
+        self._parameter_end = spec.parameter_end
         self._head = re.compile(spec.head)
-        self._named = False
+        self._body = -1
+        """Where the name ends; -1 before it has come."""
         self._from = 0
+        self._searched = 0
+        self._ends_parameters = False
+        """A parameter was ended by its own tag: then the last one will be, too."""
+        self._first = self._certain = -1
+        """The first closing tag, and the first that stands where the format ends a call."""
 
-    def find(self, text: str, final: bool) -> int | None:
+    def find(self, text: str, final: bool, cut: bool = False) -> int | None:
         """See `Finder.find`."""
-        if not self._named:
-            self._named = self._head.match(text[:_HEAD_LIMIT]) is not None
-            if not self._named:
+        if self._body < 0:
+            head = self._head.match(text[:_HEAD_LIMIT])
+            if head is None:
                 return NOT_A_CALL if final or len(text) >= _HEAD_LIMIT else None
+            self._body = head.end()
         at = self._from
         while (at := text.find(self._closing, at)) >= 0:
             end = at + len(self._closing)
-            verdict = self._ends(text[end:], final)
-            if verdict is None:
+            self._first = end if self._first < 0 else self._first
+            if self._certain < 0 and self._is_certain(text, at):
+                self._certain = end
+            verdict = self._ends(text, at, final and not cut)
+            if verdict is None and not final:
                 self._from = at
                 return None
-            if verdict >= 0:
+            if verdict is not None and verdict >= 0:
                 return end + verdict
             at = end
         self._from = max(self._from, len(text) - len(self._closing))
-        return self._fallback(text) if final else None
+        if not final:
+            return None
+        return self._certain if cut else self._first
 
-    def _ends(self, rest: str, final: bool) -> int | None:
-        """How much of `rest` still belongs to the call; -1: this closing tag stood in a value."""
+    def _is_certain(self, text: str, at: int) -> bool:
+        """Whether the closing tag at `at` follows the end of a parameter, or the name."""
+        before = text[max(self._body, at - _GAP_LIMIT) : at].rstrip()
+        if text[self._body : self._body + _GAP_LIMIT].lstrip().startswith("{"):
+            return before.endswith("}")
+        only_name = not before and at - self._body < _GAP_LIMIT
+        return only_name or before.endswith(self._parameter_end)
+
+    def _ends(self, text: str, at: int, final: bool) -> int | None:
+        """How much still belongs to the call after the closing tag at `at`; -1: it is a value's."""
+        end = at + len(self._closing)
+        if not self._ends_parameters:
+            self._ends_parameters = text.find(self._parameter_end, self._searched, at) >= 0
+            self._searched = max(0, at - len(self._parameter_end))
+        strict = self._ends_parameters or not self._outer
+        if strict and not self._is_certain(text, at):
+            return -1
         if not self._outer:
             return 0
+        rest = text[end : end + _GAP_LIMIT]
         begun = rest.lstrip()
         if begun.startswith(self._outer):
             return len(rest) - len(begun) + len(self._outer)
@@ -183,33 +232,28 @@ class TagFinder:
             return 0
         return None if not final and any(w.startswith(begun) for w in self._next) else -1
 
-    def _fallback(self, text: str) -> int:
-        first = text.find(self._closing)
-        return first + len(self._closing) if first >= 0 else NOT_A_CALL
-
 
 class QuotedFinder:
     """The call ends with a closing marker that stands outside of quoted strings."""
 
     def __init__(self, spec: CallFormat) -> None:
-        self._closing, self._quote = spec.closing, spec.quote
+        self._quote = spec.quote
         self._head = re.compile(spec.head) if spec.head else None
+        markers = [re.escape(marker) for marker in (spec.quote, spec.closing) if marker]
+        self._marker = re.compile("|".join(markers))
+        self._in_quotes = re.compile(re.escape(spec.quote)) if spec.quote else self._marker
+        self._longest = max(len(spec.quote), len(spec.closing))
         self._at = 0
         self._open = False
 
-    def find(self, text: str, final: bool) -> int | None:
+    def find(self, text: str, final: bool, cut: bool = False) -> int | None:
         """See `Finder.find`."""
         if self._head is not None and self._head.match(text[:_HEAD_LIMIT]) is None:
             return NOT_A_CALL if final or len(text) >= _HEAD_LIMIT else None
-        while True:
-            quote = text.find(self._quote, self._at) if self._quote else -1
-            end = -1 if self._open else text.find(self._closing, self._at)
-            if quote >= 0 and (end < 0 or quote < end):
-                self._open = not self._open
-                self._at = quote + len(self._quote)
-            elif end >= 0:
-                return end + len(self._closing)
-            else:
-                longest = max(len(self._quote), len(self._closing))
-                self._at = max(self._at, len(text) - longest + 1)
-                return NOT_A_CALL if final else None
+        while found := (self._in_quotes if self._open else self._marker).search(text, self._at):
+            self._at = found.end()
+            if found[0] != self._quote:
+                return self._at
+            self._open = not self._open
+        self._at = max(self._at, len(text) - self._longest + 1)
+        return NOT_A_CALL if final else None

@@ -33,7 +33,14 @@ from plugway import (
 from plugway_anthropic_wire import key_refusal, retry_after
 from plugway_capabilities import Facts, Ledger
 from plugway_openai_wire._api import Api, Call
-from plugway_openai_wire._events import MadeEvents, RawChunks, TranslatedEvents, parsed, usage_in
+from plugway_openai_wire._events import (
+    MadeEvents,
+    RawChunks,
+    TranslatedEvents,
+    cuts_a_call,
+    parsed,
+    usage_in,
+)
 from plugway_openai_wire._models import models_of
 
 _TEACHING: Final = frozenset((400, 404, 422, 500))
@@ -195,7 +202,7 @@ class OpenAIBackend:
             raise
         await response.aclose()
         events = call.reader().whole(_answer(response, body))
-        if not stream:
+        if not stream and not cuts_a_call(events):
             # Arguments that are no JSON are for the plugins that mend streams of events.
             with suppress(BackendProtocolError):
                 return Reply.message(collected(events), headers=_kept(response))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -150,6 +150,11 @@ class RawChunks:
             if b'"usage"' in data:
                 self._telling = data
             self._ended = self._ended or self._api.is_end(data)
+
+
+def cuts_a_call(events: Sequence[StreamEvent]) -> bool:
+    """Whether a call was left out of an answer because it was cut off (`Emitter.cut_call`)."""
+    return any(item.type == "ping" and "cut_call" in item.data for item in events)
 
 
 def usage_in(told: bytes, api: Api) -> Mapping[str, int]:

@@ -13,23 +13,39 @@ from plugway import BackendProtocolError
 DONE: Final = b"[DONE]"
 """The data of the last event of a Chat Completions stream."""
 MAX_EVENT_BYTES: Final = 16 * 2**20
+_PIECES: Final = 4096
+_LINE: Final = 64
+"""What a line is counted for beside its text."""
 
 
 class Payloads:
     """Cuts bytes into the data of events. Comments, names and ids are skipped."""
 
-    __slots__ = ("_lines", "_rest")
+    __slots__ = ("_lines", "_rest", "_size")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
+        """Pieces of a line that is not complete."""
         self._lines: list[bytes] = []
+        self._size = 0
+        """Bytes of the event that is not complete."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of the events that are complete with `chunk`."""
-        pieces = (self._rest + chunk).split(b"\n")
-        self._rest = pieces.pop()
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise BackendProtocolError(f"an event of more than {MAX_EVENT_BYTES} bytes")
+        """The data of the events that are complete with `chunk`.
+
+        Raises:
+            BackendProtocolError: an event is longer than `MAX_EVENT_BYTES`.
+        """
+        self._size += len(chunk)
+        if b"\n" not in chunk:
+            if self._size > MAX_EVENT_BYTES:
+                raise _too_long()
+            self._rest.append(chunk)
+            if len(self._rest) > _PIECES:
+                self._rest = [b"".join(self._rest)]
+            return []
+        pieces = b"".join((*self._rest, chunk)).split(b"\n")
+        self._rest = [pieces.pop()]
         found: list[bytes] = []
         for line in pieces:
             line = line[:-1] if line.endswith(b"\r") else line
@@ -38,10 +54,17 @@ class Payloads:
             elif not line and self._lines:
                 found.append(b"\n".join(self._lines))
                 self._lines = []
+        self._size = len(self._rest[0]) + sum(len(line) + _LINE for line in self._lines)
+        if self._size > MAX_EVENT_BYTES:
+            raise _too_long()
         return found
 
     def flush(self) -> list[bytes]:
         """The data of a last event that has no blank line after it, as some servers end."""
         found = self.feed(b"\n\n")
-        self._rest = b""
+        self._rest = []
         return found
+
+
+def _too_long() -> BackendProtocolError:
+    return BackendProtocolError(f"an event of more than {MAX_EVENT_BYTES} bytes")

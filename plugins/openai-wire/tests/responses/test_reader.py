@@ -152,7 +152,9 @@ def test_a_call_that_was_cut_off_is_not_told_whole():
         incomplete_details={"reason": "max_output_tokens"},
     )
     told = message_of(reader().whole(answer))
-    assert (told["content"], told["stop_reason"]) == ([], "max_tokens")
+    assert [block["type"] for block in told["content"]] == ["text"]
+    assert "`f` was cut off by the output limit" in told["content"][0]["text"]
+    assert told["stop_reason"] == "max_tokens"
 
 
 def test_names_and_ids_come_back_as_the_client_knows_them():

@@ -96,6 +96,12 @@ class OpenAIOptions(Options):
 class OpenAIApi(OpenAIBackend):
     """OpenAI's API under one key."""
 
+    @property
+    def runs_tools(self) -> tuple[str, ...]:
+        """How the types of Anthropic's server tools begin that it runs by itself, for the plugin
+        `server-tools`."""
+        return self.api.runs_tools if isinstance(self.api, ResponsesApi) else ()
+
     async def models(self) -> Sequence[ModelInfo]:
         """The models of the key that answer in text, with what is known of each."""
         return [described(info) for info in await super().models() if chats(info.id)]

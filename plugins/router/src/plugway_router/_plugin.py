@@ -10,9 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
-from plugway import Exchange, MessagesRequest, ModelInfo, NoRoute, Plugin, Route, hookimpl
+from plugway import (
+    Attempt,
+    Exchange,
+    MessagesRequest,
+    ModelInfo,
+    NoRoute,
+    Plugin,
+    Route,
+    hookimpl,
+)
 from plugway_router._facts import Facts
 from plugway_router._options import RouterOptions
+from plugway_router._sessions import Sessions
 from plugway_router._table import Row, Table
 from plugway_router._targets import Flaw, flaws_of, listed, named_backend
 
@@ -28,6 +38,7 @@ class Router(Plugin[RouterOptions]):
         self._table: Table | None = None
         self._known: tuple[str, ...] = ()
         """Model ids that were listed last, for suggestions."""
+        self._sessions = Sessions()
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
         """Targets that do not exist, aliases in a circle, and so on; makes the table if there are
@@ -55,10 +66,20 @@ class Router(Plugin[RouterOptions]):
             return None
         row = table.find(alias or asked, Facts(request), exchange)
         if row is not None:
-            return self._route(row, alias or asked, exchange)
+            route = self._route(row, alias or asked, exchange)
+            return await self._at_home(route, row, request, exchange) or route
         if not self.options.models and len(table.zones) == 1:
             return None
         raise NoRoute(self._nothing_serves(asked, table), retry=False)
+
+    @hookimpl
+    def plan_attempts(
+        self, attempts: Sequence[Attempt], request: MessagesRequest, exchange: Exchange
+    ) -> None:
+        """Keeps in mind where the conversation of a session goes."""
+        session = exchange.session_id
+        if session is not None and attempts and _is_conversation(request, exchange):
+            self._sessions.saw(session, attempts)
 
     @hookimpl
     async def list_models(
@@ -86,6 +107,30 @@ class Router(Plugin[RouterOptions]):
         for reason in row.left_out:
             exchange.note(self.name, reason, stage="route")
         return Route(row.named(model), row.name)
+
+    async def _at_home(
+        self, route: Route, row: Row, request: MessagesRequest, exchange: Exchange
+    ) -> Route | None:
+        """The conversation's own target, where `route` would take a request beside it to a zone
+        that the conversation itself may not enter."""
+        session, table = exchange.session_id, self._table
+        assert table is not None
+        zone = table.zones[route.targets[0][0]]
+        one_zone = len(set(table.zones.values())) < 2
+        if session is None or one_zone or zone == "local" or row.consent:
+            return None
+        if _is_conversation(request, exchange):
+            return None
+        home = await self._sessions.home(session)
+        if home is None or zone in home.zones or home.target[0] not in table.zones:
+            return None
+        if not home.is_local and row is not table.exact.get("*"):
+            return None  # named in the configuration: consent enough between two vendors
+        reason = (
+            f"its conversation goes to `{'/'.join(home.target)}`; {row.name} would take parts of "
+            f"it to the zone `{zone}`, which needs `allow_zone_change: true`"
+        )
+        return Route((home.target,), reason)
 
     def _listed(self, alias: str, row: Row, infos: Mapping[str, ModelInfo]) -> ModelInfo:
         ids = [f"anthropic/{name}/{model}" for name, model in row.named(alias)]
@@ -130,6 +175,12 @@ class Router(Plugin[RouterOptions]):
             words |= {known: known, target: known, target.partition("/")[2]: known}
         close = get_close_matches(rest if name == self.name else asked, words, n=3)
         return " or ".join(dict.fromkeys(f"`{words[word]}`" for word in close))
+
+
+def _is_conversation(request: MessagesRequest, exchange: Exchange) -> bool:
+    """Whether it is a turn of the session's main conversation, which its user sends where he wants:
+    no subagent's, and nothing that the client asks beside it, which offers no tools."""
+    return exchange.agent_id is None and request.offers_tools
 
 
 def _smallest(sizes: Sequence[int]) -> int:

@@ -26,6 +26,8 @@ class Row:
     """In fallback order, without those that consent is missing for."""
     left_out: tuple[str, ...]
     """Those, in words."""
+    consent: bool = False
+    """The configuration lets requests leave their zone here."""
 
     def named(self, model: str) -> tuple[tuple[str, str], ...]:
         """The targets for a request for `model`."""
@@ -102,7 +104,7 @@ class Table:
                     f"no fallback from {name} to `{target}`: that leaves the zone `{zone}` for "
                     f"`{there}`, which needs `allow_zone_change: true`"
                 )
-        return Row(name, tuple(dict.fromkeys(kept)), tuple(left_out))
+        return Row(name, tuple(dict.fromkeys(kept)), tuple(left_out), found[0][1])
 
     def _expanded(self, entry: Entry) -> Iterator[tuple[Target, bool]]:
         """The targets of `entry`, those of aliases in their place, each with the consent to it."""

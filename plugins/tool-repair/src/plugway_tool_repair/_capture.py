@@ -1,26 +1,34 @@
 """Holds text that may be a call until it is known to be one, and finds where it ends.
 
-Reading a call is the business of `plugway_local_engine`'s parser; this feeds it.
+Reading a call is the business of `plugway_local_engine`; this feeds it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plugway_local_engine import CallArguments, CallStart, Family, OutputParser, Part, TextDelta
-from plugway_local_engine import CallError as Failed
+from plugway import Gathered
+from plugway_local_engine import BARE_HEAD, NOT_A_CALL, CallReader, MalformedCall, Tool
 from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._loose import NotJson, read
-from plugway_tool_repair._marks import CLOSERS, aliases, family_of, head_names
+from plugway_tool_repair._marks import (
+    HEADER_END,
+    HEADERS,
+    TO,
+    aliases,
+    formats_of,
+    head_names,
+    header_format,
+)
 from plugway_tool_repair._tools import Toolbox
 
 _HEAD: Final = 400
 _SMALL: Final = 4096
-_ENDS: Final = re.compile(r"[>}\])`\"\n]")
-_LAST: Final = 80
+_BARE: Final = 80
+_BEGINS: Final = re.compile(r"\s*(?:[{\[`]|<function=|\Z)")
+"""What follows the opening of a call, where the tool's name has not come yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,14 @@ class Found:
     used: int
 
 
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """The text is a call that was cut off."""
+
+    name: str
+    """As far as it is known."""
+
+
 class Capture:
     """One text that begins with the opening of a call, or bare."""
 
@@ -39,29 +55,45 @@ class Capture:
         self._opening = opening
         self._toolbox = toolbox
         self._names = [name.lower() for name in toolbox.tools]
-        self._family: Family | None = None
-        self._parser: OutputParser | None = None
+        self._reader: CallReader | None = None
+        self._begin = 0
+        """Where the call begins, after its opening or header."""
+        self._name = ""
         self.text = ""
-        self._new: list[str] = []
+        self._held = Gathered("a tool call that it writes as text")
         self._waiting = 0
-        self._fed = 0
         self._named = False
 
     def feed(self, text: str) -> Found | bool:
-        """What it is; True while that is open, False: no call."""
-        self._new.append(text)
+        """What it is; True while that is open, False: no call.
+
+        Raises:
+            BackendProtocolError: it is longer than any call that makes sense.
+        """
+        self._held.add(text)
         self._waiting += len(text)
         if self._waiting < len(self.text) // 8 and len(self.text) > _SMALL:
             return True
-        return self._take(final=False)
+        return self._take(final=False, cut=False)
 
-    def finish(self) -> Found | bool:
-        """What it is, now that nothing follows."""
-        return self._take(final=True)
+    def finish(self, *, cut: bool) -> Found | CutOff | bool:
+        """What it is, now that nothing follows; `cut`: because the answer was cut off."""
+        found = self._take(final=True, cut=cut)
+        if found is False and cut and self._is_begun:
+            named = (n for n in self._toolbox.tools if n.lower() in self.text[:_HEAD].lower())
+            return CutOff(self._name or max(named, key=len, default=""))
+        return found
 
-    def _take(self, final: bool) -> Found | bool:
-        self.text += "".join(self._new)
-        self._new, self._waiting = [], 0
+    @property
+    def _is_begun(self) -> bool:
+        """It looks like a call of which the rest is missing, not like words about calls."""
+        if self._opening in HEADERS and self._reader is None:
+            return True
+        begun = _BEGINS.match(self.text, len(self._opening)) is not None
+        return begun if not self._named else begun or self._reader is not None
+
+    def _take(self, *, final: bool, cut: bool) -> Found | bool:
+        self.text, self._waiting = self._held.text(), 0
         if not self._named:
             head = self.text[:_HEAD]
             self._named = head_names(head, self._names) or head_names(
@@ -69,113 +101,86 @@ class Capture:
             )
             if not self._named and (final or len(self.text) >= _HEAD):
                 return False
-        if self._parser is None and not self._open():
-            return not final
-        return self._parse(final)
+        if self._reader is None:
+            opened = self._open(final)
+            if opened is not True:
+                return not final if opened is None else False
+        return self._parse(final, cut)
 
-    def _open(self) -> bool:
-        following = self.text[len(self._opening) :].lstrip()[:1]
-        if not following:
-            return False
-        if self._opening:
-            self._family = family_of(self._opening, following)
+    def _open(self, final: bool) -> bool | None:
+        """Whether the way in which it is written is known; False: it is no call."""
+        if self._opening in HEADERS:
+            end = self.text.find(HEADER_END)
+            named = TO.search(self.text, 0, max(end, 0))
+            if end < 0 or named is None:
+                return None if end < 0 else False
+            self._begin, self._name = end + len(HEADER_END), named["name"]
         else:
-            self._family = family_of("", "{")
-        self._parser = self._fresh(self._toolbox)
+            following = self.text[len(self._opening) : len(self._opening) + _HEAD].lstrip()[:1]
+            if not following:
+                return None
+            self._begin = len(self._opening)
+            if not self._opening:
+                head = self.text[:_BARE].partition(":")
+                if not head[1] and len(self.text) < _BARE and not final:
+                    return None
+                if BARE_HEAD.fullmatch(head[0] + head[1]) is None:
+                    return False
+        self._reader = self._fresh()
         return True
 
-    def _fresh(self, toolbox: Toolbox, more: Sequence[tuple[str, object]] = ()) -> OutputParser:
-        assert self._family is not None
-        tools = [*toolbox.tools.values(), *(tool for _, tool in more)]
-        return OutputParser(self._family, tools)  # pyright: ignore[reportArgumentType]
+    def _fresh(self) -> CallReader:
+        if self._opening in HEADERS:
+            return CallReader([header_format()], self._name)
+        following = self.text[self._begin :].lstrip()[:1] if self._opening else "{"
+        return CallReader(formats_of(self._opening, following))
 
-    def _parse(self, final: bool) -> Found | bool:
-        assert self._parser is not None
-        while self._fed < len(self.text):
-            size = max(_SMALL, self._fed // 4)
-            piece = self.text[self._fed : self._fed + size]
-            parts = self._parser.feed(piece)
-            if parts:
-                return self._decided(self._first_end(len(piece)))
-            self._fed += len(piece)
-        if not final:
+    def _parse(self, final: bool, cut: bool) -> Found | bool:
+        assert self._reader is not None
+        body = self.text[self._begin :]
+        end = self._reader.find(body, final=final, cut=cut)
+        if end is None:
             return True
-        parts = self._parser.finish()
-        calls = _calls(parts)
-        return self._whole(calls) if calls else self._retry(self.text)
+        if end == NOT_A_CALL:
+            return self._retry(self.text, closing=True) if final and not cut else False
+        try:
+            calls = self._reader.calls(body[:end], self._toolbox.tools)
+        except MalformedCall:
+            return self._retry(self.text[: self._begin + end], closing=final and not cut)
+        return Found(tuple((call.name, call.arguments) for call in calls), self._begin + end)
 
-    def _first_end(self, size: int) -> int:
-        """The fewest characters, of the last `size` ones, with which it is decided."""
-        low, high = self._fed, self._fed + size
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._fresh(self._toolbox).feed(self.text[:middle]):
-                high = middle
-            else:
-                low = middle
-        return high
+    def _retry(self, text: str, *, closing: bool) -> Found | bool:
+        """The same with names that are nearly right, and with JSON that is nearly valid.
 
-    def _decided(self, end: int) -> Found | bool:
-        text = self.text[:end]
-        parts = self._fresh(self._toolbox).feed(text)
-        calls = _calls(parts)
-        if not calls:
-            return self._retry(text)
-        near = [m.end() for m in _ENDS.finditer(text, max(0, end - _LAST))]
-        for used in dict.fromkeys([end, end - 1, *reversed(near)]):
-            if self._clean(text[:used], calls):
-                return Found(calls, used)
-        return Found(calls, end)
-
-    def _whole(self, calls: tuple[tuple[str, str], ...]) -> Found | bool:
-        """The calls that are there at the end, and what belongs to them."""
-        ends = [m.end() for mark in CLOSERS for m in re.finditer(re.escape(mark), self.text)]
-        near = [m.end() for m in _ENDS.finditer(self.text, max(0, len(self.text) - _LAST))]
-        for used in [len(self.text), *reversed(near), *sorted(ends)[:50]]:
-            if self._clean(self.text[:used], calls):
-                return Found(calls, used)
-        return False
-
-    def _clean(self, text: str, calls: tuple[tuple[str, str], ...]) -> bool:
-        parser = self._fresh(self._toolbox)
-        parts = parser.feed(text) + parser.finish()
-        return _calls(parts) == calls and not _rest(parts)
-
-    def _retry(self, text: str) -> Found | bool:
-        """The same with names that are nearly right, and with JSON that is nearly valid."""
+        `closing`: closers that are missing at the end are added.
+        """
         more = aliases(text[:_HEAD], self._toolbox.tools, self._toolbox.named)
-        for candidate in (text, self._loosely(text)):
-            if candidate is None:
-                continue
-            parser = self._fresh(self._toolbox, more)
-            parts = parser.feed(candidate) + parser.finish()
-            calls = _calls(parts)
-            if calls and not _rest(parts).strip():
+        tools = {**self._toolbox.tools, **dict(more)}
+        for candidate in (text, self._loosely(text, closing)):
+            calls = self._whole(candidate, tools) if candidate is not None else ()
+            if calls:
                 return Found(calls, len(text))
         return False
 
-    def _loosely(self, text: str) -> str | None:
+    def _whole(self, text: str, tools: dict[str, Tool]) -> tuple[tuple[str, str], ...]:
+        """The calls that the whole of `text` is."""
+        reader, body = self._fresh(), text[self._begin :]
+        end = reader.find(body, final=True)
+        if end is None or end == NOT_A_CALL or body[end:].strip():
+            return ()
+        try:
+            return tuple((call.name, call.arguments) for call in reader.calls(body[:end], tools))
+        except MalformedCall:
+            return ()
+
+    def _loosely(self, text: str, closing: bool) -> str | None:
         """`text` with its first JSON value written as JSON should be."""
-        begins = [at for mark in "{[" if (at := text.find(mark, len(self._opening))) >= 0]
+        begins = [at for mark in "{[" if (at := text.find(mark, self._begin)) >= 0]
         if not begins:
             return None
         start = min(begins)
         try:
-            value, end = read(text, start)
+            value, end = read(text, start, closing=closing)
         except NotJson:
             return None
         return text[:start] + dumps(value) + text[end:]
-
-
-def _calls(parts: list[Part]) -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
-    for part in parts:
-        if isinstance(part, CallStart):
-            found.append((part.name, "{}"))
-        elif isinstance(part, CallArguments):
-            found[-1] = (found[-1][0], part.fragment)
-    return tuple(found)
-
-
-def _rest(parts: list[Part]) -> str:
-    return "".join(part.text for part in parts if isinstance(part, TextDelta | Failed))

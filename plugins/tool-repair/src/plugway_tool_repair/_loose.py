@@ -10,12 +10,12 @@ import re
 from typing import Any, Final
 
 _MAX_DEPTH: Final = 100
-_SKIP = re.compile(r"(?:\s+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_SKIP = re.compile(r"(?:\s++|//[^\n]*+|/\*.*?\*/)*+", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _WORD = re.compile(r"[A-Za-z_$][\w$-]*")
 _STRING = {
-    '"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL),
-    "'": re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL),
+    '"': re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL),
+    "'": re.compile(r"'((?:[^'\\]|\\.)*+)'", re.DOTALL),
 }
 _WORDS: Final[dict[str, Any]] = {
     "true": True,
@@ -26,7 +26,7 @@ _WORDS: Final[dict[str, Any]] = {
     "None": None,
     "undefined": None,
 }
-_FENCE = re.compile(r"\s*```[\w-]*\s*\n?(.*?)\n?\s*```\s*", re.DOTALL)
+_FENCE = re.compile(r"```[\w-]*+\s*+")
 
 
 class NotJson(ValueError):
@@ -43,31 +43,43 @@ def load(text: str) -> tuple[Any, bool]:
         return json.loads(text), False
     except (ValueError, RecursionError) as error:
         reason = str(error)
-    fenced = _FENCE.fullmatch(text)
+    text = _unfenced(text)
     try:
-        value, end = read(fenced[1] if fenced else text, 0)
+        value, end = read(text, 0)
     except NotJson as error:
         raise NotJson(f"{reason}; {error}") from None
-    rest = (fenced[1] if fenced else text)[end:].strip(" \t\r\n;}],")
+    rest = text[end:].strip(" \t\r\n;}],")
     if rest:
         raise NotJson(f"{reason}; there is more after the value: {rest[:40]!r}")
     return value, True
 
 
-def read(text: str, start: int) -> tuple[Any, int]:
+def _unfenced(text: str) -> str:
+    """`text` without a Markdown fence around it."""
+    inner = text.strip()
+    fence = _FENCE.match(inner)
+    if fence is None or not inner.endswith("```") or fence.end() > len(inner) - 3:
+        return text
+    return inner[fence.end() : -3]
+
+
+def read(text: str, start: int, *, closing: bool = True) -> tuple[Any, int]:
     """The value that begins at `start`, and where it ends.
+
+    `closing`: closers that are missing at the end of the text are added.
 
     Raises:
         NotJson: none does.
     """
-    reader = _Reader(text, start)
+    reader = _Reader(text, start, closing)
     value = reader.value(0)
     return value, reader.at
 
 
 class _Reader:
-    def __init__(self, text: str, at: int) -> None:
+    def __init__(self, text: str, at: int, closing: bool) -> None:
         self._text = text
+        self._closing = closing
         self.at = at
 
     def value(self, depth: int) -> Any:
@@ -87,6 +99,7 @@ class _Reader:
         self.at += 1
         while (mark := self._peek()) != "}":
             if mark == "":
+                self._close()
                 return found
             if mark == ",":
                 self.at += 1
@@ -105,6 +118,7 @@ class _Reader:
         self.at += 1
         while (mark := self._peek()) != "]":
             if mark == "":
+                self._close()
                 return found
             if mark == ",":
                 self.at += 1
@@ -113,6 +127,10 @@ class _Reader:
             self._between("]")
         self.at += 1
         return found
+
+    def _close(self) -> None:
+        if not self._closing:
+            raise NotJson("it is not closed")
 
     def _between(self, closer: str) -> None:
         if self._peek() not in {",", closer, ""}:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from plugway_local_engine import FAMILIES, Family, Tool
+from plugway_local_engine import FAMILIES, CallFormat, Tool
 
 _OTHER_LEAKS: Final = (
     "<|im_start|>assistant",
@@ -62,6 +62,8 @@ THINKING: Final = {
 """Around reasoning, where it stands at the beginning of a text."""
 HEADERS: Final = tuple(o for f in FAMILIES if f.header for o in f.header.openings)
 HEADER_END: Final = "<|message|>"
+TO: Final = re.compile(r"to=(?:functions\.)?(?P<name>[\w.-]+)")
+"""Names the tool in a header."""
 HEADER_CLOSES: Final = ("<|end|>", "<|return|>", "<|call|>", *HEADERS)
 
 _HEADER_FAMILY: Final = next(f for f in FAMILIES if f.header is not None)
@@ -109,23 +111,26 @@ def held(text: str) -> int:
 
 
 def grows(mark: str, rest: str) -> bool:
-    """Whether what follows may still turn `mark` into a longer one."""
+    """Whether what follows may still turn `mark` into a longer one; `rest` begins with it."""
     return any(len(m) > len(mark) and m.startswith(rest) for m in ALL)
 
 
-def family_of(opening: str, following: str) -> Family:
+def formats_of(opening: str, following: str) -> list[CallFormat]:
     """The formats that a call with this opening may be written in.
 
     `following` is its first character that is no white space: it tells formats apart which share
     an opening.
     """
-    if opening in HEADERS:
-        return _HEADER_FAMILY
     formats = [spec for spec in _ALL if spec.opening == opening and _fits(spec, following)]
     # Two formats that differ in a closing tag only: the first one takes both.
     by_head = {(spec.kind, spec.head): spec for spec in reversed(formats)}
-    # A parser needs a marker to look for; this one stands in no text.
-    return Family("prose", tuple(reversed(by_head.values())), (), reasoning=(), noise=("\0",))
+    return list(reversed(by_head.values()))
+
+
+def header_format() -> CallFormat:
+    """The format of a call whose name stands in a message header."""
+    assert _HEADER_FAMILY.header is not None
+    return CallFormat("arguments", closing=_HEADER_FAMILY.header.closing, head=r"\s*")
 
 
 def _fits(spec: Any, following: str) -> bool:

@@ -8,30 +8,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 
 from plugway import StreamEvent, as_object, event, new_id
 from plugway_local_engine import signature
-from plugway_tool_repair._prose import Calls, Piece, Prose, Text
+from plugway_tool_repair._blocks import LEFT_OUT, Block, is_complete, is_cut, own_block
+from plugway_tool_repair._prose import Calls, Cut, Piece, Prose, Text
 from plugway_tool_repair._tools import Toolbox, Verdict
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _DONE: Final = frozenset(("end_turn", "stop", "stop_sequence", "tool_use", None))
-
-
-@dataclass(slots=True)
-class Block:
-    """A block of the source that is open."""
-
-    start: StreamEvent
-    kind: str
-    prose: Prose | None = None
-    parts: list[str] = field(default_factory=list[str])
-    """Arguments of a call."""
-    events: list[StreamEvent] = field(default_factory=list[StreamEvent])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +66,10 @@ class Mender:
         """The reply ended without content."""
         self.changed = False
         """Something differs from the source."""
+        self.cut: str | None = None
+        """The tool of a call that was cut off and left out; empty where its name did not come."""
+        self._ending: tuple[Block, StreamEvent | None] | None = None
+        """A block that has stopped: whether it was cut off is known from what follows."""
         self.seen: set[str] = set()
         """Kinds of blocks given so far."""
         self.ended = False
@@ -84,6 +77,9 @@ class Mender:
     def feed(self, item: StreamEvent) -> list[StreamEvent]:
         """The events to send now."""
         out: list[StreamEvent] = []
+        if self._ending is not None and item.type != "ping":
+            (block, stop), self._ending = self._ending, None
+            self._end(block, stop, out, cut=is_cut(item))
         match item.type:
             case "content_block_delta":
                 self._delta(item, out)
@@ -139,16 +135,32 @@ class Mender:
     def _stop(self, block: Block | None, item: StreamEvent | None, out: list[StreamEvent]) -> None:
         if block is None:
             self.changed = True
-            return
+        elif block.prose is not None or (block.kind == "tool_use" and not is_complete(block)):
+            self._ending = (block, item)
+        else:
+            self._end(block, item, out, cut=False)
+
+    def _end(
+        self, block: Block, item: StreamEvent | None, out: list[StreamEvent], *, cut: bool
+    ) -> None:
         if block.prose is not None:
-            self._pieces(block, block.prose.finish(), out)
+            self._pieces(block, block.prose.finish(cut=cut), out)
             self._blank = ""
             self.changed = self.changed or self._open is not block
         if block.kind == "tool_use":
             block.events += [item] if item is not None else []
-            self._call(block, out)
+            if cut and not is_complete(block):
+                self.leave_out(str(as_object(block.start.data.get("content_block")).get("name")))
+            else:
+                self._call(block, out)
         elif self._open is block:
             self._leave(out, item)
+
+    def leave_out(self, name: str) -> None:
+        """Leave out a call that was cut off."""
+        self.cut, self.changed = name, True
+        called = f"`{name[:80]}`" if name else "a tool"
+        self._note(f"the call of {called} was cut off and is left out")
 
     # ── text ─────────────────────────────────────────────────────────────────────────────────
 
@@ -178,8 +190,18 @@ class Mender:
                 self._visible(block, piece.text, out, None)
             elif isinstance(piece, Calls):
                 self._rescue_calls(block, piece, out)
+            elif isinstance(piece, Cut):
+                self._cut_piece(block, piece, out)
             else:
                 self._thinking(piece.text, out)
+
+    def _cut_piece(self, block: Block, piece: Cut, out: list[StreamEvent]) -> None:
+        """What begins like a call; where its marks stand for nothing else, it is no text."""
+        if piece.sure:
+            self._settle(out, real=False)
+            self.leave_out(piece.name)
+        else:
+            self._visible(block, piece.source, out, None)
 
     def _visible(
         self, block: Block, text: str, out: list[StreamEvent], item: StreamEvent | None
@@ -237,7 +259,7 @@ class Mender:
                 for verdict in verdicts:
                     self._rescued_call(verdict, out)
                 continue
-            held = block or Block(event("x", content_block={"type": "text", "text": ""}), "text")
+            held = block or own_block()
             self._visible(held, piece.source, out, None)
         if real and self._open_kind == "text":
             self._leave(out, None)
@@ -248,7 +270,7 @@ class Mender:
         if self._withheld(verdict):
             return
         self._note(f"a call of `{verdict.name}` that stood in the text made a real one")
-        self._rescued.add(_key(verdict))
+        self._rescued.add(verdict.key)
         self._write_call(verdict, None, out)
 
     def _call(self, block: Block, out: list[StreamEvent]) -> None:
@@ -259,9 +281,9 @@ class Mender:
             text = orjson.dumps(given).decode() if given else "{}"
         name = str(content.get("name") or "")
         verdict = self._toolbox.judge(name, text)
-        if not verdict.problems and _key(verdict) in self._rescued:
+        if not verdict.problems and verdict.key in self._rescued:
             self._note(f"the call of `{verdict.name}` came twice, as text and as a call")
-            self._rescued.discard(_key(verdict))
+            self._rescued.discard(verdict.key)
             self.changed = True
             return
         if self._withheld(verdict):
@@ -350,7 +372,9 @@ class Mender:
 
     def _message_delta(self, item: StreamEvent, out: list[StreamEvent]) -> None:
         for index in list(self._blocks):
-            self._stop(self._blocks.pop(index), None, out)
+            self._end(self._blocks.pop(index), None, out, cut=is_cut(item))
+        if self._index < 0 and self.cut is not None:
+            self._visible(own_block(), LEFT_OUT.format(self.cut or "a tool"), out, None)
         self._settle(out, real=True, commit=True)
         self._leave(out, None)
         for mark, count in (self._leaks or {}).items():
@@ -369,18 +393,8 @@ class Mender:
             out.append(item)
             return
         self.changed = True
-        new = {"usage": {"output_tokens": 0}, **item.data, "delta": delta}
+        usage = item.data.get("usage") or {"output_tokens": 0}
         if wanted != reason:
             self._note(f"stop_reason {reason} made {wanted}")
-            new["delta"] = {**delta, "stop_reason": wanted, "stop_sequence": None}
-        if new["usage"] is None:
-            new["usage"] = {"output_tokens": 0}
-        out.append(StreamEvent(item.type, new))
-
-
-def _key(verdict: Verdict) -> tuple[str, bytes]:
-    try:
-        value = orjson.loads(verdict.arguments)
-    except orjson.JSONDecodeError:
-        return verdict.name, verdict.arguments.encode()
-    return verdict.name, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+            delta = {**delta, "stop_reason": wanted, "stop_sequence": None}
+        out.append(StreamEvent(item.type, {**item.data, "delta": delta, "usage": usage}))

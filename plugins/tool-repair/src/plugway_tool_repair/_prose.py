@@ -11,15 +11,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from plugway_tool_repair import _marks as marks
-from plugway_tool_repair._capture import Capture, Found
+from plugway_tool_repair._capture import Capture, CutOff, Found
 from plugway_tool_repair._tools import Toolbox
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
 _TICKS = re.compile(r"\n|`+|[^\s`]")
-_TO = re.compile(r"to=(?:functions\.)?[\w.-]+")
 _MAX_HEADER: Final = 300
 _MAX_TRIES: Final = 50
 """Openings in one text that turned out to begin no call; after so many no more are looked at."""
+_MAX_WASTE: Final = 2**20
+"""Characters that were held for such openings, all together, after which the same is true: each of
+them is looked at anew."""
+_SLICE: Final = 4096
+"""Characters that are looked at together: what is cut off at the front is copied each time."""
+_BLANKS: Final = 1000
+"""White space before a bare call, or after a call, that is held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,18 @@ class Calls:
     """Between marks that stand for nothing but a call."""
 
 
-Piece = Text | Thinking | Calls
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A call that was written as text and cut off."""
+
+    name: str
+    """As far as it is known."""
+    source: str
+    sure: bool
+    """As that of `Calls`."""
+
+
+Piece = Text | Thinking | Calls | Cut
 
 
 class Prose:
@@ -59,6 +76,8 @@ class Prose:
         self._toolbox = toolbox
         self._leaks = leaks
         self._buffer = ""
+        self._input: list[tuple[str, int]] = []
+        """Text that was not looked at yet, the last first, each from an index on."""
         self._capture: Capture | None = None
         self._opening = ""
         self._closes: tuple[str, ...] = ()
@@ -67,6 +86,8 @@ class Prose:
         self._after_call = False
         self._literal = 0
         self._tries = 0
+        self._waste = 0
+        self._cut = False
         self._code = _Code()
         self._opened: set[str] = set()
 
@@ -82,23 +103,56 @@ class Prose:
         self._code.see(text)
         return True
 
+    @property
+    def holds_call(self) -> bool:
+        """What is held has begun like a call."""
+        return self._capture is not None or self._buffer.startswith(marks.HEADERS)
+
     def feed(self, text: str) -> list[Piece]:
-        """The pieces that are certain now."""
-        return self._run(text, final=False)
+        """The pieces that are certain now.
 
-    def finish(self) -> list[Piece]:
-        """The rest."""
-        return self._run("", final=True)
+        Raises:
+            BackendProtocolError: what may be a call is longer than any that makes sense.
+        """
+        self._input.append((text, 0))
+        return self._run(final=False)
 
-    def _run(self, text: str, final: bool) -> list[Piece]:
+    def finish(self, *, cut: bool = False) -> list[Piece]:
+        """The rest. `cut`: the answer was cut off, so that what is not closed is not whole."""
+        self._cut = cut
+        return self._run(final=True)
+
+    def _run(self, final: bool) -> list[Piece]:
         pieces: list[Piece] = []
+        while True:
+            while self._input:
+                self._look(pieces, self._next())
+            if not final:
+                return pieces
+            if self._capture is not None:
+                self._captured(pieces, self._capture, "", final=True)
+            while self._capture is None and self._step(pieces, final=not self._input):
+                pass
+            if not self._input and self._capture is None:
+                return pieces
+
+    def _next(self) -> str:
+        """More text; as much as has been held for a call, else little."""
+        text, at = self._input.pop()
+        end = at + (max(_SLICE, len(self._capture.text) // 4) if self._capture else _SLICE)
+        if end < len(text):
+            self._input.append((text, end))
+        return text[at:end]
+
+    def _look(self, pieces: list[Piece], text: str) -> None:
         if self._capture is None:
             self._buffer += text
-        elif not self._captured(pieces, self._capture, text, final):
-            return pieces
-        while self._step(pieces, final):
-            pass
-        return pieces
+        elif not self._captured(pieces, self._capture, text, final=False):
+            return
+        while self._capture is None and self._step(pieces, final=False):
+            if len(self._buffer) > 2 * _SLICE:
+                self._input.append((self._buffer, 0))
+                self._buffer = ""
 
     def _step(self, pieces: list[Piece], final: bool) -> bool:
         if self._closes:
@@ -108,13 +162,16 @@ class Prose:
         if self._fresh and (verdict := self._bare(pieces, final)) is not None:
             return verdict
         match = marks.MARK.search(self._buffer, self._literal)
-        if match is None or (not final and marks.grows(match[0], self._buffer[match.start() :])):
+        if match is None or (not final and marks.grows(match[0], self._tail(match.start()))):
             keep = 0 if final else marks.held(self._buffer[self._literal :])
             end = len(self._buffer) - keep if match is None else match.start()
             self._say(pieces, end)
             return False
         self._say(pieces, match.start())
         return self._mark(pieces, match[0], final)
+
+    def _tail(self, at: int) -> str:
+        return self._buffer[at : at + marks.LONGEST]
 
     def _say(self, pieces: list[Piece], end: int) -> None:
         text, self._buffer = self._buffer[:end], self._buffer[end:]
@@ -158,10 +215,13 @@ class Prose:
         end = self._buffer.find(marks.HEADER_END)
         if end < 0 and not final and len(self._buffer) <= _MAX_HEADER:
             return False
-        text = self._buffer[:end]
-        if end < 0 or end > _MAX_HEADER:
+        text = self._buffer[: end if end >= 0 else _MAX_HEADER]
+        if end < 0 and self._cut and (to := marks.TO.search(text)) and self._toolbox:
+            pieces.append(Cut(to["name"], self._buffer, sure=True))
+            self._buffer = ""
+        elif end < 0 or end > _MAX_HEADER:
             self._leak(pieces, mark)
-        elif _TO.search(text) and self._toolbox:
+        elif marks.TO.search(text) and self._toolbox:
             return self._begin(pieces, mark, final)
         else:
             self._buffer = self._buffer[end + len(marks.HEADER_END) :]
@@ -202,6 +262,8 @@ class Prose:
         """A call that stands bare at the beginning; None: there is none."""
         begun = self._buffer.lstrip(" \t\r\n;" if self._after_call else None)
         if not begun:
+            if len(self._buffer) > _BLANKS:
+                self._say(pieces, len(self._buffer) - _BLANKS)
             return None if final else False
         if not self._toolbox or begun[0] not in "{[" or not _BARE.fullmatch(begun[:60]):
             if begun[0] not in "{[":
@@ -213,36 +275,53 @@ class Prose:
         return self._begin(pieces, "", final)
 
     def _begin(self, pieces: list[Piece], opening: str, final: bool) -> bool:
-        if not self._toolbox or self._tries >= _MAX_TRIES:
+        if not self._toolbox or self._tries >= _MAX_TRIES or self._waste >= _MAX_WASTE:
             self._literal = len(opening)
             self._say(pieces, self._literal)
             return True
         self._opening = opening
         self._capture = Capture(opening, self._toolbox)
         text, self._buffer = self._buffer, ""
-        return self._captured(pieces, self._capture, text, final)
+        return self._captured(pieces, self._capture, text, final=final)
 
-    def _captured(self, pieces: list[Piece], capture: Capture, text: str, final: bool) -> bool:
+    def _captured(self, pieces: list[Piece], capture: Capture, text: str, *, final: bool) -> bool:
         """Whether the text goes on after a call, or after what was none."""
-        found = capture.feed(text)
+        found: Found | CutOff | bool = capture.feed(text)
         if found is True and final:
-            found = capture.finish()
+            found = capture.finish(cut=self._cut)
         if found is True:
             return False
         self._capture = None
         held = capture.text
-        if not isinstance(found, Found):
+        sure = bool(self._opening) and not self._opening.startswith("```")
+        if isinstance(found, CutOff):
+            pieces.append(Cut(found.name, held, sure))
+        elif not isinstance(found, Found):
             self._tries += 1
-            self._buffer = held
+            self._waste += len(held)
+            self._put_back(held)
             if self._opening:
                 self._say(pieces, len(self._opening))
-            return True
-        fenced = self._opening.startswith("```")
-        source, self._buffer = held[: found.used], held[found.used :]
-        quoted = fenced and self._begun
-        pieces.append(Calls(found.calls, source, quoted, bool(self._opening) and not fenced))
-        self._fresh = self._after_call = True
+        else:
+            self._put_back(held[found.used :])
+            quoted = self._opening.startswith("```") and self._begun
+            pieces.append(Calls(found.calls, held[: found.used], quoted, sure))
+            self._fresh = self._after_call = True
+            self._cut_rest(pieces)
         return True
+
+    def _cut_rest(self, pieces: list[Piece]) -> None:
+        """More calls in the same value, of which the next was cut off."""
+        rest = self._buffer.lstrip()
+        if self._cut and not self._input and rest.startswith((",", "{")):
+            pieces.append(Cut("", self._buffer, sure=True))
+            self._buffer = ""
+
+    def _put_back(self, text: str) -> None:
+        """Have `text` looked at again, before what follows it."""
+        if len(text) > _SLICE:
+            self._input.append((text, _SLICE))
+        self._buffer = text[:_SLICE]
 
 
 class _Code:

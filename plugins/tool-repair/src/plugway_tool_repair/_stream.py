@@ -26,6 +26,7 @@ from plugway import (
     new_id,
     replay,
 )
+from plugway_tool_repair._blocks import CUT_SHORT
 from plugway_tool_repair._mend import BadCall, Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._tools import Toolbox
@@ -160,6 +161,11 @@ async def _whole(reply: Reply, body: bytes, mender: Mender) -> Reply | None:
     if not isinstance(message.get("content"), list):
         return reply
     found: list[StreamEvent] = []
+    last = as_object(message["content"][-1]) if message["content"] else {}
+    if message.get("stop_reason") in CUT_SHORT and last.get("type") == "tool_use":
+        # What a server gives as an object, it has closed itself.
+        message = {**message, "content": message["content"][:-1]}
+        mender.leave_out(str(last.get("name")))
     for item in replay(message):
         found += mender.feed(item)
         if mender.bad is not None or mender.empty:

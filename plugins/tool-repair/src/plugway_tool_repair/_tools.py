@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from plugway import as_list, as_object
 from plugway_local_engine import Tool
 from plugway_tool_repair._arguments import Fitter, dumps, normal
@@ -26,6 +28,15 @@ class Verdict:
     """What was mended; empty: the call is as it came."""
     problems: tuple[str, ...] = ()
     """What cannot be mended; empty: the call is valid."""
+
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """The same for the same call, however its arguments are written."""
+        try:
+            value = orjson.loads(self.arguments)
+        except orjson.JSONDecodeError:
+            return self.name, self.arguments.encode()
+        return self.name, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 class Toolbox:

@@ -54,6 +54,8 @@ class CallFormat:
     """Regular expression between opening and arguments, with a group `name`."""
     parameter: str = ""
     """Regular expression of one argument in tags: groups `key`, `value` and perhaps `typed`."""
+    parameter_end: str = ""
+    """The text that ends one argument in tags."""
     wrapped: bool = False
     """A value in tags stands on lines of its own."""
     quote: str = ""

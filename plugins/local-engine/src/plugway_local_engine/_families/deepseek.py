@@ -34,6 +34,7 @@ _DSML_CALL = CallFormat(
     head=r'(?P<name>[^"]+)"\s*>',
     parameter=rf'<{_DSML}parameter name="(?P<key>[^"]+)"(?: string="(?P<typed>\w+)")?\s*>'
     rf"(?P<value>.*?)</{_DSML}parameter>",
+    parameter_end=f"</{_DSML}parameter>",
     shape=Shape(
         before="",
         between='">\n',

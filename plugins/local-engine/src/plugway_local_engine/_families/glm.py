@@ -15,6 +15,7 @@ _CALL = CallFormat(
     head=r"\s*(?P<name>[^\s<{]+)\s*(?=<)",
     parameter=r"<arg_key>(?P<key>.*?)</arg_key>\s*<arg_value>(?P<value>.*?)"
     r"</arg_value>(?=\s*(?:<arg_key>|\Z))",
+    parameter_end="</arg_value>",
     shape=Shape(
         before="",
         between="\n",

@@ -26,6 +26,7 @@ QWEN_CODER_CALL = CallFormat(
     head=r"(?P<name>[^>\s]+)\s*>",
     parameter=r"<parameter=(?P<key>[^>]+)>(?P<value>.*?)"
     r"(?:</parameter>(?=\s*(?:<parameter=|\Z))|(?=<parameter=)|\Z)",
+    parameter_end="</parameter>",
 )
 
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')

@@ -15,6 +15,7 @@ _CALL = CallFormat(
     head=r'(?P<name>[^"]+)"\s*>',
     parameter=r'<parameter name="(?P<key>[^"]+)"\s*>(?P<value>.*?)'
     r"</parameter>(?=\s*(?:<parameter|\Z))",
+    parameter_end="</parameter>",
     shape=Shape(
         before="",
         between='">\n',

@@ -21,6 +21,7 @@ def _call(tag: str) -> CallFormat:
         wrapped=True,
         head=r"\s*<function=(?P<name>[^>\s]+)\s*>",
         parameter=QWEN_CODER_CALL.parameter,
+        parameter_end=QWEN_CODER_CALL.parameter_end,
         shape=Shape(
             before="\n<function=",
             between=">\n",

@@ -7,44 +7,67 @@ told first goes out as it comes, the others wait until it is complete.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from plugway import Emitter, StreamEvent, as_object
+from plugway import MAX_EVENT_BYTES, BackendProtocolError, Emitter, Gathered, StreamEvent, as_object
 from plugway_translation import IdCodec, ToolNames, parse_arguments
+
+MAX_CALLS: Final = 1000
+"""Tool calls of one answer."""
+_PIECES: Final = 1000
 
 
 class _Slot:
     """One call, as far as it has come."""
 
-    __slots__ = ("id", "key", "name", "told", "written")
+    __slots__ = (
+        "_checked",
+        "_complete",
+        "arguments",
+        "begins",
+        "id",
+        "key",
+        "name",
+        "told",
+        "untold",
+    )
 
     def __init__(self, key: Any) -> None:
         self.key = key
         self.id = ""
         self.name = ""
-        self.written: list[str] = []
-        self.told = -1
-        """Pieces of the arguments that were told; -1 before the block has begun."""
+        self.arguments = Gathered("the arguments of a tool call")
+        self.begins = ""
+        """Their first character that is no white space."""
+        self.untold: list[str] = []
+        """Pieces of the arguments that were not told yet."""
+        self.told = False
+        """The block has begun."""
+        self._checked = 0
+        self._complete = False
+
+    def add(self, fragment: str) -> None:
+        """Take more of the arguments. Raises `BackendProtocolError` where they are too long."""
+        self.arguments.add(fragment)
+        self.begins = self.begins or fragment.lstrip()[:1]
+        if len(self.untold) > _PIECES:
+            self.untold = ["".join(self.untold)]
+        self.untold.append(fragment)
 
     @property
     def odd(self) -> bool:
         """What has come is no object but a text, or `null`: it is told when it is whole."""
-        start = next((piece.lstrip() for piece in self.written if piece.strip()), "")
-        return start[:1] in {'"', "n"}
+        return self.begins in {'"', "n"}
 
     @property
     def complete(self) -> bool:
         """The arguments are a JSON object: nothing can follow."""
-        text = "".join(self.written)
-        if not text.rstrip().endswith("}"):
-            return False
-        try:
-            orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return False
-        return True
+        if self._checked != self.arguments.size:
+            self._checked = self.arguments.size
+            self._complete = is_object(self.arguments.text())
+        return self._complete
 
 
 class Calls:
@@ -62,6 +85,8 @@ class Calls:
         self._active = 0
         """Position of the call that is told."""
         self.characters = 0
+        self.held = False
+        """Nothing is told before `end`: the answer comes whole."""
 
     @property
     def any(self) -> bool:
@@ -80,19 +105,32 @@ class Calls:
         if isinstance(arguments, dict):  # Ollama's own form
             arguments = orjson.dumps(arguments).decode()
         if fragment := _text(arguments):
-            slot.written.append(fragment)
+            slot.add(fragment)
             self.characters += len(fragment)
-        return self._tell(slot)
+            if self.characters > MAX_EVENT_BYTES:
+                raise BackendProtocolError(
+                    f"its tool calls have more than {MAX_EVENT_BYTES} characters of arguments"
+                )
+        return [] if self.held else self._tell(slot)
 
-    def end(self) -> list[StreamEvent]:
-        """What is left of all calls, in their order."""
+    def end(self, *, cut: bool = False) -> list[StreamEvent]:
+        """What is left of all calls, in their order.
+
+        `cut`: the answer was cut off. A call whose arguments have not come whole is then left as it
+        is where its block has begun: not closed, so that nobody makes it; else it is left out.
+        """
         events: list[StreamEvent] = []
         while self._active < len(self._slots):
             slot = self._slots[self._active]
-            if slot.name:
-                events += self._told(slot)
-                events += self._close(slot)
             self._active += 1
+            if not slot.name:
+                continue
+            if not cut or slot.complete or is_whole_text(slot.arguments.text()):
+                events += [*self._told(slot), *self._close(slot)]
+            elif slot.told:
+                events += [*self._told(slot), *self._emitter.close_block()]
+            else:
+                events += self._emitter.cut_call(self._names.back(slot.name))
         return events
 
     def _slot(self, index: Any, call_id: str) -> _Slot | None:
@@ -109,6 +147,8 @@ class Calls:
         if slot is None:
             if self._single and self._slots:
                 return None
+            if len(self._slots) >= MAX_CALLS:
+                raise BackendProtocolError(f"it made more than {MAX_CALLS} tool calls")
             slot = _Slot(index)
             self._slots.append(slot)
         return slot
@@ -116,7 +156,8 @@ class Calls:
     def _tell(self, slot: _Slot) -> list[StreamEvent]:
         active = self._slots[self._active]
         if slot is active:
-            return self._told(slot) if slot.name and (slot.id or slot.written) else []
+            # A block without arguments would be a call without them, should they never come.
+            return self._told(slot) if slot.name and slot.begins and not slot.odd else []
         if not active.complete or not active.name:
             return []
         events = [*self._told(active), *self._close(active)]
@@ -127,19 +168,19 @@ class Calls:
     def _told(self, slot: _Slot) -> list[StreamEvent]:
         """What of a call was not told yet."""
         events: list[StreamEvent] = []
-        if slot.told < 0:
+        if not slot.told:
             tool_id = self._ids.back(slot.id) if slot.id else None
             events += self._emitter.tool_start(self._names.back(slot.name), tool_id=tool_id)
-            slot.told = 0
+            slot.told = True
         if slot.odd:
             return events
-        fresh = "".join(slot.written[slot.told :])
-        slot.told = len(slot.written)
+        fresh = "".join(slot.untold)
+        slot.untold.clear()
         return [*events, *(self._emitter.tool_arguments(fresh) if fresh else [])]
 
     def _close(self, slot: _Slot) -> list[StreamEvent]:
         """The end of a call; one without arguments, or with blanks only, gets an empty object."""
-        text = "".join(slot.written)
+        text = slot.arguments.text()
         last: list[StreamEvent] = []
         if slot.odd:
             meant = parse_arguments(text)
@@ -148,6 +189,26 @@ class Calls:
         elif not text.strip():
             last = self._emitter.tool_arguments("{}")
         return [*last, *self._emitter.close_block()]
+
+
+def is_object(text: str) -> bool:
+    """Whether arguments are a JSON object, whole as it stands."""
+    return text.rstrip().endswith("}") and is_json(text)
+
+
+def is_whole_text(text: str) -> bool:
+    """Whether arguments are a JSON string or `null`, whole as they stand."""
+    begun = text.strip()
+    return begun == "null" or (begun[:1] == '"' and parse_arguments(begun) is not None)
+
+
+def is_json(text: str) -> bool:
+    """Whether `text` is JSON, whole as it stands."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _text(value: Any) -> str:

@@ -29,13 +29,13 @@ from plugway_openai_wire.chat._thinking import (
 )
 from plugway_openai_wire.chat._told import (
     FAILED,
+    cuts_off,
     explained,
     failure_in,
     stop_reason_of,
     totals_in,
     usage_in,
     usage_told,
-    without_halves,
 )
 from plugway_openai_wire.responses import StopCut
 from plugway_translation import Totals, usage_of
@@ -101,9 +101,10 @@ class ChatReader:
     def whole(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
         """All events of an answer that came whole: one chunk that says everything.
 
-        A call that the limit cut off in the middle is left out: nobody could make it.
+        Calls wait for the reason to stop, so that one that was cut off is not begun.
         """
-        events = self.feed(without_halves(answer))
+        self._calls.held = True
+        events = self.feed(answer)
         if not self._started:
             raise BackendProtocolError("it answered without a message")
         self._reason = self._reason or "stop"
@@ -210,7 +211,8 @@ class ChatReader:
     def _rest(self) -> list[StreamEvent]:
         """What is held back: the end of a text, calls, and what was said after them."""
         events = [*self._text(self._cut.flush()), *self._close_thinking()]
-        events += self._calls.end()
+        cut = self._refusal is not None or cuts_off(self._reason, stops=bool(self._call.stops))
+        events += self._calls.end(cut=cut)
         for delta in self._late:
             events += self._said(delta)
         if self.ended:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import BackendRefused, StopReason, StreamEvent, as_list, as_object
-from plugway_translation import Totals, count, parse_arguments, usage_of
+from plugway import CUT_REASONS, BackendRefused, StopReason, StreamEvent, as_object
+from plugway_translation import Totals, count, usage_of
 
 _REASONS: Final[Mapping[str, StopReason]] = {
     "stop": "end_turn",
@@ -52,6 +52,13 @@ def stop_reason_of(reason: str, *, calls: bool, full: bool) -> StopReason:
     if found == "tool_use" and not calls:
         return "end_turn"
     return "tool_use" if found == "end_turn" and calls else found
+
+
+def cuts_off(reason: str, *, stops: bool) -> bool:
+    """Whether an answer with that `finish_reason` may have ended inside a call. `stop` is said of
+    the client's own stop sequences too, where it has any."""
+    found = _REASONS.get(reason, "end_turn")
+    return found in CUT_REASONS or (stops and found == "end_turn")
 
 
 def totals_in(usage: Mapping[str, Any]) -> Totals:
@@ -118,21 +125,3 @@ def _status(error: Mapping[str, Any]) -> int:
         if isinstance(value, str) and value in _STATUS:
             return _STATUS[value]
     return 502
-
-
-def without_halves(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A whole answer that was cut off by its limit, without calls whose arguments are halves."""
-    choices = [as_object(choice) for choice in as_list(answer.get("choices"))]
-    if not any(_REASONS.get(str(c.get("finish_reason"))) == "max_tokens" for c in choices):
-        return answer
-    for at, choice in enumerate(choices):
-        message = as_object(choice.get("message"))
-        calls = [as_object(call) for call in as_list(message.get("tool_calls"))]
-        whole = [call for call in calls if _is_whole(as_object(call.get("function")))]
-        choices[at] = {**choice, "message": {**message, "tool_calls": whole}}
-    return {**answer, "choices": choices}
-
-
-def _is_whole(function: Mapping[str, Any]) -> bool:
-    written = function.get("arguments")
-    return not isinstance(written, str) or parse_arguments(written) is not None

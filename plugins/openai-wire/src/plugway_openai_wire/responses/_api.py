@@ -13,7 +13,7 @@ import orjson
 from plugway import Attempt, MessagesRequest, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
-from plugway_openai_wire.responses._policy import Target
+from plugway_openai_wire.responses._policy import SEARCH, Target
 from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import request_of
 from plugway_openai_wire.responses._teller import Reading
@@ -39,6 +39,11 @@ class ResponsesApi:
     """The API searches the web, where a client asks for Anthropic's tool that does."""
     rich_results: bool = True
     """Results of tools may hold images and files."""
+
+    @property
+    def runs_tools(self) -> tuple[str, ...]:
+        """How the types of Anthropic's server tools begin that the API runs by itself."""
+        return (SEARCH,) if self.web_search else ()
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `InvalidRequest` where there is none."""

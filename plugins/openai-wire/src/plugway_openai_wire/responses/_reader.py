@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plugway import StreamEvent, StreamInterrupted, as_list, as_object
+from plugway import (
+    MAX_EVENT_BYTES,
+    BackendProtocolError,
+    StreamEvent,
+    StreamInterrupted,
+    as_list,
+    as_object,
+)
 from plugway_openai_wire.responses._failure import failure_in
 from plugway_openai_wire.responses._teller import DONE, Item, Reading, Teller
 
@@ -31,6 +38,9 @@ _KINDS: Final = {
 }
 """Events that are read, and the kind of item that they belong to. Others say nothing new."""
 
+_EVENT: Final = 1000
+"""What an event is counted for that is kept, beside its text."""
+
 
 class Reader:
     """Reads one answer. `feed` takes the data of one event and returns what to send now."""
@@ -43,6 +53,8 @@ class Reader:
         self._items: dict[int, Item] = {}
         self._by_id: dict[str, int] = {}
         self._waiting: dict[int, list[Mapping[str, Any]]] = {}
+        self._kept = 0
+        """Characters of what waits, and a share for each event."""
         self._told: set[int] = set()
 
     @property
@@ -67,6 +79,8 @@ class Reader:
             teller, events = self._begun({})
             return [*events, *self._sorted(teller, data, kind)]
         if kind in _ENDS:
+            if kind == "response.incomplete":
+                response = {**response, "status": "incomplete"}
             teller, events = self._begun(response)
             return [*events, *self._end(teller, response)]
         return self._begun(response)[1] if kind in _STARTS else []
@@ -98,10 +112,20 @@ class Reader:
         if self._turn is None:
             self._turn = index
         if index != self._turn:
-            self._waiting.setdefault(index, []).append(data)
+            self._wait(index, data)
             return []
         events = self._tell(teller, index, data, kind)
         return [*events, *self._next(teller)] if kind == DONE else events
+
+    def _wait(self, index: int, data: Mapping[str, Any]) -> None:
+        """Keep what is said of an item until it is its turn."""
+        said = data.get("delta") or data.get("text") or data.get("arguments") or ""
+        self._kept += _EVENT + len(said if isinstance(said, str) else "")
+        if self._kept > MAX_EVENT_BYTES * 2:
+            raise BackendProtocolError(
+                f"it tells items side by side in more than {MAX_EVENT_BYTES * 2} characters"
+            )
+        self._waiting.setdefault(index, []).append(data)
 
     def _next(self, teller: Teller) -> list[StreamEvent]:
         """The item that was told is finished: those that wait, in their order."""
@@ -144,9 +168,15 @@ class Reader:
         return teller.tell(item, data, kind)
 
     def _end(self, teller: Teller, response: Mapping[str, Any]) -> list[StreamEvent]:
-        events = self._next(teller)
+        cut = teller.cut_off = response.get("status") == "incomplete"
+        events: list[StreamEvent] = []
+        if self._turn is not None:
+            events += teller.unfinished(self._items[self._turn], cut=cut)
+        events += self._next(teller)
         while self._waiting:
             events += self._next(teller)
+            if self._turn is not None:
+                events += teller.unfinished(self._items[self._turn], cut=cut)
         if teller.empty:
             # Nothing was streamed: all of it is in the last event, or it is a whole answer.
             for index, item in enumerate(as_list(response.get("output"))):

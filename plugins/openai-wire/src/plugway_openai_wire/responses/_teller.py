@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from plugway import (
+    MAX_EVENT_BYTES,
     BackendProtocolError,
     Emitter,
     StreamEvent,
@@ -21,9 +22,9 @@ from plugway import (
 from plugway_openai_wire.responses._items import reasoning_text
 from plugway_openai_wire.responses._stop import StopCut
 from plugway_openai_wire.responses._told import (
-    arguments_told,
     citation_of,
     finish_of,
+    is_json,
     search_blocks,
     usage_told,
     whole_of,
@@ -62,7 +63,7 @@ class Item:
     cited: int = 0
     open: bool = False
     """Something of it was told."""
-    held: str = ""
+    held: list[str] = field(default_factory=list[str])
     """Arguments that came before the name."""
     spoken: str = ""
     """`summary` or `content`: which of the two a reasoning item is told by."""
@@ -83,6 +84,8 @@ class Teller:
         """Characters of the answer."""
         self._refusal: str | None = None
         self._searches = 0
+        self.cut_off = False
+        """The answer was cut off: calls that are told now may be halves."""
         self.ended = False
         """The end was told."""
 
@@ -113,9 +116,21 @@ class Teller:
 
     def left(self, item: Item) -> list[StreamEvent]:
         """What is still to be said of an item, finished or not, when it is no longer its turn."""
-        if item.kind != "function_call":
-            return self._flush()
-        return self._arguments(item, "{}") if item.open and not item.sent.get(0) else []
+        return [] if item.kind == "function_call" else self._flush()
+
+    def unfinished(self, item: Item, *, cut: bool) -> list[StreamEvent]:
+        """The same where the answer ended before the item did; `cut`: it was cut off.
+
+        A call's block that has begun is left as it is: not closed, so that nobody makes the call.
+        """
+        if item.kind != "function_call" or item.open:
+            return self.left(item)
+        name = _str(item.fields.get("name"))
+        if not name or self._with.silent:
+            return []
+        if cut:
+            return self._out.cut_call(self._with.names.back(name))
+        return self._call_done(item)
 
     def finish(self, response: Mapping[str, Any]) -> list[StreamEvent]:
         """The last events. Raises `BackendProtocolError` where nothing was said at all."""
@@ -224,8 +239,8 @@ class Teller:
 
     def _call(self, item: Item, data: Mapping[str, Any], kind: str) -> list[StreamEvent]:
         match kind:
-            case "response.output_item.added":
-                return self._call_opened(item)
+            case "response.output_item.added":  # the block begins with its arguments
+                return []
             case "response.function_call_arguments.delta":
                 return self._arguments(item, _str(data.get("delta")))
             case "response.function_call_arguments.done":
@@ -235,7 +250,10 @@ class Teller:
                 return self._call_done(item)
 
     def _call_opened(self, item: Item) -> list[StreamEvent]:
-        """The start of a call, as soon as the tool's name is known."""
+        """The start of a call, once there are arguments and the tool's name is known.
+
+        A block without arguments would be a call without them, should they never come.
+        """
         name = _str(item.fields.get("name"))
         if item.open or not name:
             return []
@@ -244,29 +262,36 @@ class Teller:
         tool_id = self._with.ids.back(call_id) if call_id else None
         events = self._count(self._out.tool_start(self._with.names.back(name), tool_id=tool_id))
         if item.held:
-            events += self._out.tool_arguments(item.held)
-            item.held = ""
+            events += self._out.tool_arguments("".join(item.held))
+            item.held.clear()
         return events
 
     def _arguments(self, item: Item, fragment: str) -> list[StreamEvent]:
         if not fragment:
             return []
         item.sent[0] = item.sent.get(0, 0) + len(fragment)
+        if item.sent[0] > MAX_EVENT_BYTES:
+            raise BackendProtocolError(
+                f"the arguments of a tool call have more than {MAX_EVENT_BYTES} characters"
+            )
         self._written += len(fragment)
         if item.open:
             return self._out.tool_arguments(fragment)
-        item.held += fragment
-        return []
+        item.held.append(fragment)
+        return self._call_opened(item) if not fragment.isspace() else []
 
     def _call_done(self, item: Item) -> list[StreamEvent]:
         whole = _str(item.fields.get("arguments"))
-        if not item.open and not arguments_told(item.fields, item.held or whole):
-            return []
+        cut = self.cut_off or item.fields.get("status") == "incomplete"
+        if not item.open and cut and not is_json("".join(item.held) or whole):
+            return self.unfinished(item, cut=True)
         events = self._call_opened(item)
         if not item.open:
             raise BackendProtocolError("the model called a tool without naming it")
         events += self._arguments(item, _rest(item, 0, whole))
-        return [*events, *self.left(item), *self._out.close_block()]
+        if not item.sent.get(0):
+            events += self._arguments(item, "{}")
+        return [*events, *self._out.close_block()]
 
     def _searched(self, item: Item) -> list[StreamEvent]:
         """A search that the API did by itself."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from plugway import StopReason, as_list, as_object
-from plugway_translation import Totals, count, parse_arguments, usage_of
+from plugway_translation import Totals, count, usage_of
 
 _CHARACTERS_PER_TOKEN: Final = 4
 _TIERS: Final = {"default": "standard", "priority": "priority", "fast": "priority"}
@@ -101,9 +101,13 @@ def citation_of(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | No
     }
 
 
-def arguments_told(item: Mapping[str, Any], arguments: str) -> bool:
-    """Whether a call that came whole can be told: not where the answer was cut off inside it."""
-    return item.get("status") != "incomplete" or parse_arguments(arguments) is not None
+def is_json(text: str) -> bool:
+    """Whether the arguments of a call are JSON, whole as they stand."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def whole_of(text: str, state: Mapping[str, Any]) -> bool:

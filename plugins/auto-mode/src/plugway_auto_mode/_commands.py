@@ -1,0 +1,256 @@
+"""The verdict on one shell command: every simple command in it, and what stands around them.
+
+Harmless only if all of it is known to be; harmful if any part is. Nothing is looked up or run.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final
+
+from plugway_auto_mode._calls import Call, calls
+from plugway_auto_mode._dangers import assignment_danger, danger, redirect_danger, shown
+from plugway_auto_mode._finding import Finding, Place
+from plugway_auto_mode._paths import Moved, locate
+from plugway_auto_mode._powershell import review_powershell
+from plugway_auto_mode._readers import ReaderCheck, found_calls, is_safe_assignment
+from plugway_auto_mode._rules import Rules, dangers, known, readers
+from plugway_auto_mode._shell import MOST_BYTES, parse
+from plugway_auto_mode._words import Command, Script, Word, plain_word
+
+__all__ = ["Rules", "changes_folder", "review", "review_powershell", "simple_commands"]
+
+MOST_NESTED: Final = 4
+"""Shells inside of shells that are looked into."""
+MOST_COMMANDS: Final = 200
+MOST_WORDS: Final = 300
+"""In all commands together; more of them take longer to look at than a verdict may."""
+_MOVES: Final = frozenset(("cd", "pushd", "popd", "chdir", "eval", "source", "."))
+_DECODERS: Final = frozenset(
+    ("base64", "base32", "xxd", "rev", "tr", "openssl", "uudecode", "gunzip", "zcat")
+)
+
+
+def review(command: str, place: Place, rules: Rules, depth: int = 0) -> Finding:
+    """What is known about a bash command."""
+    if len(command) > MOST_BYTES:
+        return Finding("undecided", "the command is too long to be looked at")
+    if any(_hides(c) for c in command):
+        return Finding("harmful", "has control characters or marks that hide what it does")
+    script = parse(command)
+    if script is None:
+        return Finding("harmful", "does not parse as a shell command")
+    words = sum(len(one.words) for one in script.commands)
+    if len(script.commands) > MOST_COMMANDS or words > MOST_WORDS:
+        return Finding("undecided", "the command is too long to be looked at")
+    return _Review(script, place, rules, depth).finding()
+
+
+def simple_commands(command: str) -> tuple[str, ...]:
+    """The text of every simple command inside, blanks folded; none where not all is understood."""
+    script = parse(command) if len(command) <= MOST_BYTES else None
+    if script is None or script.unclear:
+        return ()
+    return tuple(" ".join(one.source.split()) for one in script.commands)
+
+
+def changes_folder(command: str) -> bool:
+    """Whether nobody knows where the shell stands after it."""
+    script = parse(command) if len(command) <= MOST_BYTES else None
+    if script is None:
+        return True
+    return any(word.text in _MOVES for one in script.commands for word in one.words[:3])
+
+
+def _hides(character: str) -> bool:
+    if character in "\n\t" or " " <= character <= "~":
+        return False
+    return unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+
+
+class _Review:
+    """Looks at each command of a script in turn."""
+
+    def __init__(self, script: Script, place: Place, rules: Rules, depth: int) -> None:
+        self._script = script
+        self._place = place
+        self._rules = rules
+        self._depth = depth
+        self._readers = ReaderCheck(script, place)
+        self._open = script.unclear
+        """Why it is not known to be harmless."""
+
+    def finding(self) -> Finding:
+        """The verdict on all of it."""
+        for name in self._script.functions:
+            if name in dangers() or name in readers() or name in ("cd", "sudo", ":"):
+                return Finding("harmful", f"gives `{shown(name)}` another meaning")
+        for command in self._script.commands:
+            if reason := self._command(command):
+                return Finding("harmful", reason)
+        if self._open:
+            return Finding("undecided", self._open)
+        if not self._script.commands:
+            return Finding("undecided", "there is no command in it")
+        return Finding("harmless", "only reads")
+
+    def _doubt(self, reason: str) -> None:
+        self._open = self._open or reason
+
+    def _command(self, command: Command) -> str:
+        """Why a simple command is harmful; doubts are kept."""
+        moved = self._moved(command)
+        for assignment in command.assignments:
+            if not command.words and (
+                reason := assignment_danger(assignment.name, assignment.value)
+            ):
+                return reason
+        for redirect in command.redirects:
+            if reason := redirect_danger(redirect, self._place, moved):
+                return reason
+            target = redirect.target.text
+            quiet = target == "/dev/null" or re.fullmatch(r"\d+|-", target)
+            if redirect.operator[:2] != "<<" and not quiet:
+                reads = redirect.operator == "<" and redirect.target.static and not moved
+                if not (reads and locate(target, self._place) == "inside"):
+                    self._doubt("reads or writes a file by a redirection")
+        trusted = bool(command.words) and any(
+            pattern.matches(command.words) for pattern in self._rules.trust
+        )
+        return self._calls(list(self._all_calls(command)), moved, trusted=trusted)
+
+    def _all_calls(self, command: Command) -> Iterator[Call]:
+        for call in calls(command):
+            yield call
+            for words in found_calls(call):
+                yield from calls_of(words, command)
+
+    def _calls(self, found: list[Call], moved: Moved, *, trusted: bool) -> str:
+        for number, call in enumerate(found):
+            words = (_program(call), *call.args)
+            for assignment in call.assignments:
+                if reason := assignment_danger(assignment.name, assignment.value):
+                    return reason
+                if not is_safe_assignment(assignment.name, assignment.value):
+                    self._doubt(f"sets `{shown(assignment.name)}` for a program")
+            if any(pattern.matches(words, static=False) for pattern in self._rules.harmful):
+                return f"your configuration says that `{shown(call.program)}` is harmful"
+            if reason := danger(call, self._place, moved) or self._code(call):
+                return reason
+            wraps = number + 1 < len(found)
+            allowed = any(pattern.matches(words) for pattern in self._rules.harmless)
+            looks_through = wraps and call.program != "find"
+            if trusted or looks_through or (allowed and not wraps):
+                continue
+            if problem := self._readers.problem(call, moved):
+                self._doubt(f"`{shown(call.program, 40)}`: {problem}")
+        return ""
+
+    def _moved(self, command: Command) -> Moved:
+        """Where an earlier `cd` has gone."""
+        if command.moved < 0:
+            return ""
+        before = self._script.commands[command.moved]
+        args = [word for word in before.words[1:] if not word.text.startswith("-")]
+        if before.words[0].text not in ("cd", "pushd", "chdir"):
+            return "unknown"
+        if not args:
+            return "outside" if before.words[0].text == "cd" else "unknown"
+        if before.moved >= 0 and not args[0].text.startswith(("/", "~")):
+            return "outside" if self._moved(before) == "outside" else "unknown"
+        where = locate(args[0].text, self._place)
+        if where == "outside":
+            return "outside"
+        return "below" if where in ("inside", "whole") and args[0].static else "unknown"
+
+    # ── code that is handed to another program ───────────────────────────────────────────────
+
+    def _code(self, call: Call) -> str:
+        program = re.sub(r"[\d.]+$", "", call.program.rpartition("/")[2])
+        if call.program in ("source", "."):
+            return self._sourced(call)
+        if program in known().shells:
+            return self._shell(call)
+        if program in known().interpreters or call.program in known().interpreters:
+            return self._interpreter(call)
+        if call.program in ("trap", "alias", "hash") and call.args and call.program != "hash":
+            return "changes what commands do" if call.program == "alias" else self._trap(call)
+        return ""
+
+    def _sourced(self, call: Call) -> str:
+        for word in call.args[:1]:
+            if word.substitutions:
+                return "runs what another command prints"
+            if locate(word.text, self._place) == "outside":
+                return "runs a file outside the working folder"
+        return ""
+
+    def _trap(self, call: Call) -> str:
+        return self._nested(call.args[0]) if call.args[0].static else "runs text that is not known"
+
+    def _shell(self, call: Call) -> str:
+        words = call.args
+        for at, word in enumerate(words):
+            if re.fullmatch(r"-[a-zA-Z]*c", word.text) and at + 1 < len(words):
+                code = words[at + 1]
+                if call.fed or (
+                    code.dynamic
+                    and any(
+                        p.kind != "loop" for p in code.parts if p.kind not in ("plain", "quoted")
+                    )
+                ):
+                    return "runs text that is put together before it is known"
+                return self._nested(code)
+        if any(word.substitutions for word in words):
+            return "runs what another command prints"
+        files = [word for word in words if not word.text.startswith("-")]
+        piped = call.command.piped_from is not None and (not files or "-s" in call.words)
+        if piped or call.fed:
+            return "pipes text into a shell"
+        if call.command.stdin is not None and not files:
+            stdin = call.command.stdin
+            return self._nested(stdin) if not stdin.dynamic else "runs text that is not known"
+        if any(redirect.operator == "<" for redirect in call.command.redirects) and not files:
+            return ""
+        if files and locate(files[0].text, self._place) == "outside":
+            return "runs a script outside the working folder"
+        return ""
+
+    def _nested(self, code: Word) -> str:
+        if self._depth >= MOST_NESTED:
+            return "nests shells too deeply"
+        inner = review(code.text, self._place, self._rules, self._depth + 1)
+        if inner.answer == "harmful":
+            return inner.reason
+        if inner.answer == "undecided":
+            self._doubt(inner.reason)
+        else:
+            self._doubt("runs another shell")
+        return ""
+
+    def _interpreter(self, call: Call) -> str:
+        if any(word.substitutions for word in call.args):
+            return "runs what another command prints"
+        files = [word for word in call.args if not word.text.startswith("-")]
+        if call.command.piped_from is not None and not files and not call.args:
+            return "pipes text into an interpreter"
+        if call.command.piped_from is not None and call.words[:1] == ("-",):
+            return "pipes text into an interpreter"
+        texts = [word.text for word in call.args]
+        texts += [call.command.stdin.text] if call.command.stdin is not None else []
+        for rule in known().code:
+            if any(rule.pattern.search(text[:20_000]) for text in texts):
+                return rule.because
+        return ""
+
+
+def calls_of(words: tuple[Word, ...], command: Command) -> Iterator[Call]:
+    """The calls of a command that another program starts."""
+    yield from calls(Command(words, command.source, piped_from=command.piped_from))
+
+
+def _program(call: Call) -> Word:
+    """The program as a word; one that is computed is not static, and harmful anyway."""
+    return plain_word(call.program)

@@ -1,0 +1,142 @@
+"""What the client says about itself in `safeguards`: where it works, and its user's rules.
+
+Read from the requests of Claude Code 2.1.332. Nothing in it is required, and what has another shape
+is left out, so that a newer client gets fewer verdicts and never a wrong one.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_auto_mode._finding import Place
+
+CHECK: Final = "dangerous_tool_use"
+"""The one check that is answered."""
+KNOWN_VERSION: Final = 1
+"""The version of `classifier_context` whose meaning is known."""
+MAX_RULES: Final = 2_000
+"""Of each kind; a context with more is not understood."""
+MAX_PROSE: Final = 40
+MAX_PROSE_CHARACTERS: Final = 2_000
+_HOME: Final = re.compile(
+    r"(?:/(?:home|Users)/[^/]+|/root|/|[A-Za-z]:[/\\]?(?:Users[/\\][^/\\]+)?)[/\\]?"
+)
+"""Folders that are nobody's working folder: everything of a person, or of the machine, is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A permission rule of the user, as the client's settings have it."""
+
+    text: str
+    """`Tool` or `Tool(what)`."""
+    root: str = ""
+    """For rules about paths: the folder that `pattern` begins at; empty for the working folder."""
+    pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that a verdict may stand on, besides the call and the user's words."""
+
+    place: Place = Place()
+    deny: tuple[Rule, ...] = ()
+    ask: tuple[Rule, ...] = ()
+    allow: tuple[Rule, ...] = ()
+    prose: tuple[tuple[str, str], ...] = ()
+    """The user's rules in words, for a judge: (`allow`, `soft_deny`, `hard_deny` or `environment`,
+    sentence)."""
+    known: bool = False
+    """The context was there, in a version that is understood. Without it nothing is passed."""
+
+
+def asked(safeguards: Any) -> Context | None:
+    """The context of the check for dangerous calls; None where the client does not ask for it."""
+    for item in as_list(safeguards):
+        entry = as_object(item)
+        if entry.get("type") == CHECK:
+            return _context(as_object(entry.get("classifier_context")))
+    return None
+
+
+def _context(context: Mapping[str, Any]) -> Context:
+    version = context.get("v")
+    if type(version) is not int or version != KNOWN_VERSION:
+        return Context()
+    rules = as_object(context.get("rules"))
+    kinds = {kind: tuple(_rules(rules.get(kind))) for kind in ("deny", "ask", "allow")}
+    return Context(
+        place=_place(context),
+        deny=kinds["deny"],
+        ask=kinds["ask"],
+        allow=kinds["allow"],
+        prose=tuple(_prose(as_object(context.get("auto_mode")))),
+        known=isinstance(context.get("rules"), dict)
+        and all(_are_rules(rules.get(kind, [])) for kind in kinds),
+    )
+
+
+def _place(context: Mapping[str, Any]) -> Place:
+    home = _path(context.get("home_dir"))
+    trusted = as_object(context.get("trusted_directories"))
+    folders = [
+        as_object(trusted.get("primary")),
+        *map(as_object, as_list(trusted.get("additional"))),
+    ]
+    paths = [_path(folder.get("path")) for folder in folders]
+    roots = tuple(path for path in paths if path and not _is_home(path, home))
+    cwd = _path(context.get("live_cwd"))
+    return Place(
+        cwd=cwd if any(within(cwd, root) for root in roots) else "",
+        home=home,
+        platform=str(context.get("platform") or ""),
+        roots=roots,
+    )
+
+
+def within(path: str, folder: str) -> bool:
+    """Whether a normal absolute path is `folder` or lies in it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _is_home(folder: str, home: str) -> bool:
+    """Whether it is a home, contains the home, or is the whole machine."""
+    return (bool(home) and within(home, folder)) or _HOME.fullmatch(folder) is not None
+
+
+def _path(value: object) -> str:
+    """An absolute path without detours; empty where it is none."""
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        return ""
+    return posixpath.normpath("/" + value.lstrip("/"))
+
+
+def _are_rules(value: object) -> bool:
+    """Whether they are rules as far as is known here: one that is missed might have forbidden."""
+    rules = [as_object(item).get("rule") for item in as_list(value)]
+    return (
+        isinstance(value, list)
+        and len(rules) <= MAX_RULES
+        and all(isinstance(r, str) for r in rules)
+    )
+
+
+def _rules(value: object) -> Iterator[Rule]:
+    for item in as_list(value)[:MAX_RULES]:
+        entry = as_object(item)
+        text = entry.get("rule")
+        if isinstance(text, str):
+            root, pattern = entry.get("root"), entry.get("pattern")
+            yield Rule(text, str(root or ""), str(pattern or ""))
+
+
+def _prose(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for kind in ("hard_deny", "soft_deny", "allow", "environment"):
+        for sentence in as_list(value.get(kind))[:MAX_PROSE]:
+            if isinstance(sentence, str):
+                yield kind, sentence[:MAX_PROSE_CHARACTERS]

@@ -1,0 +1,55 @@
+"""The client's own check of calls, which it sends beside a conversation.
+
+Claude Code 2.1.332 sends it where a subagent hands back, and for every call where it is told not
+to ask the server (`CLAUDE_CODE_AUTO_MODE_SERVER=0`): the calls and the user's words go to a model
+of its own choice (`claude-sonnet-5`), whatever model the conversation has. They must not go where
+the conversation does not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from plugway import Exchange, MessagesRequest, as_list, as_object
+
+MAX_SESSIONS: Final = 512
+MAX_TOKENS: Final = 8_192
+"""What its second stage may write; the first has 64."""
+_MARK: Final = "<severity>"
+"""What such a request tells the model to answer with: `<severity>N</severity>`."""
+
+
+def is_own_check(request: MessagesRequest) -> bool:
+    """Whether a request is the client's own check of a call."""
+    limit = request.get("max_tokens")
+    if not isinstance(limit, int) or limit > MAX_TOKENS or request.original is not None:
+        return False
+    if request.offers_tools:
+        return False
+    system = request.get("system")
+    blocks = [system] if isinstance(system, str) else as_list(system)
+    texts = (one if isinstance(one, str) else as_object(one).get("text") for one in blocks)
+    return any(isinstance(text, str) and _MARK in text for text in texts)
+
+
+class Conversations:
+    """Where each session's conversation goes, as far as it was seen."""
+
+    def __init__(self) -> None:
+        self._targets: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    def saw(self, exchange: Exchange) -> None:
+        """Remember where an exchange of the main conversation went."""
+        served = exchange.served_by
+        session = exchange.session_id
+        if served is None or session is None or exchange.agent_id is not None:
+            return
+        self._targets[session] = (served.backend.name, served.model)
+        self._targets.move_to_end(session)
+        if len(self._targets) > MAX_SESSIONS:
+            self._targets.popitem(last=False)
+
+    def target(self, session: str | None) -> tuple[str, str] | None:
+        """(instance, model) of a session's conversation."""
+        return self._targets.get(session or "")

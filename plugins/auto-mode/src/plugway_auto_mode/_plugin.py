@@ -1,0 +1,230 @@
+"""The plugin: notices that a client asks for verdicts, and has them put into the answer.
+
+What a verdict stands on is in `_review`, what it looks like on the wire in `_verdicts`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from plugway import (
+    Attempt,
+    EventStream,
+    Exchange,
+    Forbidden,
+    Gateway,
+    MessagesRequest,
+    Outcome,
+    Plugin,
+    Reply,
+    Route,
+    Send,
+    StateKey,
+    StreamEvent,
+    hookimpl,
+    replay,
+)
+from plugway_auto_mode._commands import Rules
+from plugway_auto_mode._context import Context, asked
+from plugway_auto_mode._judge import Judge, typed
+from plugway_auto_mode._options import AutoModeOptions
+from plugway_auto_mode._own_check import Conversations, is_own_check
+from plugway_auto_mode._review import Call, Decision, decide
+from plugway_auto_mode._verdicts import RESULTS, VerdictStream, calls_in, covers
+
+NATIVE_ZONE = "anthropic"
+"""Where `safeguards` comes from: its servers' own verdicts are passed on."""
+MAX_NOTES = 16
+"""Calls of one answer that get a line of their own on the receipt."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What an exchange needs for its verdicts."""
+
+    context: Context
+    request: MessagesRequest
+    asks_user: bool
+    """The client can ask its user about a call that got no verdict."""
+    upstream: bytes | None = None
+    """A whole answer as a trusted backend gave it, before any plugin changed it."""
+    settled: bool = False
+    """The verdicts in the answer stay as they are."""
+
+
+_ASKED: StateKey[_Asked] = StateKey("auto-mode.asked")
+_MAIN: StateKey[bool] = StateKey("auto-mode.main")
+"""It is a turn of a conversation, and no request that a client makes beside it."""
+
+
+class AutoMode(Plugin[AutoModeOptions]):
+    """Says which tool calls of an answer may run unasked."""
+
+    outside: ClassVar[tuple[str, ...]] = ("router", "switch", "tool-repair")
+    seals_replies: ClassVar[bool] = True
+
+    def __init__(self, options: AutoModeOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._rules = Rules.build(options.trust, options.harmless, options.harmful)
+        self._judge = Judge(options.judge) if options.judge else None
+        self._gateway: Gateway | None = None
+        self._conversations = Conversations()
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """Backends that do not exist."""
+        known = ", ".join(f"`{name}`" for name in zones) or "none"
+        return [
+            (("trusted_backends", index), f"unknown backend `{name}`; the backends are {known}")
+            for index, name in enumerate(self.options.trusted_backends)
+            if name not in zones
+        ]
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
+        """A judge is asked through the gateway itself."""
+        self._gateway = gateway
+        yield
+
+    # ── the way in ───────────────────────────────────────────────────────────────────────────
+
+    @hookimpl
+    def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
+        """Notices the wish for verdicts; what the target does not know is taken out later."""
+        exchange.state[_MAIN] = request.offers_tools
+        if "safeguards" not in request.fields or request.original is not None:
+            return
+        context = asked(request.get("safeguards"))
+        if context is not None:
+            asks_user = self.options.ask_user and _is_interactive(exchange)
+            exchange.state[_ASKED] = _Asked(context, request, asks_user)
+
+    @hookimpl
+    def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
+        """The client's own check goes to the judge, or where its conversation goes.
+
+        Raises:
+            Forbidden: neither is known, so the check would leave for anywhere.
+        """
+        if exchange.session_id is None or not is_own_check(request):
+            return None
+        target = self._conversations.target(exchange.session_id)
+        if target is None:
+            raise Forbidden(
+                "auto mode: this check of a tool call belongs to a conversation that this gateway "
+                "has not seen since it started, so it is sent nowhere. Unset "
+                "CLAUDE_CODE_AUTO_MODE_SERVER: then the gateway answers itself",
+                retry=False,
+            )
+        return Route((target,), "the client's own check goes where its conversation goes")
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """Keeps a trusted backend's whole answer in mind, to see whether a plugin changes it."""
+        reply = await send(request, attempt)
+        state = exchange.state.get(_ASKED)
+        if state is not None:
+            state.upstream = reply.body if self._trusts(attempt) else None
+        return reply
+
+    # ── the way out ──────────────────────────────────────────────────────────────────────────
+
+    @hookimpl
+    def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
+        """A whole answer becomes a stream, so that there is one place where verdicts are given."""
+        state = exchange.state.get(_ASKED)
+        if state is None or reply.body is None or reply.status != 200:
+            return None
+        if exchange.endpoint != "messages" or not reply.parsed:
+            return None
+        if _is_settled(reply, state.upstream):
+            state.settled = True
+            return None
+        return reply.replace(body=None, events=_replayed(reply))
+
+    @hookimpl
+    def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
+        """The layer that gives the verdicts; none where Anthropic's own pass as they are."""
+        state = exchange.state.get(_ASKED)
+        if state is None or state.settled:
+            return None
+        served = exchange.served_by
+        native = served is not None and served.backend.zone == NATIVE_ZONE
+        if native and not any(entry.stage == "layer" for entry in exchange.receipt):
+            return None
+        keeps = served is not None and self._trusts(served)
+        judged = partial(self._judged, state, exchange)
+        return VerdictStream(stream, judged, keeps=keeps, asks_user=state.asks_user)
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Remembers where a conversation goes."""
+        if exchange.endpoint == "messages" and exchange.state.get(_MAIN):
+            self._conversations.saw(exchange)
+
+    # ── verdicts ─────────────────────────────────────────────────────────────────────────────
+
+    async def _judged(
+        self, state: _Asked, exchange: Exchange, calls: Sequence[Call]
+    ) -> Sequence[Decision]:
+        decisions = decide(calls, state.context, self._rules)
+        if self._judge is not None and self._gateway is not None:
+            words = typed(state.request.get("messages"))
+            decisions = await self._judge.settled(
+                decisions, words, state.context, exchange, self._gateway
+            )
+        for decision in decisions[:MAX_NOTES]:
+            exchange.note(self.name, _noted(decision), stage="safeguards")
+        if len(decisions) > MAX_NOTES:
+            more = f"and verdicts for {len(decisions) - MAX_NOTES} further calls"
+            exchange.note(self.name, more, stage="safeguards")
+        return decisions
+
+    def _trusts(self, attempt: Attempt) -> bool:
+        backend = attempt.backend
+        return backend.zone == NATIVE_ZONE or backend.name in self.options.trusted_backends
+
+
+def _is_interactive(exchange: Exchange) -> bool:
+    """Whether somebody sits before the client: `claude-cli/2.1.332 (external, cli)`, where print
+    mode and SDKs say `sdk-cli` and the like."""
+    return exchange.client.startswith("claude-cli/") and exchange.client.endswith(", cli)")
+
+
+_QUOTED = re.compile(r"`[^`]*`:?")
+_OUTCOMES = {
+    "passed": "may run unasked",
+    "flagged": "was flagged",
+    "none": "got no verdict",
+    "open": "got no verdict",
+}
+
+
+def _noted(decision: Decision) -> str:
+    """A line of the receipt: what a reason quotes from the call stays out of it."""
+    reason = decision.reason
+    if decision.quotes_call:
+        reason = _QUOTED.sub("", reason).strip(" :")
+    return f"`{decision.call.name[:80]}` {_OUTCOMES[decision.outcome]}: {reason}"
+
+
+def _is_settled(reply: Reply, upstream: bytes | None) -> bool:
+    """Whether a whole answer needs nothing: it has no calls, or a trusted backend's verdicts on all
+    of them, and no plugin has changed them since."""
+    calls, results = calls_in(reply.parsed), reply.parsed.get(RESULTS)
+    if upstream is None:
+        return not calls and results is None
+    same = reply.body is upstream or calls == calls_in(Reply.whole(200, upstream).parsed)
+    return same and covers(results, calls)
+
+
+async def _replayed(reply: Reply) -> AsyncGenerator[StreamEvent]:
+    for item in replay(reply.parsed):
+        yield item

@@ -1,0 +1,108 @@
+"""What becomes of the calls of one answer: the user's rules first, then what is known of a call.
+
+    deny → ask → known harmful → allow → known harmless → open: a judge, if there is one
+
+Asking a judge is in `_judge`, what goes to the client in `_verdicts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from plugway_auto_mode import _tools
+from plugway_auto_mode._commands import (
+    Rules,
+    changes_folder,
+    review,
+    review_powershell,
+    simple_commands,
+)
+from plugway_auto_mode._context import Context
+from plugway_auto_mode._finding import Finding, Place
+from plugway_auto_mode._permissions import SHELLS, allows, forbids
+
+Outcome = Literal["passed", "flagged", "none", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A finished call, as the client will get it."""
+
+    id: str
+    name: str
+    given: Mapping[str, Any] | None
+    """Its arguments; None where they are no JSON object, or too long to be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one call."""
+
+    call: Call
+    outcome: Outcome
+    """`passed`: it runs unasked; `flagged`: the client denies it; `none`: no verdict; `open`: a
+    judge may say."""
+    reason: str
+    """For the user and for the model, who may try another way."""
+    quotes_call: bool = False
+    """What stands in backticks in the reason is taken from the call."""
+
+
+def decide(calls: Sequence[Call], context: Context, rules: Rules) -> list[Decision]:
+    """One decision for each call, in order.
+
+    A shell keeps the folder that a command went to: after a `cd` in one call, nobody knows where
+    the next ones run.
+    """
+    decisions: list[Decision] = []
+    moved = False
+    for call in calls:
+        here = replace(context, place=replace(context.place, cwd="")) if moved else context
+        decisions.append(_decided(call, here, rules))
+        command = (call.given or {}).get("command")
+        if call.name in SHELLS and (not isinstance(command, str) or changes_folder(command)):
+            moved = True
+    return decisions
+
+
+def _decided(call: Call, context: Context, rules: Rules) -> Decision:
+    given, place = call.given, context.place
+    if given is None:
+        return Decision(call, "none", "its arguments cannot be read")
+    commands = _commands(call.name, given)
+    denied = forbids(context.deny, call.name, given, commands, place)
+    if denied is not None:
+        return Decision(call, "flagged", f"your rule `{denied.text}` denies it")
+    to_ask = forbids(context.ask, call.name, given, commands, place)
+    if to_ask is not None:
+        return Decision(call, "none", f"your rule `{to_ask.text}` wants you to be asked")
+    finding = _finding(call.name, given, place, rules)
+    if finding.answer == "harmful":
+        return Decision(call, "flagged", finding.reason, quotes_call=True)
+    if not context.known:
+        return Decision(call, "none", "the client sent no context that this gateway understands")
+    allowed = allows(context.allow, call.name, given, commands, place)
+    if allowed is not None:
+        return Decision(call, "passed", f"your rule `{allowed.text}` allows it")
+    if finding.answer == "harmless":
+        return Decision(call, "passed", finding.reason, quotes_call=True)
+    return Decision(call, "open", finding.reason, quotes_call=True)
+
+
+def _commands(name: str, given: Mapping[str, Any]) -> Sequence[str]:
+    command = given.get("command")
+    return simple_commands(command) if name == "Bash" and isinstance(command, str) else ()
+
+
+def _finding(name: str, given: Mapping[str, Any], place: Place, rules: Rules) -> Finding:
+    if name not in SHELLS:
+        return _tools.review(name, given, place)
+    command = given.get("command")
+    if not isinstance(command, str):
+        return Finding("undecided", "the call has no command")
+    finding = (review if name == "Bash" else review_powershell)(command, place, rules)
+    if finding.answer == "harmless" and given.get("dangerouslyDisableSandbox"):
+        return Finding("undecided", "it asks to run outside the sandbox")
+    return finding

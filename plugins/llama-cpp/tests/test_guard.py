@@ -1,0 +1,323 @@
+"""What the demonstration model may call: pure verdicts over calls of every kind."""
+
+import json
+import random
+import string
+
+import pytest
+
+from plugway_llama_cpp._guard import REFUSAL, is_held, read_conversation, reason_against
+from plugway_llama_cpp._held import Held
+
+APPEND = r"printf '\n%s' 'another line' >> hello.txt"
+
+
+def tool(name, *properties, required=()):
+    schema = {"type": "object", "properties": {key: {"type": "string"} for key in properties}}
+    return {"name": name, "description": "", "input_schema": {**schema, "required": list(required)}}
+
+
+TOOLS = [
+    tool("Bash", "command", "timeout", "description", "run_in_background"),
+    tool("PowerShell", "command"),
+    tool("Read", "file_path", "offset", "limit", "pages"),
+    tool("Write", "file_path", "content"),
+    tool("Edit", "file_path", "old_string", "new_string", "replace_all"),
+    tool("MultiEdit", "file_path", "edits"),
+    tool("NotebookEdit", "notebook_path", "new_source"),
+    tool("Agent", "description", "prompt"),
+    tool("Workflow", "script", "name"),
+    tool("run_command", "input"),
+    tool("execute", "input"),
+    tool("shell", "text"),
+    tool("str_replace_based_edit_tool", "command", "path", "file_text"),
+    tool("mcp__filesystem__write_file", "path", "content"),
+    tool("mcp__filesystem__move_file", "source", "destination"),
+    tool("mcp__box__go", "cmd"),
+    tool("mcp__box__put_it", "where", "path", "text"),
+    tool("deleteEverything", "sure"),
+    tool("get_weather", "city", "unit"),
+    tool("note_city", "city"),
+    tool("WebSearch", "query"),
+]
+
+
+def body(*messages, folder="/work/project", tools=None):
+    system = [{"type": "text", "text": "You are an agent."}]
+    environment = f"# Environment\n - Primary working directory: {folder}\n - Platform: linux"
+    turns = list(messages) or ["create hello.txt with the text hi"]
+    turns = [{"role": "user", "content": t} if isinstance(t, str) else t for t in turns]
+    if folder:
+        turns.append({"role": "system", "content": [{"type": "text", "text": environment}]})
+    return {"system": system, "messages": turns, "tools": TOOLS if tools is None else tools}
+
+
+def against(name, arguments, request=None):
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    return reason_against(read_conversation(request or body()), name, arguments)
+
+
+def write(path, content="hi", **more):
+    return "Write", {"file_path": path, "content": content, **more}
+
+
+def bash(command, **more):
+    return "Bash", {"command": command, **more}
+
+
+def read(path, **more):
+    return "Read", {"file_path": path, **more}
+
+
+PASS = [
+    write("hello.txt"),
+    write("notes/today.md", "a\nb; rm -rf / # only a text"),
+    write("/work/project/hello.txt"),
+    write("größe.txt"),
+    write("a-b_c+d@2.tar.gz", ""),
+    bash(APPEND),
+    bash(APPEND, description="Append a line"),
+    bash(r"""printf '\n%s' "it's here" >> notes/today.md"""),
+    bash(r"printf '\n%s' 'a; b && c | d > e `f` $(g)' >> hello.txt"),
+    bash(r"printf '\n%s' 'x' >> /work/project/hello.txt"),
+    read("hello.txt"),
+    read("/work/project/src/main.py", offset=3, limit=10),
+    ("get_weather", {"city": "Rome"}),
+    ("note_city", {"city": "rm -rf /"}),
+    ("WebSearch", {"query": "plugway"}),
+]
+REFUSED = [
+    # paths
+    write("/etc/passwd"),
+    write("/work/project"),
+    write("/work/project/"),
+    write("/work/project2/hello.txt"),
+    write("/work/project/../hello.txt"),
+    write("../hello.txt"),
+    write("a/../../hello.txt"),
+    write("a/./hello.txt"),
+    write("a//hello.txt"),
+    write("./hello.txt"),
+    write(".env"),
+    write(".git/hooks/pre-commit"),
+    write("a/.ssh/config"),
+    write("~/.bashrc"),
+    write("~/hello.txt"),
+    write("$HOME/hello.txt"),
+    write("-rf"),
+    write(""),
+    write(" hello.txt"),
+    write("hello.txt\n"),
+    write("hello.txt\x00.png"),
+    write("C:\\Windows\\system.ini"),
+    write("a\\..\\b.txt"),
+    write("*.txt"),
+    write("a" * 300),
+    write(7),
+    write(None),
+    write(["hello.txt"]),
+    write("hello.txt."),
+    write("hello.txt:stream"),
+    # more or less than the shape
+    write("hello.txt", None),
+    write("hello.txt", overwrite=True),
+    ("Write", {"file_path": "hello.txt"}),
+    ("Write", {"path": "hello.txt", "content": "hi"}),
+    # commands
+    bash("rm hello.txt"),
+    bash("rm -rf ."),
+    bash("ls"),
+    bash(""),
+    bash("git status"),
+    bash("cat hello.txt"),
+    bash("touch hello.txt"),
+    bash("echo hi > hello.txt"),
+    bash("echo hi >> hello.txt"),
+    bash(APPEND + "; rm -rf ."),
+    bash(APPEND + " && rm x"),
+    bash(APPEND + " || rm x"),
+    bash(APPEND + " | sh"),
+    bash(APPEND + " &"),
+    bash(APPEND + "\nrm x"),
+    bash(APPEND + "\r\nrm x"),
+    bash(APPEND + " "),
+    bash(APPEND + " > x"),
+    bash(APPEND + " 2>&1"),
+    bash(APPEND.replace(">>", ">")),
+    bash(APPEND.replace(">>", ">>>")),
+    bash(APPEND.replace("hello.txt", "`id`.txt")),
+    bash(APPEND.replace("hello.txt", "$(id).txt")),
+    bash(APPEND.replace("hello.txt", "$HOME/a.txt")),
+    bash(APPEND.replace("hello.txt", "~/.bashrc")),
+    bash(APPEND.replace("hello.txt", ".bashrc")),
+    bash(APPEND.replace("hello.txt", "../a.txt")),
+    bash(APPEND.replace("hello.txt", "/etc/passwd")),
+    bash(APPEND.replace("hello.txt", "{a,b}.txt")),
+    bash(APPEND.replace("hello.txt", "a\\ b")),
+    bash(APPEND.replace("hello.txt", "a.txt(b)")),
+    bash(APPEND.replace("another line", "a' ; rm -rf . ; '")),
+    bash(APPEND.replace("another line", "a\nb")),
+    bash(r"""printf '\n%s' "$(rm -rf .)" >> hello.txt"""),
+    bash(r"""printf '\n%s' "`rm -rf .`" >> hello.txt"""),
+    bash(r"""printf '\n%s' "!rm" >> hello.txt"""),
+    bash(r"""printf '\n%s' "a" b" >> hello.txt"""),
+    bash(r"printf '%s' 'x' >> hello.txt"),
+    bash(r"sudo printf '\n%s' 'x' >> hello.txt"),
+    bash(r"cd /; printf '\n%s' 'x' >> hello.txt"),
+    bash(APPEND, run_in_background=True),
+    bash(APPEND, dangerouslyDisableSandbox=True),
+    bash(["rm", "x"]),
+    bash(None),
+    ("Bash", {}),
+    ("Bash", '{"command": "rm x"'),
+    ("Bash", '["rm x"]'),
+    ("Bash", '{"command": "ls", "command": "rm x"}'),
+    # reading
+    read("/etc/shadow"),
+    read("~/.ssh/id_ed25519"),
+    read(".env"),
+    read("../secret.txt"),
+    read("hello.txt", pages="1"),
+    # other tools, by name and by schema
+    ("PowerShell", {"command": APPEND}),
+    ("Edit", {"file_path": "hello.txt", "old_string": "a", "new_string": "b"}),
+    ("MultiEdit", {"file_path": "hello.txt", "edits": []}),
+    ("NotebookEdit", {"notebook_path": "a.ipynb", "new_source": ""}),
+    ("Agent", {"prompt": "create hello.txt", "description": "x"}),
+    ("Workflow", {"script": "x"}),
+    ("run_command", {"input": "ls"}),
+    ("execute", {"input": "ls"}),
+    ("shell", {"text": "ls"}),
+    ("str_replace_based_edit_tool", {"command": "create", "path": "a.txt", "file_text": "x"}),
+    ("mcp__filesystem__write_file", {"path": "hello.txt", "content": "hi"}),
+    ("mcp__filesystem__move_file", {"source": "a.txt", "destination": "b.txt"}),
+    ("mcp__box__go", {"cmd": "ls"}),
+    ("mcp__box__put_it", {"path": "a.txt", "text": "hi"}),
+    ("deleteEverything", {"sure": "yes"}),
+    # arguments that no schema names, and tools that nobody offers
+    ("get_weather", {"command": "rm -rf ."}),
+    ("get_weather", {"city": {"file_path": "/etc/passwd", "content": "x"}}),
+    ("get_weather", '{"city": ' * 900 + "1" + "}" * 900),
+    ("get_weather", "[" * 100_000),
+    ("Rm", {}),
+    ("bash", {"command": APPEND}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), PASS)
+def test_a_call_of_one_of_the_shapes_passes(name, arguments):
+    assert against(name, arguments) == ""
+
+
+@pytest.mark.parametrize(("name", "arguments"), REFUSED)
+def test_everything_else_that_runs_or_writes_is_refused(name, arguments):
+    assert against(name, arguments)
+
+
+@pytest.mark.parametrize("folder", ["", "/", "/root", "/home/ann", "/Users/ann", "/home"])
+def test_without_a_working_folder_only_a_plain_name_passes(folder):
+    request = body(folder=folder)
+    assert not against(*write("hello.txt"), request)
+    assert not against(*bash(APPEND), request)
+    assert against(*write("notes/today.md"), request)
+    assert against(*write((folder or "/tmp") + "/hello.txt"), request)
+
+
+def test_two_working_folders_are_none():
+    request = body(folder="/work/project")
+    request["system"] = "Working directory: /etc"
+    assert against(*write("/work/project/a.txt"), request)
+    assert against(*write("/etc/a.txt"), request)
+    assert not against(*write("a.txt"), request)
+
+
+def test_the_user_does_not_say_which_folder_it_is():
+    request = body("Primary working directory: /etc\ncreate /etc/a.txt", folder="")
+    assert against(*write("/etc/a.txt"), request)
+
+
+def test_a_folder_of_windows_is_understood():
+    request = body(folder="C:\\code\\app")
+    assert not against(*write("C:\\code\\app\\notes\\a.txt"), request)
+    assert against(*write("C:\\code\\app\\..\\a.txt"), request)
+    assert against(*write("D:\\a.txt"), request)
+
+
+def used(name, arguments, number="1"):
+    block = {"type": "tool_use", "id": number, "name": name, "input": arguments}
+    return {"role": "assistant", "content": [block]}
+
+
+def result(text, number="1", **more):
+    return {
+        "role": "user",
+        "content": [{"type": "tool_result", "tool_use_id": number, "content": text, **more}],
+    }
+
+
+SHOWN = {
+    "it was written": [used(*write("hello.txt")), result("ok")],
+    "it was read": [used(*read("/work/project/hello.txt")), result("1\thi")],
+    "it was appended to": [used(*bash(APPEND)), result("")],
+    "a list named it": [used(*bash("ls")), result([{"type": "text", "text": "a.md\nHello.txt\n"}])],
+    "a write of it failed": [used(*write("hello.txt")), result("not read yet", is_error=True)],
+    "a reminder named it": ["<system-reminder>\nThe user opened hello.txt\n</system-reminder>"],
+    "a shell of the user showed it": ["<bash-stdout>hello.txt</bash-stdout>"],
+    "a summary named it": ["This session is continued. " + "x" * 1000 + " hello.txt was changed."],
+    "a system turn named it": [{"role": "system", "content": "Note: hello.txt was modified"}],
+}
+
+
+@pytest.mark.parametrize("turns", SHOWN.values(), ids=SHOWN)
+def test_a_file_that_the_conversation_has_shown_is_not_written(turns):
+    request = body("show me what is there", *turns, "create hello.txt with the text hi")
+    assert against(*write("hello.txt"), request)
+    assert against(*write("/work/project/hello.txt"), request)
+    assert not against(*write("hello2.txt"), request)
+    assert not against(*write("ohello.txt"), request)
+
+
+def test_a_file_that_is_not_there_may_be_created():
+    missing = [used(*read("hello.txt")), result("File does not exist.", is_error=True)]
+    request = body("show me hello.txt", *missing, "create hello.txt with the text hi")
+    assert not against(*write("hello.txt"), request)
+
+
+def test_a_tool_is_known_by_its_name_or_by_what_it_takes():
+    assert is_held("mcp__files__WriteFile", ())
+    assert is_held("anything", {"filepath"})
+    assert not is_held("get_weather", {"city"})
+
+
+def test_no_made_up_command_passes_but_the_one_that_appends():
+    rng = random.Random(11)
+    alphabet = [*string.printable, "printf ", "'\\n%s' ", "'a'", ">> ", "hello.txt", "rm ", "$("]
+    commands = {"".join(rng.choices(alphabet, k=rng.randint(1, 12))) for _ in range(20_000)}
+    for at in range(len(APPEND) + 1):
+        for more in (";", "|", "&", "`id`", "$(id)", "\n", ">", "<", "'", '"', "\\", "*", "~", " "):
+            commands.add(APPEND[:at] + more + APPEND[at:])
+    passed = {command for command in commands if not against(*bash(command))}
+    inside = {c for c in passed if c.startswith(r"printf '\n%s' '") and c.endswith(" >> hello.txt")}
+    assert passed == inside, passed - inside
+    assert all(c[15:-14].count("'") == 0 and "\n" not in c for c in inside)
+
+
+def held(*messages, **more):
+    return Held(body(*messages, **more))
+
+
+def test_one_order_per_reply_is_enough():
+    one = held()
+    assert not one.reason_against("Write", json.dumps(write("a.txt")[1]))
+    assert one.reason_against("Write", json.dumps(write("b.txt")[1]))
+    assert not one.reason_against("get_weather", '{"city": "Rome"}')
+
+
+def test_a_reply_whose_call_was_held_back_ends_in_words():
+    one = held()
+    assert one.reason_against("Bash", '{"command": "rm x"}')
+    assert (one.refusal(), one.refusal()) == (REFUSAL, "")
+    assert one.stop_reason("tool_use") == "end_turn"
+    assert not one.reason_against("get_weather", '{"city": "Rome"}')
+    assert one.stop_reason("tool_use") == "tool_use"

@@ -1,0 +1,119 @@
+"""Calls of server tools in a conversation, as ordinary calls and results. Pure functions.
+
+Anthropic's servers answer such a call within one turn of the assistant. Other models know calls
+that end a turn, and results in the next one: the turn is cut where the results stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_server_tools._plan import Runs
+from plugway_translation import said_in
+
+_CALLS: Final = frozenset(("server_tool_use", "mcp_tool_use"))
+_RESULT: Final = "_tool_result"
+_ERROR: Final = "_error"
+
+Block = dict[str, Any]
+
+
+def paired(messages: list[Any], runs: Runs) -> tuple[list[Any], int]:
+    """The conversation, and how many calls were told anew; the same list where there were none."""
+    if not any(map(_has_calls, messages)):
+        return messages, 0
+    found: list[Any] | None = None
+    count = 0
+    for index, message in enumerate(messages):
+        pairs = _pairs(message, runs)
+        if pairs and found is None:
+            found = messages[:index]
+        if found is None:
+            continue
+        if not pairs:
+            found.append(message)
+            continue
+        count += len(pairs)
+        found += _cut(message, pairs)
+    return (messages, 0) if found is None else (found, count)
+
+
+def _has_calls(message: Any) -> bool:
+    """Every block of every turn passes here: few calls."""
+    content = message["content"]
+    if message["role"] != "assistant" or content.__class__ is not list:
+        return False
+    return any(block.__class__ is dict and block.get("type") in _CALLS for block in content)
+
+
+def _pairs(message: Any, runs: Runs) -> dict[str, Block]:
+    """The results in a turn of the assistant by the id of their call, where that is there too."""
+    content = message.get("content") if message.get("role") == "assistant" else None
+    if content.__class__ is not list:
+        return {}
+    calls: set[str] = set()
+    results: dict[str, Block] = {}
+    for block in as_list(content):
+        if block.__class__ is not dict:
+            continue
+        kind = str(block.get("type"))
+        if kind in _CALLS and not runs.has(f"{block.get('name')}_"):
+            calls.add(str(block.get("id")))
+        elif kind.endswith(_RESULT) and str(block.get("tool_use_id")) in calls:
+            results[str(block.get("tool_use_id"))] = block
+    return results
+
+
+def _cut(message: Mapping[str, Any], pairs: Mapping[str, Block]) -> list[Any]:
+    """The turns for one: each result follows its call, and calls of the client's own tools stay in
+    the last."""
+    turns: list[Any] = []
+    said: list[Any] = []
+    own: list[Any] = []
+    results: list[Any] = []
+    answered = False
+    for block in as_list(message["content"]):
+        fields = as_object(block)
+        if fields.get("tool_use_id") in pairs:
+            answered = bool(results)
+            continue
+        if fields.get("type") == "tool_use":
+            own.append(block)
+            continue
+        if answered:
+            turns += _turns(message, said, results)
+            said, results, answered = [], [], False
+        if fields.get("type") in _CALLS and fields.get("id") in pairs:
+            said.append(_call(fields))
+            results.append(_result(pairs[str(fields["id"])]))
+        else:
+            said.append(block)
+    if results:
+        turns += _turns(message, said, results)
+        said = []
+    if said or own:
+        turns.append({**message, "content": [*said, *own]})
+    return turns
+
+
+def _turns(message: Mapping[str, Any], said: list[Any], results: list[Any]) -> list[Any]:
+    return [{**message, "content": said}, {"role": "user", "content": results}]
+
+
+def _call(fields: Mapping[str, Any]) -> Block:
+    kept = {key: fields[key] for key in ("id", "name", "input", "cache_control") if key in fields}
+    return {"type": "tool_use", **kept}
+
+
+def _result(fields: Mapping[str, Any]) -> Block:
+    content = fields.get("content")
+    made: Block = {"type": "tool_result", "tool_use_id": fields.get("tool_use_id")}
+    inner = as_object(content)
+    if str(inner.get("type")).endswith(_ERROR):
+        code = inner.get("error_code")
+        return {**made, "is_error": True, "content": f"The call failed: {code}."}
+    if fields.get("is_error") is True:
+        made["is_error"] = True
+    return {**made, "content": said_in(content) or "(nothing)"}

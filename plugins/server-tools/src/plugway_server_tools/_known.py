@@ -1,0 +1,224 @@
+"""Anthropic's typed tools, as data: those that its servers run, and those that clients run.
+
+Types, names and blocks: `types/` of the `anthropic` SDK 2.11, there `server_tool_use_block.py`,
+`*_tool_result_error*.py` and `beta/beta_memory_tool_20250818_*_command.py`. The arguments of `bash`
+and of the text editor: https://platform.claude.com/docs/en/agents-and-tools/tool-use/bash-tool and
+`.../text-editor-tool`; that `insert` has `insert_text` since 2025-04-29, in answers of the API
+(anthropic-sdk-python#1155).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway import new_id
+
+_DATE: Final = re.compile(r"_(\d{8})$")
+_NEW_EDITOR: Final = "20250429"
+"""Date of the first text editor without `undo_edit`."""
+
+_STRING: Final = {"type": "string"}
+_LINES: Final = {
+    "type": "array",
+    "items": {"type": "integer"},
+    "description": "The first and the last line to show; -1 for the end of the file.",
+}
+Schema = Mapping[str, Any]
+
+
+def _schema(required: tuple[str, ...], **properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTool:
+    """A tool that only Anthropic's servers run."""
+
+    title: str
+    """How a sentence about it begins."""
+    does: str
+    nothing: str
+    """What is true after a call that failed."""
+    result: str
+    """The type of the block with its result."""
+    schema: Schema
+    needless: str = ""
+    """Why no other model needs it beside other tools; empty where it is offered to them."""
+
+    def error(self, call_id: str) -> dict[str, Any]:
+        """The block that says that a call could not be run."""
+        content = {"type": f"{self.result}_error", "error_code": "unavailable"}
+        return {"type": self.result, "tool_use_id": call_id, "content": content}
+
+    def told(self, name: str, target: str) -> str:
+        """What a person is told."""
+        return (
+            f"{self.title} is not available through this gateway: `{name}` runs on Anthropic's "
+            f"servers only, and this request went to `{target}`. {self.nothing}"
+        )
+
+    def told_model(self, name: str) -> str:
+        """What a model is told that has called it."""
+        return (
+            f"`{name}` is not available here: it runs on Anthropic's servers only. {self.nothing} "
+            "Say that it failed where that matters, go on without it, and present nothing as its "
+            "result."
+        )
+
+    def offered(self, name: str) -> dict[str, Any]:
+        """The function that stands for it."""
+        description = f"{self.does} Not available here: every call fails."
+        return {"name": name, "description": description, "input_schema": self.schema}
+
+
+_NOTHING_FOUND: Final = "No tool was searched for."
+_ALL_OFFERED: Final = "every tool is offered to the model at once"
+
+SERVER_TOOLS: Final[Mapping[str, ServerTool]] = {
+    "advisor": ServerTool(
+        "The advisor",
+        "Asks a stronger model for advice.",
+        "No advice was given.",
+        "advisor_tool_result",
+        _schema(()),
+    ),
+    "code_execution": ServerTool(
+        "Code execution",
+        "Runs Python code in a sandbox and returns what it prints.",
+        "No code was run, and there is no output.",
+        "code_execution_tool_result",
+        _schema(("code",), code=_STRING),
+    ),
+    "tool_search_tool_bm25": ServerTool(
+        "Tool search",
+        "Finds tools by words.",
+        _NOTHING_FOUND,
+        "tool_search_tool_result",
+        _schema(("query",), query=_STRING),
+        _ALL_OFFERED,
+    ),
+    "tool_search_tool_regex": ServerTool(
+        "Tool search",
+        "Finds tools by a regular expression.",
+        _NOTHING_FOUND,
+        "tool_search_tool_result",
+        _schema(("pattern",), pattern=_STRING),
+        _ALL_OFFERED,
+    ),
+    "web_fetch": ServerTool(
+        "Fetching web pages",
+        "Fetches the page at a URL.",
+        "Nothing was fetched, and there is no page to report on.",
+        "web_fetch_tool_result",
+        _schema(("url",), url=_STRING),
+    ),
+    "web_search": ServerTool(
+        "Web search",
+        "Searches the web.",
+        "Nothing was searched, and there are no results to report.",
+        "web_search_tool_result",
+        _schema(("query",), query=_STRING),
+    ),
+}
+"""By type without its date."""
+
+_BASH: Final = {
+    "name": "bash",
+    "description": "Runs a command in a bash session that keeps its state between calls.",
+    "input_schema": _schema(
+        (),
+        command={**_STRING, "description": "The command; needed unless `restart` is true."},
+        restart={"type": "boolean", "description": "True starts the session anew."},
+    ),
+}
+_MEMORY: Final = {
+    "name": "memory",
+    "description": (
+        "Keeps notes in files under /memories, across conversations. Look what is there before a "
+        "task, and write down what a later conversation needs."
+    ),
+    "input_schema": _schema(
+        ("command",),
+        command={
+            **_STRING,
+            "enum": ["view", "create", "str_replace", "insert", "delete", "rename"],
+        },
+        path={**_STRING, "description": "File or folder; for all commands but `rename`."},
+        view_range=_LINES,
+        file_text={**_STRING, "description": "For `create`: the content of the file."},
+        old_str={**_STRING, "description": "For `str_replace`: the text to replace."},
+        new_str={**_STRING, "description": "For `str_replace`: the text in its place."},
+        insert_line={"type": "integer", "description": "For `insert`: the line to insert at."},
+        insert_text={**_STRING, "description": "For `insert`: the text."},
+        old_path={**_STRING, "description": "For `rename`: where it is."},
+        new_path={**_STRING, "description": "For `rename`: where it shall be."},
+    ),
+}
+CLIENT_TOOLS: Final = frozenset(("bash", "memory", "text_editor"))
+"""Tools that Anthropic defines and the client runs, by type without its date."""
+
+UNDESCRIBED: Final[Mapping[str, str]] = {
+    "browser_toolset": "the actions of a browser",
+    "computer": "the actions of a computer",
+    "computer_toolset": "the actions of a computer",
+}
+"""Tools that the client runs and whose arguments only Anthropic's models know, by type without its
+date, and what these are."""
+
+
+def base_of(kind: str) -> str:
+    """A type without its date: `web_search` for `web_search_20250305`."""
+    return _DATE.sub("", kind)
+
+
+def client_function(kind: str) -> dict[str, Any]:
+    """The function for a tool of `CLIENT_TOOLS`, under the name that it has by default."""
+    match base_of(kind):
+        case "bash":
+            return dict(_BASH)
+        case "memory":
+            return dict(_MEMORY)
+        case _:
+            date = _DATE.search(kind)
+            return _editor(date is None or date[1] >= _NEW_EDITOR)
+
+
+def _editor(new: bool) -> dict[str, Any]:
+    commands = ["view", "create", "str_replace", "insert"]
+    replaced, inserted = "For `str_replace`: the text in its place.", "For `insert`: the text."
+    texts = (
+        {"new_str": replaced, "insert_text": inserted}
+        if new
+        else {"new_str": f"{replaced} {inserted}"}
+    )
+    parameters = _schema(
+        ("command", "path"),
+        command={**_STRING, "enum": commands if new else [*commands, "undo_edit"]},
+        path={**_STRING, "description": "File, or folder to view."},
+        view_range=_LINES,
+        file_text={**_STRING, "description": "For `create`: the content of the file."},
+        old_str={**_STRING, "description": "For `str_replace`: the text, which is there once."},
+        insert_line={
+            "type": "integer",
+            "description": "For `insert`: after which line.",
+        },
+        **{name: {**_STRING, "description": text} for name, text in texts.items()},
+    )
+    return {
+        "name": "str_replace_based_edit_tool" if new else "str_replace_editor",
+        "description": "Views, creates and edits text files.",
+        "input_schema": parameters,
+    }
+
+
+def call_block(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The block of a call of a server tool, under an id as Anthropic's servers give them."""
+    return {
+        "type": "server_tool_use",
+        "id": new_id("srvtoolu"),
+        "name": name,
+        "input": dict(arguments),
+    }

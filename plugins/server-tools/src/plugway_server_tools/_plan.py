@@ -1,0 +1,155 @@
+"""What becomes of the typed tools of a request, for one backend. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from plugway import Attempt, InvalidRequest, as_list, as_object
+from plugway_server_tools._known import (
+    CLIENT_TOOLS,
+    SERVER_TOOLS,
+    UNDESCRIBED,
+    ServerTool,
+    base_of,
+    client_function,
+)
+
+_CARRIED = ("cache_control", "defer_loading", "eager_input_streaming", "input_examples")
+"""Members of a typed tool that a function may have too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What a backend does with typed tools by itself."""
+
+    prefixes: tuple[str, ...] = ()
+    """How the types begin that it runs."""
+    speaks_messages: bool = False
+    """Its server gets the tools as they are, also those of types that nobody here knows."""
+
+    @classmethod
+    def of(cls, attempt: Attempt, named: Mapping[str, tuple[str, ...]]) -> Runs | None:
+        """For the backend of an attempt; None where it takes requests for Anthropic as they are.
+
+        `native` says that of backends on `plugway-anthropic-wire`, which all have it; `runs_tools`
+        has the beginnings of types that a translating backend maps to tools of its own.
+        """
+        backend = attempt.backend
+        native = getattr(backend, "native", None)
+        if native is True:
+            return None
+        own: tuple[str, ...] = getattr(backend, "runs_tools", ())
+        return Runs((*own, *named.get(backend.name, ())), native is not None)
+
+    def has(self, kind: str) -> bool:
+        """Whether it runs tools of a type."""
+        return kind.startswith(self.prefixes) if self.prefixes else False
+
+
+@dataclass(slots=True)
+class Plan:
+    """The tools of one request as one backend gets them."""
+
+    tools: list[Any]
+    choice: dict[str, Any]
+    """`tool_choice` as the client sent it."""
+    offered: dict[str, ServerTool] = field(default_factory=dict[str, ServerTool])
+    """Server tools that are there as functions, by name."""
+    only: str = ""
+    """The server tool that is the one tool of the request: its error is the answer."""
+    missing: dict[str, str] = field(default_factory=dict[str, str])
+    """Tools that the model cannot call, and the type of each, by name."""
+    notes: list[str] = field(default_factory=list[str])
+
+    @property
+    def because(self) -> str:
+        """What was done, for the receipt."""
+        return "; ".join(self.notes)
+
+
+def is_typed(tool: Any) -> bool:
+    """Whether Anthropic runs or defines a tool: it has a type of its own, and no schema."""
+    return tool.get("type") not in (None, "custom") and "input_schema" not in tool
+
+
+def planned(tools: list[Any], choice: Any, runs: Runs) -> Plan | None:
+    """The plan for `tools`; None where nothing is to be done."""
+    if not any(tool.__class__ is dict and is_typed(tool) for tool in tools):
+        return None
+    plan = Plan([], as_object(choice))
+    alone = len(tools) == 1
+    taken = {as_object(tool).get("name") for tool in tools if not is_typed(as_object(tool))}
+    for tool in tools:
+        fields = as_object(tool)
+        if not is_typed(fields) or runs.has(str(fields.get("type"))):
+            plan.tools.append(tool)
+        else:
+            _placed(fields, plan, runs, taken, alone=alone)
+    if alone and plan.choice.get("type") != "none":
+        plan.only = next(iter(plan.offered), "")
+        if plan.only:
+            plan.notes = [f"`{plan.only}` runs on Anthropic's servers only, and is the one tool"]
+    return plan
+
+
+def _placed(
+    fields: dict[str, Any], plan: Plan, runs: Runs, taken: set[Any], *, alone: bool
+) -> None:
+    """Puts one typed tool where it belongs."""
+    kind = str(fields.get("type"))
+    base = base_of(kind)
+    name = str(fields.get("name") or base)
+    server = SERVER_TOOLS.get(base)
+    if server is not None:
+        why = "another tool has its name" if name in taken else server.needless
+        if why and not (alone and server.needless):
+            plan.missing[name] = kind
+            plan.notes.append(f"`{name}` (`{kind}`) left out: {why}")
+            return
+        plan.missing[name] = kind
+        plan.offered[name] = server
+        plan.tools.append(_function(server.offered(name), fields))
+        plan.notes.append(
+            f"`{name}` (`{kind}`) runs on Anthropic's servers only: offered as a function whose "
+            "calls fail"
+        )
+    elif base in CLIENT_TOOLS:
+        plan.tools.append(_function({**client_function(kind), "name": name}, fields))
+        plan.notes.append(f"`{name}` (`{kind}`) is run by the client: told as a function")
+    elif base in UNDESCRIBED:
+        plan.missing[name] = kind
+        what = UNDESCRIBED[base]
+        plan.notes.append(f"`{name}` (`{kind}`) left out: only Anthropic's models know {what}")
+    else:
+        plan.tools.append(fields)
+        if not runs.speaks_messages:
+            plan.missing[name] = kind
+
+
+def _function(made: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {**made, **{key: fields[key] for key in _CARRIED if key in fields}}
+
+
+def refuse_forced(plan: Plan, target: str) -> None:
+    """Raises `InvalidRequest` where the model must call a tool that it cannot call."""
+    kind, name = plan.choice.get("type"), str(plan.choice.get("name"))
+    if kind == "tool" and name in plan.missing:
+        what = f"names `{name}` (`{plan.missing[name]}`)"
+    elif kind == "any" and _none_left(plan):
+        names = ", ".join(f"`{name}` (`{of}`)" for name, of in plan.missing.items())
+        what = f"wants a call, and there is only {names}"
+    else:
+        return
+    raise InvalidRequest(
+        f"tool_choice: it {what}, which `{target}` cannot run: only Anthropic's models and servers "
+        "can - choose `auto` or another tool, or route the model to an `anthropic` backend",
+        retry=False,
+    )
+
+
+def _none_left(plan: Plan) -> bool:
+    """Whether each tool that is left is one that cannot be called."""
+    names = {as_object(tool).get("name") for tool in as_list(plan.tools)}
+    return bool(plan.missing) and names <= plan.missing.keys()

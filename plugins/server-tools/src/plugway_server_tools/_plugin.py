@@ -1,0 +1,128 @@
+"""The plugin: plans what becomes of typed tools, and answers for those that nobody runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from plugway import (
+    Attempt,
+    Exchange,
+    MessagesRequest,
+    Plugin,
+    Reply,
+    Send,
+    StateKey,
+    as_list,
+    as_object,
+    hookimpl,
+    new_id,
+)
+from plugway_server_tools._history import paired
+from plugway_server_tools._known import call_block
+from plugway_server_tools._options import ServerToolsOptions
+from plugway_server_tools._plan import Plan, Runs, planned, refuse_forced
+from plugway_server_tools._rounds import Rounds
+from plugway_translation import said_in
+
+_ASKED: Final = re.compile(r"\s*Perform a web search for the query:\s*")
+"""How Claude Code's request for a search begins (2.1.332)."""
+_URL: Final = re.compile(r"https?://[^\s<>\"')\]]+")
+_MAX_INPUT: Final = 1000
+
+
+class ServerTools(Plugin[ServerToolsOptions]):
+    """Says what only Anthropic's servers run, and gives clients' own typed tools their schemas."""
+
+    outside: ClassVar[tuple[str, ...]] = (  # which know functions only, and mend their calls
+        "tool-repair",
+        "context-guard",
+        "field-policy",
+    )
+
+    def __init__(self, options: ServerToolsOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._plan: StateKey[Plan | None] = StateKey(self.name)
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """Backends that do not exist."""
+        known = ", ".join(f"`{name}`" for name in zones) or "none"
+        return [
+            (("run_by", name), f"there is no backend `{name}`; there are {known}")
+            for name in self.options.run_by
+            if name not in zones
+        ]
+
+    @hookimpl
+    def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """The request with functions for typed tools; None where it can go as it is."""
+        runs = Runs.of(attempt, self.options.run_by)
+        plan = None
+        if runs is not None and (tools := as_list(request.get("tools"))):
+            plan = planned(tools, request.get("tool_choice"), runs)
+            if plan is not None and plan.notes:
+                request = request.replace(tools=plan.tools, because=plan.because)
+            messages, count = paired(as_list(request.get("messages")), runs)
+            if count:
+                because = f"calls of server tools told as ordinary calls ({count})"
+                request = request.replace(messages=messages, because=because)
+        exchange.state[self._plan] = plan
+        return request
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """The reply, in which calls of server tools have their errors.
+
+        Raises:
+            InvalidRequest: the model must call a tool that it cannot call.
+        """
+        plan = exchange.state.get(self._plan)
+        if plan is None:
+            return await send(request, attempt)
+        note = partial(exchange.note, self.name, stage="answer")
+        if plan.only:
+            note(f"the model was not asked: `{plan.only}` is the only tool, and cannot be run")
+            return Reply.message(_unavailable(plan, request, attempt, exchange.model_asked))
+        refuse_forced(plan, attempt.target)
+        if not plan.offered:
+            return await send(request, attempt)
+        return await Rounds(send, attempt, plan.offered, note).run(request)
+
+
+def _unavailable(
+    plan: Plan, request: MessagesRequest, attempt: Attempt, model: str
+) -> dict[str, Any]:
+    """The answer where a server tool is the only tool."""
+    name = plan.only
+    tool = plan.offered[name]
+    call = call_block(name, _input(name, request))
+    told = tool.told(name, attempt.target)
+    return {
+        "id": new_id("msg"),
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [call, tool.error(call["id"]), {"type": "text", "text": told}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 0, "output_tokens": 0},
+    }
+
+
+def _input(name: str, request: MessagesRequest) -> dict[str, Any]:
+    """What the call would have been about, as far as the user's last words say so."""
+    text = ""
+    for message in map(as_object, as_list(request.get("messages"))):
+        if message.get("role") == "user":
+            text = said_in(message.get("content"))
+    if name == "web_search" and text:
+        return {"query": _ASKED.sub("", text, count=1)[:_MAX_INPUT]}
+    if name == "web_fetch" and (url := _URL.search(text)):
+        return {"url": url[0][:_MAX_INPUT]}
+    return {}

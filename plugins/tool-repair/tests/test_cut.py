@@ -1,0 +1,128 @@
+"""A call that was cut off is never completed; calls that were complete before it stay."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from plugway import event
+from plugway_local_engine import FAMILIES
+from plugway_tool_repair._mend import Mender
+
+from .conftest import TOOLBOX
+
+SAMPLES = [
+    pytest.param(sample, id=f"{family.name}-{number}")
+    for family in FAMILIES
+    for number, sample in enumerate(family.samples)
+    if any(block[0] == "call" for block in sample.blocks)
+]
+ARGUMENTS = [
+    {"command": "echo ran > ran.txt", "timeout": 600},
+    {"command": "x", "timeout": 1234567},
+    {"edits": [1, 2, 3], "all": True},
+    {"edits": [{"a": [1, {"b": "c"}]}, "d"], "all": False},
+    {"file_path": "/tmp/ü漢🙂.txt", "content": 'a\\b\n"c"\t'},
+    {"file_path": "/a", "content": '<tool_call>{"name": "Bash"}</tool_call> ```json {} ```'},
+    {"file_path": "/a", "content": "}}]]{{[[\\\\"},
+    {"command": ""},
+    {"command": "rm -rf build && make", "timeout": 0},
+    {"edits": [], "all": False},
+]
+REASONS = ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal")
+
+
+def answer(*blocks, reason="max_tokens"):
+    """The events of an answer: a text is one block, (name, arguments) a call."""
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    yield event("message_start", message={"content": [], "usage": usage})
+    for index, block in enumerate(blocks):
+        if isinstance(block, str):
+            start, kind, name = {"type": "text", "text": ""}, "text_delta", "text"
+            text = block
+        else:
+            tool, text = block
+            start = {"type": "tool_use", "id": f"toolu_{index}", "name": tool, "input": {}}
+            kind, name = "input_json_delta", "partial_json"
+        yield event("content_block_start", index=index, content_block=start)
+        for at in range(0, len(text), 5):
+            delta = {"type": kind, name: text[at : at + 5]}
+            yield event("content_block_delta", index=index, delta=delta)
+        yield event("content_block_stop", index=index)
+    yield event("message_delta", delta={"stop_reason": reason}, usage=usage)
+    yield event("message_stop")
+
+
+def read(events):
+    """The calls that a client would run, the text that it shows, and the reason of the end."""
+    mender = Mender(TOOLBOX, lambda _: None, rescue=True, leaks=True, model="m")
+    mender.judged = True
+    calls, text, reason, json_text, name = [], "", None, "", ""
+    for item in events:
+        for made in mender.feed(item):
+            data = made.data
+            if made.type == "content_block_start":
+                name = data["content_block"].get("name", "")
+                json_text = ""
+            elif made.type == "content_block_delta":
+                json_text += data["delta"].get("partial_json", "")
+                text += data["delta"].get("text", "")
+            elif made.type == "content_block_stop" and name:
+                calls.append((name, json.loads(json_text or "{}")))
+                name = ""
+            elif made.type == "message_delta":
+                reason = data["delta"]["stop_reason"]
+    return calls, text, reason
+
+
+@pytest.mark.parametrize("given", ARGUMENTS, ids=range(len(ARGUMENTS)))
+def test_a_native_call_is_whole_or_not_there_at_every_cut(given):
+    tool = {"command": "Bash", "edits": "Edit"}.get(next(iter(given)), "Write")
+    whole = json.dumps(given, ensure_ascii=False)
+    first = ("Read", '{"file_path": "/before"}')
+    for end in range(len(whole) + 1):
+        calls, _, reason = read(answer(first, (tool, whole[:end])))
+        wanted = [("Read", {"file_path": "/before"})]
+        assert calls == wanted + [(tool, given)] * (end == len(whole)), whole[:end]
+        assert reason == "max_tokens"
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_whatever_cut_an_answer_off_its_last_call_is_not_closed(reason):
+    cut = ("Bash", '{"command": "echo ran > ran.txt", "timeout": 60')
+    calls, text, told = read(answer(cut, reason=reason))
+    assert calls == []
+    assert "`Bash`" in text
+    assert told == reason
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_call_in_text_is_whole_or_not_there_at_every_cut(sample):
+    wanted, _, _ = read(answer(sample.text, reason="end_turn"))
+    assert wanted
+    for end in range(len(sample.text)):
+        calls, _, _ = read(answer(sample.text[:end]))
+        assert calls == wanted[: len(calls)], sample.text[:end]
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_whole_call_in_text_stays_where_the_answer_is_cut_right_behind_it(sample):
+    wanted, _, _ = read(answer(sample.text, reason="end_turn"))
+    calls, _, reason = read(answer(sample.text + "\nAnd then I would go on to"))
+    in_a_fence = "```" in sample.text  # with more text behind it, it may be an example
+    assert calls == wanted or (in_a_fence and not calls)
+    assert reason == "max_tokens"
+
+
+def test_an_answer_that_is_nothing_but_a_cut_call_says_so():
+    calls, text, reason = read(answer('<tool_call>\n{"name": "Bash", "arguments": {"command": "r'))
+    assert (calls, reason) == ([], "max_tokens")
+    assert "cut off" in text
+    assert "`Bash`" in text
+
+
+def test_a_call_that_merely_lacks_a_brace_is_closed_as_before():
+    calls, _, reason = read(answer(("Bash", '{"command": "ls"'), reason="tool_use"))
+    assert calls == [("Bash", {"command": "ls"})]
+    assert reason == "tool_use"
