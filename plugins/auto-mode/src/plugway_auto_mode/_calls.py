@@ -65,7 +65,7 @@ _QUIET: dict[str, str] = {
     "builtin": "",
     "noglob": "",
     "nocorrect": "",
-    "env": "-u",
+    "env": "",
     "stdbuf": "-i -o -e -oL -o0 -eL -i0",
     "xargs": "-0 -r -n -I -P -L -t -d --null --no-run-if-empty -n1 -P4 -I{} -0r -r0",
 }

@@ -12,6 +12,7 @@ from typing import Final
 
 from plugway_auto_mode._calls import Call, calls
 from plugway_auto_mode._dangers import assignment_danger, danger, redirect_danger, shown
+from plugway_auto_mode._doubts import command_doubt
 from plugway_auto_mode._finding import Finding, Place
 from plugway_auto_mode._paths import Moved, locate
 from plugway_auto_mode._powershell import review_powershell
@@ -102,6 +103,7 @@ class _Review:
     def _command(self, command: Command) -> str:
         """Why a simple command is harmful; doubts are kept."""
         moved = self._moved(command)
+        self._doubt(command_doubt(command))
         for assignment in command.assignments:
             if not command.words and (
                 reason := assignment_danger(assignment.name, assignment.value)

@@ -47,7 +47,7 @@ def locate(path: str, place: Place, moved: Moved = "") -> Where:
     """
     home = posix(place.home).rstrip("/")
     path = posix(path)
-    if path in _DEVICES or path.startswith("/dev/fd/"):
+    if path in _DEVICES or re.fullmatch(r"/dev/fd/\d+", path):
         return "device"
     if _HOMES.match(path):
         path = _HOMES.sub(lambda _: home or "/~", path)

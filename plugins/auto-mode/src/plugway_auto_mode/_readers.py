@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from plugway_auto_mode._calls import Call
+from plugway_auto_mode._doubts import can_be_option, splits, test_doubt, words_doubt
 from plugway_auto_mode._finding import Place
 from plugway_auto_mode._paths import Moved, locate
 from plugway_auto_mode._rules import Reader, known, name_pattern, readers, secrets
@@ -25,8 +26,13 @@ _SED: Final = re.compile(
 _SED_OPTIONS: Final = frozenset(
     ("-n", "-E", "-r", "-s", "-z", "-nE", "-En", "-nr", "--quiet", "--silent", "--regexp-extended")
 )
-_AWK: Final = re.compile(r"system|getline|[|>@`]|\bclose\b|\bfflush\b|ENVIRON|\bprintf?\s*>")
-_QUIET: Final = frozenset(("break", "continue", "exit", "return", "shift", "wait", "local"))
+_AWK: Final = re.compile(r"system|getline|[|>@`]|\bclose\b|\bfflush\b|ENVIRON|ARG[VC]|FILENAME\s*=|\bprintf?\s*>")
+_SETTING: Final = re.compile(
+    r"(?i)(?:user\.(?:name|email)|(?:core|init|pull|push|merge|diff|branch|color|fetch|rebase|status)"
+    r"\.[\w./-]+|remote\.[\w.-]+\.(?:url|fetch))"
+)
+_MODULES: Final = re.compile(r"\b(?:include|import)\b")
+_QUIET: Final = frozenset(("break", "continue", "exit", "return", "shift", "wait"))
 _VERSION: Final = frozenset(("--version", "-V", "-v", "version", "-version", "--help"))
 
 
@@ -55,9 +61,13 @@ class ReaderCheck:
             return f"{call.doubt} around it is not known to be harmless"
         words = call.words
         if call.program in ("[", "test", "[["):
-            return self._test(call)
+            return test_doubt(call.program, call.args)
         if call.program in ("cd", "pushd") or call.program in _QUIET or call.program == "set":
             return self._shell_word(call)
+        if call.program == "jq" and any(_MODULES.search(text) for text in words):
+            return "its script reads other files"
+        if call.program == "printf" and not _prints(call):
+            return "what it prints to is not known"
         if call.program in known().versions and len(words) == 1 and words[0] in _VERSION:
             return ""
         if call.program in ("sed", "awk", "gawk", "mawk", "find"):
@@ -73,28 +83,21 @@ class ReaderCheck:
             plain = all(_HARMLESS_SET.fullmatch(text) for text in call.words)
             return "" if call.args and plain else "it changes how the shell works"
         if call.program in _QUIET:
-            return "" if all(word.static for word in call.args) else "its words are not known"
+            plain = all(re.fullmatch(r"\d+|\$[?!]", text) for text in call.words)
+            return "" if plain else "its words are not known"
         if len(call.args) != 1 or not call.args[0].static:
             return "it goes to a folder that is not known"
         where = locate(call.args[0].text, self._place)
         return "" if where in ("inside", "whole") else "it leaves the working folder"
 
-    def _test(self, call: Call) -> str:
-        allowed = known().tests | known().comparisons
-        for word in call.args:
-            if word.text.startswith("-") and word.text not in allowed and not word.dynamic:
-                return "a test that is not known"
-            numbers = any(text in known().comparisons for text in call.words)
-            if numbers and any(part.kind == "unclear" for part in word.parts):
-                return "a test whose values are not known"
-        return ""
-
     # ── readers of `rules.yaml` ──────────────────────────────────────────────────────────────
 
     def _reader(self, reader: Reader, args: Sequence[Word], call: Call, moved: Moved) -> str:
+        if not reader.any_option and any(can_be_option(word) for word in args):
+            return "its words could be options"
         given = _given(reader, args)
-        if given.problem:
-            return given.problem
+        if problem := given.problem or words_doubt(args if not call.fed else ()):
+            return problem
         if moved and reader.operands not in ("text", "none", "dates"):
             return "a `cd` stands before it"
         if not self._place.cwd and reader.operands in ("paths", "pattern", "one"):
@@ -102,12 +105,18 @@ class ReaderCheck:
         operands = given.operands
         match reader.operands:
             case "text" | "none" | "dates":
+                if any(word.glob and word.text[:1] in ("/", "~", ".") for word in operands):
+                    return "it lists a folder that is not known"
                 return _plain(reader, operands)
+            case "settings" if not all(_SETTING.fullmatch(word.text) for word in operands):
+                return "the setting may hold a secret"
             case "static" | "listing" | "settings":
                 creates = reader.operands == "listing" and not given.options & _LISTS
                 return "it may create something" if creates and operands else self._static(operands)
             case "pattern":
                 named = reader.patterns & given.options
+                if not named and operands and splits(operands[0]):
+                    return "its pattern is not known"
                 operands = operands if named else operands[1:]
             case "one" | "paths":
                 if reader.operands == "one" and len(operands) > 1:
@@ -118,7 +127,10 @@ class ReaderCheck:
         for word in operands:
             if not word.static:
                 return "its words are not known"
-            if word.text.startswith(("/", "~")) and locate(word.text, self._place) != "inside":
+            if secrets().find(word):
+                return "the file may hold secrets"
+            is_path = word.text.startswith(("/", "~", "../")) or "/.." in word.text
+            if (is_path or word.text == "..") and locate(word.text, self._place) != "inside":
                 return "it reads outside the working folder"
         return ""
 
@@ -134,7 +146,7 @@ class ReaderCheck:
             return "the file may hold secrets" if contents else ""
         only = word.parts[0] if len(word.parts) == 1 else None
         if only is not None and only.kind == "loop":
-            return next(filter(None, (self._path(one, contents, moved) for one in only.values)), "")
+            return self._loop(word, only.values, contents, moved)
         if only is not None and only.kind == "commands":
             if only.text == "process_substitution":
                 return ""  # what it runs is looked at as commands of its own
@@ -150,6 +162,14 @@ class ReaderCheck:
         outside = where == "outside"
         return "it reads outside the working folder" if outside else "a path is not known"
 
+    def _loop(self, word: Word, values: Sequence[Word], contents: bool, moved: Moved) -> str:
+        for value in values:
+            if value.text.startswith("-") or (splits(word) and re.search(r"\s", value.text)):
+                return "its words could be options"
+            if problem := self._path(value, contents, moved):
+                return problem
+        return ""
+
     def _gives_names(self, start: int, end: int) -> bool:
         """Whether commands print nothing but names of files of the working folder."""
         commands = self._script.commands[start:end]
@@ -159,10 +179,13 @@ class ReaderCheck:
 
     def _names(self, command: Command, *, first: bool) -> bool:
         words = [word.text for word in command.words]
-        if not words:
+        if not words or any(secrets().find(word) for word in command.words):
             return False
         if first and words[0] == "find":
-            return not any(w in ("-printf", "-ls") for w in words)
+            runs = known().find.runs
+            return not any(w in ("-printf", "-ls") or w in runs for w in words)
+        if first and words[0] == "ls" and any(re.match(r"-\w*[aAl]|--", w) for w in words):
+            return False
         for subcommand, reader in readers().get(words[0], ()):
             if tuple(words[1 : 1 + len(subcommand)]) == subcommand:
                 listed = "always" in reader.names or bool(reader.names & set(words))
@@ -178,6 +201,8 @@ class ReaderCheck:
             return "the working folder is not known"
         if call.program == "find":
             return self._find(call)
+        if any(can_be_option(word) for word in call.args):
+            return "its words could be options"
         found = _script_and_paths(call)
         if isinstance(found, str):
             return found
@@ -198,19 +223,27 @@ class ReaderCheck:
             text = words[at].text
             if text in rules.texts:
                 at += 1
+                if at < len(words) and (splits(words[at]) or words[at].text in ("*", "-*")):
+                    return "part of its expression is not known"
             elif text in rules.paths:
                 at += 1
                 if at < len(words) and (problem := self._path(words[at], False, "")):
                     return problem
             elif text in rules.runs:
                 end = next((i for i in range(at, len(words)) if words[i].text in (";", "+")), None)
-                if end is None or end == at + 1:
+                if end is None or end == at + 1 or any(secrets().find(word) for word in words):
                     return "what it runs is not known"
                 at = end  # what it runs is looked at as a call of its own
             elif text not in rules.plain:
                 return "part of its expression may write or is not known"
             at += 1
         return ""
+
+
+def _prints(call: Call) -> bool:
+    """Whether `printf` has a format first, and no option that sets a variable."""
+    args = call.args[1:] if call.words[:1] == ("--",) else call.args
+    return bool(args) and args[0].static and not args[0].text.startswith("-")
 
 
 _LISTS: Final = frozenset(("-l", "--list", "--contains"))
@@ -300,14 +333,8 @@ def _given(reader: Reader, args: Sequence[Word]) -> Given:
         if text == "--" and word.static:
             given.operands += words
             break
-        if not text.startswith("-") or text == "-" or reader.operands == "text":
-            could_be_option = word.dynamic and word.parts[0].kind not in (
-                "plain",
-                "quoted",
-                "commands",
-            )
-            if could_be_option and not reader.any_option and word.parts[0].kind != "loop":
-                given.problem = "its words are not known"
+        any_text = reader.operands == "text" and (reader.any_option or "--" in reader.options)
+        if not text.startswith("-") or text == "-" or any_text:
             given.operands.append(word)
         elif word.dynamic:
             given.problem = given.problem or "an option is not known before it runs"
@@ -319,14 +346,27 @@ def _given(reader: Reader, args: Sequence[Word]) -> Given:
 
 
 def _any_option(reader: Reader, text: str, words: list[Word], given: Given) -> None:
+    """An option of a program all of whose options only read; its value is text or a path."""
     name, equals, value = text.partition("=")
-    given.options.add(name)
-    if name + ":" in reader.texts:
-        if not equals and words:
-            words.pop(0)
-    elif equals:
-        given.paths.append(plain_word(value))
-    elif not text.startswith("--") and ("/" in text or "~" in text):
+    if text.startswith("--"):
+        given.options.add(name)
+        if equals:
+            if name + ":" not in reader.texts:
+                given.paths.append(plain_word(value))
+        elif words and (name + ":" in reader.texts or name in reader.patterns):
+            taken = words.pop(0)
+            given.paths += [] if name + ":" in reader.texts else [taken]
+        return
+    for at, letter in enumerate(text[1:], start=2):
+        option = f"-{letter}"
+        given.options.add(option)
+        is_text = option + ":" in reader.texts
+        if is_text or option in reader.patterns:
+            rest = text[at:]
+            taken = plain_word(rest) if rest else words.pop(0) if words else None
+            given.paths += [taken] if taken is not None and not is_text else []
+            return
+    if "/" in text or "~" in text:
         given.paths.append(plain_word(text[2:]))
 
 

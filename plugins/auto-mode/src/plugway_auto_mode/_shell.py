@@ -41,6 +41,8 @@ def parse(command: str) -> Script | None:
         return None
     walk = Walk(data)
     walk.statements(root)
+    if walk.confuses_loops:
+        doubts = doubts or "the variable of a loop is set elsewhere too"
     return Script(tuple(walk.commands), tuple(walk.functions), doubts or walk.unclear)
 
 

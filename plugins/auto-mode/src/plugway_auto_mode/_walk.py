@@ -46,6 +46,8 @@ class Walk:
         self._piped: tuple[int, int] | None = None
         self._stdin: Word | None = None
         self._loops: dict[str, tuple[Word, ...]] = {}
+        self._loop_names: set[str] = set()
+        self._set_names: set[str] = set()
         self._handlers: dict[str, Callable[[Node], None]] = {
             "command": self._command, "declaration_command": self._command,
             "unset_command": self._command, "test_command": self._test,
@@ -71,6 +73,11 @@ class Walk:
                 self._handlers[kind](found)
             elif found.is_named and kind != "comment":
                 self._unknown(found, f"a construct ({kind.replace('_', ' ')})")
+
+    @property
+    def confuses_loops(self) -> bool:
+        """Whether the variable of a loop is set elsewhere too."""
+        return not self._loop_names.isdisjoint(self._set_names)
 
     def _text(self, node: Node) -> str:
         return self._slice(node.start_byte, node.end_byte)
@@ -157,6 +164,7 @@ class Walk:
         name, *rest = node.children
         if name.type != "variable_name":
             self._unknown(name, "an assignment to part of an array")
+        self._set_names.add(self._text(name))
         value = rest[1] if len(rest) > 1 else None
         word = self._word(value) if value is not None else plain_word("")
         return [Assignment(self._text(name), word)]
@@ -231,6 +239,7 @@ class Walk:
         outer = self._loops
         if name in outer or node.children[0].type != "for" or not values:
             self._doubt("a loop whose values are not known")
+        self._loop_names.add(name)
         self._add(node.children[0], (), [Assignment(name, value) for value in values])
         self._loops = {**outer, name: tuple(values)}
         for child in body:

@@ -1,0 +1,119 @@
+"""What keeps a command from being known whatever the program: values the shell computes with.
+
+Bash runs commands that stand in a subscript (`a[$(id)]`) wherever it evaluates a name or a number,
+and an unquoted variable can become several words, options among them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from plugway_auto_mode._rules import known
+from plugway_auto_mode._words import Command, Word
+
+_NUMBERS = frozenset("?#!$")
+"""Special parameters whose value is a number."""
+_RUNS = re.compile(r"\$\(|`|\$\{")
+
+
+def command_doubt(command: Command) -> str:
+    """Why nothing is known of a simple command, of whatever program; empty if that is not so."""
+    for assignment in command.assignments:
+        if assignment.name == "IFS" and not command.words:
+            return "it changes how words are split"
+        if _RUNS.search(_literal(assignment.value)):
+            return "a variable holds text that could be run"
+    targets = (redirect.target for redirect in command.redirects)
+    values = (assignment.value for assignment in command.assignments)
+    return words_doubt((*command.words, *targets, *values))
+
+
+def words_doubt(words: Iterable[Word]) -> str:
+    """Why words are not known: bash computes something there, or a variable may hold a secret."""
+    for word in words:
+        if not word.dynamic:
+            continue
+        for part in word.parts:
+            if part.kind == "unclear":
+                return "it has words that are not known before it runs"
+            if part.kind == "variable" and known().secret_variables.search(part.text):
+                return "it may show a variable that holds a secret"
+    return ""
+
+
+def splits(word: Word) -> bool:
+    """Whether what the shell fills in can become several words, or an option."""
+    return word.dynamic and not _quoted(word)
+
+
+def can_be_option(word: Word) -> bool:
+    """Whether a program can take for an option what the shell fills in."""
+    if not word.dynamic or _process(word):
+        return False
+    first = next((part for part in word.parts if part.text or part.kind != "quoted"), None)
+    if first is not None and first.kind == "loop" and len(word.parts) <= 3:
+        return not all(_plain_value(value) for value in first.values) or _rest_splits(word)
+    return splits(word) or first is None or first.kind not in ("plain", "quoted")
+
+
+def _rest_splits(word: Word) -> bool:
+    return any(part.kind not in ("plain", "quoted", "loop") for part in word.parts)
+
+
+def _plain_value(value: Word) -> bool:
+    return value.static and re.match(r"-|.*\s|$", value.text, re.DOTALL) is None
+
+
+def _process(word: Word) -> bool:
+    return len(word.parts) == 1 and word.parts[0].text == "process_substitution"
+
+
+def _quoted(word: Word) -> bool:
+    """Whether it is one string in double quotes; what stands inside of `$(...)` is not looked at."""
+    source = word.source
+    if len(source) < 2 or source[0] != '"' or source[-1] != '"':
+        return False
+    inner = source[1:-1].replace('\\"', "")
+    return '"' not in inner
+
+
+def _literal(word: Word) -> str:
+    return "".join(part.text for part in word.parts if part.kind in ("plain", "quoted", "ansi"))
+
+
+def test_doubt(program: str, args: Sequence[Word]) -> str:
+    """Why a `[`, `test` or `[[` is not known to only look."""
+    rules = known()
+    texts = [word.text for word in args if not word.dynamic]
+    unknown = [
+        text for text in texts
+        if text[:1] == "-" and len(text) > 1 and text not in rules.tests | rules.comparisons
+    ]  # fmt: skip
+    if unknown:
+        return "a test that is not known"
+    if any(_RUNS.search(_literal(word)) for word in args):
+        return "a test of text that could be run"
+    filled = [word for word in args if word.dynamic and not _is_number(word)]
+    if filled and any(text in rules.comparisons for text in texts):
+        return "a test whose numbers are not known"
+    if program == "[[" or not filled:
+        return ""
+    if any(splits(word) for word in filled):
+        return "a test whose words are not known"
+    return "" if _operator_is_known(args) else "a test whose operator is not known"
+
+
+def _is_number(word: Word) -> bool:
+    parts = [part for part in word.parts if part.text or part.kind != "quoted"]
+    return len(parts) == 1 and parts[0].kind == "variable" and parts[0].text in _NUMBERS
+
+
+def _operator_is_known(args: Sequence[Word]) -> bool:
+    """Whether the operator of one comparison stands where no value can take its place."""
+    words = [word for word in args if word.text not in ("]", "!")]
+    tests = known().tests | known().comparisons
+    if len(words) == 1:
+        return True
+    at = len(words) - 2
+    return at in (0, 1) and not words[at].dynamic and words[at].text in tests
