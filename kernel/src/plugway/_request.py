@@ -75,6 +75,12 @@ class Original:
             self._parsed = _parsed_object(self.body)
         return self._parsed
 
+    def written(self, body: bytes) -> Original:
+        """The same with another body: for the kernel, where a caller may not say all of it."""
+        new = Original(self.dialect, self.path, body, self.headers)
+        new.notes, new.made_up = self.notes, self.made_up
+        return new
+
 
 def _parsed_object(raw: bytes) -> dict[str, Any]:
     try:
@@ -286,6 +292,12 @@ class MessagesRequest:
         new.headers = _edited_headers(self.headers, headers or {}, changes, because)
         new._named = None
         new.changes = (*self.changes, *changes)
+        return new
+
+    def resent(self, headers: Headers, query: str, original: Original | None) -> MessagesRequest:
+        """A copy with other lines around the same body: for the kernel, which tells of it."""
+        new = self.replace(because="")
+        new.headers, new.query, new.original = headers, query, original
         return new
 
     def _wanted(
