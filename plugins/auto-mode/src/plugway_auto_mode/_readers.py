@@ -26,6 +26,7 @@ _SED_OPTIONS: Final = frozenset(
     ("-n", "-E", "-r", "-s", "-z", "-nE", "-En", "-nr", "--quiet", "--silent", "--regexp-extended")
 )
 _AWK: Final = re.compile(r"system|getline|[|>@`]|\bclose\b|\bfflush\b|ENVIRON|\bprintf?\s*>")
+_NUMBER: Final = re.compile(r"[-+]?\d+")
 _QUIET: Final = frozenset(("break", "continue", "exit", "return", "shift", "wait", "local"))
 _VERSION: Final = frozenset(("--version", "-V", "-v", "version", "-version", "--help"))
 
@@ -80,12 +81,16 @@ class ReaderCheck:
         return "" if where in ("inside", "whole") else "it leaves the working folder"
 
     def _test(self, call: Call) -> str:
+        """`[[ a -eq b ]]` evaluates its words as arithmetic, in which commands may stand."""
         allowed = known().tests | known().comparisons
+        numbers = not known().comparisons.isdisjoint(call.words)
         for word in call.args:
-            if word.text.startswith("-") and word.text not in allowed and not word.dynamic:
+            if word.text in allowed:
+                continue
+            if word.text.startswith("-") and not word.dynamic and not _NUMBER.fullmatch(word.text):
                 return "a test that is not known"
-            numbers = any(text in known().comparisons for text in call.words)
-            if numbers and any(part.kind == "unclear" for part in word.parts):
+            filled = word.dynamic and call.program != "[["
+            if numbers and not filled and not _NUMBER.fullmatch(word.text):
                 return "a test whose values are not known"
         return ""
 
@@ -300,7 +305,8 @@ def _given(reader: Reader, args: Sequence[Word]) -> Given:
         if text == "--" and word.static:
             given.operands += words
             break
-        if not text.startswith("-") or text == "-" or reader.operands == "text":
+        is_text = reader.operands == "text" and reader.any_option
+        if not text.startswith("-") or text == "-" or is_text:
             could_be_option = word.dynamic and word.parts[0].kind not in (
                 "plain",
                 "quoted",
