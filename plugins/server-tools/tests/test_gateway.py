@@ -41,13 +41,7 @@ SERVER = {
     "web_search_20250305": ("web_search", "web_search_tool_result", {"query": "oslo"}),
     "web_search_20260318": ("web_search", "web_search_tool_result", {"query": "oslo"}),
     "web_fetch_20250910": ("web_fetch", "web_fetch_tool_result", {"url": "https://a.example"}),
-    "web_fetch_20260318": ("web_fetch", "web_fetch_tool_result", {"url": "https://a.example"}),
     "code_execution_20250522": (
-        "code_execution",
-        "code_execution_tool_result",
-        {"code": "print(1)"},
-    ),
-    "code_execution_20260521": (
         "code_execution",
         "code_execution_tool_result",
         {"code": "print(1)"},
