@@ -8,7 +8,7 @@ SERVE := $(if $(filter command,$(origin PORT)), --port $(PORT))$(if $(filter com
 PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
 
-.PHONY: run test check fix dev bench new clean
+.PHONY: run test check fix dev bench newest new clean
 
 run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484, or `make run PORT=9000 HOST=::1`
 	$(BIN)/plugway serve --config config.example.yaml$(SERVE)
@@ -29,6 +29,9 @@ fix: $(STAMP)  ## format, mend what can be mended, write generated docs
 
 bench: $(STAMP)  ## the gateway against a direct connection and nginx
 	$(BIN)/python -m bench.gateway
+
+newest: $(STAMP)  ## the newest Claude Code: do the tests pass, and what does it send that no plugin knows?
+	$(BIN)/python -m tools.newest $(VERSION)
 
 new: $(STAMP)  ## make new NAME=my-plugin
 	$(BIN)/plugway new $(NAME)

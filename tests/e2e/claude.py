@@ -14,6 +14,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tools.newest import recorded
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools/claude-code"
 VERSIONS = os.environ.get("PLUGWAY_CLAUDE_VERSIONS", "2.1.329,2.1.332").split(",")
@@ -69,7 +71,7 @@ class Claude:
             "HOME": str(home),
             "CLAUDE_CONFIG_DIR": str(home / ".claude"),
             "PATH": os.defpath,
-            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_BASE_URL": recorded(url),
             "ANTHROPIC_AUTH_TOKEN": token,
             "ANTHROPIC_MODEL": model,
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,

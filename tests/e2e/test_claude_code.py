@@ -16,8 +16,10 @@ from plugway.testing import (
     gateway,
     sse,
 )
+from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_echo import Echo
+from plugway_field_policy import FieldPolicy
 from plugway_router import Router
 from tests.e2e.claude import Claude, interrupt
 
@@ -81,6 +83,31 @@ async def test_what_the_client_sent_arrives_as_it_was(scripted):
     assert request.header("anthropic-version")
     assert request.header("x-claude-code-session-id")
     assert {"thinking", "tools", "system", "messages", "max_tokens"} <= set(request.json)
+
+
+@pytest.mark.core
+async def test_auto_mode_asks_anthropic_and_gets_its_verdict_as_it_was(tmp_path):
+    """The field and its betas arrive, and so does the verdict: without it the call is not run."""
+    call = ("Bash", {"command": "python3 -c 1 && touch made.txt", "description": "make it"})
+    verdict = {"type": "evaluated", "outcome": "not_flagged"}
+    status = {"type": "available", "tool_uses": {"toolu_0000": verdict, "toolu_0001": verdict}}
+    events = anthropic_stream("I make it.", tool_calls=[call])
+    told = events[-2][1]["delta"]
+    told["safeguard_results"] = [{"type": "dangerous_tool_use", "status": status}]
+    async with ScriptedUpstream() as upstream:
+        upstream.script(sse(events), sse(anthropic_stream("Made.")))
+        stack = [
+            build_plugin(FieldPolicy, "field-policy"),
+            build_plugin(Anthropic, "up", api_key="k", base_url=upstream.url),
+        ]
+        async with gateway(stack) as running:
+            claude = Claude(tmp_path, running.url, running.token, "anthropic/up/claude-sonnet-5")
+            answer = await claude.run("-p", "make it", "--permission-mode", "auto")
+    assert "Made." in answer.out, answer
+    assert (claude.project / "made.txt").exists()
+    request = upstream.requests[0]
+    assert request.json["safeguards"][0]["type"] == "dangerous_tool_use"
+    assert "dangerous-tool-use-" in request.header("anthropic-beta")
 
 
 async def test_ctrl_c_closes_the_upstream_while_it_is_silent(scripted):

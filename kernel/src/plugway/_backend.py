@@ -21,6 +21,7 @@ _ATTEMPT: Final = (
     "first_event_seconds",
     "last",
     "caller",
+    "session_id",
     "notes",
 )
 
@@ -75,6 +76,12 @@ class Caller:
         """Whether it may use some models only, and nothing else of the gateway."""
         return bool(self.models)
 
+    @property
+    def share(self) -> str:
+        """Among whom what is kept of prompts may be shared: a limited caller's name, otherwise
+        empty, for all others together."""
+        return self.name if self.models else ""
+
     def may_use(self, target: str) -> bool:
         """Whether a request of it may go to `instance/model`."""
         return not self.models or any(fnmatchcase(target, one) for one in self.models)
@@ -93,6 +100,7 @@ class Attempt:
         first_event_seconds: float | None = None,
         last: bool = True,
         caller: Caller | None = None,
+        session_id: str | None = None,
         notes: list[str] | None = None,
     ) -> None:
         self.backend = backend
@@ -107,7 +115,11 @@ class Attempt:
         self.last = last
         """No other target is left after this one."""
         self.caller = caller
-        """Who asks: for a backend that is told to use the caller's own credential."""
+        """Who asks: for a backend that is told to use the caller's own credential, or that keeps
+        something of a conversation: what a limited caller's left behind is for nobody else."""
+        self.session_id = session_id
+        """The conversation (`Exchange.session_id`), with its caller's name in it where that is
+        limited: a key for what is kept, where the header line is only what a client claims."""
         self.notes: list[str] = [] if notes is None else notes
         """What the backend did to the request on the way to its own API: it adds, and the pipeline
         puts them on the receipt."""

@@ -139,9 +139,7 @@ class Exchange:
         self.caller = caller or Caller()
         named = request.named
         self.client = named.get("user-agent") or ""
-        session_id = named.get("x-claude-code-session-id")
-        limited = session_id is not None and self.caller.limited
-        self.session_id = f"{self.caller.name}/{session_id}" if limited else session_id
+        self.session_id = _session(named.get("x-claude-code-session-id"), self.caller)
         """The client's conversation, or None where the client does not say. Callers with limited
         tokens have theirs apart, with their name before it."""
         self.agent_id = named.get("x-claude-code-agent-id")
@@ -211,6 +209,13 @@ class Exchange:
                 {"stage": e.stage, "plugin": e.plugin, "what": e.what} for e in self.receipt
             ],
         }
+
+
+def _session(claimed: str | None, caller: Caller) -> str | None:
+    """One caller's conversation: what a client claims cannot be the name of somebody else's."""
+    if claimed is None or not (caller.limited or "/" in claimed):
+        return claimed
+    return f"{caller.share}/{claimed}"
 
 
 def header_text(text: str) -> str:

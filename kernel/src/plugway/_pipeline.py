@@ -16,13 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from plugway._backend import Attempt, Backend, Caller, Translating
+from plugway._backend import Attempt, Backend, Translating
 from plugway._cancel import Deadline
 from plugway._dialect import note_decoding, note_way
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute
 from plugway._exchange import AttemptRecord, Exchange, Route
 from plugway._failures import Failed, failure_reply, order_of_telling
+from plugway._grants import within_grants
 from plugway._hooks import Hooks
 from plugway._relay import primed, under_name
 from plugway._request import MessagesRequest
@@ -113,7 +114,7 @@ class Pipeline:
             exchange.note("kernel", route.reason, stage="route")
         exchange.route = route
         attempts: Sequence[Attempt] = [
-            self._attempt(target, number, number == len(route.targets), exchange.caller)
+            self._attempt(target, number, number == len(route.targets), exchange)
             for number, target in enumerate(route.targets, start=1)
         ]
         attempts = await self.hooks.plan_attempts(attempts, request, exchange)
@@ -121,7 +122,9 @@ class Pipeline:
             raise NoRoute(f"no target is left for model `{request.model}`", retry=False)
         return attempts
 
-    def _attempt(self, target: tuple[str, str], number: int, last: bool, caller: Caller) -> Attempt:
+    def _attempt(
+        self, target: tuple[str, str], number: int, last: bool, exchange: Exchange
+    ) -> Attempt:
         name, model = target
         backend = self.backends.get(name)
         if backend is None:
@@ -131,7 +134,8 @@ class Pipeline:
                 retry=False,
             )
         seconds: float = getattr(self.limits, _first_event_setting(backend))
-        return Attempt(backend, model, number, seconds, caller=caller, last=last)
+        caller, session_id = exchange.caller, exchange.session_id
+        return Attempt(backend, model, number, seconds, last, caller, session_id)
 
     def direct_route(self, model: str) -> Route:
         """The route of an id that names its backend: `anthropic/<instance>/<model>` or
@@ -196,6 +200,8 @@ class Pipeline:
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest:
         """The request as `attempt` sends it, under the backend's own model name."""
+        if exchange.caller.limited:
+            request = within_grants(request, exchange)
         if request.model != attempt.model:
             because = f"{attempt.target} calls it so"
             request = request.replace(model=attempt.model, because=because)

@@ -6,41 +6,16 @@ Reading the body from the socket and limits on its size are the guard's business
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Final
 
 import msgspec
 import orjson
 
 from plugway import _json
+from plugway._change import REMOVE as REMOVE
+from plugway._change import Change as Change
+from plugway._change import Removed
 from plugway._errors import Headers, InvalidRequest
-
-
-class Removed(Enum):
-    """The type of `REMOVE`."""
-
-    REMOVE = "remove"
-
-
-REMOVE: Final = Removed.REMOVE
-"""Pass as a field's value to `MessagesRequest.replace` to take the field away."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What was done to one field or header of a request, and why."""
-
-    field: str
-    """A top-level body field, or `header:NAME`."""
-    action: str
-    """`set`, `add` or `remove`."""
-    because: str
-
-    @property
-    def told(self) -> str:
-        """The line of the receipt."""
-        return f"{self.action} {self.field}: {self.because}"
 
 
 class Original:
@@ -74,6 +49,12 @@ class Original:
         if self._parsed is None:
             self._parsed = _parsed_object(self.body)
         return self._parsed
+
+    def written(self, body: bytes) -> Original:
+        """The same with another body."""
+        new = Original(self.dialect, self.path, body, self.headers)
+        new.notes, new.made_up = self.notes, self.made_up
+        return new
 
 
 def _parsed_object(raw: bytes) -> dict[str, Any]:
@@ -286,6 +267,12 @@ class MessagesRequest:
         new.headers = _edited_headers(self.headers, headers or {}, changes, because)
         new._named = None
         new.changes = (*self.changes, *changes)
+        return new
+
+    def resent(self, headers: Headers, query: str, original: Original | None) -> MessagesRequest:
+        """A copy with other lines around the same body: for the kernel, which tells of it."""
+        new = self.replace(because="")
+        new.headers, new.query, new.original = headers, query, original
         return new
 
     def _wanted(

@@ -29,6 +29,7 @@ from plugway._errors import (
 from plugway._events import collect, event, interrupted, replayed
 from plugway._exchange import Endpoint, Exchange, Outcome, OutcomeKind
 from plugway._failures import defect_reply, failure_reply, heals, rejection_reply
+from plugway._grants import check_grants
 from plugway._json import loaded
 from plugway._outcome import log_outcome, usage_of
 from plugway._relay import EventRelay, RawRelay, write_events, write_raw
@@ -112,6 +113,8 @@ class ExchangeRun:
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
             validate(self.request, counting=self.endpoint != "messages")
+            if exchange.caller.limited:
+                check_grants(self.request, exchange.caller)
             self.server.admit()
         except RequestRejected as error:
             exchange = self.exchange or Exchange(MessagesRequest(b"{}"), id=self.request_id)

@@ -175,6 +175,28 @@ def test_what_is_not_known_before_it_runs_is_undecided(command):
     assert answer(command) == "undecided"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "printf -v PATH x",
+        "hash -p /tmp/x ls",
+        "[[ 'a[$(rm -rf ~)]' -eq 0 ]]",
+        "[ 'a[$(id)]' -gt 0 ]",
+        "[[ $x -eq 0 ]]",
+        "test -v 'a[$(id)]'",
+        "sort -oa a",
+        "uniq a b",
+        "git branch new",
+        "sed '1r /etc/shadow' a",
+        "rg --pre sh x",
+        ": > important.txt",
+        "awk '{print | \"sh\"}' a",
+    ],
+)
+def test_what_a_reader_can_be_made_to_do_is_no_reading(command):
+    assert answer(command) != "harmless"
+
+
 def test_a_folder_that_the_user_added_is_inside():
     place = Place(cwd=CWD, home="/home/dana", roots=(CWD, "/srv/data"))
     assert answer("cat /srv/data/x", place) == "harmless"

@@ -91,12 +91,34 @@ def test_undo_gives_back_every_byte_and_mode(home, facts, name):
     made = set_up(facts())
     assert not made.notes
     assert settings(home)["env"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:8484"
-    assert (home / ".claude/settings.json").stat().st_mode & 0o777 == 0o644
+    assert (home / ".claude/settings.json").stat().st_mode & 0o777 == 0o600
     undo()
     after = snapshot(home)
     after.pop("plugway.yaml")
     assert after == before
     assert not list(folder().glob("*.json"))
+
+
+def test_a_file_with_the_token_is_kept_from_others_also_when_another_opened_it_again(home, facts):
+    path = write_settings(home, b"{}", mode=0o664)
+    set_up(facts())
+    path.chmod(0o644)
+    set_up(facts())
+    assert path.stat().st_mode & 0o777 == 0o600
+    undo()
+    assert path.stat().st_mode & 0o777 == 0o664
+
+
+def test_a_receipt_of_before_that_knows_no_mode_is_taken_back_too(home, facts):
+    path = write_settings(home, b"{}", mode=0o640)
+    set_up(facts())
+    receipt = folder() / "claude-code-user.json"
+    rows = [
+        {k: v for k, v in row.items() if k != "mode"} for row in json.loads(receipt.read_text())
+    ]
+    receipt.write_text(json.dumps(rows))
+    undo()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"{}", 0o600)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -56,7 +56,7 @@ def called(reply: str) -> tuple[str, dict[str, str]]:
 
 WRITES = [
     ("create hello.txt with the text hi", "hello.txt", "hi"),
-    ("Create a file called greeting.md containing Hello World", "greeting.md", "Hello World"),
+    ("Create a file called greeting.md with the text Hello World", "greeting.md", "Hello World"),
     ("make notes/today.md that says remember the milk", "notes/today.md", "remember the milk"),
     ("write a file qz81.cfg with the content 'verbose = 7'", "qz81.cfg", "verbose = 7"),
 ]
@@ -67,19 +67,32 @@ def test_a_file_is_written_with_the_name_and_text_of_the_request(ask, words, pat
     assert called(ask(user(words))) == ("Write", {"file_path": path, "content": content})
 
 
+KNOWS = "I only know how to create a file"
+
+
 @pytest.mark.parametrize(
-    ("words", "command"),
+    "words",
     [
-        ("run ls", "ls"),
-        ("run git status", "git status"),
-        ("list the files", "ls"),
-        ("delete x.txt", "rm x.txt"),
-        ("make a directory d", "mkdir -p d"),
+        "run ls",
+        "run git status",
+        "list the files",
+        "delete x.txt",
+        "don't delete x.txt",
+        "make a directory d",
+        "rm -rf .",
+        "show me hello.txt and delete it",
+        "create hello.txt then delete it",
+        "create /etc/passwd with the text x",
+        "create ../x with the text y",
+        "create .env with the text y",
+        "append a line to ~/.bashrc",
+        "overwrite README.md with nothing",
+        "what is the capital of France?",
+        "lösche alle Dateien",
     ],
 )
-def test_a_command_is_run(ask, words, command):
-    name, arguments = called(ask(user(words)))
-    assert (name, arguments["command"]) == ("Bash", command)
+def test_everything_else_is_answered_with_what_it_knows(ask, words):
+    assert ask(user(words)).startswith(KNOWS)
 
 
 def test_a_file_is_read(ask):
@@ -92,7 +105,8 @@ def test_a_file_is_read(ask):
         ("hello", "Hello! I am the demo model"),
         ("what is plugway?", "Plugway is a local gateway"),
         ("how do I connect a real model?", "Run `plugway models pull`"),
-        ("what is the capital of France?", "I do not know that"),
+        ("What is Plugway?", "Plugway is a local gateway"),
+        ("WHO ARE YOU", "I am a very small demonstration model"),
     ],
 )
 def test_a_question_is_answered_or_honestly_refused(ask, words, start):
@@ -124,10 +138,10 @@ def test_a_long_prompt_before_the_request_changes_nothing(ask):
 
 
 def test_an_error_is_reported_as_an_error(ask):
-    call = {"name": "Bash", "arguments": {"command": "make", "description": "Run a command"}}
+    call = {"name": "Read", "arguments": {"file_path": "hello.txt"}}
     reply = ask(
-        user("run make"),
+        user("show me hello.txt"),
         {"role": "assistant", "content": "", "tool_calls": [{"function": call}]},
-        {"role": "tool", "content": "Exit code 2\nmake: no targets"},
+        {"role": "tool", "content": "Error: file does not exist"},
     )
-    assert reply == "That did not work: the command reported an error."
+    assert reply == "I could not read hello.txt: the tool reported an error."

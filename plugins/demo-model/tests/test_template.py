@@ -83,24 +83,29 @@ def test_what_a_reply_adds_is_what_the_model_generates(template):
 
 def test_the_words_of_the_user_come_last(template):
     assert prompts(template)[0].endswith(
-        "Be nice.\n# Environment\n<|tools|> Read Write Edit Bash\n<|file|>\n"
+        "Be nice.\n# Environment\n"
         "<|user|>create hello.txt with the text hi<|im_end|>\n<|im_start|>assistant\n"
     )
 
 
 def test_the_file_of_an_earlier_turn_is_named(template):
-    assert "<|file|> hello.txt\n<|user|>now append a line<|im_end|>" in prompts(template)[2]
+    wanted = "<|user|>append to hello.txt the line another line<|im_end|>"
+    assert wanted in prompts(template)[2]
+
+
+def test_an_order_that_it_does_not_know_reaches_the_model_as_unknown(template):
+    assert "run false\n<|user|>unknown<|im_end|>" in prompts(template)[4]
 
 
 def test_after_a_result_the_request_and_the_state_come_last(template):
     texts = prompts(template)
     assert texts[1].endswith(
         "<|request|>create hello.txt with the text hi\n"
-        "<|result|>Write short hello.txt<|im_end|>\n<|im_start|>assistant\n"
+        "<|result|>Write short<|im_end|>\n<|im_start|>assistant\n"
     )
     assert "Note: the file changed.\n<tool_response>" in texts[3]
-    assert "<|result|>Bash empty printf '\\n%s' 'another line' >> hello.txt<|im_end|>" in texts[3]
-    assert "<|result|>Bash error false<|im_end|>" in texts[5]
+    assert "the line another line\n<|result|>Bash empty<|im_end|>" in texts[3]
+    assert "<|request|>unknown\n<|result|>unknown<|im_end|>" in texts[5]
 
 
 def test_tools_are_listed_in_one_line_each(template):
@@ -114,7 +119,7 @@ def test_a_request_without_tools_and_system_renders(template):
         messages=[{"role": "user", "content": "hello"}], add_generation_prompt=True
     )
     assert text == (
-        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|tools|> none\n<|file|>\n"
+        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nhello\n"
         "<|user|>hello<|im_end|>\n<|im_start|>assistant\n"
     )
 

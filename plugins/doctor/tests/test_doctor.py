@@ -254,3 +254,49 @@ def test_a_person_reads_a_line_for_each_check(home):
     assert "      -> run `plugway serve`" in done.stdout
     assert done.stdout.rstrip().endswith("to look at")
     assert done.returncode == 0
+
+
+def settings(home, **env):
+    path = home / ".claude/settings.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"env": env}))
+    return path
+
+
+def test_a_token_that_the_gateway_does_not_take_is_found_with_its_place(home):
+    path, url = config(home)
+    place = settings(home, ANTHROPIC_BASE_URL=url, ANTHROPIC_AUTH_TOKEN="stale")
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["credential"]
+    assert found["outcome"] == "failed"
+    assert str(place) in found["reason"]
+    assert "stale" not in found["reason"]
+    assert "plugway setup claude-code" in found["fix"]
+
+
+def test_a_missing_token_is_found_and_the_right_one_passes(home):
+    path, url = config(home)
+    settings(home, ANTHROPIC_BASE_URL=url)
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["credential"]
+    assert found["outcome"] == "failed"
+    (token,) = home.rglob("plugway/token")
+    settings(home, ANTHROPIC_BASE_URL=url, ANTHROPIC_AUTH_TOKEN=token.read_text().strip())
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["credential"]
+    assert found["outcome"] == "passed"
+
+
+def test_a_configuration_without_auto_mode_is_told_the_line_to_add(home):
+    path, _ = config(home)
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["auto mode"]
+    assert found["outcome"] == "warned"
+    assert f"add `- use: auto-mode` to {path}" in found["fix"]
+    path.write_text(path.read_text().replace("plugins:\n", "plugins:\n  - use: auto-mode\n"))
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["auto mode"]
+    assert found["outcome"] == "passed"
+
+
+def test_a_client_that_checks_calls_by_itself_is_told(home):
+    path, _ = config(home)
+    settings(home, CLAUDE_CODE_AUTO_MODE_SERVER="0")
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["auto mode"]
+    assert found["outcome"] == "warned"
+    assert "claude-sonnet-5" in found["reason"]

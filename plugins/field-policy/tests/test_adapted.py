@@ -158,6 +158,21 @@ def test_a_beta_goes_where_its_half_in_the_body_goes(preset, kept):
     assert under(preset).header("anthropic-beta") == kept
 
 
+def test_the_betas_of_auto_mode_and_of_thinking_stay_with_their_fields():
+    auto = "dangerous-tool-use-2026-09-03,afk-mode-2026-01-31"
+    body = CLIENT | {"safeguards": [{"type": "dangerous_tool_use"}]}
+    thinking = "thinking-display-updates-2026-08-18,thinking-token-count-2026-05-13"
+    request = under("compatible", body, betas=f"{auto},{thinking}")
+    assert "safeguards" not in request.body
+    assert dict(request.headers)["anthropic-beta"] == thinking
+    request = under("anthropic", body, betas=f"{auto},{thinking}")
+    assert request.body["safeguards"] == body["safeguards"]
+    assert dict(request.headers)["anthropic-beta"] == f"{auto},{thinking}"
+    request = under("compatible", body, betas=auto, keep=["safeguards"])
+    assert request.body["safeguards"] == body["safeguards"]
+    assert dict(request.headers)["anthropic-beta"] == auto
+
+
 def test_dropping_a_field_for_anthropic_takes_its_beta_along():
     request = under("anthropic", drop=("context_management",))
     expected = {k: v for k, v in CLIENT.items() if k != "context_management"}

@@ -42,7 +42,7 @@ TOOLS = [
 ]
 
 
-def body(*messages, folder="/work/project", tools=None):
+def body(*messages, folder="/srv/project", tools=None):
     system = [{"type": "text", "text": "You are an agent."}]
     environment = f"# Environment\n - Primary working directory: {folder}\n - Platform: linux"
     turns = list(messages) or ["create hello.txt with the text hi"]
@@ -73,16 +73,16 @@ def read(path, **more):
 PASS = [
     write("hello.txt"),
     write("notes/today.md", "a\nb; rm -rf / # only a text"),
-    write("/work/project/hello.txt"),
+    write("/srv/project/hello.txt"),
     write("größe.txt"),
     write("a-b_c+d@2.tar.gz", ""),
     bash(APPEND),
     bash(APPEND, description="Append a line"),
     bash(r"""printf '\n%s' "it's here" >> notes/today.md"""),
     bash(r"printf '\n%s' 'a; b && c | d > e `f` $(g)' >> hello.txt"),
-    bash(r"printf '\n%s' 'x' >> /work/project/hello.txt"),
+    bash(r"printf '\n%s' 'x' >> /srv/project/hello.txt"),
     read("hello.txt"),
-    read("/work/project/src/main.py", offset=3, limit=10),
+    read("/srv/project/src/main.py", offset=3, limit=10),
     ("get_weather", {"city": "Rome"}),
     ("note_city", {"city": "rm -rf /"}),
     ("WebSearch", {"query": "plugway"}),
@@ -90,10 +90,10 @@ PASS = [
 REFUSED = [
     # paths
     write("/etc/passwd"),
-    write("/work/project"),
-    write("/work/project/"),
-    write("/work/project2/hello.txt"),
-    write("/work/project/../hello.txt"),
+    write("/srv/project"),
+    write("/srv/project/"),
+    write("/srv/project2/hello.txt"),
+    write("/srv/project/../hello.txt"),
     write("../hello.txt"),
     write("a/../../hello.txt"),
     write("a/./hello.txt"),
@@ -225,9 +225,9 @@ def test_without_a_working_folder_only_a_plain_name_passes(folder):
 
 
 def test_two_working_folders_are_none():
-    request = body(folder="/work/project")
+    request = body(folder="/srv/project")
     request["system"] = "Working directory: /etc"
-    assert against(*write("/work/project/a.txt"), request)
+    assert against(*write("/srv/project/a.txt"), request)
     assert against(*write("/etc/a.txt"), request)
     assert not against(*write("a.txt"), request)
 
@@ -258,7 +258,7 @@ def result(text, number="1", **more):
 
 SHOWN = {
     "it was written": [used(*write("hello.txt")), result("ok")],
-    "it was read": [used(*read("/work/project/hello.txt")), result("1\thi")],
+    "it was read": [used(*read("/srv/project/hello.txt")), result("1\thi")],
     "it was appended to": [used(*bash(APPEND)), result("")],
     "a list named it": [used(*bash("ls")), result([{"type": "text", "text": "a.md\nHello.txt\n"}])],
     "a write of it failed": [used(*write("hello.txt")), result("not read yet", is_error=True)],
@@ -273,7 +273,7 @@ SHOWN = {
 def test_a_file_that_the_conversation_has_shown_is_not_written(turns):
     request = body("show me what is there", *turns, "create hello.txt with the text hi")
     assert against(*write("hello.txt"), request)
-    assert against(*write("/work/project/hello.txt"), request)
+    assert against(*write("/srv/project/hello.txt"), request)
     assert not against(*write("hello2.txt"), request)
     assert not against(*write("ohello.txt"), request)
 

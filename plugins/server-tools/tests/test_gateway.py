@@ -41,13 +41,7 @@ SERVER = {
     "web_search_20250305": ("web_search", "web_search_tool_result", {"query": "oslo"}),
     "web_search_20260318": ("web_search", "web_search_tool_result", {"query": "oslo"}),
     "web_fetch_20250910": ("web_fetch", "web_fetch_tool_result", {"url": "https://a.example"}),
-    "web_fetch_20260318": ("web_fetch", "web_fetch_tool_result", {"url": "https://a.example"}),
     "code_execution_20250522": (
-        "code_execution",
-        "code_execution_tool_result",
-        {"code": "print(1)"},
-    ),
-    "code_execution_20260521": (
         "code_execution",
         "code_execution_tool_result",
         {"code": "print(1)"},
@@ -485,3 +479,18 @@ def test_a_backend_that_does_not_exist_is_named():
     assert plugin.check({"vendor": "vendor"}) == [
         (("run_by", "vender"), "there is no backend `vender`; there are `vendor`")
     ]
+
+
+@pytest.mark.parametrize("odd", [[], {}, 7, None], ids=repr)
+async def test_odd_members_of_tools_and_blocks_do_no_harm(odd):
+    """What a server refuses is its business; here it passes."""
+    blocks = [
+        {"type": odd},
+        {"type": "server_tool_use", "id": odd, "name": odd, "input": odd},
+        {"type": "web_search_tool_result", "tool_use_id": odd, "content": odd},
+    ]
+    turns = [{"role": "assistant", "content": blocks}, {"role": "user", "content": "hi"}]
+    tools = READ, {"type": "web_search_20250305", "name": odd}, {"name": odd, "input_schema": {}}
+    async with running("anthropic-compatible", ("Hello.", [])) as found:
+        answer = await found.post(*tools, messages=turns, tool_choice=odd)
+    assert answer.status_code < 500, answer.text

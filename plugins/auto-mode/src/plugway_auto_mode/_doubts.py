@@ -14,6 +14,7 @@ from plugway_auto_mode._words import Command, Word
 
 _NUMBERS = frozenset("?#!$")
 """Special parameters whose value is a number."""
+_NUMBER = re.compile(r"[-+]?\d+")
 _RUNS = re.compile(r"\$\(|`|\$\{")
 
 
@@ -34,8 +35,9 @@ def words_doubt(words: Iterable[Word]) -> str:
     for word in words:
         if not word.dynamic:
             continue
-        for part in word.parts:
-            if part.kind == "unclear":
+        for part, after in zip(word.parts, (*word.parts[1:], None), strict=True):
+            subscript = part.kind == "variable" and after is not None and after.text[:1] == "["
+            if part.kind == "unclear" or subscript:
                 return "it has words that are not known before it runs"
             if part.kind == "variable" and known().secret_variables.search(part.text):
                 return "it may show a variable that holds a secret"
@@ -70,7 +72,7 @@ def _process(word: Word) -> bool:
 
 
 def _quoted(word: Word) -> bool:
-    """Whether it is one string in double quotes; what stands inside of `$(...)` is not looked at."""
+    """Whether it is one string in double quotes, with none inside of it."""
     source = word.source
     if len(source) < 2 or source[0] != '"' or source[-1] != '"':
         return False
@@ -86,16 +88,16 @@ def test_doubt(program: str, args: Sequence[Word]) -> str:
     """Why a `[`, `test` or `[[` is not known to only look."""
     rules = known()
     texts = [word.text for word in args if not word.dynamic]
-    unknown = [
+    others = [
         text for text in texts
-        if text[:1] == "-" and len(text) > 1 and text not in rules.tests | rules.comparisons
+        if text not in rules.tests | rules.comparisons and not _NUMBER.fullmatch(text)
     ]  # fmt: skip
-    if unknown:
+    if any(text[:1] == "-" and len(text) > 1 for text in others):
         return "a test that is not known"
     if any(_RUNS.search(_literal(word)) for word in args):
         return "a test of text that could be run"
     filled = [word for word in args if word.dynamic and not _is_number(word)]
-    if filled and any(text in rules.comparisons for text in texts):
+    if (filled or others) and any(text in rules.comparisons for text in texts):
         return "a test whose numbers are not known"
     if program == "[[" or not filled:
         return ""

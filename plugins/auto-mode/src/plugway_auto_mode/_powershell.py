@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from plugway_auto_mode._finding import Finding, Place
-from plugway_auto_mode._rules import Rules
+from plugway_auto_mode._rules import Rules, secrets
 
 MOST: Final = 65_536
 _READS: Final = re.compile(
@@ -86,5 +86,9 @@ def review_powershell(command: str, place: Place, rules: Rules) -> Finding:
 
 def _only_reads(stage: str) -> bool:
     name, _, rest = stage.partition(" ")
-    plain = _WORD.sub("", rest).strip() == "" and ".." not in rest
+    if re.search(r"[\r\n]|\.\.|(?i:-(?:computername|cn)\b)", stage) or secrets().in_text(rest):
+        return False
+    if rest and name.casefold() in ("hostname", "whoami", "pwd"):
+        return False
+    plain = all(not left.strip() for left in _WORD.split(rest))
     return plain and _READS.fullmatch(name) is not None

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from plugway_auto_mode._calls import Call
 from plugway_auto_mode._doubts import can_be_option, splits, test_doubt, words_doubt
 from plugway_auto_mode._finding import Place
+from plugway_auto_mode._given import Given, given_words
 from plugway_auto_mode._paths import Moved, locate
 from plugway_auto_mode._rules import Reader, known, name_pattern, readers, secrets
 from plugway_auto_mode._words import Command, Script, Word, plain_word
@@ -26,26 +26,15 @@ _SED: Final = re.compile(
 _SED_OPTIONS: Final = frozenset(
     ("-n", "-E", "-r", "-s", "-z", "-nE", "-En", "-nr", "--quiet", "--silent", "--regexp-extended")
 )
-_AWK: Final = re.compile(r"system|getline|[|>@`]|\bclose\b|\bfflush\b|ENVIRON|ARG[VC]|FILENAME\s*=|\bprintf?\s*>")
+_AWK: Final = re.compile(
+    r"system|getline|[|>@`]|\bclose\b|\bfflush\b|ENVIRON|ARG[VC]|FILENAME\s*=|\bprintf?\s*>"
+)
 _SETTING: Final = re.compile(
     r"(?i)(?:user\.(?:name|email)|(?:core|init|pull|push|merge|diff|branch|color|fetch|rebase|status)"
     r"\.[\w./-]+|remote\.[\w.-]+\.(?:url|fetch))"
 )
 _MODULES: Final = re.compile(r"\b(?:include|import)\b")
 _QUIET: Final = frozenset(("break", "continue", "exit", "return", "shift", "wait"))
-_VERSION: Final = frozenset(("--version", "-V", "-v", "version", "-version", "--help"))
-
-
-@dataclass(slots=True)
-class Given:
-    """The words of a call, told apart."""
-
-    operands: list[Word] = field(default_factory=list[Word])
-    paths: list[Word] = field(default_factory=list[Word])
-    """Values of options that are paths."""
-    options: set[str] = field(default_factory=set[str])
-    problem: str = ""
-    """Why they are not those of a reader."""
 
 
 class ReaderCheck:
@@ -68,7 +57,7 @@ class ReaderCheck:
             return "its script reads other files"
         if call.program == "printf" and not _prints(call):
             return "what it prints to is not known"
-        if call.program in known().versions and len(words) == 1 and words[0] in _VERSION:
+        if len(words) == 1 and call.program in known().versions.get(words[0], ()):
             return ""
         if call.program in ("sed", "awk", "gawk", "mawk", "find"):
             return self._special(call, moved)
@@ -95,32 +84,27 @@ class ReaderCheck:
     def _reader(self, reader: Reader, args: Sequence[Word], call: Call, moved: Moved) -> str:
         if not reader.any_option and any(can_be_option(word) for word in args):
             return "its words could be options"
-        given = _given(reader, args)
+        given = given_words(reader, args)
         if problem := given.problem or words_doubt(args if not call.fed else ()):
             return problem
-        if moved and reader.operands not in ("text", "none", "dates"):
+        if reader.operands in ("text", "none", "dates"):
+            return _plain(reader, given.operands)
+        if moved:
             return "a `cd` stands before it"
-        if not self._place.cwd and reader.operands in ("paths", "pattern", "one"):
+        if reader.operands in ("static", "listing", "settings"):
+            return _named(reader, given) or self._static(given.operands)
+        if not self._place.cwd:
             return "the working folder is not known"
+        return self._files(reader, given, moved)
+
+    def _files(self, reader: Reader, given: Given, moved: Moved) -> str:
         operands = given.operands
-        match reader.operands:
-            case "text" | "none" | "dates":
-                if any(word.glob and word.text[:1] in ("/", "~", ".") for word in operands):
-                    return "it lists a folder that is not known"
-                return _plain(reader, operands)
-            case "settings" if not all(_SETTING.fullmatch(word.text) for word in operands):
-                return "the setting may hold a secret"
-            case "static" | "listing" | "settings":
-                creates = reader.operands == "listing" and not given.options & _LISTS
-                return "it may create something" if creates and operands else self._static(operands)
-            case "pattern":
-                named = reader.patterns & given.options
-                if not named and operands and splits(operands[0]):
-                    return "its pattern is not known"
-                operands = operands if named else operands[1:]
-            case "one" | "paths":
-                if reader.operands == "one" and len(operands) > 1:
-                    return "it may write a file"
+        if reader.operands == "one" and len(operands) > 1:
+            return "it may write a file"
+        if reader.operands == "pattern" and not reader.patterns & given.options:
+            if operands and splits(operands[0]):
+                return "its pattern is not known"
+            operands = operands[1:]
         return self._paths([*operands, *given.paths], reader, moved)
 
     def _static(self, operands: Sequence[Word]) -> str:
@@ -179,7 +163,7 @@ class ReaderCheck:
 
     def _names(self, command: Command, *, first: bool) -> bool:
         words = [word.text for word in command.words]
-        if not words or any(secrets().find(word) for word in command.words):
+        if not words or any(map(_names_secrets, command.words)):
             return False
         if first and words[0] == "find":
             runs = known().find.runs
@@ -221,23 +205,30 @@ class ReaderCheck:
             at += 1
         while at < len(words):
             text = words[at].text
-            if text in rules.texts:
+            if text in rules.texts or text in rules.paths:
                 at += 1
-                if at < len(words) and (splits(words[at]) or words[at].text in ("*", "-*")):
-                    return "part of its expression is not known"
-            elif text in rules.paths:
-                at += 1
-                if at < len(words) and (problem := self._path(words[at], False, "")):
+                if problem := self._find_value(words[at : at + 1], is_path=text in rules.paths):
                     return problem
             elif text in rules.runs:
                 end = next((i for i in range(at, len(words)) if words[i].text in (";", "+")), None)
-                if end is None or end == at + 1 or any(secrets().find(word) for word in words):
+                if end is None or end == at + 1 or any(map(_names_secrets, words)):
                     return "what it runs is not known"
                 at = end  # what it runs is looked at as a call of its own
             elif text not in rules.plain:
                 return "part of its expression may write or is not known"
             at += 1
         return ""
+
+    def _find_value(self, words: Sequence[Word], *, is_path: bool) -> str:
+        if is_path:
+            return next(filter(None, (self._path(word, False, "") for word in words)), "")
+        unknown = any(splits(word) or word.text in ("*", "-*") for word in words)
+        return "part of its expression is not known" if unknown else ""
+
+
+def _names_secrets(word: Word) -> bool:
+    """Whether a pattern of `find` or `grep` may choose files with secrets."""
+    return bool(secrets().in_text(word.text[:200], wild=word.text.startswith(".")))
 
 
 def _prints(call: Call) -> bool:
@@ -251,6 +242,8 @@ _LISTS: Final = frozenset(("-l", "--list", "--contains"))
 
 def _plain(reader: Reader, operands: Sequence[Word]) -> str:
     """Operands that are no paths."""
+    if any(word.glob and word.text[:1] in ("/", "~", ".") for word in operands):
+        return "it lists a folder that is not known"
     if reader.operands == "none":
         extra = [word.text for word in operands if word.text not in reader.words]
         return "it is given more than it takes" if extra else ""
@@ -258,6 +251,15 @@ def _plain(reader: Reader, operands: Sequence[Word]) -> str:
         plain = all(word.text.startswith("+") for word in operands)
         return "" if plain else "it may set the time"
     return ""
+
+
+def _named(reader: Reader, given: Given) -> str:
+    """Operands that name branches, commits or settings."""
+    if reader.operands == "settings":
+        plain = all(_SETTING.fullmatch(word.text) for word in given.operands)
+        return "" if plain else "the setting may hold a secret"
+    creates = reader.operands == "listing" and not given.options & _LISTS
+    return "it may create something" if creates and given.operands else ""
 
 
 def found_calls(call: Call) -> list[tuple[Word, ...]]:
@@ -321,90 +323,6 @@ def _without_globals(call: Call, place: Place) -> tuple[Word, ...]:
         else:
             break
     return args
-
-
-def _given(reader: Reader, args: Sequence[Word]) -> Given:
-    """Options and operands of a call; with a problem where an option is not among the allowed."""
-    given = Given()
-    words = list(args)
-    while words:
-        word = words.pop(0)
-        text = word.text
-        if text == "--" and word.static:
-            given.operands += words
-            break
-        any_text = reader.operands == "text" and (reader.any_option or "--" in reader.options)
-        if not text.startswith("-") or text == "-" or any_text:
-            given.operands.append(word)
-        elif word.dynamic:
-            given.problem = given.problem or "an option is not known before it runs"
-        elif reader.any_option:
-            _any_option(reader, text, words, given)
-        else:
-            given.problem = given.problem or _strict_option(reader.options, text, words, given)
-    return given
-
-
-def _any_option(reader: Reader, text: str, words: list[Word], given: Given) -> None:
-    """An option of a program all of whose options only read; its value is text or a path."""
-    name, equals, value = text.partition("=")
-    if text.startswith("--"):
-        given.options.add(name)
-        if equals:
-            if name + ":" not in reader.texts:
-                given.paths.append(plain_word(value))
-        elif words and (name + ":" in reader.texts or name in reader.patterns):
-            taken = words.pop(0)
-            given.paths += [] if name + ":" in reader.texts else [taken]
-        return
-    for at, letter in enumerate(text[1:], start=2):
-        option = f"-{letter}"
-        given.options.add(option)
-        is_text = option + ":" in reader.texts
-        if is_text or option in reader.patterns:
-            rest = text[at:]
-            taken = plain_word(rest) if rest else words.pop(0) if words else None
-            given.paths += [taken] if taken is not None and not is_text else []
-            return
-    if "/" in text or "~" in text:
-        given.paths.append(plain_word(text[2:]))
-
-
-def _strict_option(allowed: frozenset[str], text: str, words: list[Word], given: Given) -> str:
-    if text in allowed or (re.fullmatch(r"-\d+", text) and "-1" in allowed):
-        given.options.add(text)
-        return ""
-    unknown = f"the option `{text[:40]}` is not known to only read"
-    name, equals, value = text.partition("=")
-    given.options.add(name)
-    if text.startswith("--"):
-        for mark in (":", "="):
-            if name + mark in allowed:
-                word = plain_word(value) if equals else words.pop(0) if words else None
-                if mark == "=" and word is not None:
-                    given.paths.append(word)
-                return ""
-        return unknown
-    return _short_options(allowed, text, words, given, unknown)
-
-
-def _short_options(
-    allowed: frozenset[str], text: str, words: list[Word], given: Given, unknown: str
-) -> str:
-    for at, letter in enumerate(text[1:], start=2):
-        option = f"-{letter}"
-        given.options.add(option)
-        if option in allowed:
-            continue
-        for mark in (":", "="):
-            if option + mark in allowed:
-                rest = text[at:]
-                word = plain_word(rest) if rest else words.pop(0) if words else None
-                if mark == "=" and word is not None:
-                    given.paths.append(word)
-                return ""
-        return unknown
-    return ""
 
 
 def is_safe_assignment(name: str, value: Word) -> bool:

@@ -103,7 +103,7 @@ class Writes(_Data):
 class Known(_Data):
     """All of `rules.yaml`."""
 
-    versions: frozenset[str]
+    versions: dict[str, frozenset[str]]
     readers: dict[str, Reader]
     tests: frozenset[str]
     comparisons: frozenset[str]

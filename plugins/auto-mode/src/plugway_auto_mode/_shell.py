@@ -41,7 +41,7 @@ def parse(command: str) -> Script | None:
         return None
     walk = Walk(data)
     walk.statements(root)
-    if walk.confuses_loops:
+    if walk.loop_names & walk.set_names:
         doubts = doubts or "the variable of a loop is set elsewhere too"
     return Script(tuple(walk.commands), tuple(walk.functions), doubts or walk.unclear)
 

@@ -31,7 +31,8 @@ _ESCAPE = re.compile(r"\\([$`\"\\\n])")
 _DELIMITER = re.compile(r"(\w+)|'(\w+)'|\"(\w+)\"|\\(\w+)")
 _ANSI_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ANSI = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
-_SAFE_EXPANSIONS = frozenset(("-", ":-", "#", "##", "%", "%%", "/", "//", "^", ",", "^^", ",,"))
+_EXPANSION = re.compile(r"\$\{(\w+)((?::?-|##?|%%?|//?|\^\^?|,,?)[^$`(<>\\{}\"']*)?\}")
+"""Of a variable, with an operator that only cuts or replaces text."""
 
 
 class Walk:
@@ -46,8 +47,8 @@ class Walk:
         self._piped: tuple[int, int] | None = None
         self._stdin: Word | None = None
         self._loops: dict[str, tuple[Word, ...]] = {}
-        self._loop_names: set[str] = set()
-        self._set_names: set[str] = set()
+        self.loop_names: set[str] = set()
+        self.set_names: set[str] = set()
         self._handlers: dict[str, Callable[[Node], None]] = {
             "command": self._command, "declaration_command": self._command,
             "unset_command": self._command, "test_command": self._test,
@@ -73,11 +74,6 @@ class Walk:
                 self._handlers[kind](found)
             elif found.is_named and kind != "comment":
                 self._unknown(found, f"a construct ({kind.replace('_', ' ')})")
-
-    @property
-    def confuses_loops(self) -> bool:
-        """Whether the variable of a loop is set elsewhere too."""
-        return not self._loop_names.isdisjoint(self._set_names)
 
     def _text(self, node: Node) -> str:
         return self._slice(node.start_byte, node.end_byte)
@@ -164,7 +160,7 @@ class Walk:
         name, *rest = node.children
         if name.type != "variable_name":
             self._unknown(name, "an assignment to part of an array")
-        self._set_names.add(self._text(name))
+        self.set_names.add(self._text(name))
         value = rest[1] if len(rest) > 1 else None
         word = self._word(value) if value is not None else plain_word("")
         return [Assignment(self._text(name), word)]
@@ -239,7 +235,7 @@ class Walk:
         outer = self._loops
         if name in outer or node.children[0].type != "for" or not values:
             self._doubt("a loop whose values are not known")
-        self._loop_names.add(name)
+        self.loop_names.add(name)
         self._add(node.children[0], (), [Assignment(name, value) for value in values])
         self._loops = {**outer, name: tuple(values)}
         for child in body:
@@ -368,10 +364,12 @@ class Walk:
         for child in node.children:
             if child.type in ("string_content", "heredoc_content") or not child.is_named:
                 continue
-            parts.append(self._literal(self._slice(at, child.start_byte)))
+            if child.start_byte > at:
+                parts.append(self._literal(self._slice(at, child.start_byte)))
             parts += self._parts(child)
             at = child.end_byte
-        parts.append(self._literal(self._slice(at, end)))
+        if at < end or not parts:
+            parts.append(self._literal(self._slice(at, end)))
         return Word(self._slice(start, end), tuple(parts))
 
     def _literal(self, text: str) -> Part:
@@ -386,17 +384,14 @@ class Walk:
 
     def _variable(self, node: Node) -> Part:
         """`$name` and `${name}`, with the operators that only cut or replace text."""
-        names = [one for one in node.named_children if one.type.endswith("variable_name")]
-        name = self._text(names[0]) if names else ""
-        signs = [one.type for one in node.children if not one.is_named]
-        rest = [one for one in node.named_children if one.type not in ("variable_name",)]
-        if node.type == "simple_expansion" or (signs == ["${", "}"] and not rest):
-            values = self._loops.get(name)
-            return Part("loop", name, values=values) if values else Part("variable", name)
-        for child in rest:
-            self._parts(child) if child.type != "special_variable_name" else None
-        simple = all(sign in _SAFE_EXPANSIONS for sign in signs[1:-1]) and len(names) == 1
-        return Part("variable" if simple else "unclear", name)
+        text = self._text(node)
+        found = _EXPANSION.fullmatch(text)
+        if node.type == "expansion" and found is None:
+            self._unknown(node, "a variable")
+            return Part("unclear", text)
+        name = found[1] if found is not None else text[1:]
+        values = self._loops.get(name) if found is None or not found[2] else None
+        return Part("loop", name, values=values) if values else Part("variable", name)
 
     def _arithmetic(self, node: Node) -> Part:
         if re.fullmatch(r"\$\(\([\d\s+*/%-]*\)\)", self._text(node)):

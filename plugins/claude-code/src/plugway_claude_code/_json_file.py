@@ -16,6 +16,9 @@ from plugway import PlugwayError
 _BOM = b"\xef\xbb\xbf"
 _INDENT = re.compile(r"^([ \t]+)\S", re.MULTILINE)
 
+PRIVATE = 0o600
+"""Permissions of a file that a token is in."""
+
 
 class Unfit(PlugwayError):
     """The file cannot be edited without a risk; the message says where and why."""
@@ -34,7 +37,7 @@ class JsonFile:
     @property
     def mode(self) -> int:
         """Permissions; a new file is the user's alone, because a token goes into it."""
-        return stat.S_IMODE(self.path.stat().st_mode) if self.raw is not None else 0o600
+        return stat.S_IMODE(self.path.stat().st_mode) if self.raw is not None else PRIVATE
 
     def render(self, document: Mapping[str, Any]) -> bytes:
         """The document as bytes that look like the file did."""
@@ -94,8 +97,8 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def write(file: JsonFile, raw: bytes | None) -> None:
-    """Put `raw` in place of the file, or remove it; whole or not at all.
+def write(file: JsonFile, raw: bytes | None, mode: int) -> None:
+    """Put `raw` in place of the file with these permissions, or remove it; whole or not at all.
 
     Raises:
         Unfit: somebody changed the file since it was read.
@@ -114,7 +117,7 @@ def write(file: JsonFile, raw: bytes | None) -> None:
             out.write(raw)
             out.flush()
             os.fsync(out.fileno())
-        draft.chmod(file.mode)
+        draft.chmod(mode)
         draft.replace(file.path)
     finally:
         draft.unlink(missing_ok=True)

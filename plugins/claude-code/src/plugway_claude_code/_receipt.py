@@ -23,7 +23,7 @@ import platformdirs
 from plugway import PlugwayError, as_list, as_object
 from plugway_claude_code import _json_file
 from plugway_claude_code._edits import Change, Edit, apply, take_back
-from plugway_claude_code._json_file import JsonFile, Unfit
+from plugway_claude_code._json_file import PRIVATE, JsonFile, Unfit
 
 _LOCK_TRIES = 100
 
@@ -38,6 +38,8 @@ class Entry:
     ours: str
     """SHA-256 of what was written."""
     changes: tuple[Change, ...]
+    mode: int | None = None
+    """Its permissions; None where there was no file, or an older receipt does not say."""
 
     def undone(self, file: JsonFile) -> tuple[bytes | None, list[str]]:
         """The bytes without what is ours, and the keys that others have changed since."""
@@ -68,6 +70,11 @@ class Planned:
     def changed(self) -> bool:
         """Whether anything is to be written."""
         return self.file.raw != self.after
+
+    @property
+    def open_to_others(self) -> bool:
+        """Whether others could read a token in it, as it is."""
+        return bool(self.file.mode & ~PRIVATE & 0o077)
 
 
 @dataclass(slots=True)
@@ -109,24 +116,30 @@ class Receipt:
         return Planned(file, base, look.render(after), tuple(changes))
 
     def write(self, planned: Planned) -> None:
-        """Make the edits, after noting what is needed to take them back."""
+        """Make the edits, after noting what is needed to take them back.
+
+        The file is the user's alone from then on, because the gateway's token is in it.
+        """
         path = planned.file.path
         if planned.file.raw is not None and path not in self.entries:
             _keep_copy(path, planned.file.raw)
-        entry = Entry(path, planned.base, _digest(planned.after), planned.changes)
+        before = self.entries.get(path)
+        mode = before.mode if before else planned.file.mode
+        entry = Entry(path, planned.base, _digest(planned.after), planned.changes, mode)
         self.entries[path] = entry
         self.save()
-        if planned.changed:
+        if planned.changed or planned.open_to_others:
             with locked(path) if path.name == ".claude.json" else nullcontext():
-                _json_file.write(planned.file, planned.after)
+                _json_file.write(planned.file, planned.after, PRIVATE)
 
     def undo(self, path: Path) -> list[str]:
         """Take back what is still ours in one file; the keys that others have changed since."""
-        file = _json_file.read(path)
-        raw, kept = self.entries[path].undone(file)
-        if raw != file.raw:
+        file, entry = _json_file.read(path), self.entries[path]
+        raw, kept = entry.undone(file)
+        mode = file.mode if entry.mode is None else entry.mode
+        if raw != file.raw or (raw is not None and mode != file.mode):
             with locked(path) if path.name == ".claude.json" else nullcontext():
-                _json_file.write(file, raw)
+                _json_file.write(file, raw, mode)
         del self.entries[path]
         self.save()
         return kept
@@ -151,6 +164,7 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
         "path": str(entry.path),
         "original": original,
         "ours": entry.ours,
+        "mode": entry.mode,
         "changes": [change.as_json() for change in entry.changes],
     }
 
@@ -159,7 +173,14 @@ def _entry_from(item: dict[str, Any]) -> Entry:
     original = item.get("original")
     raw = None if original is None else base64.b64decode(str(original))
     changes = tuple(Change.from_json(as_object(change)) for change in as_list(item.get("changes")))
-    return Entry(Path(str(item["path"])), raw, str(item["ours"]), changes)
+    mode = item.get("mode")
+    return Entry(
+        Path(str(item["path"])),
+        raw,
+        str(item["ours"]),
+        changes,
+        mode if isinstance(mode, int) else None,
+    )
 
 
 def _keep_copy(path: Path, raw: bytes) -> None:

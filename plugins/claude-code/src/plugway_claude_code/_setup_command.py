@@ -97,11 +97,11 @@ def _facts(gateway: LocalGateway, model: str | None, where: Sequence[str]) -> Fa
 
 def _write(made: SetUp, receipt: Receipt, token: str) -> None:
     for planned in made.files:
+        opened = planned.open_to_others
         receipt.write(planned)
         _tell(f"{'wrote' if planned.changed else 'unchanged'} {planned.file.path}")
-        if planned.file.mode & 0o077:
-            path = planned.file.path
-            _tell(f"  others may read the gateway's token in it: run `chmod 600 {path}`")
+        if opened:
+            _tell("  others could read it; it is yours alone now, for the gateway's token is in it")
     _tell_notes(made, token)
 
 

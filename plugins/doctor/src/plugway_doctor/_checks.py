@@ -10,16 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 import platformdirs
 
-from plugway import LocalGateway, PlugwayError, as_object
+from plugway import LocalGateway, PlugwayError
 from plugway_claude_client import (
     ClientMissing,
     ClientUnfit,
-    claude_folder,
     find_client,
-    managed_folder,
     plugway_command,
 )
 from plugway_probe import ListedModel
@@ -108,55 +105,6 @@ def client_version() -> Check:
         outcome = "warned" if isinstance(error, ClientMissing) else "failed"
         return Check("claude code", outcome, error.reason, error.fix)
     return Check("claude code", "passed", f"version {client.version} at {client.path}")
-
-
-def base_url(gateway: LocalGateway, folder: Path) -> Check:
-    """Which file or variable decides where Claude Code sends its requests, seen from `folder`."""
-    name = "base url"
-    for place, value in _base_urls(folder):
-        if value.rstrip("/").removesuffix("/v1") == gateway.url:
-            return Check(name, "passed", f"{place} points Claude Code here")
-        fix = f"set it to {gateway.url}, or take it out and run `plugway claude`"
-        reason = f"{place} points Claude Code to {value}"
-        mend = _set_up if Path(place) == claude_folder() / "settings.json" else None
-        return Check(name, "warned", reason, fix, mend)
-    reason = "nothing points Claude Code here yet"
-    return Check(name, "passed", f"{reason}: `plugway claude` or `plugway setup claude-code` does")
-
-
-def _base_urls(folder: Path) -> list[tuple[str, str]]:
-    """Where `ANTHROPIC_BASE_URL` is set, what wins first.
-
-    Managed settings win over the command line, over `.claude/settings.local.json`, over
-    `.claude/settings.json`, over the user's settings (code.claude.com/docs/en/settings, "Settings
-    precedence"); `env` in any of them wins over the shell's variable.
-    """
-    managed = managed_folder()
-    files = [
-        *sorted((managed / "managed-settings.d").glob("*.json"), reverse=True),
-        managed / "managed-settings.json",
-        folder / ".claude/settings.local.json",
-        folder / ".claude/settings.json",
-        claude_folder() / "settings.json",
-    ]
-    found = [(str(file), value) for file in files if (value := _base_url_in(file))]
-    shell = os.environ.get("ANTHROPIC_BASE_URL", "")
-    return [*found, *([("the variable ANTHROPIC_BASE_URL", shell)] if shell else [])]
-
-
-def _set_up() -> None:
-    """Has the user's settings point here, so that it can be undone."""
-    words = [plugway_command(), "setup", "claude-code"]
-    subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-
-
-def _base_url_in(file: Path) -> str:
-    try:
-        document = as_object(orjson.loads(file.read_bytes()))
-    except (OSError, orjson.JSONDecodeError):
-        return ""
-    value = as_object(document.get("env")).get("ANTHROPIC_BASE_URL")
-    return value if isinstance(value, str) else ""
 
 
 def windows(models: Sequence[ListedModel]) -> list[Check]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from plugway import ConfigError, LocalGateway, PlugwayError
-from plugway_doctor import _checks, _trial
+from plugway_doctor import _checks, _client_settings, _trial
 from plugway_doctor._checks import Check
 
 doctor_app = typer.Typer(name="doctor", rich_markup_mode=None)
@@ -102,7 +102,9 @@ class _Report:
         found, state = _checks.running(gateway)
         self._add(found)
         self._add(_checks.client_version())
-        self._mended(lambda: _checks.base_url(gateway, Path.cwd()))
+        self._mended(lambda: _client_settings.base_url(gateway, Path.cwd()))
+        self._add(_client_settings.credential(gateway, Path.cwd(), runs=state is not None))
+        self._add(_client_settings.auto_mode(gateway, Path.cwd()))
         if offline or found.outcome == "failed":
             return self.checks
         try:

@@ -52,7 +52,8 @@ class LlamaCppBackend:
         loaded = await self.loader.get(attempt.model)
         header = {
             "op": "generate",
-            "session": request.header("x-claude-code-session-id"),
+            "caller": attempt.caller.share if attempt.caller else "",
+            "session": attempt.session_id,
             "agent": request.header("x-claude-code-agent-id"),
         }
         call = await loaded.supervisor.call(header, request.raw)

@@ -225,7 +225,7 @@ class Preparer:
         )
         return Job(
             number,
-            Owner(header.get("session"), header.get("agent")),
+            Owner(header.get("session"), header.get("agent"), header.get("caller") or ""),
             rendered.tokens,
             output,
             wishes,

@@ -24,10 +24,12 @@ _SMALL_LOSS: Final = 256
 
 
 class Owner(NamedTuple):
-    """Whose conversation it is; both None where the client does not say."""
+    """Whose conversation it is; session and agent are None where the client does not say."""
 
     session: str | None = None
     agent: str | None = None
+    caller: str = ""
+    """A caller with a limited token, who shares nothing that was computed with anybody else."""
 
 
 @dataclass(frozen=True, slots=True)

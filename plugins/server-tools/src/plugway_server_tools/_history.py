@@ -13,7 +13,7 @@ from plugway import as_list, as_object
 from plugway_server_tools._plan import Runs
 from plugway_translation import said_in
 
-_CALLS: Final = frozenset(("server_tool_use", "mcp_tool_use"))
+_CALLS: Final = ("server_tool_use", "mcp_tool_use")
 _RESULT: Final = "_tool_result"
 _ERROR: Final = "_error"
 
@@ -67,28 +67,23 @@ def _pairs(message: Any, runs: Runs) -> dict[str, Block]:
 
 
 def _cut(message: Mapping[str, Any], pairs: Mapping[str, Block]) -> list[Any]:
-    """The turns for one: each result follows its call, and calls of the client's own tools stay in
-    the last."""
+    """The turns for one: results right after their calls, the client's own calls in the last."""
     turns: list[Any] = []
     said: list[Any] = []
     own: list[Any] = []
     results: list[Any] = []
-    answered = False
     for block in as_list(message["content"]):
         fields = as_object(block)
-        if fields.get("tool_use_id") in pairs:
-            answered = bool(results)
-            continue
-        if fields.get("type") == "tool_use":
-            own.append(block)
-            continue
-        if answered:
-            turns += _turns(message, said, results)
-            said, results, answered = [], [], False
-        if fields.get("type") in _CALLS and fields.get("id") in pairs:
+        kind = fields.get("type")
+        if kind in _CALLS and str(fields.get("id")) in pairs:
             said.append(_call(fields))
             results.append(_result(pairs[str(fields["id"])]))
-        else:
+        elif kind == "tool_use":
+            own.append(block)
+        elif str(fields.get("tool_use_id")) not in pairs:
+            if results:
+                turns += _turns(message, said, results)
+                said, results = [], []
             said.append(block)
     if results:
         turns += _turns(message, said, results)

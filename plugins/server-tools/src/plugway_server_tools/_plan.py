@@ -80,7 +80,7 @@ def planned(tools: list[Any], choice: Any, runs: Runs) -> Plan | None:
         return None
     plan = Plan([], as_object(choice))
     alone = len(tools) == 1
-    taken = {as_object(tool).get("name") for tool in tools if not is_typed(as_object(tool))}
+    taken = {str(as_object(tool).get("name")) for tool in tools if not is_typed(as_object(tool))}
     for tool in tools:
         fields = as_object(tool)
         if not is_typed(fields) or runs.has(str(fields.get("type"))):
@@ -95,7 +95,7 @@ def planned(tools: list[Any], choice: Any, runs: Runs) -> Plan | None:
 
 
 def _placed(
-    fields: dict[str, Any], plan: Plan, runs: Runs, taken: set[Any], *, alone: bool
+    fields: dict[str, Any], plan: Plan, runs: Runs, taken: set[str], *, alone: bool
 ) -> None:
     """Puts one typed tool where it belongs."""
     kind = str(fields.get("type"))
@@ -151,5 +151,5 @@ def refuse_forced(plan: Plan, target: str) -> None:
 
 def _none_left(plan: Plan) -> bool:
     """Whether each tool that is left is one that cannot be called."""
-    names = {as_object(tool).get("name") for tool in as_list(plan.tools)}
+    names = {str(as_object(tool).get("name")) for tool in as_list(plan.tools)}
     return bool(plan.missing) and names <= plan.missing.keys()

@@ -107,7 +107,7 @@ class _Round:
         block = dict(as_object(item.data.get("content_block")))
         index = item.data.get("index")
         called = block.get("type") == "tool_use"
-        hidden = called and block.get("name") in self._offered
+        hidden = called and str(block.get("name")) in self._offered
         self._open[index] = _Open(block, hidden=hidden)
         self.own_calls = self.own_calls or (called and not hidden)
         if hidden:
@@ -201,7 +201,9 @@ class Rounds:
             return reply.replace(chunks=None, events=self._events(request, reply))
         message = reply.parsed
         blocks = map(as_object, as_list(message.get("content")))
-        if not any(b.get("type") == "tool_use" and b.get("name") in self._offered for b in blocks):
+        if not any(
+            b.get("type") == "tool_use" and str(b.get("name")) in self._offered for b in blocks
+        ):
             return reply
         made = await collect(self._events(request, reply))
         return reply.replace(body=orjson.dumps({**message, **made}))

@@ -32,8 +32,7 @@ class ChatApi:
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `RequestRejected` where there is none."""
-        session = request.header("x-claude-code-session-id")
-        reasoning = Reasoning.of(attempt.backend.name, attempt.model, session)
+        reasoning = Reasoning.of(attempt.backend.name, attempt.model, attempt.session_id)
         target = Target(reasoning, self.quirks, facts, self.media, reasoning.session)
         made = request_of(request.body, target)
         return Call(made.body, made.notes, partial(ChatReader, made, attempt.model))

@@ -47,10 +47,17 @@ class ResponsesApi:
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `InvalidRequest` where there is none."""
-        session = request.header("x-claude-code-session-id") or ""
+        session = attempt.session_id or ""
         reasoning = Reasoning.of(attempt.backend.name, attempt.model, session or None)
+        share = attempt.caller.share if attempt.caller else ""
         target = Target(
-            reasoning, facts, self.media, self.rich_results, self.web_search, cache_key=session
+            reasoning,
+            facts,
+            self.media,
+            self.rich_results,
+            self.web_search,
+            cache_key=session,
+            share=share,
         )
         translated = request_of({**request.body, "model": attempt.model}, target)
         reading = Reading(

@@ -60,6 +60,8 @@ class Target:
     """The API searches the web by itself, where a client asks for Anthropic's tool that does."""
     cache_key: str = ""
     """What requests of one conversation have in common, for `prompt_cache_key`."""
+    share: str = ""
+    """The caller whose own all keys of caches are; empty for those who share theirs."""
 
     @property
     def ids(self) -> IdCodec:

@@ -140,7 +140,8 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
         found["safety_identifier"] = _hash(user.partition("_session_")[0])
         notes.add("metadata.user_id", "translate", "as a hash, in `safety_identifier`")
     if key := target.cache_key or (user if isinstance(user, str) else ""):
-        found["prompt_cache_key"] = _hash(key)[:32]
+        own = f"{target.share}/{key}" if target.share else key
+        found["prompt_cache_key"] = _hash(own)[:32]
     tier = body.get("service_tier")
     if told := _TIERS.get(str(tier)):
         found["service_tier"] = told
