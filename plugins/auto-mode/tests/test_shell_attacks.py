@@ -33,6 +33,7 @@ unset 'a[$(id)]'
 let 'a[$(id)]'
 declare 'a[$(id)]=1'
 a[$(id)]=1 ls
+1=ls
 echo $((x))
 echo $[x]
 echo ${x@P}

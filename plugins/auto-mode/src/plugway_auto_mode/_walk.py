@@ -29,6 +29,7 @@ _PLAIN = re.compile(r"(?:[^\s;&|<>()`$\"'\\]|\\[^\n]|\$(?![\w({'\"@*#?$!-]))+\Z"
 _LITERAL = re.compile(r"(?s)(?:[^\\`$]|\\.|\$(?![\w({@*#?$!\[-]))*\Z")
 _ESCAPE = re.compile(r"\\([$`\"\\\n])")
 _DELIMITER = re.compile(r"(\w+)|'(\w+)'|\"(\w+)\"|\\(\w+)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ANSI_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ANSI = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 _EXPANSION = re.compile(r"\$\{(\w+)((?::?-|##?|%%?|//?|\^\^?|,,?)[^$`(<>\\{}\"']*)?\}")
@@ -158,7 +159,7 @@ class Walk:
 
     def _assigned(self, node: Node) -> list[Assignment]:
         name, *rest = node.children
-        if name.type != "variable_name":
+        if not _NAME.fullmatch(self._text(name)):
             self._unknown(name, "an assignment to part of an array")
         self.set_names.add(self._text(name))
         value = rest[1] if len(rest) > 1 else None
@@ -346,8 +347,6 @@ class Walk:
         text = self._text(node)
         if not node.child_count and (_PLAIN.match(text) or text in _OPERATORS):
             return list(unquote(text)) if text[0] != "#" else [Part("unclear")]
-        if node.type == "number" or node.type == "word":
-            return [Part("unclear", text)]
         if node.type == "brace_expression":
             return [Part("plain", text)]
         if node.child_count:
