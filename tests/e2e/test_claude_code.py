@@ -90,7 +90,7 @@ async def test_auto_mode_asks_anthropic_and_gets_its_verdict_as_it_was(tmp_path)
     """The field and its betas arrive, and so does the verdict: without it the call is not run."""
     call = ("Bash", {"command": "python3 -c 1 && touch made.txt", "description": "make it"})
     verdict = {"type": "evaluated", "outcome": "not_flagged"}
-    status = {"type": "available", "tool_uses": {"toolu_0000": verdict, "toolu_0001": verdict}}
+    status = {"type": "available", "tool_uses": {"toolu_0001": verdict}}
     events = anthropic_stream("I make it.", tool_calls=[call])
     told = events[-2][1]["delta"]
     told["safeguard_results"] = [{"type": "dangerous_tool_use", "status": status}]

@@ -164,13 +164,13 @@ def test_the_betas_of_auto_mode_and_of_thinking_stay_with_their_fields():
     thinking = "thinking-display-updates-2026-08-18,thinking-token-count-2026-05-13"
     request = under("compatible", body, betas=f"{auto},{thinking}")
     assert "safeguards" not in request.body
-    assert dict(request.headers)["anthropic-beta"] == thinking
+    assert request.header("anthropic-beta") == thinking
     request = under("anthropic", body, betas=f"{auto},{thinking}")
     assert request.body["safeguards"] == body["safeguards"]
-    assert dict(request.headers)["anthropic-beta"] == f"{auto},{thinking}"
+    assert request.header("anthropic-beta") == f"{auto},{thinking}"
     request = under("compatible", body, betas=auto, keep=["safeguards"])
     assert request.body["safeguards"] == body["safeguards"]
-    assert dict(request.headers)["anthropic-beta"] == auto
+    assert request.header("anthropic-beta") == auto
 
 
 def test_dropping_a_field_for_anthropic_takes_its_beta_along():
