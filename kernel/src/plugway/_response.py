@@ -26,6 +26,7 @@ _FIELDS: Final = (
     "cut_on_error",
     "dialect",
     "usage",
+    "made",
     "close",
 )
 _JSON: Final = ("content-type", "application/json")
@@ -54,6 +55,7 @@ class Reply:
         cut_on_error: bool = False,
         dialect: str = "",
         usage: Callable[[], Mapping[str, Any]] | None = None,
+        made: bool = False,
         close: Close = _nothing,
     ) -> None:
         self.status = status
@@ -73,6 +75,9 @@ class Reply:
         self.usage = usage
         """For a reply in a `dialect`: the `usage` that it told, as the Messages API counts. Called
         once at most, when all has passed or broken off; it must not raise."""
+        self.made = made
+        """`body` was made here from what a backend read: all of its tool calls are whole. Otherwise
+        a server may have closed the arguments of a last call that was cut off."""
         self.close = close
         """Lets go of what the reply holds; the kernel calls it exactly once."""
         self._parsed: Mapping[str, Any] | None = None
@@ -80,7 +85,7 @@ class Reply:
     @classmethod
     def message(cls, message: Mapping[str, Any], *, headers: Headers = ()) -> Reply:
         """A finished message object, as JSON."""
-        made = cls(headers=(*headers, _JSON), body=orjson.dumps(message))
+        made = cls(headers=(*headers, _JSON), body=orjson.dumps(message), made=True)
         made._parsed = message
         return made
 

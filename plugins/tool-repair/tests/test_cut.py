@@ -126,3 +126,53 @@ def test_a_call_that_merely_lacks_a_brace_is_closed_as_before():
     calls, _, reason = read(answer(("Bash", '{"command": "ls"'), reason="tool_use"))
     assert calls == [("Bash", {"command": "ls"})]
     assert reason == "tool_use"
+
+
+BASH = {"type": "tool_use", "id": "t", "name": "Bash", "input": {}}
+
+
+def block_events(index, text, *, start=BASH):
+    delta = {"type": "input_json_delta", "partial_json": text}
+    return [
+        event("content_block_start", index=index, content_block={**start, "id": f"t{index}"}),
+        event("content_block_delta", index=index, delta=delta),
+        event("content_block_stop", index=index),
+    ]
+
+
+def ended(reason, tokens=1):
+    delta = {"stop_reason": reason, "stop_sequence": None}
+    return [event("message_delta", delta=delta, usage={"output_tokens": tokens})]
+
+
+def test_of_calls_that_stop_together_none_is_closed():
+    one, two = block_events(0, '{"command": "x"'), block_events(1, '{"command": "y"')
+    calls, text, _ = read([*one[:2], *two[:2], one[2], two[2], *ended("max_tokens")])
+    assert calls == []
+    assert "cut off" in text
+
+
+@pytest.mark.parametrize("reason", [None, "pause_turn", "new_reason"])
+def test_a_reason_that_does_not_say_that_the_model_had_ended_closes_nothing(reason):
+    calls, _, _ = read([*block_events(0, '{"command": "x"'), *ended(reason)])
+    assert calls == []
+
+
+def test_an_object_that_the_server_closed_is_no_whole_call():
+    start = {**BASH, "input": {"command": "rm -r build"}}
+    first, _, last = block_events(0, "", start=start)
+    calls, text, reason = read([first, last, *ended("max_tokens")])
+    assert (calls, reason) == ([], "max_tokens")
+    assert "`Bash`" in text
+
+
+def test_a_whole_object_in_the_start_of_a_block_stays_where_something_follows_it():
+    start = {**BASH, "input": {"command": "ls"}}
+    first, _, last = block_events(0, "", start=start)
+    calls, _, _ = read([first, last, *block_events(1, '{"comm'), *ended("max_tokens")])
+    assert len(calls) == 1
+
+
+def test_words_about_calls_stay_where_an_answer_was_cut_off():
+    words = "Models write <tool_call> tags for the Bash tool, and the"
+    assert read(answer(words)) == ([], words, "max_tokens")

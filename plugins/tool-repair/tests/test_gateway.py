@@ -342,3 +342,57 @@ async def test_thinking_that_is_held_lets_a_bad_call_be_asked_for_again(running)
     good = anthropic_stream("", thinking="Ah.", tool_calls=[("Number", {"n": 1})])
     content, _ = await running.content(sse(bad), sse(good))
     assert content == ["Ah.", ("Number", {"n": 1})]
+
+
+CUT_CALL = '{"command": "echo ran > ran.txt", "timeout": 60'
+
+
+@pytest.mark.parametrize("written", ["native", "text"])
+async def test_a_call_that_the_limit_cut_off_is_asked_for_with_more_room(running, written):
+    text = '<tool_call>{"name": "Bash", "arguments": ' + CUT_CALL
+    cut = {
+        "native": raw_stream(start(0), part(0, CUT_CALL), stop(0), stop="max_tokens"),
+        "text": sse(anthropic_stream(text, stop_reason="max_tokens")),
+    }[written]
+    whole = raw_stream(start(0), part(0, CUT_CALL + "0}"), stop(0))
+    content, reason = await running.content(cut, whole, max_tokens=5000)
+    assert (content, reason) == (
+        [("Bash", {"command": "echo ran > ran.txt", "timeout": 600})],
+        "tool_use",
+    )
+    assert [r.json["max_tokens"] for r in running.upstream.requests] == [5000, 10_000]
+
+
+@pytest.mark.parametrize("second", ["cut again", "refused"])
+async def test_a_call_that_stays_cut_off_is_left_out_and_the_answer_says_so(running, second):
+    cut = raw_stream(start(0), part(0, CUT_CALL), stop(0), stop="max_tokens")
+    again = cut if second == "cut again" else respond(400, {"type": "error", "error": {}})
+    (text,), reason = await running.content(cut, again)
+    assert text.startswith("[The call of `Bash` was cut off by the output limit")
+    assert reason == "max_tokens"
+    assert len(running.upstream.requests) == 2
+
+
+async def test_after_text_a_call_that_was_cut_off_is_left_out(running):
+    said = anthropic_stream("On it.")[1:4]
+    cut = raw_stream(*said, start(1), part(1, CUT_CALL), stop(1), stop="max_tokens")
+    assert await running.content(cut) == (["On it."], "max_tokens")
+    assert len(running.upstream.requests) == 1
+
+
+async def test_the_last_call_of_a_whole_answer_that_was_cut_off_may_be_a_half(running):
+    message = anthropic_message("", tool_calls=[("Bash", {"command": "rm -r build"})])
+    cut = respond(200, {**message, "stop_reason": "max_tokens"})
+    good = respond(200, anthropic_message("", tool_calls=[("Bash", {"command": "rm -r build/x"})]))
+    answer = (await running.raw(cut, good, stream=False, max_tokens=5000)).json()
+    assert [b["input"] for b in answer["content"]] == [{"command": "rm -r build/x"}]
+    assert [r.json["max_tokens"] for r in running.upstream.requests] == [5000, 10_000]
+
+
+async def test_a_call_that_is_whole_stays_before_one_that_was_cut_off(running):
+    cut = raw_stream(
+        start(0), part(0, '{"command": "ls"}'), stop(0), start(1), part(1, CUT_CALL), stop(1),
+        stop="max_tokens",
+    )  # fmt: skip
+    assert await running.content(cut) == ([("Bash", {"command": "ls"})], "max_tokens")
+    assert len(running.upstream.requests) == 1

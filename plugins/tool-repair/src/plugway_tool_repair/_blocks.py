@@ -1,4 +1,7 @@
-"""A block of a reply while it is read, and how to tell that it was cut off."""
+"""Blocks of the source while they are open, and calls in fences while it is open what they are.
+
+What becomes of them is `_mend`'s business.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,11 @@ from typing import Final
 
 import orjson
 
-from plugway import StreamEvent, as_object, event
-from plugway_tool_repair._prose import Prose
+from plugway import MAX_EVENT_BYTES, Gathered, StreamEvent, as_object
+from plugway_tool_repair._prose import Calls, Prose
 
-CUT_SHORT: Final = frozenset(
-    ("max_tokens", "model_context_window_exceeded", "refusal", "stop_sequence")
-)
-"""Reasons for which an answer stops in the middle: what is not closed then is not whole."""
-LEFT_OUT: Final = (
-    "(The answer was cut off by its token limit in the middle of a call of `{}`; nothing was run.)"
-)
+_KEPT_EVENTS: Final = 1000
+"""Events of a call that go to the client as they came; of more the arguments are joined."""
 
 
 @dataclass(slots=True)
@@ -26,28 +24,57 @@ class Block:
     start: StreamEvent
     kind: str
     prose: Prose | None = None
-    parts: list[str] = field(default_factory=list[str])
-    """Arguments of a call."""
+    arguments: Gathered = field(default_factory=lambda: Gathered("the arguments of a tool call"))
     events: list[StreamEvent] = field(default_factory=list[StreamEvent])
+    """Of a call, as they came."""
+    as_it_came: bool = True
+    """All of its events are kept."""
+    closed: bool = False
+    """`content_block_stop` has come."""
+    _kept: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the tool that it calls."""
+        return str(as_object(self.start.data.get("content_block")).get("name") or "")
+
+    @property
+    def size(self) -> int:
+        """Characters and bytes that it holds."""
+        return self.arguments.size + self._kept
+
+    def keep(self, item: StreamEvent) -> None:
+        """Have `item` for the client, in case the call goes out as it came."""
+        self._kept += len(item.raw or b"")
+        if len(self.events) >= _KEPT_EVENTS or self._kept > MAX_EVENT_BYTES:
+            self.as_it_came, self._kept = False, 0
+            self.events.clear()
+        elif self.as_it_came:
+            self.events.append(item)
+
+    def is_whole(self, *, objects: bool) -> bool:
+        """Whether the arguments are whole as they stand, without a look at what follows.
+
+        `objects`: those that come as an object are; else the server may have closed it.
+        """
+        if not self.arguments.size:
+            given = as_object(self.start.data.get("content_block")).get("input")
+            return objects and bool(given)
+        text = self.arguments.text().strip()
+        if text[-1:] not in {"}", "]", '"'}:
+            return False
+        try:
+            value = orjson.loads(text)
+            if isinstance(value, str):
+                value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return False
+        return isinstance(value, dict | list)
 
 
-def own_block() -> Block:
-    """A block of text that is not the source's."""
-    return Block(event("x", content_block={"type": "text", "text": ""}), "text")
+@dataclass(slots=True)
+class Quoted:
+    """A call in a Markdown fence: it is one where no more text follows."""
 
-
-def is_cut(item: StreamEvent) -> bool:
-    """Whether an event says that the answer was cut off."""
-    delta = as_object(item.data.get("delta")) if item.type == "message_delta" else {}
-    return delta.get("stop_reason") in CUT_SHORT
-
-
-def is_complete(block: Block) -> bool:
-    """Whether the arguments of a call are a whole JSON object as they came."""
-    text = "".join(block.parts)
-    if not text.strip():
-        return bool(as_object(block.start.data.get("content_block")).get("input"))
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
+    piece: Calls
+    after: Gathered = field(default_factory=lambda: Gathered("the white space after a call"))

@@ -29,6 +29,9 @@ _SMALL: Final = 4096
 _BARE: Final = 80
 _BEGINS: Final = re.compile(r"\s*(?:[{\[`]|<function=|\Z)")
 """What follows the opening of a call, where the tool's name has not come yet."""
+_WORD: Final = re.compile(r"\s*(?:functions\.)?([\w-]+)")
+_LEADS: Final = frozenset(("call", "function", "print", "default_api"))
+"""What families write before the name of a tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,15 @@ class Capture:
         """It looks like a call of which the rest is missing, not like words about calls."""
         if self._opening in HEADERS and self._reader is None:
             return True
-        begun = _BEGINS.match(self.text, len(self._opening)) is not None
-        return begun if not self._named else begun or self._reader is not None
+        if _BEGINS.match(self.text, len(self._opening)):
+            return True
+        word = _WORD.match(self.text, len(self._opening))
+        named = word[1] if word is not None else ""
+        unfinished = word is not None and word.end() == len(self.text)
+        return named in _LEADS or any(
+            name.lower() == named.lower() or (unfinished and name.startswith(named))
+            for name in self._toolbox.tools
+        )
 
     def _take(self, *, final: bool, cut: bool) -> Found | bool:
         self.text, self._waiting = self._held.text(), 0

@@ -91,6 +91,11 @@ ALL: Final = tuple({*OPENINGS, *HEADERS, *_LEAKS, *THINKING, *PAIRED.values()})
 FIRST: Final = re.compile("[" + re.escape("".join(sorted({m[0] for m in ALL}))) + "]")
 """Any character that a mark may begin with: text without one needs no second look."""
 MARK: Final = re.compile(f"{_alternation(ALL)}|{UNUSED}")
+_LONGER: Final = {
+    mark: longer
+    for mark in ALL
+    if (longer := tuple(m for m in ALL if len(m) > len(mark) and m.startswith(mark)))
+}
 LONGEST: Final = max(len(mark) for mark in ALL)
 _NUMBERED: Final = ("<unused", "<|reserved_special_token_", "<extra_id_")
 _UNUSED_BEGUN = re.compile(
@@ -112,7 +117,7 @@ def held(text: str) -> int:
 
 def grows(mark: str, rest: str) -> bool:
     """Whether what follows may still turn `mark` into a longer one; `rest` begins with it."""
-    return any(len(m) > len(mark) and m.startswith(rest) for m in ALL)
+    return any(m.startswith(rest) for m in _LONGER.get(mark, ()))
 
 
 def formats_of(opening: str, following: str) -> list[CallFormat]:

@@ -1,6 +1,8 @@
 """Mends the events of one reply, one after the other: text, calls, the reason why it stopped.
 
-Reading text is `_prose`'s business, judging calls `_tools`'; asking again is `_stream`'s.
+A call that may not have come whole waits for what follows it: if the answer was cut off there, it
+is left out. `_prose` reads text, `_tools` judges calls, `_writer` has the blocks of the client, and
+`_stream` asks again.
 """
 
 from __future__ import annotations
@@ -8,18 +10,33 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from plugway import StreamEvent, as_object, event, new_id
+from plugway import (
+    MAX_EVENT_BYTES,
+    BackendProtocolError,
+    StreamEvent,
+    as_object,
+    cut_notice,
+    event,
+    new_id,
+)
 from plugway_local_engine import signature
-from plugway_tool_repair._blocks import LEFT_OUT, Block, is_complete, is_cut, own_block
+from plugway_tool_repair._blocks import Block, Quoted
 from plugway_tool_repair._prose import Calls, Cut, Piece, Prose, Text
 from plugway_tool_repair._tools import Toolbox, Verdict
+from plugway_tool_repair._writer import Writer
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
+_MAX_ID: Final = 200
+_MAX_OPEN: Final = 100
+"""Blocks that a source may have open at once."""
+_MAX_HELD: Final = 2 * MAX_EVENT_BYTES
+_OWN_END: Final = frozenset(("end_turn", "tool_use", "stop", "tool_calls", "function_call"))
+"""Each `stop_reason` that says that the model ended its answer itself."""
 _DONE: Final = frozenset(("end_turn", "stop", "stop_sequence", "tool_use", None))
 
 
@@ -32,7 +49,7 @@ class BadCall:
     problems: tuple[str, ...]
 
 
-class Mender:
+class Mender(Writer):
     """Takes the events of a source, gives those for the client."""
 
     def __init__(
@@ -43,43 +60,41 @@ class Mender:
         rescue: bool,
         leaks: bool,
         model: str,
+        most: int = 0,
+        stops: bool = False,
+        objects: bool = False,
     ) -> None:
+        """`most`: tokens after which the answer is cut off, 0 where that is not known. `stops`: the
+        client has stop sequences. `objects`: arguments that come as an object are whole."""
         self._toolbox = toolbox
-        self._note = note
+        super().__init__(note, signature("tool-repair", model))
         self._rescue = toolbox if rescue else None
         self._leaks: Counter[str] | None = Counter[str]() if leaks else None
-        self._signature = signature("tool-repair", model)
+        self._most, self._stops, self._objects = most, stops, objects
         self._blocks: dict[Any, Block] = {}
-        self._index = -1
-        self._open: Block | None = None
-        self._open_kind = ""
-        self._blank = ""
-        self._quoted: list[Calls] = []
+        self._waiting: list[Block] = []
+        """Blocks that have ended with a call that may not be whole, and calls after those."""
+        self._quoted: list[Quoted] = []
         self._rescued: set[tuple[str, bytes]] = set()
         self._ids: set[str] = set()
-        self._calls = 0
+        self.calls = 0
+        """Calls given so far."""
+        self.reason: object = None
         self.judged = False
         """Bad calls are handed on from now on."""
+        self.cut: str | None = None
+        """The name of the first call that was cut off and left out, as far as it is known."""
+        self.repeatable = False
+        """Nothing but that call was there: the model may be asked for it again."""
         self.bad: BadCall | None = None
         """The first bad call, where it stands before all other content."""
         self.empty = False
         """The reply ended without content."""
-        self.changed = False
-        """Something differs from the source."""
-        self.cut: str | None = None
-        """The tool of a call that was cut off and left out; empty where its name did not come."""
-        self._ending: tuple[Block, StreamEvent | None] | None = None
-        """A block that has stopped: whether it was cut off is known from what follows."""
-        self.seen: set[str] = set()
-        """Kinds of blocks given so far."""
         self.ended = False
 
     def feed(self, item: StreamEvent) -> list[StreamEvent]:
         """The events to send now."""
         out: list[StreamEvent] = []
-        if self._ending is not None and item.type != "ping":
-            (block, stop), self._ending = self._ending, None
-            self._end(block, stop, out, cut=is_cut(item))
         match item.type:
             case "content_block_delta":
                 self._delta(item, out)
@@ -92,6 +107,8 @@ class Mender:
             case "message_stop":
                 self.ended = True
                 out.append(item)
+            case "ping" if "cut_call" in item.data:
+                self._leave_out(str(item.data["cut_call"] or ""))
             case _:
                 out.append(item)
         return out
@@ -102,8 +119,13 @@ class Mender:
         index, content = item.data.get("index"), as_object(item.data.get("content_block"))
         if index in self._blocks:
             self._stop(self._blocks.pop(index), None, out)
-        block = Block(item, str(content.get("type", "")), events=[item])
+        self._release(out, cut=False)
+        if len(self._blocks) >= _MAX_OPEN:
+            raise BackendProtocolError(f"it has more than {_MAX_OPEN} blocks open at once")
+        block = Block(item, str(content.get("type", "")))
+        block.keep(item)
         self._blocks[index] = block
+        self._bounded()
         if block.kind == "text":
             block.prose = Prose(self._rescue, self._leaks)
             if content.get("text"):
@@ -126,8 +148,9 @@ class Mender:
         elif block.kind == "tool_use":
             part = delta.get("partial_json")
             if isinstance(part, str):
-                block.parts.append(part)
-                block.events.append(item)
+                block.arguments.add(part)
+                self._bounded()
+                block.keep(item)
         else:
             self._enter(block, out)
             out.append(self._numbered(item))
@@ -135,32 +158,54 @@ class Mender:
     def _stop(self, block: Block | None, item: StreamEvent | None, out: list[StreamEvent]) -> None:
         if block is None:
             self.changed = True
-        elif block.prose is not None or (block.kind == "tool_use" and not is_complete(block)):
-            self._ending = (block, item)
+            return
+        block.closed = item is not None
+        if block.kind == "tool_use":
+            if item is not None:
+                block.keep(item)
+            if self._waiting or not block.is_whole(objects=self._objects):
+                self._waiting.append(block)
+            else:
+                self._call(block, out)
+        elif block.prose is not None and block.prose.holds_call:
+            self._waiting.append(block)
         else:
             self._end(block, item, out, cut=False)
 
     def _end(
         self, block: Block, item: StreamEvent | None, out: list[StreamEvent], *, cut: bool
     ) -> None:
+        """The end of a block that is no call."""
         if block.prose is not None:
             self._pieces(block, block.prose.finish(cut=cut), out)
             self._blank = ""
             self.changed = self.changed or self._open is not block
-        if block.kind == "tool_use":
-            block.events += [item] if item is not None else []
-            if cut and not is_complete(block):
-                self.leave_out(str(as_object(block.start.data.get("content_block")).get("name")))
-            else:
-                self._call(block, out)
-        elif self._open is block:
+        if self._open is block:
             self._leave(out, item)
 
-    def leave_out(self, name: str) -> None:
-        """Leave out a call that was cut off."""
-        self.cut, self.changed = name, True
-        called = f"`{name[:80]}`" if name else "a tool"
-        self._note(f"the call of {called} was cut off and is left out")
+    # ── what may have been cut off ───────────────────────────────────────────────────────────
+
+    def _release(self, out: list[StreamEvent], *, cut: bool) -> None:
+        """What waits goes out: something followed it, or the answer ended."""
+        waiting, self._waiting = self._waiting, []
+        for block in waiting:
+            if block.kind != "tool_use":
+                self._end(block, None, out, cut=cut)
+            elif not cut or block.is_whole(objects=self._objects):
+                self._call(block, out)
+            else:
+                self._leave_out(block.name)
+
+    def _leave_out(self, name: str) -> None:
+        self.cut = self.cut or name
+        self.changed = True
+        called = f"the call of `{name[:100]}`" if name else "a call"
+        self._note(f"{called} was cut off and left out")
+
+    def _bounded(self) -> None:
+        """Raises `BackendProtocolError` where what is open is too much together."""
+        if len(self._blocks) > 1 and sum(b.size for b in self._blocks.values()) > _MAX_HELD:
+            raise BackendProtocolError(f"its open blocks hold more than {_MAX_HELD} characters")
 
     # ── text ─────────────────────────────────────────────────────────────────────────────────
 
@@ -184,8 +229,7 @@ class Mender:
                 if piece.text.strip():
                     self._settle(out, real=False, block=block)
                 elif self._quoted:
-                    last = self._quoted[-1]
-                    self._quoted[-1] = replace(last, source=last.source + piece.text)
+                    self._quoted[-1].after.add(piece.text)
                     continue
                 self._visible(block, piece.text, out, None)
             elif isinstance(piece, Calls):
@@ -195,42 +239,13 @@ class Mender:
             else:
                 self._thinking(piece.text, out)
 
-    def _cut_piece(self, block: Block, piece: Cut, out: list[StreamEvent]) -> None:
-        """What begins like a call; where its marks stand for nothing else, it is no text."""
-        if piece.sure:
-            self._settle(out, real=False)
-            self.leave_out(piece.name)
-        else:
-            self._visible(block, piece.source, out, None)
-
-    def _visible(
-        self, block: Block, text: str, out: list[StreamEvent], item: StreamEvent | None
-    ) -> None:
-        if self._open is not block and text.isspace():
-            self._blank += text
-            return
-        if self._open is not block:
-            if self._blank:
-                text, item, self._blank = self._blank + text, None, ""
-            self._enter(block, out)
-        if item is None:
-            delta = {"type": "text_delta", "text": text}
-            out.append(event("content_block_delta", index=self._index, delta=delta))
-        else:
-            out.append(self._numbered(item))
-
-    def _thinking(self, text: str, out: list[StreamEvent]) -> None:
-        if not text.strip() and self._open_kind != "thinking":
-            return
-        if self._open_kind != "thinking":
-            self._note("reasoning that stood in the text made a thinking block")
-            self._new("thinking", {"type": "thinking", "thinking": "", "signature": ""}, out)
-        delta = {"type": "thinking_delta", "thinking": text}
-        out.append(event("content_block_delta", index=self._index, delta=delta))
-
     def _rescue_calls(self, block: Block, piece: Calls, out: list[StreamEvent]) -> None:
         if piece.quoted:
-            self._quoted.append(piece)
+            self._quoted.append(Quoted(piece))
+            if sum(len(quoted.piece.source) for quoted in self._quoted) > MAX_EVENT_BYTES:
+                raise BackendProtocolError(
+                    f"it wrote more than {MAX_EVENT_BYTES} characters of calls in Markdown fences"
+                )
             return
         self._settle(out, real=False, commit=True)
         verdicts = [self._toolbox.judge(name, text) for name, text in piece.calls]
@@ -240,6 +255,14 @@ class Mender:
         self._blank = ""
         for verdict in verdicts:
             self._rescued_call(verdict, out)
+
+    def _cut_piece(self, block: Block, piece: Cut, out: list[StreamEvent]) -> None:
+        """A call in text that was cut off; where it may be none, its text stays."""
+        self._settle(out, real=False, commit=True)
+        if piece.sure:
+            self._leave_out(piece.name)
+        else:
+            self._visible(block, piece.source, out, None)
 
     def _settle(
         self,
@@ -252,15 +275,16 @@ class Mender:
         """Decide over calls in a fence: calls, or words that went on."""
         if not self._quoted:
             return
-        pieces, self._quoted = self._quoted, []
-        for piece in pieces:
+        quotes, self._quoted = self._quoted, []
+        for quoted in quotes:
+            piece = quoted.piece
             verdicts = [self._toolbox.judge(name, text) for name, text in piece.calls]
             if commit and not any(verdict.problems for verdict in verdicts):
                 for verdict in verdicts:
                     self._rescued_call(verdict, out)
                 continue
-            held = block or own_block()
-            self._visible(held, piece.source, out, None)
+            held = block or Block(event("x", content_block={"type": "text", "text": ""}), "text")
+            self._visible(held, piece.source + quoted.after.text(), out, None)
         if real and self._open_kind == "text":
             self._leave(out, None)
 
@@ -275,7 +299,7 @@ class Mender:
 
     def _call(self, block: Block, out: list[StreamEvent]) -> None:
         content = as_object(block.start.data.get("content_block"))
-        text = "".join(block.parts)
+        text = block.arguments.text()
         given = content.get("input")
         if not text.strip():
             text = orjson.dumps(given).decode() if given else "{}"
@@ -289,16 +313,21 @@ class Mender:
         if self._withheld(verdict):
             return
         identifier = content.get("id")
-        good = isinstance(identifier, str) and _ID.fullmatch(identifier)
-        if verdict.fixes or not good or identifier in self._ids or "input" not in content:
+        good = (
+            isinstance(identifier, str)
+            and len(identifier) <= _MAX_ID
+            and _ID.fullmatch(identifier) is not None
+        )
+        as_it_came = block.as_it_came and "input" in content
+        if verdict.fixes or not good or identifier in self._ids or not as_it_came:
             kept = identifier if good and identifier not in self._ids else None
             self._write_call(verdict, str(kept) if kept else None, out)
             return
         self._ids.add(str(identifier))
-        self._calls += 1
+        self.calls += 1
         self._enter(block, out)
         out += [self._numbered(item) for item in block.events[1:]]
-        if block.events[-1].type == "content_block_stop":
+        if block.closed:
             self._open, self._open_kind = None, ""
         else:
             self._leave(out, None)
@@ -318,7 +347,7 @@ class Mender:
             self._note(f"call of `{verdict.name}`: {fix}")
         identifier = identifier or new_id("toolu")
         self._ids.add(identifier)
-        self._calls += 1
+        self.calls += 1
         block: dict[str, Any] = {"type": "tool_use", "id": identifier, "name": verdict.name}
         block["input"] = {}
         self._new("tool_use", block, out)
@@ -326,75 +355,46 @@ class Mender:
         out.append(event("content_block_delta", index=self._index, delta=delta))
         self._leave(out, None)
 
-    # ── blocks of the client ─────────────────────────────────────────────────────────────────
-
-    def _enter(self, block: Block, out: list[StreamEvent]) -> None:
-        """Have `block` open at the client."""
-        if self._open is block:
-            return
-        self._leave(out, None)
-        self._index += 1
-        self._open, self._open_kind = block, block.kind
-        self.seen.add(block.kind)
-        content = as_object(block.start.data.get("content_block"))
-        if (block.kind == "text" and content.get("text")) or block.start.type == "x":
-            start = {**content, "text": ""}
-            out.append(event("content_block_start", index=self._index, content_block=start))
-        else:
-            out.append(self._numbered(block.start))
-
-    def _new(self, kind: str, content: dict[str, Any], out: list[StreamEvent]) -> None:
-        self._leave(out, None)
-        self._index += 1
-        self._open, self._open_kind = None, kind
-        self.seen.add(kind)
-        self.changed = True
-        out.append(event("content_block_start", index=self._index, content_block=content))
-
-    def _leave(self, out: list[StreamEvent], item: StreamEvent | None) -> None:
-        if not self._open_kind:
-            return
-        if self._open_kind == "thinking" and self._open is None:
-            delta = {"type": "signature_delta", "signature": self._signature}
-            out.append(event("content_block_delta", index=self._index, delta=delta))
-        self._open, self._open_kind = None, ""
-        if item is not None:
-            out.append(self._numbered(item))
-        else:
-            out.append(event("content_block_stop", index=self._index))
-
-    def _numbered(self, item: StreamEvent) -> StreamEvent:
-        if item.data.get("index") == self._index:
-            return item
-        return StreamEvent(item.type, {**item.data, "index": self._index})
-
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
     def _message_delta(self, item: StreamEvent, out: list[StreamEvent]) -> None:
+        delta = as_object(item.data.get("delta"))
+        reason = delta.get("stop_reason")
+        self.reason = reason
+        ended = reason in _OWN_END and not (self._stops and reason != "tool_use")
+        full = 0 < self._most <= _tokens(item)
         for index in list(self._blocks):
-            self._end(self._blocks.pop(index), None, out, cut=is_cut(item))
-        if self._index < 0 and self.cut is not None:
-            self._visible(own_block(), LEFT_OUT.format(self.cut or "a tool"), out, None)
+            self._stop(self._blocks.pop(index), None, out)
+        self._release(out, cut=full or not ended)
         self._settle(out, real=True, commit=True)
         self._leave(out, None)
         for mark, count in (self._leaks or {}).items():
             self.changed = True
             self._note(f"removed `{mark}` from the text ({count}x)")
         self._leaks = Counter[str]() if self._leaks is not None else None
-        delta = as_object(item.data.get("delta"))
-        reason = delta.get("stop_reason")
-        self.empty = self._index < 0 and self.bad is None and reason in _DONE
+        self.empty = self._index < 0 and self.bad is None and self.cut is None and reason in _DONE
         wanted = reason
-        if self._calls and reason in {"end_turn", "stop", "stop_sequence", None}:
+        if self.cut is not None:
+            wanted = "max_tokens" if reason in _DONE and reason != "stop_sequence" else reason
+            if not self.seen & {"text", "tool_use"}:
+                self._say(cut_notice(self.cut, str(wanted)), out)
+        elif self.calls and reason in {"end_turn", "stop", "stop_sequence", None}:
             wanted = "tool_use"
-        elif not self._calls and reason == "tool_use":
+        elif not self.calls and reason == "tool_use":
             wanted = "end_turn"
         if wanted == reason and isinstance(item.data.get("usage"), dict):
             out.append(item)
             return
         self.changed = True
-        usage = item.data.get("usage") or {"output_tokens": 0}
+        new = {"usage": {"output_tokens": 0}, **item.data, "delta": delta}
         if wanted != reason:
             self._note(f"stop_reason {reason} made {wanted}")
-            delta = {**delta, "stop_reason": wanted, "stop_sequence": None}
-        out.append(StreamEvent(item.type, {**item.data, "delta": delta, "usage": usage}))
+            new["delta"] = {**delta, "stop_reason": wanted, "stop_sequence": None}
+        if new["usage"] is None:
+            new["usage"] = {"output_tokens": 0}
+        out.append(StreamEvent(item.type, new))
+
+
+def _tokens(item: StreamEvent) -> int:
+    count = as_object(item.data.get("usage")).get("output_tokens")
+    return count if isinstance(count, int) else 0

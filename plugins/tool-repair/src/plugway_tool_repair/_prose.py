@@ -19,7 +19,7 @@ _TICKS = re.compile(r"\n|`+|[^\s`]")
 _MAX_HEADER: Final = 300
 _MAX_TRIES: Final = 50
 """Openings in one text that turned out to begin no call; after so many no more are looked at."""
-_MAX_WASTE: Final = 2**20
+_MAX_WASTE: Final = 2**18
 """Characters that were held for such openings, all together, after which the same is true: each of
 them is looked at anew."""
 _SLICE: Final = 4096

@@ -5,12 +5,14 @@ What is mended is `_mend`'s business.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import anyio
 import orjson
 
 from plugway import (
+    CUT_REASONS,
     Attempt,
     BackendError,
     BackendProtocolError,
@@ -26,17 +28,20 @@ from plugway import (
     new_id,
     replay,
 )
-from plugway_tool_repair._blocks import CUT_SHORT
 from plugway_tool_repair._mend import BadCall, Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of
 
 Note = Callable[[str], None]
+_LEAST_ROOM: Final = 4096
+_MOST_ROOM: Final = 64_000
+"""Bounds of `max_tokens` where a call that was cut off is asked for again."""
 
 
 class Asking:
-    """One attempt, with at most one more send."""
+    """One attempt, with at most one more send for each of two reasons: a call that is not valid or
+    an answer without content, and a call that was cut off."""
 
     def __init__(
         self,
@@ -51,6 +56,8 @@ class Asking:
         self._options = options
         self._toolbox = toolbox
         self._note = note
+        self._may_ask = options.ask_again
+        self._may_grow = options.ask_again
 
     async def run(self, request: MessagesRequest) -> Reply:
         """The reply that the client may get.
@@ -58,28 +65,68 @@ class Asking:
         Raises:
             BackendError: the attempt failed, or gave nothing that may be handed on.
         """
-        may_ask = self._options.ask_again
+        cut: Reply | None = None
+        """An answer without its only call: it is handed on if asking again does not help."""
         while True:
-            reply = await self._send(request, self._attempt)
-            if reply.status >= 400 or reply.dialect:  # the client's own dialect is not touched
-                return reply
-            mender = self._mender(judged=not may_ask and self._passes)
             try:
-                answer = await self._read(reply, mender)
-            except BaseException:
-                await reply.close()
-                raise
+                reply, answer, mender = await self._ask(request)
+            except BackendError as error:
+                if cut is None:
+                    raise
+                self._note(f"more room was refused: {str(error)[:200]}")
+                return cut
+            if cut is not None:
+                await cut.close()
+                cut = None
+            if mender is None:
+                return reply
             if answer is not None:
-                return answer
+                larger = self._with_room(request, mender)
+                if larger is None:
+                    return answer
+                request, cut = larger, answer
+                continue
             await reply.close()
-            if not may_ask:
-                raise self._failure(mender.bad)
-            may_ask = False
-            if mender.bad is not None:
-                self._note(f"asked again: {_told(mender.bad)[:300]}")
-                request = _extended(request, mender.bad)
-            else:
-                self._note("asked again: the answer had no content")
+            request = self._again(request, mender.bad)
+
+    async def _ask(self, request: MessagesRequest) -> tuple[Reply, Reply | None, Mender | None]:
+        """The backend's reply, that reply mended, or None where it is not fit, and its mender."""
+        reply = await self._send(request, self._attempt)
+        if reply.status >= 400 or reply.dialect:  # the client's own dialect is not touched
+            return reply, None, None
+        mender = self._mender(request, reply)
+        try:
+            return reply, await self._read(reply, mender), mender
+        except BaseException:
+            await reply.close()
+            raise
+
+    def _again(self, request: MessagesRequest, bad: BadCall | None) -> MessagesRequest:
+        """What to ask after an answer that is not fit. Raises `BackendError` where it is enough."""
+        if not self._may_ask:
+            raise self._failure(bad)
+        self._may_ask = False
+        if bad is None:
+            self._note("asked again: the answer had no content")
+            return request
+        self._note(f"asked again: {_told(bad)[:300]}")
+        return _extended(request, bad)
+
+    def _with_room(self, request: MessagesRequest, mender: Mender) -> MessagesRequest | None:
+        """The request with more room, where the answer's only call was cut off by `max_tokens`.
+
+        None where that is not so, where it was tried, or where the limit is not the client's own.
+        """
+        asked = _limit(request)
+        lowered = any(change.field == "max_tokens" for change in request.changes)
+        room = min(max(2 * asked, _LEAST_ROOM), _MOST_ROOM)
+        by_limit = mender.cut is not None and mender.reason != "model_context_window_exceeded"
+        if not (self._may_grow and by_limit and mender.repeatable and 0 < asked < room) or lowered:
+            return None
+        self._may_grow = False
+        named = f"the call of `{mender.cut}`" if mender.cut else "its call"
+        self._note(f"asked again: {named} was cut off; `max_tokens` raised from {asked} to {room}")
+        return request.replace(max_tokens=room, because="a tool call was cut off by it")
 
     @property
     def _passes(self) -> bool:
@@ -87,7 +134,7 @@ class Asking:
         policy = self._options.unfixable
         return policy == "pass" or (policy == "fail_over" and self._attempt.last)
 
-    def _mender(self, *, judged: bool) -> Mender:
+    def _mender(self, request: MessagesRequest, reply: Reply) -> Mender:
         options = self._options
         mender = Mender(
             self._toolbox,
@@ -95,14 +142,19 @@ class Asking:
             rescue=options.rescue and bool(self._toolbox),
             leaks=options.remove_leaks,
             model=self._attempt.model,
+            most=_limit(request),
+            stops=bool(request.body.get("stop_sequences")),
+            objects=reply.events is not None or reply.made,
         )
-        mender.judged = judged
+        mender.judged = not self._may_ask and self._passes
         return mender
 
     async def _read(self, reply: Reply, mender: Mender) -> Reply | None:
         """The reply, mended; None where it is not fit for the client."""
         if reply.body is not None:
-            return await _whole(reply, reply.body, mender)
+            found = await _whole(reply, reply.body, mender)
+            mender.repeatable = mender.cut is not None and not mender.calls
+            return found
         source = events_of(reply)
         head: list[StreamEvent] = []
         hidden = {"thinking", "redacted_thinking"} if self._options.hold_thinking else set[str]()
@@ -114,6 +166,7 @@ class Asking:
             if mender.bad is not None or mender.empty:
                 return None
         mender.judged = True
+        mender.repeatable = mender.cut is not None and not mender.calls
         return reply.replace(events=None, chunks=_bytes(head, source, mender))
 
     async def _next(self, source: AsyncIterator[StreamEvent]) -> StreamEvent | None:
@@ -161,12 +214,7 @@ async def _whole(reply: Reply, body: bytes, mender: Mender) -> Reply | None:
     if not isinstance(message.get("content"), list):
         return reply
     found: list[StreamEvent] = []
-    last = as_object(message["content"][-1]) if message["content"] else {}
-    if message.get("stop_reason") in CUT_SHORT and last.get("type") == "tool_use":
-        # What a server gives as an object, it has closed itself.
-        message = {**message, "content": message["content"][:-1]}
-        mender.leave_out(str(last.get("name")))
-    for item in replay(message):
+    for item in _replayed(message, whole=reply.made):
         found += mender.feed(item)
         if mender.bad is not None or mender.empty:
             return None
@@ -175,6 +223,25 @@ async def _whole(reply: Reply, body: bytes, mender: Mender) -> Reply | None:
     new = await collect(_async(found))
     changes = {key: new[key] for key in ("content", "stop_reason", "stop_sequence") if key in new}
     return reply.replace(body=orjson.dumps({**message, **changes}))
+
+
+def _replayed(message: Mapping[str, Any], *, whole: bool) -> Iterator[StreamEvent]:
+    """A whole message as a stream.
+
+    A server that reads calls itself gives arguments as an object, also of one that was cut off:
+    whether it closed the object, a last call does not show. Without `whole` it has no arguments.
+    """
+    cut = not whole and message.get("stop_reason") in CUT_REASONS
+    last = len(as_list(message.get("content"))) - 1 if cut else -1
+    for item in replay(message):
+        delta = as_object(item.data.get("delta"))
+        if item.data.get("index") != last or delta.get("type") != "input_json_delta":
+            yield item
+
+
+def _limit(request: MessagesRequest) -> int:
+    most = request.body.get("max_tokens")
+    return most if isinstance(most, int) else 0
 
 
 async def _async(items: Iterable[StreamEvent]) -> AsyncIterable[StreamEvent]:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Final
 
-from plugway import BackendProtocolError, Reply, StreamEvent
+from plugway import MAX_EVENT_BYTES, BackendProtocolError, Reply, StreamEvent
 
-MAX_EVENT_BYTES: Final = 32 * 2**20
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 
 

@@ -1,0 +1,129 @@
+"""Texts that are made to cost much: the work grows as the text does, and memory has a limit."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import pytest
+
+from plugway import BackendProtocolError, event
+from plugway_local_engine import FAMILIES, OutputParser, Tool
+from plugway_tool_repair._marks import ALL
+from plugway_tool_repair._mend import Mender
+from plugway_tool_repair._prose import Prose
+
+from .conftest import TOOLBOX
+
+BEGUN = [
+    '<tool_call>{"name": "Bash", ',
+    '<tool_call>{"name": "Bash", "arguments": {"command": "',
+    "<tool_call>Bash<arg_key>",
+    "<function=Bash><parameter=command>",
+    "[TOOL_CALLS]Bash[ARGS]{",
+    "<|tool_call>call:Bash{command:",
+    '{"name": "Bash", "arguments": {',
+    "<|channel|>commentary to=Bash",
+    '```json\n{"name": "Bash", ',
+]
+RUNS = [*"{}[]()<>`'\"\\ \n:,x|", '\\"', "<|", "{}", "/*", "</", *BEGUN]
+TEXTS = sorted({*RUNS, *ALL, *(mark[:-1] for mark in ALL if len(mark) > 1)})
+
+
+def calls_made(function):
+    """How many functions were called, C's included."""
+    made = 0
+
+    def count(_frame, kind, _arg):
+        nonlocal made
+        made += kind in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return made
+
+
+def read(text, size):
+    prose = Prose(TOOLBOX, Counter())
+    for at in range(0, len(text), size):
+        prose.feed(text[at : at + size])
+        assert len(prose._buffer) <= 3 * 4096
+    prose.finish(cut=True)
+
+
+@pytest.mark.parametrize("size", [1, 65_536], ids=["a character each", "in one piece"])
+@pytest.mark.parametrize("begun", ["", *BEGUN])
+def test_twice_the_text_is_twice_the_work(begun, size):
+    length = 1000 if size == 1 else 5_000
+    for run in RUNS if begun or size == 1 else TEXTS:
+        once = begun + run * (length // len(run))
+        twice = begun + run * (2 * length // len(run))
+        work = calls_made(lambda text=once: read(text, size))
+        assert calls_made(lambda text=twice: read(text, size)) < 2.5 * work + 20_000, run
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_twice_the_text_is_twice_the_work_for_the_parser_of_a_family(family):
+    def parse(text):
+        parser = OutputParser(family, [Tool("Bash")])
+        parser.feed(text)
+        parser.finish()
+
+    for run in RUNS:
+        once, twice = run * (5_000 // len(run)), run * (10_000 // len(run))
+        work = calls_made(lambda text=once: parse(text))
+        assert calls_made(lambda text=twice: parse(text)) < 2.5 * work + 5_000, run
+
+
+def mender():
+    return Mender(TOOLBOX, lambda _: None, rescue=True, leaks=True, model="m")
+
+
+def begun(index=0):
+    block = {"type": "tool_use", "id": f"t{index}", "name": "Bash", "input": {}}
+    return event("content_block_start", index=index, content_block=block)
+
+
+def piece(text, index=0):
+    delta = {"type": "input_json_delta", "partial_json": text}
+    return event("content_block_delta", index=index, delta=delta)
+
+
+def test_arguments_without_end_are_cut_off():
+    reader = mender()
+    reader.feed(begun())
+    with pytest.raises(BackendProtocolError, match=r"arguments of a tool call .* 8388608"):
+        for _ in range(9000):
+            reader.feed(piece("x" * 1000))
+
+
+def test_a_call_in_text_without_end_is_cut_off():
+    prose = Prose(TOOLBOX, None)
+    prose.feed('<tool_call>{"name": "Bash", "arguments": {"command": "')
+    with pytest.raises(BackendProtocolError, match=r"writes as text .* 8388608"):
+        for _ in range(9000):
+            prose.feed("x" * 1000)
+
+
+def test_blocks_that_are_opened_without_end_are_cut_off():
+    reader = mender()
+    with pytest.raises(BackendProtocolError, match="100 blocks open at once"):
+        for index in range(200):
+            reader.feed(begun(index))
+
+
+def test_events_of_a_call_in_very_many_pieces_are_not_kept():
+    reader = mender()
+    reader.feed(begun())
+    reader.feed(piece('{"command": "'))
+    for _ in range(5000):
+        reader.feed(piece("x"))
+    assert not reader._blocks[0].events
+    reader.feed(piece('"}'))
+    out = reader.feed(event("content_block_stop", index=0))
+    deltas = [item.data["delta"]["partial_json"] for item in out if "delta" in item.data]
+    assert deltas == ['{"command": "' + "x" * 5000 + '"}']
