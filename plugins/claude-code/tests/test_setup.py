@@ -62,7 +62,7 @@ def set_up(facts, scope="user"):
     receipt = Receipt.load(receipt_name(scope))
     made = plan(scope, facts, receipt)
     for planned in made.files:
-        receipt.write(planned)
+        receipt.write(planned, private=True)
     return made
 
 
@@ -305,8 +305,16 @@ def test_a_file_changed_while_it_is_written_is_left_to_the_other(home, facts):
     planned = plan("user", facts(), receipt).files[0]
     path.write_bytes(b'{"theme": "dark"}')
     with pytest.raises(Unfit, match="changed by another program"):
-        receipt.write(planned)
+        receipt.write(planned, private=True)
     assert path.read_bytes() == b'{"theme": "dark"}'
+
+
+def test_a_file_that_other_users_clients_read_keeps_its_permissions(home, facts):
+    path = write_settings(home, b"{}", mode=0o644)
+    receipt = Receipt.load(receipt_name("user"))
+    for planned in plan("user", facts(), receipt).files:
+        receipt.write(planned, private=False)
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_copies_and_receipts_are_the_users_alone(home, facts):

@@ -115,10 +115,11 @@ class Receipt:
         look = JsonFile(file.path, base, document)
         return Planned(file, base, look.render(after), tuple(changes))
 
-    def write(self, planned: Planned) -> None:
+    def write(self, planned: Planned, *, private: bool) -> None:
         """Make the edits, after noting what is needed to take them back.
 
-        The file is the user's alone from then on, because the gateway's token is in it.
+        `private`: the file is the user's alone from then on, because the gateway's token is in it;
+        otherwise other users' clients read it too, and it keeps its permissions.
         """
         path = planned.file.path
         if planned.file.raw is not None and path not in self.entries:
@@ -128,9 +129,10 @@ class Receipt:
         entry = Entry(path, planned.base, _digest(planned.after), planned.changes, mode)
         self.entries[path] = entry
         self.save()
-        if planned.changed or planned.open_to_others:
+        if planned.changed or (private and planned.open_to_others):
             with locked(path) if path.name == ".claude.json" else nullcontext():
-                _json_file.write(planned.file, planned.after, PRIVATE)
+                wanted = PRIVATE if private else planned.file.mode
+                _json_file.write(planned.file, planned.after, wanted)
 
     def undo(self, path: Path) -> list[str]:
         """Take back what is still ours in one file; the keys that others have changed since."""

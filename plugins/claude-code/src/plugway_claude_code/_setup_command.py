@@ -76,7 +76,7 @@ def claude_code(
         if dry_run:
             _print_diff(made, gateway.token)
             return
-        _write(made, receipt, gateway.token)
+        _write(made, receipt, gateway.token, private=scope != "managed")
         _verify(gateway, facts)
 
 
@@ -95,10 +95,10 @@ def _facts(gateway: LocalGateway, model: str | None, where: Sequence[str]) -> Fa
     )
 
 
-def _write(made: SetUp, receipt: Receipt, token: str) -> None:
+def _write(made: SetUp, receipt: Receipt, token: str, *, private: bool) -> None:
     for planned in made.files:
-        opened = planned.open_to_others
-        receipt.write(planned)
+        opened = private and planned.open_to_others
+        receipt.write(planned, private=private)
         _tell(f"{'wrote' if planned.changed else 'unchanged'} {planned.file.path}")
         if opened:
             _tell("  others could read it; it is yours alone now, for the gateway's token is in it")
