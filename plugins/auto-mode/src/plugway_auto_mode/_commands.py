@@ -29,9 +29,6 @@ MOST_COMMANDS: Final = 200
 MOST_WORDS: Final = 300
 """In all commands together; more of them take longer to look at than a verdict may."""
 _MOVES: Final = frozenset(("cd", "pushd", "popd", "chdir", "eval", "source", "."))
-_DECODERS: Final = frozenset(
-    ("base64", "base32", "xxd", "rev", "tr", "openssl", "uudecode", "gunzip", "zcat")
-)
 
 
 def review(command: str, place: Place, rules: Rules, depth: int = 0) -> Finding:
@@ -51,7 +48,7 @@ def review(command: str, place: Place, rules: Rules, depth: int = 0) -> Finding:
 
 def simple_commands(command: str) -> tuple[str, ...]:
     """The text of every simple command inside, blanks folded; none where not all is understood."""
-    script = parse(command) if len(command) <= MOST_BYTES else None
+    script = parse(command)
     if script is None or script.unclear:
         return ()
     return tuple(" ".join(one.source.split()) for one in script.commands)
@@ -59,7 +56,7 @@ def simple_commands(command: str) -> tuple[str, ...]:
 
 def changes_folder(command: str) -> bool:
     """Whether nobody knows where the shell stands after it."""
-    script = parse(command) if len(command) <= MOST_BYTES else None
+    script = parse(command)
     if script is None:
         return True
     return any(word.text in _MOVES for one in script.commands for word in one.words[:3])
@@ -177,8 +174,10 @@ class _Review:
             return self._shell(call)
         if program in known().interpreters or call.program in known().interpreters:
             return self._interpreter(call)
-        if call.program in ("trap", "alias", "hash") and call.args and call.program != "hash":
-            return "changes what commands do" if call.program == "alias" else self._trap(call)
+        if call.program == "alias" and call.args:
+            return "changes what commands do"
+        if call.program == "trap" and call.args:
+            return self._trap(call.args[0])
         return ""
 
     def _sourced(self, call: Call) -> str:
@@ -189,20 +188,16 @@ class _Review:
                 return "runs a file outside the working folder"
         return ""
 
-    def _trap(self, call: Call) -> str:
-        return self._nested(call.args[0]) if call.args[0].static else "runs text that is not known"
+    def _trap(self, code: Word) -> str:
+        return self._nested(code) if code.static else "runs text that is not known"
 
     def _shell(self, call: Call) -> str:
         words = call.args
         for at, word in enumerate(words):
             if re.fullmatch(r"-[a-zA-Z]*c", word.text) and at + 1 < len(words):
                 code = words[at + 1]
-                if call.fed or (
-                    code.dynamic
-                    and any(
-                        p.kind != "loop" for p in code.parts if p.kind not in ("plain", "quoted")
-                    )
-                ):
+                known_parts = all(part.kind in ("plain", "quoted", "loop") for part in code.parts)
+                if call.fed or (code.dynamic and not known_parts):
                     return "runs text that is put together before it is known"
                 return self._nested(code)
         if any(word.substitutions for word in words):
@@ -226,10 +221,7 @@ class _Review:
         inner = review(code.text, self._place, self._rules, self._depth + 1)
         if inner.answer == "harmful":
             return inner.reason
-        if inner.answer == "undecided":
-            self._doubt(inner.reason)
-        else:
-            self._doubt("runs another shell")
+        self._doubt(inner.reason if inner.answer == "undecided" else "runs another shell")
         return ""
 
     def _interpreter(self, call: Call) -> str:

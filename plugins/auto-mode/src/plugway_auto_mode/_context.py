@@ -126,6 +126,15 @@ def _are_rules(value: object) -> bool:
     )
 
 
+def absolute(value: str, place: Place) -> str | None:
+    """Where a path leads by its words alone; None where that is not known."""
+    if value == "~" or value.startswith("~/"):
+        return posixpath.normpath(place.home + value[1:]) if place.home else None
+    if value.startswith("/"):
+        return posixpath.normpath("/" + value.lstrip("/"))
+    return posixpath.normpath(posixpath.join(place.cwd, value)) if place.cwd else None
+
+
 def _rules(value: object) -> Iterator[Rule]:
     for item in as_list(value)[:MAX_RULES]:
         entry = as_object(item)

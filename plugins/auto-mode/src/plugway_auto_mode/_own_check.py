@@ -40,10 +40,9 @@ class Conversations:
         self._targets: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     def saw(self, exchange: Exchange) -> None:
-        """Remember where an exchange of the main conversation went."""
-        served = exchange.served_by
-        session = exchange.session_id
-        if served is None or session is None or exchange.agent_id is not None:
+        """Remember where an exchange of a session's main conversation went."""
+        served, session = exchange.served_by, exchange.session_id
+        if served is None or session is None:
             return
         self._targets[session] = (served.backend.name, served.model)
         self._targets.move_to_end(session)

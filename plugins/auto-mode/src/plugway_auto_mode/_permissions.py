@@ -7,7 +7,6 @@ nothing.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pathspec
 
-from plugway_auto_mode._context import Rule
+from plugway_auto_mode._context import Rule, absolute
 from plugway_auto_mode._finding import Place
 
 SHELLS: Final = frozenset(("Bash", "PowerShell"))
@@ -26,7 +25,7 @@ _PATH_KEYS: Final = ("file_path", "notebook_path", "path")
 _RULE: Final = re.compile(r"([^()\s]+)(?:\((.*)\))?", re.DOTALL)
 
 
-def forbids(
+def rule_about(
     rules: Sequence[Rule],
     name: str,
     given: Mapping[str, Any],
@@ -59,13 +58,9 @@ def allows(
 
     `commands` are all simple commands of a shell call; none of them: the call was not understood.
     """
-    found: Rule | None = None
     if name not in SHELLS:
-        for rule in rules:
-            parts = _parts(rule)
-            if parts is not None and _speaks_of(*parts, rule, name, given, place):
-                return rule
-        return None
+        return rule_about(rules, name, given, (), place)
+    found: Rule | None = None
     for command in commands:
         found = next((r for r in rules if _allows_command(r, name, command)), None)
         if found is None:
@@ -128,11 +123,9 @@ def _speaks_of(
 
 
 def _path_fits(what: str, rule: Rule, given: Mapping[str, Any], place: Place) -> bool:
-    path = next((given[key] for key in _PATH_KEYS if isinstance(given.get(key), str)), place.cwd)
-    if path.startswith("~/"):
-        path = posixpath.join(place.home, path[2:]) if place.home else ""
-    path = posixpath.normpath(posixpath.join(place.cwd, path)) if path and place.cwd else path
-    if not path.startswith("/"):
+    value = next((given[key] for key in _PATH_KEYS if isinstance(given.get(key), str)), place.cwd)
+    path = absolute(value, place)
+    if path is None:
         return False
     root, pattern = rule.root or place.cwd, rule.pattern or what
     if pattern.startswith("//"):

@@ -96,7 +96,8 @@ class AutoMode(Plugin[AutoModeOptions]):
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Notices the wish for verdicts; what the target does not know is taken out later."""
-        exchange.state[_MAIN] = request.offers_tools
+        in_session = exchange.session_id is not None and exchange.agent_id is None
+        exchange.state[_MAIN] = in_session and request.offers_tools
         if "safeguards" not in request.fields or request.original is not None:
             return
         context = asked(request.get("safeguards"))
@@ -106,10 +107,10 @@ class AutoMode(Plugin[AutoModeOptions]):
 
     @hookimpl
     def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
-        """The client's own check goes to the judge, or where its conversation goes.
+        """The client's own check goes where its conversation goes.
 
         Raises:
-            Forbidden: neither is known, so the check would leave for anywhere.
+            Forbidden: that is not known, so the check would leave for anywhere.
         """
         if exchange.session_id is None or not is_own_check(request):
             return None

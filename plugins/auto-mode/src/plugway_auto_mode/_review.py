@@ -21,7 +21,7 @@ from plugway_auto_mode._commands import (
 )
 from plugway_auto_mode._context import Context
 from plugway_auto_mode._finding import Finding, Place
-from plugway_auto_mode._permissions import SHELLS, allows, forbids
+from plugway_auto_mode._permissions import SHELLS, allows, rule_about
 
 Outcome = Literal["passed", "flagged", "none", "open"]
 
@@ -72,10 +72,10 @@ def _decided(call: Call, context: Context, rules: Rules) -> Decision:
     if given is None:
         return Decision(call, "none", "its arguments cannot be read")
     commands = _commands(call.name, given)
-    denied = forbids(context.deny, call.name, given, commands, place)
+    denied = rule_about(context.deny, call.name, given, commands, place)
     if denied is not None:
         return Decision(call, "flagged", f"your rule `{denied.text}` denies it")
-    to_ask = forbids(context.ask, call.name, given, commands, place)
+    to_ask = rule_about(context.ask, call.name, given, commands, place)
     if to_ask is not None:
         return Decision(call, "none", f"your rule `{to_ask.text}` wants you to be asked")
     finding = _finding(call.name, given, place, rules)

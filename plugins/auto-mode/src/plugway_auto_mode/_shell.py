@@ -7,6 +7,7 @@ a node that is not known here), the script is marked `unclear`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
@@ -26,6 +27,7 @@ _GAP = re.compile(rb"(?:[ \t\n]|\\\n)*\Z")
 _BEFORE_A_WORD = (b" ", b"\t", b"\n", b";", b"(", b"&", b"|")
 
 
+@lru_cache(maxsize=8)  # a call is asked about several times, one after the other
 def parse(command: str) -> Script | None:
     """The simple commands inside, in source order; None where it does not parse or is too large."""
     if len(command) > MOST_BYTES or any(command.count(sign) > MOST_SIGNS for sign in _SIGNS):

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plugway_auto_mode._context import within
+from plugway_auto_mode._context import absolute, within
 from plugway_auto_mode._finding import Finding, Place
 
 _QUIET: Final = frozenset(
@@ -70,7 +70,7 @@ def review(name: str, given: Mapping[str, Any], place: Place) -> Finding:
     value = given.get(key, "" if name in ("Glob", "Grep", "LS") else None)
     if not isinstance(value, str) or "\0" in value:
         return Finding("undecided", f"`{key}` is not a path")
-    path = _absolute(value, place)
+    path = absolute(value, place)
     if path is None:
         return Finding("undecided", "the working folder is not known")
     if _is_secret(path, place):
@@ -93,15 +93,6 @@ def _written(path: str, inside: bool) -> Finding:
     if not _STEERING.isdisjoint(path.split("/")) or posixpath.basename(path).startswith(".env"):
         return Finding("undecided", "the file decides what runs by itself, or may hold secrets")
     return Finding("harmless", "it writes inside the working folder, as the client lets it anyway")
-
-
-def _absolute(value: str, place: Place) -> str | None:
-    """Where a path leads by its words alone; None where that is not known."""
-    if value == "~" or value.startswith("~/"):
-        return posixpath.normpath(place.home + value[1:]) if place.home else None
-    if value.startswith("/"):
-        return posixpath.normpath("/" + value.lstrip("/"))
-    return posixpath.normpath(posixpath.join(place.cwd, value)) if place.cwd else None
 
 
 def _is_secret(path: str, place: Place) -> bool:
