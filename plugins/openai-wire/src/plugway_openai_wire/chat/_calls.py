@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import MAX_EVENT_BYTES, BackendProtocolError, Emitter, Gathered, StreamEvent, as_object
+from plugway_openai_wire._whole import is_json
 from plugway_translation import IdCodec, ToolNames, parse_arguments
 
 MAX_CALLS: Final = 1000
@@ -200,15 +201,6 @@ def is_whole_text(text: str) -> bool:
     """Whether arguments are a JSON string or `null`, whole as they stand."""
     begun = text.strip()
     return begun == "null" or (begun[:1] == '"' and parse_arguments(begun) is not None)
-
-
-def is_json(text: str) -> bool:
-    """Whether `text` is JSON, whole as it stands."""
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 def _text(value: Any) -> str:

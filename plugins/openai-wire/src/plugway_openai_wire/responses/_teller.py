@@ -19,12 +19,12 @@ from plugway import (
     event,
     new_id,
 )
+from plugway_openai_wire._whole import is_json
 from plugway_openai_wire.responses._items import reasoning_text
 from plugway_openai_wire.responses._stop import StopCut
 from plugway_openai_wire.responses._told import (
     citation_of,
     finish_of,
-    is_json,
     search_blocks,
     usage_told,
     whole_of,

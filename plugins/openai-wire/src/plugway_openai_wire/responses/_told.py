@@ -101,15 +101,6 @@ def citation_of(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | No
     }
 
 
-def is_json(text: str) -> bool:
-    """Whether the arguments of a call are JSON, whole as they stand."""
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
 def whole_of(text: str, state: Mapping[str, Any]) -> bool:
     """Whether there is anything in a reasoning item."""
     return bool(text or state.get("enc"))
