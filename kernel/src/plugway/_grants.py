@@ -118,19 +118,23 @@ def check_grants(request: MessagesRequest, caller: Caller) -> None:
     for name, _ in parse_qsl(request.query, keep_blank_values=True):
         if name != "token" and _steers(name, _STEERING):
             raise _refusal(caller, f"`{name[:64]}` in the query")
-    for body, raw in _bodies(request):
-        try:
-            _json.member_spans(raw)
-        except _json.JsonError as error:
-            raise InvalidRequest(str(error), retry=False) from None
-        if (found := next(_choosing(body), None)) is not None:
-            raise _refusal(caller, f"`{found[:128]}`")
+    original = request.original
+    if original is not None and original.body:
+        body, raw = original.parsed, original.body
+    else:
+        body, raw = request.body, request.raw
+    try:
+        _json.member_spans(raw)
+    except _json.JsonError as error:
+        raise InvalidRequest(str(error), retry=False) from None
+    if (found := next(_choosing(body), None)) is not None:
+        raise _refusal(caller, f"`{found[:128]}`")
 
 
 def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesRequest:
     """The request as it may go on: without what nobody here knows."""
     caller = exchange.caller
-    unknown = {name: REMOVE for name in request.fields if name not in FIELDS | VALUES.keys()}
+    unknown = {name: REMOVE for name in request.fields if not _is_known(name)}
     if unknown:
         changed = request.replace(because=_UNKNOWN, headers=None, **unknown)
         exchange.note_changes("grants", "kernel", changed.changes[len(request.changes) :])
@@ -147,7 +151,7 @@ def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesReque
 def _own(original: Original, caller: Caller, exchange: Exchange) -> Original:
     """The client's own bytes without what nobody knows, and with a cache key of its own."""
     body = original.parsed
-    unknown = frozenset(name for name in body if name not in FIELDS and name not in VALUES)
+    unknown = frozenset(name for name in body if not _is_known(name))
     changes: dict[str, Any] = {}
     if isinstance(key := body.get("prompt_cache_key"), str) and key:
         changes["prompt_cache_key"] = own_key(caller, key)
@@ -163,12 +167,8 @@ def own_key(caller: Caller, key: str) -> str:
     return hashlib.sha256(f"{caller.name}/{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _bodies(request: MessagesRequest) -> Iterator[tuple[Mapping[str, Any], bytes]]:
-    """What the client sent, and what it became."""
-    if request.original is not None and request.original.body:
-        yield request.original.parsed, request.original.body
-    else:
-        yield request.body, request.raw
+def _is_known(field: str) -> bool:
+    return field in FIELDS or field in VALUES
 
 
 def _passes(name: str) -> bool:
