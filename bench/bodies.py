@@ -11,6 +11,44 @@ import random
 from typing import Any
 
 BIG_BYTES = 115_000
+_PLACE = "/home/ada/work/shop"
+# What a session of Claude Code 2.1.332 in auto mode adds to each request.
+SAFEGUARDS: list[dict[str, Any]] = [
+    {
+        "type": "dangerous_tool_use",
+        "classifier_context": {
+            "v": 1,
+            "permission_mode": "auto",
+            "platform": "linux",
+            "live_cwd": _PLACE,
+            "home_dir": "/home/ada",
+            "rule_roots": {
+                source: "/home/ada/.claude" if source == "userSettings" else _PLACE
+                for source in (
+                    *("userSettings", "projectSettings", "localSettings", "flagSettings"),
+                    *("policySettings", "cliArg", "command", "session", "toolsNarrowing"),
+                    *("mcpServerPolicy", "hostCredential"),
+                )
+            },
+            "trusted_directories": {
+                "primary": {"path": _PLACE, "resolved": [_PLACE]},
+                "additional": [],
+                "network": [],
+                "block_reads_outside_working_directories": False,
+            },
+            "rules": {"allow": ["Bash(npm test)"], "deny": [], "ask": []},
+            "auto_mode": {"allow": [], "soft_deny": [], "hard_deny": [], "environment": []},
+            "case_insensitive_paths": False,
+            "restricted": False,
+            "is_remote_mode": False,
+            "classify_all_shell": False,
+            "user_identity": None,
+            "git_state": {"cwd": _PLACE, "root": _PLACE, "branch": "main", "status": "clean"},
+            "classifier_facts": {"bashPrescreenRetry": "true"},
+            "refused_calls": [],
+        },
+    }
+]
 SESSION = b"00000000-0000-4000-8000-000000000000"
 _TEXT = """file path edit read write search line text match result command shell output error
 branch commit test function class module value string number option user agent task plan step
@@ -33,7 +71,7 @@ def small(order: str, *, stream: bool) -> bytes:
 
 
 def big(order: str, *, stream: bool) -> bytes:
-    """115 KB with 24 tools and three system blocks."""
+    """115 KB with 24 tools, three system blocks and the context of auto mode."""
     source = random.Random(115)
     fields: dict[str, Any] = {
         "model": "bench",
@@ -46,6 +84,7 @@ def big(order: str, *, stream: bool) -> bytes:
             for size in (60, 2_000, 16_000)
         ],
         "tools": [_tool(source, number) for number in range(24)],
+        "safeguards": SAFEGUARDS,
     }
     missing = BIG_BYTES - len(_encode(fields, order))
     fields["system"][2]["text"] += "." * missing

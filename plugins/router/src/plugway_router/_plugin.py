@@ -78,7 +78,9 @@ class Router(Plugin[RouterOptions]):
     ) -> None:
         """Keeps in mind where the conversation of a session goes."""
         session = exchange.session_id
-        if session is not None and attempts and _is_conversation(request, exchange):
+        if self._table is None or self._table.is_one_zone or session is None or not attempts:
+            return
+        if _is_conversation(request, exchange):
             self._sessions.saw(session, attempts)
 
     @hookimpl
@@ -116,8 +118,7 @@ class Router(Plugin[RouterOptions]):
         session, table = exchange.session_id, self._table
         assert table is not None
         zone = table.zones[route.targets[0][0]]
-        one_zone = len(set(table.zones.values())) < 2
-        if session is None or one_zone or zone == "local" or row.consent:
+        if session is None or table.is_one_zone or zone == "local" or row.consent:
             return None
         if _is_conversation(request, exchange):
             return None

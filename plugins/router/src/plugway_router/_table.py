@@ -41,6 +41,8 @@ class Table:
 
     def __init__(self, options: RouterOptions, zones: Zones) -> None:
         self.zones = zones
+        self.is_one_zone = len(set(zones.values())) < 2
+        """No request can leave the zone that its conversation is in."""
         self._options = options
         self.aliases = {
             name: self._row(f"alias `{name}`", entry) for name, entry in options.aliases.items()
