@@ -282,10 +282,15 @@ async def test_claude_code_with_its_browser_header_is_served(door):
 # ---- what it may be
 
 
-@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PUT", "PATCH", "PROPFIND", "BREW", "get"])
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PUT", "PATCH", "PROPFIND"])
 async def test_other_methods_are_refused(door, method):
     override = {**GOOD, "x-http-method-override": "POST"}
     await refused(door, 405, method=method, headers=override)
+
+
+@pytest.mark.parametrize("method", ["BREW", "get"])
+async def test_a_verb_that_no_standard_has_is_no_request(door, method):
+    await refused(door, 400, method=method, headers=GOOD)
 
 
 async def test_connect_is_refused(door):

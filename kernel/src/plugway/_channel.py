@@ -18,7 +18,7 @@ from plugway._errors import Headers, StreamInterrupted
 class Channel(Protocol):
     """The way to one client, for one exchange."""
 
-    def body(self) -> bytes | None:
+    def whole_body(self) -> bytes | None:
         """The whole body of the request, where all of it is here; None where it is received."""
         ...
 
@@ -42,7 +42,7 @@ class AsgiChannel:
         self._receive = receive
         self._send = send
 
-    def body(self) -> bytes | None:
+    def whole_body(self) -> bytes | None:
         """None: it has to be received."""
         return None
 

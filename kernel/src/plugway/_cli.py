@@ -129,8 +129,8 @@ def serve(
 def _serve(read: Callable[[], Config], log_json: bool) -> int:
     config = read()
     from plugway._app import build  # half a second of imports that a mistake need not wait for
-    from plugway._framing import WireLimits
     from plugway._server import run
+    from plugway._wire import WireLimits
 
     gateway, server = build(config), config.server
 

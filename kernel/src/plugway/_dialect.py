@@ -83,8 +83,8 @@ class DialectAnswer:
 
     def __init__(self, dialect: Dialect, send: Send, path: str, channel: Channel) -> None:
         self.dialect = dialect
-        self.body, self.on_leave, self.cut = channel.body, channel.on_leave, channel.cut
-        self._whole = channel.whole
+        self.whole_body, self._whole = channel.whole_body, channel.whole
+        self.on_leave, self.cut = channel.on_leave, channel.cut
         self.raw = False
         """The answer is in the dialect already: it passes as it is."""
         self.original = Original(dialect.name, path)

@@ -90,7 +90,7 @@ class _Asked:
         self._answer = b""
         self._cut = False
 
-    def body(self) -> bytes:
+    def whole_body(self) -> bytes:
         """The request."""
         return self._raw
 

@@ -1,247 +1,313 @@
-"""HTTP/1.1 on one connection: how long a request may take to arrive, and what follows an answer.
+"""One connection with a client: uvicorn's protocol over llhttp, and what a gateway needs beyond it.
 
-What a head says is in `_head.py`, where a body ends in `_framing.py`, the answer in `_turn.py`.
-uvicorn's protocols take heads of any size, with several `Host` lines, at any pace.
+uvicorn's own takes heads of any size, at any pace, with several `Host` lines and any target, and
+answers what it refuses in plain text. Here a head is bounded in bytes, lines and time, a refusal
+is an error of the API, a client that does not read is left, and one that still sends when it has
+its answer can read it. The answer itself is `_turn.py`'s business.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import unquote
 
-from starlette.types import ASGIApp
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from plugway._framing import Chunked, Sized, WireError, WireLimits
-from plugway._head import CHUNKED, Head, check_start, parse_head
-from plugway._turn import Turn, refusal
+from plugway._turn import OldTurn, Turn, refusal
+from plugway._wire import WireError, WireLimits
+
+log = logging.getLogger("plugway.protocol")
 
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Bytes of a body that nobody has received, above which the connection is not read: what the loop
 reads at once."""
+MAX_WAITING_TURNS: Final = 100
+"""Requests that a client may send ahead of an answer."""
+MAX_TRAILER_BYTES: Final = 8192
+_METHODS: Final = {
+    name.encode(): name
+    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
+}
+_TARGET = re.compile(rb"/[!\"$-~]*")
 
 
-@dataclass(slots=True)
-class Shared:
-    """What the connections of a server share."""
-
-    app: ASGIApp
-    limits: WireLimits
-    keep_alive_seconds: float
-    state: dict[str, Any] = field(default_factory=dict[str, Any])
-    """The application's own, from its startup; each request gets a copy."""
-    date: str = "date: Thu, 01 Jan 1970 00:00:00 GMT"
-    """The `Date` line of every answer."""
-    connections: set[GatewayProtocol] = field(default_factory=set["GatewayProtocol"])
-    tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-    """Exchanges in flight."""
-
-
-class GatewayProtocol(asyncio.Protocol):
+class GatewayProtocol(HttpToolsProtocol):
     """Serves one request at a time; whatever is doubtful is answered with 4xx and closed."""
 
-    transport: asyncio.Transport
+    app: Any
 
-    def __init__(self, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
-        self.shared = shared
-        self.loop = loop
-        self.congested: asyncio.Event | None = None
-        """Set once the client has taken what was sent to it; None where nothing waits."""
-        self._limits = shared.limits
-        self._scope: dict[str, Any] = {}
-        self._turn: Turn | None = None
-        self._body: Sized | Chunked | None = None
-        self._held = bytearray()
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: WireLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._running: Turn | None = None
+        """The turn that is being answered; those that were sent ahead of it wait in `pipeline`."""
+        self._arriving: Turn | None = None
+        """The turn whose body has not all come, while it is wanted."""
+        self._in_head = False
+        self._in_body = False
+        self._heard = False
+        """A piece of a body was in what came last."""
+        self._bytes = 0
+        """Of the head, or of the trailer, so far."""
+        self._wrong: WireError | None = None
+        """Why nothing more is read."""
         self._ended = False
-        self._paused = False
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
+        self.door = Door(self)
+        """What turns write to."""
 
     # ── the connection ───────────────────────────────────────────────────────────────────────
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock: a silent connection is closed like one that drips."""
-        self.transport = cast("asyncio.Transport", transport)
-        self.shared.connections.add(self)
-        self._scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "scheme": "http",
-            "root_path": "",
-            "server": get_local_addr(self.transport),
-            "client": get_remote_addr(self.transport),
-        }
+        super().connection_made(transport)
+        self.door.write = transport.write
+        self.door.is_closing = transport.is_closing
         self._arm(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a running exchange is told."""
         self._ended = True
-        self.shared.connections.discard(self)
         for timer in (self._deadline, self._stall, self._idle):
             if timer is not None:
                 timer.cancel()
-        self._stall = None
+        self.pipeline.clear()
         self._abandon()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived: heads and bodies of requests, one after the other."""
-        if self._ended:
+        if self._ended or self._wrong is not None:
             return
-        rest: bytes | None = data
+        in_head = self._in_head
         try:
-            while rest:
-                rest = self._take_head(rest) if self._body is None else self._take_body(rest)
-        except WireError as error:
-            self._reject(error)
+            self.parser.feed_data(data)
+            if self._heard:
+                self._heard, self._bytes = False, 0
+            elif self._in_body or (in_head and self._in_head):
+                self._count(len(data))
+        except httptools.HttpParserUpgrade as upgrade:
+            self._serve_without_upgrade(data[upgrade.args[0] :])
+        except (httptools.HttpParserError, WireError) as error:
+            self._reject(self._wrong or _refused(error))
+        if self._in_head and self._deadline is None and not self._ended:
+            self._arm(self._limits.head_seconds)
 
-    def _take_head(self, data: bytes) -> bytes | None:
-        """Serve the request whose head is now complete; what comes after it, or None."""
-        if self._held or self._turn is not None:
-            self._held += data
-            data = bytes(self._held)
-        most = self._limits.head_bytes
-        if self._turn is not None:
-            # One request at a time: what a client sends ahead waits, and not without limit.
-            if len(data) > most:
-                raise WireError(400, "too much was sent ahead of an answer")
-            return None
-        end = data.find(b"\r\n\r\n", 0, most) + 4
-        if end < 4:
-            check_start(data, self._limits)
-            if len(data) >= most:
-                raise WireError(431, f"request head is larger than {most} bytes")
-            self._held = self._held or bytearray(data)
-            if self._deadline is None:
-                self._arm(self._limits.head_seconds)
-            return None
-        self._held = bytearray()
+    def _serve_without_upgrade(self, rest: bytes) -> None:
+        """Read the request again without the wish for another protocol: the parser ends where one
+        is wished for, and takes the body for what that protocol says (RFC 9110, 7.8)."""
+        method = self.parser.get_method()
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % line for line in self.headers if line[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+
+    # ── what the parser finds ────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request is here."""
+        super().on_message_begin()
+        self._in_head, self._bytes = True, 0
+
+    def on_url(self, url: bytes) -> None:
+        """The target of the request, or a piece of it."""
+        super().on_url(url)
+        if len(self.url) > self._limits.target_bytes:
+            self._refuse(414, f"URL is longer than {self._limits.target_bytes} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head; those of a trailer are counted, and dropped."""
+        self._count(len(name) + len(value) + 4)
+        if not self._in_head:
+            return
+        if len(self.headers) >= self._limits.head_lines:
+            self._refuse(431, f"more than {self._limits.head_lines} headers")
+        super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        most = self._limits.head_bytes if self._in_head else MAX_TRAILER_BYTES
+        if self._bytes > most:
+            what = "request head" if self._in_head else "trailer of the body"
+            self._refuse(431, f"the {what} is larger than {most} bytes")
+
+    def on_headers_complete(self) -> None:
+        """Serve the request whose head is now complete."""
+        self._in_head, self._bytes = False, 0
         self._disarm()
-        head = parse_head(data[:end], self._limits)
-        return self._start_body(self._serve(head), head.length, data[end:])
-
-    def _start_body(self, turn: Turn, length: int, data: bytes) -> bytes | None:
-        if length == 0:
-            turn.end_body()
-            return data
-        if length == len(data):  # mostly all of it comes at once
-            turn.put(data)
-            turn.end_body()
-            return None
-        self._body = Chunked() if length == CHUNKED else Sized(length)
-        return data
-
-    def _serve(self, head: Head) -> Turn:
-        turn = self._turn = Turn(self, head)
-        path = head.path.decode()
-        scope = {
-            **self._scope,
-            "method": head.method,
-            "http_version": head.version,
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": head.path,
-            "query_string": head.query,
-            "headers": head.lines,
-            "state": self.shared.state.copy(),
-            "extensions": {"plugway": turn},
-        }
-        turn.task = self.loop.create_task(turn.run(self.shared.app, scope))
-        self.shared.tasks.add(turn.task)
-        return turn
-
-    def _take_body(self, data: bytes) -> bytes | None:
-        """Keep what belongs to the body; what comes after its end, or None."""
-        assert self._body is not None
-        turn = self._turn
-        rest = self._body.feed(data, _thrown_away if turn is None else turn.put)
-        if rest is None:
-            if turn is not None and turn.waiting_bytes > MAX_WAITING_BYTES and not self._paused:
-                self._paused = True
-                self.transport.pause_reading()
-            return None
-        self._body = None
-        self._disarm()
-        if turn is None:
-            self._wait_for_the_next()
+        parser = self.parser
+        version = parser.get_http_version()
+        self._check(parser.get_method(), version)
+        if parser.should_upgrade():
+            return
+        self._in_body = True
+        path, _, query = self.url.partition(b"?")
+        text = path.decode()
+        scope: Any = self.scope
+        scope["method"] = _METHODS[parser.get_method()]
+        scope["http_version"] = version
+        scope["path"] = unquote(text) if "%" in text else text
+        scope["raw_path"] = path
+        scope["query_string"] = query
+        is_new = version == "1.1"
+        turn = (Turn if is_new else OldTurn)(
+            self,
+            scope,
+            expects=is_new and self.expect_100_continue,
+            keep_alive=is_new and parser.should_keep_alive(),
+        )
+        scope["extensions"] = {"plugway": turn}
+        self.cycle = self._arriving = turn
+        if self._running is None:
+            self._start(turn)
+        elif len(self.pipeline) < MAX_WAITING_TURNS:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((turn, self.app))
         else:
+            self._refuse(400, "too much was sent ahead of an answer")
+
+    def _check(self, method: bytes, version: str) -> None:
+        """What llhttp lets pass and no two servers read in the same way (RFC 9112, 11.2)."""
+        if method == b"CONNECT":
+            self._refuse(405, "this is no forward proxy")
+        if method not in _METHODS:
+            self._refuse(405, "unknown method")
+        if version not in ("1.1", "1.0"):
+            self._refuse(400, "not an HTTP/1.1 request line")
+        if not _TARGET.fullmatch(self.url):
+            self._refuse(400, "the target must be a path of visible ASCII characters")
+        named = dict(self.headers)
+        if len(named) < len(self.headers) or b"host" not in named:
+            hosts = [name for name, _ in self.headers].count(b"host")
+            if hosts != 1:
+                self._refuse(400, "exactly one `Host` header is needed")
+        coding = named.get(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or version != "1.1"):
+            self._refuse(400, "the only `Transfer-Encoding` is `chunked`, in HTTP/1.1")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body; it is thrown away where the request has its answer."""
+        self._heard = True
+        turn = self._arriving
+        if turn is not None and turn.put(body) > MAX_WAITING_BYTES:
+            self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """All of a request is here."""
+        self._in_body, self._bytes = False, 0
+        turn, self._arriving = self._arriving, None
+        if turn is not None:
             turn.end_body()
-        return rest
+        elif self._running is None:
+            self._disarm()
+            self._wait_for_the_next()
+
+    def _refuse(self, status: int, reason: str) -> NoReturn:
+        self._wrong = WireError(status, reason)
+        raise self._wrong
 
     def _reject(self, error: WireError) -> None:
-        turn = self._turn
-        client = self._scope.get("client")
-        logging.getLogger("plugway.protocol").debug("refused %s: %s", client, error)
-        answered = self._body is not None if turn is None else turn.started
-        if answered:
-            return self.cut()
-        self._abandon()
-        self.transport.write(refusal(error.status, str(error), self.shared.date))
-        self._linger()
+        """End the connection with a refusal, once what came before it has its answer."""
+        self._wrong = error
+        log.debug("refused %s: %s", self.client, error)
+        turn, arriving = self._running, self._arriving
+        if turn is not None and turn is not arriving:
+            if arriving is not None:  # it waits in the line, and will never be whole
+                self.pipeline.popleft()
+                self._arriving = None
+            self.flow.pause_reading()
+        elif turn.response_started if turn is not None else self._in_body:
+            self.cut()
+        else:
+            self._abandon()
+            self.transport.write(
+                refusal(error.status, str(error), self.server_state.default_headers)
+            )
+            self._linger()
 
     # ── its answers ──────────────────────────────────────────────────────────────────────────
 
-    def answered(self, turn: Turn) -> None:
+    def _start(self, turn: Turn) -> None:
+        self._running = turn
+        self._start_asgi_task(turn, self.app)
+
+    def on_response_complete(self) -> None:
         """Go on with the next request, once the body of this one has been thrown away."""
-        self._turn = None
-        if not turn.keep_alive:
-            self._hang_up()
+        if self._arriving is self._running:
+            self._arriving = None
+        self._running = None
+        self.server_state.total_requests += 1
         if self._ended or self.transport.is_closing():
             return
-        self.resume_reading()
-        if self._body is not None:
-            self._arm(self._limits.linger_seconds)
+        if self.pipeline:
+            turn, _ = self.pipeline.pop()
+            self._start(cast("Turn", turn))
             return
-        self._wait_for_the_next()
-        if self._held:
-            self.loop.call_soon(self._resume)
-
-    def _resume(self) -> None:
-        held, self._held = bytes(self._held), bytearray()
-        self.data_received(held)
+        if self._wrong is not None:
+            self._reject(self._wrong)
+            return
+        self.flow.resume_reading()
+        if self._in_body:
+            self._arm(self._limits.linger_seconds)
+        else:
+            self._wait_for_the_next()
 
     def cut(self) -> None:
         """End the connection here: what was written is flushed, nothing says it is complete."""
         self._ended = True
-        if self._turn is not None:
-            self._turn.flush()
         self._abandon()
         self.transport.close()
         self._arm(self._limits.stall_seconds)
 
     def _abandon(self) -> None:
         """Tell a running exchange that nothing it sends will arrive."""
-        turn, self._turn = self._turn, None
+        turn, self._running, self._arriving = self._running, None, None
         if turn is not None:
             turn.left()
         self.resume_writing()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         """Close after an answer; where that came before the request's end, so that it can be read.
 
         Closing with unread input makes the kernel reset the connection, and some clients then
         report the reset instead of the answer.
         """
-        if self._body is None:
-            self.transport.close()
-        else:
+        if self._in_body:
             self._linger()
+        else:
+            self.transport.close()
 
     def _linger(self) -> None:
         self._ended = True
-        self.resume_reading()
+        self.flow.resume_reading()
         with suppress(OSError, RuntimeError):
             self.transport.write_eof()
         self._arm(self._limits.linger_seconds)
 
     def shutdown(self) -> None:
         """Close now if nothing is in flight, after the answer otherwise."""
-        if self._turn is not None:
-            self._turn.keep_alive = False
+        if self._running is not None:
+            self._running.keep_alive = False
         elif self._ended:
             self.transport.abort()
         else:
@@ -249,28 +315,15 @@ class GatewayProtocol(asyncio.Protocol):
 
     # ── pace ─────────────────────────────────────────────────────────────────────────────────
 
-    def resume_reading(self) -> None:
-        """Read on after a pause."""
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
-
-    async def drained(self) -> None:
-        """Return when the client has taken what was sent to it, or is gone."""
-        while self.congested is not None:
-            await self.congested.wait()
-
     def pause_writing(self) -> None:
         """Wait for a client that does not read, but not for ever."""
-        self.congested = self.congested or asyncio.Event()
+        super().pause_writing()
         if self._stall is None:
             self._stall = self.loop.call_later(self._limits.stall_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on writing."""
-        if self.congested is not None:
-            self.congested.set()
-            self.congested = None
+        super().resume_writing()
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
@@ -279,13 +332,13 @@ class GatewayProtocol(asyncio.Protocol):
         # One timer looks again when it is due: one for every request would cost more than this.
         self._idle_since = self.loop.time()
         if self._idle is None:
-            self._idle = self.loop.call_later(self.shared.keep_alive_seconds, self._close_idle)
+            self._idle = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
 
     def _close_idle(self) -> None:
         self._idle = None
-        if self._turn is not None or self._body is not None or self._held:
+        if self._running is not None or self._in_body or self._in_head:
             return  # a request is here, or arriving in the time that it has
-        left = self._idle_since + self.shared.keep_alive_seconds - self.loop.time()
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._idle = self.loop.call_later(left, self._close_idle)
         else:
@@ -301,5 +354,21 @@ class GatewayProtocol(asyncio.Protocol):
             self._deadline = None
 
 
-def _thrown_away(data: bytes) -> None:
-    """A piece of a body that has been answered already."""
+class Door:
+    """The transport as turns see it: closing it waits for what the client still sends."""
+
+    __slots__ = ("_connection", "is_closing", "write")
+
+    write: Callable[[bytes], None]
+    is_closing: Callable[[], bool]
+
+    def __init__(self, connection: GatewayProtocol) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """The answer was the connection's last."""
+        self._connection.hang_up()
+
+
+def _refused(error: Exception) -> WireError:
+    return WireError(400, f"not a valid HTTP/1.1 request: {error}")

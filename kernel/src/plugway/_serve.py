@@ -113,7 +113,7 @@ class ExchangeServer:
     async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The whole body, within the limits; None where the client has left or is refused."""
         try:
-            here = channel_of(scope, receive, send).body()
+            here = channel_of(scope, receive, send).whole_body()
             if here is None:
                 return await read_body(
                     scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds

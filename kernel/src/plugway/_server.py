@@ -27,13 +27,14 @@ import anyio
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
+from uvicorn.server import ServerState
 
 from plugway._bind import BACKLOG, BindError, bind
 from plugway._errors import PlugwayError
-from plugway._framing import WireLimits
 from plugway._pressure import PRESSURE, Pressure
-from plugway._protocol import GatewayProtocol, Shared
+from plugway._protocol import GatewayProtocol
 from plugway._watch import Watchdog, watch_file
+from plugway._wire import WireLimits
 
 __all__ = ["BindError", "Server", "StartFailed", "bind", "run", "serving"]
 
@@ -79,7 +80,18 @@ class Server:
         self._reload_wanted = anyio.Event()
         self._pressure = pressure or PRESSURE
         self._listener: asyncio.Server | None = None
-        self._shared = Shared(app, limits or WireLimits(), keep_alive_seconds)
+        self._limits = limits or WireLimits()
+        self._shared = ServerState()
+        self._config = Config(
+            cast("Any", app),
+            interface="asgi3",
+            lifespan="on",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # who asks is told by the connection alone
+            timeout_keep_alive=keep_alive_seconds,
+        )
 
     def stop(self) -> None:
         """Let exchanges end, then cut the rest; the second call cuts at once."""
@@ -93,7 +105,8 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until `stop()`; raises `StartFailed`."""
-        lifespan = _lifespan(self._shared.app)
+        self._config.load()
+        lifespan = LifespanOn(self._config)
         try:
             await lifespan.startup()
             if lifespan.should_exit:
@@ -120,8 +133,9 @@ class Server:
     async def _listen(self, lifespan: LifespanOn) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         self._set_date()
-        self._shared.state = lifespan.state
-        protocol = partial(GatewayProtocol, self._shared, loop)
+        protocol = partial(
+            GatewayProtocol, self._config, self._shared, lifespan.state, loop, limits=self._limits
+        )
         # A copy, so that a pause closes the copy and connections wait at the socket itself.
         copy = self._sock.dup()
         try:
@@ -154,7 +168,7 @@ class Server:
         if self._shared.tasks:
             log.warning("cutting %d exchanges that have not ended", len(self._shared.tasks))
         for connection in list(self._shared.connections):
-            connection.cut()
+            cast("GatewayProtocol", connection).cut()
         seconds = HURRY_SECONDS if self._hurried.is_set() else CUT_SECONDS
         await self._until_idle(seconds)
         for task in list(self._shared.tasks):
@@ -169,7 +183,7 @@ class Server:
                 await anyio.sleep(0.01)
 
     def _set_date(self) -> None:
-        self._shared.date = f"date: {formatdate(time.time(), usegmt=True)}"
+        self._shared.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
 
     async def _every_second(self, lifespan: LifespanOn) -> None:
         while True:
@@ -207,13 +221,6 @@ class Server:
                 log.warning("kept the old config because %s", error)
             else:
                 log.info("the config was reloaded")
-
-
-def _lifespan(app: ASGIApp) -> LifespanOn:
-    """The application's startup and shutdown, as uvicorn does them."""
-    config = Config(cast("Any", app), lifespan="on", interface="asgi3", ws="none", log_config=None)
-    config.load()
-    return LifespanOn(config)
 
 
 @asynccontextmanager

@@ -23,10 +23,10 @@ from plugway._errors import (
     Headers,
     PlugwayError,
 )
-from plugway._framing import joined
 from plugway._keyring import misdirected
 from plugway._pool import Pool
 from plugway._url import is_loopback
+from plugway._wire import joined
 
 SHORTEST_SECRET: Final = 8
 """A credential of fewer characters is no secret: taking it out would only harm the text."""
