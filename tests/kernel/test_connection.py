@@ -14,8 +14,8 @@ from plugway import (
     BackendUnavailable,
     StreamInterrupted,
     Upstream,
+    _network,
     _pool,
-    _upstream,
 )
 from plugway._connection import MAX_HEAD_BYTES, MAX_WAITING_BYTES
 from plugway.testing import Cut, Hold, Reset, ScriptedUpstream, Sleep, respond, sse
@@ -198,7 +198,7 @@ async def test_a_connection_that_the_upstream_closed_is_not_used_again(server, u
 
 
 async def test_an_upstream_that_breaks_off_late_is_not_asked_again(server, upstream, monkeypatch):
-    monkeypatch.setattr(_upstream, "RESEND_SECONDS", 0.05)
+    monkeypatch.setattr(_pool, "RESEND_SECONDS", 0.05)
     server.script(respond(200, b"a"), [Sleep(0.1), Cut()])
     await ask(upstream)
     with pytest.raises(BackendUnavailable, match="before it answered"):
@@ -357,7 +357,7 @@ async def test_a_certificate_that_is_vouched_for_is_trusted(monkeypatch):
         authority.configure_trust(found)
         return found
 
-    monkeypatch.setattr(_pool, "_context", context)
+    monkeypatch.setattr(_network, "_plain_context", context)
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(served)
 

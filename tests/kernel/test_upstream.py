@@ -15,10 +15,12 @@ from plugway import (
     BackendRefused,
     BackendTimeout,
     BackendUnavailable,
+    NetworkOptions,
     StreamInterrupted,
     Upstream,
 )
 from plugway.testing import Cut, Hold, Reset, ScriptedUpstream, Sleep, respond, sse
+from tests.kernel.forward_proxy import ForwardProxy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
@@ -37,9 +39,21 @@ async def server():
         yield found
 
 
+@pytest.fixture(params=["direct", "proxy"])
+async def upstream(server, request):
+    """A client that is connected to the server, or to a proxy that leads there."""
+    async with ForwardProxy() as proxy:
+        by = proxy.url if request.param == "proxy" else "direct"
+        network = NetworkOptions(proxy=by)
+        credentials = {"x-api-key": "secret"}
+        async with Upstream(server.url, credentials=credentials, network=network) as found:
+            yield found
+
+
 @pytest.fixture
-async def upstream(server):
-    async with Upstream(server.url, credentials={"x-api-key": "secret"}) as found:
+async def direct(server):
+    """A client whose connections are the gateway's own, which it knows to be kept ones."""
+    async with Upstream(server.url) as found:
         yield found
 
 
@@ -268,7 +282,7 @@ async def test_a_certificate_for_another_host_is_told_as_that(monkeypatch):
     started, url = await _tls(authority.issue_cert("other.test"), "localhost")
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    monkeypatch.setattr("plugway._pool._context", lambda: trusting)
+    monkeypatch.setattr("plugway._network._plain_context", lambda: trusting)
     async with started, Upstream(url) as upstream:
         with pytest.raises(
             BackendUnavailable, match=r"not valid for 'localhost'.* - write the name"
@@ -280,21 +294,21 @@ async def test_a_certificate_for_another_host_is_told_as_that(monkeypatch):
 
 
 @pytest.mark.parametrize("end", [Cut(), Reset()], ids=["fin", "rst"])
-async def test_a_kept_connection_that_dies_before_an_answer_is_replaced_once(server, upstream, end):
-    await ask(upstream)
+async def test_a_kept_connection_that_dies_before_an_answer_is_replaced_once(server, direct, end):
+    await ask(direct)
     server.script([end], respond(200, {"second": True}))
-    _, body = await ask(upstream, b'{"n": 2}')
+    _, body = await ask(direct, b'{"n": 2}')
     assert body == b'{"second": true}'
     assert [r.body for r in server.requests] == [b"{}", b'{"n": 2}', b'{"n": 2}']
     assert server.connections == 2
 
 
 @pytest.mark.parametrize("end", [Cut(), Reset()], ids=["fin", "rst"])
-async def test_large_bodies_are_resent_from_their_beginning(server, upstream, end):
-    await ask(upstream)
+async def test_large_bodies_are_resent_from_their_beginning(server, direct, end):
+    await ask(direct)
     body = b"x" * (2**20 + 5)
     server.script([end])
-    await ask(upstream, body)
+    await ask(direct, body)
     assert server.requests[-1].body == body
 
 
@@ -306,11 +320,11 @@ async def test_a_fresh_connection_that_dies_is_not_replaced(server, upstream, en
     assert len(server.requests) == 1
 
 
-async def test_a_kept_connection_is_replaced_only_once(server, upstream):
-    await ask(upstream)
+async def test_a_kept_connection_is_replaced_only_once(server, direct):
+    await ask(direct)
     server.script([Cut()], [Cut()])
     with pytest.raises(BackendUnavailable):
-        await ask(upstream)
+        await ask(direct)
     assert len(server.requests) == 3
 
 

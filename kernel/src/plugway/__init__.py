@@ -44,6 +44,7 @@ from plugway._ids import new_id
 from plugway._json import as_list, as_object
 from plugway._keyring import Keyring, StoredKey, origin_of
 from plugway._local import LocalGateway
+from plugway._network import NetworkOptions
 from plugway._plugin import NoOptions, Options, Plugin, Secret
 from plugway._request import REMOVE, Change, MessagesRequest, Original
 from plugway._response import Reply
@@ -79,6 +80,7 @@ __all__ = [
     "LocalGateway",
     "MessagesRequest",
     "ModelInfo",
+    "NetworkOptions",
     "NoOptions",
     "NoRoute",
     "Options",

@@ -27,6 +27,10 @@ MAX_WAITING_BYTES: Final = 256 * 1024
 """Bytes of a body that nobody has taken, above which the connection is not read."""
 
 
+NO_ANSWER: Final = (
+    "closed the connection before it answered - look at the server's log; a port for https needs "
+    "`https://` in `base_url`"
+)
 LONGEST_NAME: Final = 64
 """Characters of the longest name of a header line that is remembered."""
 
@@ -225,10 +229,7 @@ class Connection(asyncio.Protocol):
         elif answer.status:
             answer.error = StreamInterrupted(f"{self._where} broke off its answer")
         else:
-            answer.error = Unanswered(
-                f"{self._where} closed the connection before it answered - look at the server's "
-                "log; a port for https needs `https://` in `base_url`"
-            )
+            answer.error = Unanswered(f"{self._where} {NO_ANSWER}")
             answer.error.begun = answer.begun
         answer.wake()
 

@@ -11,20 +11,25 @@ import os
 import socket
 import ssl
 from asyncio.staggered import staggered_race
-from functools import cache, partial
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from plugway._connection import Connection
-from plugway._errors import BackendUnavailable
+from plugway._connection import Answer, Connection, Unanswered
+from plugway._errors import BackendUnavailable, Headers
+from plugway._wire import joined
 
 KEEP_SECONDS: Final = 60.0
 """How long a connection that nobody uses is kept."""
+RESEND_SECONDS: Final = 5.0
+"""How soon a kept connection must be lost to be taken for one that had ended before: an upstream
+that breaks off later may have done the work."""
 NEXT_ADDRESS_SECONDS: Final = 0.25
 """After this time without an answer the next address of a name is tried as well (RFC 8305)."""
 
-_SEE_NETWORK: Final = "see to the network of this machine, or correct `base_url`"
+START_IT: Final = "start its server, or correct `base_url`"
+SEE_NETWORK: Final = "see to the network of this machine, or correct `base_url`"
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 """How OpenSSL calls an answer that is no TLS, by version."""
 _CERTIFICATE_FIXES: Final = {
@@ -42,7 +47,7 @@ _UNKNOWN_AUTHORITY: Final = (
 class Pool:
     """Connections to one origin."""
 
-    def __init__(self, url: str, connect_seconds: float) -> None:
+    def __init__(self, url: str, connect_seconds: float, context: ssl.SSLContext) -> None:
         """Of the host, port and scheme of `url`."""
         parts = urlsplit(url)
         tls = parts.scheme == "https"
@@ -50,12 +55,30 @@ class Pool:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if tls else 80)
         self._seconds = connect_seconds
-        self._tls = _context() if tls else None
+        self._tls = context if tls else None
         self._loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
+
+    async def ask(self, method: str, target: str, lines: Headers, body: bytes | None) -> Answer:
+        """Send a request; its answer, when the head of that is there.
+
+        A kept connection that the server closes at once, without a byte of an answer, is replaced
+        by another one, once. Raises `BackendUnavailable` or `BackendProtocolError`; `ValueError`
+        where a line holds what no line may hold.
+        """
+        head = joined(f"{method} {target} HTTP/1.1", lines)
+        kept = self.kept()
+        if kept is not None:
+            asked = self._loop.time()
+            try:
+                return await kept.ask(head, body or b"").headed()
+            except Unanswered as lost:
+                if lost.begun or self._loop.time() - asked > RESEND_SECONDS:
+                    raise
+        return await (await self.opened()).ask(head, body or b"").headed()
 
     def kept(self) -> Connection | None:
         """A connection that was used before and still seems to be there, the youngest first."""
@@ -72,20 +95,20 @@ class Pool:
                 return await self._connect()
         except TimeoutError:
             reason = f"{self._where} did not accept the connection in time ({self._seconds:g} s)"
-            raise BackendUnavailable(f"{reason} - {_SEE_NETWORK}") from None
+            raise BackendUnavailable(f"{reason} - {SEE_NETWORK}") from None
         except ssl.SSLError as error:
-            reason = f"{self._where} {_tls_reason(error)}"
+            reason = f"{self._where} {tls_reason(error)}"
             failure = BackendUnavailable(reason, status=502, permanent=True)
             failure.try_next = False
             raise failure from error
         except (socket.gaierror, UnicodeError) as error:
             reason = f"the name in {self._where} cannot be resolved"
-            raise BackendUnavailable(f"{reason} - {_SEE_NETWORK}") from error
+            raise BackendUnavailable(f"{reason} - {SEE_NETWORK}") from error
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
             why = os.strerror(error.errno) if error.errno else str(error)
             reason = f"{self._where} cannot be reached: {why.lower() or 'it hung up'}"
-            fix = "start its server, or correct `base_url`" if refused else _SEE_NETWORK
+            fix = START_IT if refused else SEE_NETWORK
             raise BackendUnavailable(f"{reason} - {fix}") from error
 
     async def aclose(self) -> None:
@@ -136,7 +159,7 @@ class Pool:
             self._sweep = self._loop.call_later(wait, self._close_old)
 
 
-def _tls_reason(error: ssl.SSLError) -> str:
+def tls_reason(error: ssl.SSLError) -> str:
     """What is wrong, and what to do."""
     if error.reason in _NO_TLS:
         return "does not speak TLS - write `http://` in `base_url`, or the port that does"
@@ -146,14 +169,6 @@ def _tls_reason(error: ssl.SSLError) -> str:
         )
     fix = _CERTIFICATE_FIXES.get(error.verify_code, _UNKNOWN_AUTHORITY)
     return f"cannot be trusted: {error.verify_message} - {fix}"
-
-
-@cache
-def _context() -> ssl.SSLContext:
-    """One for all pools: loading the system's authorities takes some 10 ms."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:

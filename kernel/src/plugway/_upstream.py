@@ -6,14 +6,12 @@ How connections are kept is the business of `_pool`; what the bytes mean, that o
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import orjson
 
-from plugway._connection import Answer, Unanswered
 from plugway._errors import (
     BackendError,
     BackendProtocolError,
@@ -24,19 +22,16 @@ from plugway._errors import (
     PlugwayError,
 )
 from plugway._keyring import misdirected
+from plugway._network import NetworkOptions, tls_context, way_to
 from plugway._pool import Pool
+from plugway._transport import Answer, Transport
 from plugway._url import is_loopback
-from plugway._wire import joined
 
 SHORTEST_SECRET: Final = 8
 """A credential of fewer characters is no secret: taking it out would only harm the text."""
 MAX_WHOLE_BYTES: Final = 64 * 2**20
 """Largest body that is read whole from an upstream."""
 MAX_REFUSAL_BYTES: Final = 2**20
-
-RESEND_SECONDS: Final = 5.0
-"""How soon a kept connection must be lost to be taken for one that had ended before: an upstream
-that breaks off later may have done the work."""
 
 _LATE: Final = "did not answer in time - it may be busy, or load a model: look at its log"
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
@@ -158,8 +153,11 @@ class Upstream:
         *,
         credentials: Mapping[str, str] | None = None,
         connect_seconds: float | None = None,
+        network: NetworkOptions | None = None,
+        zone: str = "",
     ) -> None:
-        """`credentials` are header lines added to every request after all others.
+        """`credentials` are header lines added to every request after all others; `network` says
+        how the server is reached. In the `zone` `local` no proxy of the environment is used.
 
         Raises:
             PlugwayError: one of them is a key that is stored for another origin.
@@ -169,21 +167,33 @@ class Upstream:
             raise PlugwayError(reason)
         self.loopback = is_loopback(self.base_url)
         self._credentials = dict(credentials or {})
-        self._connect_seconds = connect_seconds or _CONNECT_SECONDS[self.loopback]
+        self._network = network or NetworkOptions()
+        seconds = connect_seconds or self._network.connect_seconds
+        self._connect_seconds = seconds or _CONNECT_SECONDS[self.loopback]
+        self._way = way_to(self.base_url, self._network, zone)
+        self.way = self._way.told
+        """How the server is reached, in words: directly, or by which proxy and who says so."""
         parts = urlsplit(self.base_url)
         self._authority, self._path = parts.netloc, parts.path
-        self._pool: Pool | None = None
+        self._transport: Transport | None = None
 
     async def __aenter__(self) -> Upstream:
-        """Open the pool of connections."""
-        self._pool = Pool(self.base_url, self._connect_seconds)
+        """Get ready to connect. Raises `BackendUnavailable` where a library is missing."""
+        network, seconds = self._network, self._connect_seconds
+        if self._way.proxy or network.http2:
+            # What hardly anybody needs takes 0.1 s to import.
+            from plugway._general import GeneralTransport  # noqa: PLC0415
+
+            self._transport = GeneralTransport(self.base_url, network, self._way, seconds)
+        else:
+            self._transport = Pool(self.base_url, seconds, tls_context(network))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            await pool.aclose()
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            await transport.aclose()
 
     async def request(
         self,
@@ -210,13 +220,18 @@ class Upstream:
         if credentials and (reason := misdirected(self.base_url, credentials)):
             raise BackendProtocolError(reason, permanent=True)
         extra = self._credentials if credentials is None else credentials
-        head = self._head(method, path, headers, extra, body)
+        target, lines = self._target(path), self._lines(headers, extra, body)
+        transport = self._transport
+        if transport is None:
+            raise BackendUnavailable(f"the connection to {self.base_url} is not open")
         try:
             if seconds is None:
-                answer = await self._answer(head, body or b"")
+                answer = await transport.ask(method, target, lines, body)
             else:
                 async with asyncio.timeout(seconds):
-                    answer = await self._answer(head, body or b"")
+                    answer = await transport.ask(method, target, lines, body)
+        except ValueError as error:
+            raise BackendProtocolError(str(error), permanent=True) from None
         except TimeoutError:
             raise BackendTimeout(f"{self.base_url} {_LATE}") from None
         try:
@@ -226,31 +241,15 @@ class Upstream:
             answer.close()
             raise
 
-    async def _answer(self, head: bytes, body: bytes) -> Answer:
-        pool = self._pool
-        if pool is None:
-            raise BackendUnavailable(f"the connection to {self.base_url} is not open")
-        kept = pool.kept()
-        if kept is not None:
-            asked = time.monotonic()
-            try:
-                return await kept.ask(head, body).headed()
-            except Unanswered as lost:
-                if lost.begun or time.monotonic() - asked > RESEND_SECONDS:
-                    raise
-        return await (await pool.opened()).ask(head, body).headed()
-
-    def _head(
-        self,
-        method: str,
-        path: str,
-        headers: Headers,
-        credentials: Mapping[str, str],
-        body: bytes | None,
-    ) -> bytes:
+    def _target(self, path: str) -> str:
         target = self._path + path
         if not (target.isascii() and target.isprintable()) or " " in target:
-            target = quote(target.encode("latin-1", "replace"), safe=_VISIBLE)
+            return quote(target.encode("latin-1", "replace"), safe=_VISIBLE)
+        return target
+
+    def _lines(
+        self, headers: Headers, credentials: Mapping[str, str], body: bytes | None
+    ) -> Headers:
         lines = [
             ("host", self._authority),
             *[line for line in headers if line[0] not in _HOP_BY_HOP],
@@ -259,10 +258,7 @@ class Upstream:
         ]
         if body is not None:
             lines.append(("content-length", str(len(body))))
-        try:
-            return joined(f"{method} {target} HTTP/1.1", tuple(lines))
-        except ValueError as error:
-            raise BackendProtocolError(str(error), permanent=True) from None
+        return tuple(lines)
 
     async def fetch_json(
         self, path: str, *, body: bytes | None = None, headers: Headers = (), seconds: float = 2.5

@@ -1,0 +1,220 @@
+"""The ways to a server: by which proxy, under whose certificates, and who says so."""
+
+import asyncio
+import ssl
+
+import anyio
+import pytest
+import trustme
+from pydantic import ValidationError
+
+from plugway import BackendUnavailable, NetworkOptions, Upstream
+from plugway._network import is_near, way_to
+from plugway.testing import Hold, ScriptedUpstream, respond
+from tests.kernel.forward_proxy import ForwardProxy
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_of_this_machine(monkeypatch):
+    for name in ("http", "https", "all", "no"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name.upper()}_PROXY", raising=False)
+
+
+ENVIRONMENTS = {
+    "https": ({"HTTPS_PROXY": "http://p:1"}, "https://api.test", "http://p:1 (HTTPS_PROXY)"),
+    "lower case": ({"https_proxy": "http://p:1"}, "https://api.test", "http://p:1 (https_proxy)"),
+    "no scheme": ({"HTTPS_PROXY": "p:1"}, "https://api.test", "http://p:1 (HTTPS_PROXY)"),
+    "all": ({"ALL_PROXY": "socks5://p:1"}, "https://api.test", "socks5://p:1 (ALL_PROXY)"),
+    "of http": ({"HTTP_PROXY": "http://p:1"}, "http://api.test", "http://p:1 (HTTP_PROXY)"),
+    "password": ({"HTTPS_PROXY": "http://u:pass@p:1"}, "https://api.test", "http://p:1"),
+}
+DIRECT = {
+    "nothing set": ({}, "https://api.test"),
+    "of the other scheme": ({"HTTP_PROXY": "http://p:1"}, "https://api.test"),
+    "empty": ({"HTTPS_PROXY": ""}, "https://api.test"),
+    "excepted": ({"ALL_PROXY": "http://p:1", "NO_PROXY": "api.test"}, "https://api.test"),
+    "domain": ({"ALL_PROXY": "http://p:1", "NO_PROXY": ".test"}, "https://api.test"),
+    "everything excepted": ({"ALL_PROXY": "http://p:1", "NO_PROXY": "*"}, "https://api.test"),
+    "loopback": ({"ALL_PROXY": "http://p:1"}, "http://127.0.0.1:9"),
+    "loopback by name": ({"ALL_PROXY": "http://p:1"}, "http://localhost:9"),
+    "loopback, IPv6": ({"ALL_PROXY": "http://p:1"}, "http://[::1]:9"),
+    "private": ({"ALL_PROXY": "http://p:1"}, "http://192.168.1.7:11434"),
+    "private, IPv6": ({"ALL_PROXY": "http://p:1"}, "http://[fd00::7]:11434"),
+    "a machine's name": ({"ALL_PROXY": "http://p:1"}, "http://nas:11434"),
+    "multicast DNS": ({"ALL_PROXY": "http://p:1"}, "http://nas.local:11434"),
+}
+
+
+@pytest.mark.parametrize(("variables", "url", "told"), ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_the_proxy_of_the_environment_is_used_and_named(monkeypatch, variables, url, told):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    way = way_to(url, NetworkOptions())
+    assert way.told.startswith(f"by the proxy {told}")
+    assert "pass" not in way.told + repr(way)
+
+
+@pytest.mark.parametrize(("variables", "url"), DIRECT.values(), ids=DIRECT)
+def test_what_is_near_or_excepted_is_reached_directly(monkeypatch, variables, url):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert way_to(url, NetworkOptions()).told == "directly"
+
+
+def test_the_zone_local_never_uses_a_proxy_of_the_environment(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "http://p:1")
+    assert way_to("https://gpu.office.test", NetworkOptions(), "local").told == "directly"
+    chosen = NetworkOptions(proxy="http://q:2")
+    assert way_to("https://gpu.office.test", chosen, "local").told.endswith("http://q:2 (`proxy`)")
+
+
+def test_an_option_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://p:1")
+    assert way_to("https://api.test", NetworkOptions(proxy="direct")).told == "directly"
+    way = way_to("https://api.test", NetworkOptions(proxy="http://q:2", proxy_login="me:a@b"))
+    assert way.proxy == "http://me:a%40b@q:2"
+    assert way.told == "by the proxy http://q:2 (`proxy`)"
+
+
+@pytest.mark.parametrize(
+    ("host", "near"), [("10.0.0.1", True), ("8.8.8.8", False), ("a.localhost", True)]
+)
+def test_private_addresses_are_near(host, near):
+    assert is_near(f"http://{host}") is near
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("proxy", "ftp://p:1", "should be `direct`"),
+        ("proxy", "p:1", "should be `direct`"),
+        ("proxy", "http://me:secret@p:1", "belong in `proxy_login`"),
+        ("ca_file", "/nowhere.pem", "there is no file"),
+        ("client_certificate", __file__, "cannot be used"),
+        ("ca_file", __file__, "cannot be used"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(option, value, reason):
+    with pytest.raises(ValidationError, match=reason) as caught:
+        NetworkOptions(**{option: value})
+    assert "secret@" not in str(caught.value)
+
+
+async def ask(upstream):
+    response = await upstream.request("POST", "/v1/messages", body=b"{}")
+    try:
+        return await response.read()
+    finally:
+        await response.aclose()
+
+
+@pytest.fixture
+async def secure(tmp_path):
+    """A server with a certificate that this machine does not know, and the file that vouches."""
+    authority, asked = trustme.CA(), []
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    vouched = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(vouched)
+
+    async def answer(reader, writer):
+        try:
+            while True:
+                asked.append(await reader.readuntil(b"\r\n\r\n{}"))
+                writer.write(respond(200, b"safe")[0])
+        except (OSError, asyncio.IncompleteReadError):
+            writer.close()
+
+    started = await asyncio.start_server(answer, "localhost", 0, ssl=context)
+    async with started:
+        port = started.sockets[0].getsockname()[1]
+        yield f"https://localhost:{port}", vouched, asked, context, authority
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_an_authority_of_ones_own_is_trusted(secure, proxied):
+    url, vouched, asked, *_ = secure
+    async with ForwardProxy() as proxy:
+        network = NetworkOptions(ca_file=vouched, proxy=proxy.url if proxied else "direct")
+        async with Upstream(url, network=network) as upstream:
+            assert await ask(upstream) == b"safe"
+            assert await ask(upstream) == b"safe"
+        assert len(asked) == 2
+        assert [method for method, _ in proxy.asked] == (["CONNECT"] if proxied else [])
+
+
+async def test_a_proxy_is_not_vouched_for_what_is_behind_it(secure):
+    url, *_ = secure
+    async with ForwardProxy() as proxy:
+        async with Upstream(url, network=NetworkOptions(proxy=proxy.url)) as upstream:
+            with pytest.raises(BackendUnavailable, match="cannot be trusted") as caught:
+                await ask(upstream)
+        assert caught.value.permanent
+
+
+async def test_a_server_that_asks_who_comes_is_shown_the_certificate(secure, tmp_path):
+    url, vouched, _, context, authority = secure
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    own = tmp_path / "gateway.pem"
+    authority.issue_cert("gateway.test").private_key_and_cert_chain_pem.write_to_path(own)
+    shown = NetworkOptions(ca_file=vouched, client_certificate=own, proxy="direct")
+    async with Upstream(url, network=shown) as upstream:
+        assert await ask(upstream) == b"safe"
+
+
+async def test_a_login_opens_the_proxy_and_never_reaches_the_server(secure):
+    url, vouched, asked, *_ = secure
+    async with ForwardProxy(login="me:secret") as proxy:
+        network = NetworkOptions(proxy=proxy.url, proxy_login="me:secret", ca_file=vouched)
+        async with Upstream(url, network=network) as upstream:
+            assert await ask(upstream) == b"safe"
+    assert b"proxy-authorization" not in asked[0].lower()
+
+
+async def test_a_proxy_that_wants_a_login_is_named_with_the_fix(secure):
+    url, *_ = secure
+    async with ForwardProxy(login="me:secret") as proxy:
+        network = NetworkOptions(proxy=proxy.url, proxy_login="me:wrong")
+        async with Upstream(url, network=network) as upstream:
+            with pytest.raises(BackendUnavailable, match=r"407.*proxy_login") as caught:
+                await ask(upstream)
+    assert proxy.url in str(caught.value)
+    assert "wrong" not in str(caught.value)
+
+
+async def test_a_proxy_that_refuses_is_named(secure):
+    url, *_ = secure
+    async with (
+        ForwardProxy(refuses=403) as proxy,
+        Upstream(url, network=NetworkOptions(proxy=proxy.url)) as upstream,
+    ):
+        with pytest.raises(BackendUnavailable, match=r"does not lead to .*403"):
+            await ask(upstream)
+
+
+async def test_a_proxy_that_is_down_is_named(secure):
+    url, *_ = secure
+    async with ForwardProxy() as proxy:
+        gone = proxy.url
+    async with Upstream(url, network=NetworkOptions(proxy=gone)) as upstream:
+        with pytest.raises(BackendUnavailable, match=r"the proxy .* cannot be reached") as caught:
+            await ask(upstream)
+    assert gone in str(caught.value)
+
+
+async def test_a_stream_by_a_proxy_is_not_held_back_and_its_end_is_noticed_there():
+    async with ScriptedUpstream() as server, ForwardProxy() as proxy:
+        head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        server.script([head + b"9\r\ndata: 1\n\n\r\n", Hold()])
+        async with Upstream(server.url, network=NetworkOptions(proxy=proxy.url)) as upstream:
+            response = await upstream.request("POST", "/v1/messages", body=b"{}")
+            chunks = response.chunks()
+            with anyio.fail_after(2):
+                assert b"data: 1" in await anext(chunks)
+            await response.aclose()
+            with anyio.fail_after(2):
+                await server.requests[0].left.wait()
