@@ -187,6 +187,16 @@ class Addressing(Protocol):
 
 
 @runtime_checkable
+class Reaching(Protocol):
+    """A backend whose server is reached over a network: `check` and `doctor` show the way."""
+
+    @property
+    def way(self) -> str:
+        """In words: directly, or by which proxy and who says so (`Upstream.way`)."""
+        ...
+
+
+@runtime_checkable
 class Relaying(Protocol):
     """A backend whose server speaks a dialect of clients too (`MessagesRequest.original`)."""
 

@@ -175,6 +175,8 @@ def check(file: ConfigFile = None, config: ConfigPath = None, as_json: AsJson = 
         _tell(f"plugway: warning: {warning}")
     if report.error is not None:
         raise report.error
+    for name, way in report.ways:
+        _tell(f"`{name}` is reached {way}")
     _tell("the configuration is valid")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plugway._audit import startup_files
+from plugway._backend import Reaching
 from plugway._commands_config import chosen_config
 from plugway._errors import ConfigError, PluginError, Problem
 from plugway._log import redact
@@ -25,6 +26,8 @@ class Report:
     error: ConfigError | PluginError | None
     """Why it cannot be used; None where it can."""
     warnings: tuple[str, ...]
+    ways: tuple[tuple[str, str], ...] = ()
+    """How the server of each backend is reached: its name and the way in words."""
 
     def as_json(self) -> dict[str, object]:
         """For a script."""
@@ -36,19 +39,25 @@ class Report:
             {"where": item.where, "path": item.path, "reason": item.reason, "fix": item.fix}
             for item in problems
         ]
-        return {"valid": not problems, "problems": rows, "warnings": list(self.warnings)}
+        return {
+            "valid": not problems,
+            "problems": rows,
+            "warnings": list(self.warnings),
+            "ways": dict(self.ways),
+        }
 
 
 def checked(explicit: Path | None) -> Report:
     """Load the configuration with its plugins, and start nothing of it."""
     with _warnings_logged() as logged:
         try:
-            build_snapshot(chosen_config(explicit))
+            snapshot = build_snapshot(chosen_config(explicit))
         except (ConfigError, PluginError) as found:
-            error = found
+            error, backends = found, ()
         else:
-            error = None
-    return Report(error, (*startup_files().warnings, *logged))
+            error, backends = None, snapshot.backends.values()
+    ways = tuple((item.name, item.way) for item in backends if isinstance(item, Reaching))
+    return Report(error, (*startup_files().warnings, *logged), ways)
 
 
 @contextmanager

@@ -78,6 +78,11 @@ class AnthropicBackend:
         """Whether it is Anthropic's API itself, at whatever address: its errors say so."""
         return self.wire.native_errors
 
+    @property
+    def way(self) -> str:
+        """How the server is reached, in words."""
+        return self.upstream.way
+
     async def __aenter__(self) -> AnthropicBackend:
         """Open the pool of connections."""
         await self.upstream.__aenter__()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, ValidationInfo, field_validator
 
-from plugway import Options, Secret, url_problem
+from plugway import NetworkOptions, Secret, url_problem
 
 
 def checked_url(url: str, *, with_key: bool) -> str:
@@ -25,7 +25,7 @@ def _name_fits(zone: str) -> str:
     return zone
 
 
-class AddressOptions(Options):
+class AddressOptions(NetworkOptions):
     """Where a server is, and the key for it."""
 
     api_key: Secret | None = None
@@ -46,5 +46,3 @@ class EndpointOptions(AddressOptions):
     """Header that carries the key; `authorization` carries it as `Bearer`."""
     zone: Annotated[str, AfterValidator(_name_fits)] | None = None
     """In whose hands the data is: `local` on this machine, elsewhere the host, unless set."""
-    connect_seconds: Annotated[float, Field(gt=0, le=120)] | None = None
-    """Limit on connecting: 1 on this machine and 5 elsewhere, unless set."""

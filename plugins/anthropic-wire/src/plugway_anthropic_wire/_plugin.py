@@ -80,7 +80,8 @@ def upstream_of(options: EndpointOptions) -> Upstream:
     return Upstream(
         options.base_url,
         credentials=key_lines(options.key_header, key),
-        connect_seconds=options.connect_seconds,
+        network=options,
+        zone=options.zone or "",
     )
 
 

@@ -83,7 +83,8 @@ class AnthropicApi(AnthropicBackend):
 
     def __init__(self, name: str, options: AnthropicOptions) -> None:
         key = options.api_key.get_secret_value() if options.api_key else None
-        upstream = Upstream(options.base_url, credentials=key_lines("x-api-key", key))
+        lines = key_lines("x-api-key", key)
+        upstream = Upstream(options.base_url, credentials=lines, network=options)
         wire = Wire(
             headers="open",
             query=True,

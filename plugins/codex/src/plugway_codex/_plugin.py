@@ -19,7 +19,7 @@ from plugway import (
     Headers,
     MessagesRequest,
     ModelInfo,
-    Options,
+    NetworkOptions,
     Plugin,
     Reply,
     Upstream,
@@ -39,7 +39,7 @@ MODELS_SECONDS: Final = 3600.0
 """How long the list of the command is believed."""
 
 
-class CodexOptions(Options):
+class CodexOptions(NetworkOptions):
     """Options of `codex`."""
 
     home: str = ""
@@ -75,7 +75,7 @@ class CodexBackend(OpenAIBackend):
         super().__init__(
             name,
             options.zone,
-            Upstream(options.base_url),
+            Upstream(options.base_url, network=options, zone=options.zone),
             CodexApi(media=options.media),
             provider="codex",
             ledger=Ledger(),

@@ -67,6 +67,11 @@ class GeminiBackend:
         self._media: MediaPolicy = media
         self._safety = safety
 
+    @property
+    def way(self) -> str:
+        """How the server is reached, in words."""
+        return self.upstream.way
+
     async def __aenter__(self) -> GeminiBackend:
         """Open the pool of connections."""
         await self.upstream.__aenter__()

@@ -30,8 +30,6 @@ class GeminiOptions(AddressOptions):
     unless set."""
     zone: Annotated[str, Field(min_length=1)] = "google"
     """In whose hands the data is."""
-    connect_seconds: Annotated[float, Field(gt=0, le=120)] | None = None
-    """Limit on connecting: 1 on this machine and 5 elsewhere, unless set."""
 
 
 class Gemini(Plugin[GeminiOptions]):
@@ -43,7 +41,8 @@ class Gemini(Plugin[GeminiOptions]):
         upstream = Upstream(
             options.base_url,
             credentials={"x-goog-api-key": key} if key else None,
-            connect_seconds=options.connect_seconds,
+            network=options,
+            zone=options.zone,
         )
         self.backend = GeminiBackend(
             self.name,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from plugway import Backend, Options, Plugin, Secret, Upstream, hookimpl, url_problem
+from plugway import Backend, NetworkOptions, Plugin, Secret, Upstream, hookimpl, url_problem
 from plugway_anthropic_wire import key_lines
 from plugway_capabilities import Ledger
 from plugway_openai_compatible._presets import KeyHeader, Preset, PresetName, presets
@@ -28,7 +28,7 @@ def _extra_fits(extra: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
-class OpenAICompatibleOptions(Options):
+class OpenAICompatibleOptions(NetworkOptions):
     """Options of `openai-compatible`."""
 
     preset: PresetName | None = None
@@ -45,8 +45,6 @@ class OpenAICompatibleOptions(Options):
     """The API that is spoken: Chat Completions, or Responses."""
     zone: str | None = None
     """In whose hands the data is: `local` on this machine, elsewhere the host, unless set."""
-    connect_seconds: Annotated[float, Field(gt=0, le=120)] | None = None
-    """Limit on connecting: 1 on this machine and 5 elsewhere, unless set."""
     images: bool | None = None
     """Models see images; the preset's word, or yes, unless set."""
     media: MediaPolicy = "placeholder"
@@ -117,7 +115,8 @@ def make_backend(name: str, options: OpenAICompatibleOptions) -> OpenAIBackend:
     upstream = Upstream(
         options.address,
         credentials=key_lines(header, key),
-        connect_seconds=options.connect_seconds,
+        network=options,
+        zone=options.zone or "",
     )
     host = options.address.partition("://")[2].partition("/")[0]
     return OpenAIBackend(

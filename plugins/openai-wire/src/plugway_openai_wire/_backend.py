@@ -84,6 +84,11 @@ class OpenAIBackend:
         self.ledger = ledger
         self.endpoint = endpoint or Endpoint()
 
+    @property
+    def way(self) -> str:
+        """How the server is reached, in words."""
+        return self.upstream.way
+
     async def __aenter__(self) -> OpenAIBackend:
         """Open the pool of connections."""
         await self.upstream.__aenter__()

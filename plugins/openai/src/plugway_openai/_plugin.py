@@ -17,7 +17,7 @@ from pydantic import ValidationInfo, field_validator
 from plugway import (
     Backend,
     ModelInfo,
-    Options,
+    NetworkOptions,
     Plugin,
     Secret,
     Upstream,
@@ -54,7 +54,7 @@ _REASONS: Final = re.compile(r"o\d|gpt-(?:[5-9]|\d\d)|codex")
 _HEADER: Final = re.compile(r"[\w-]{1,100}")
 
 
-class OpenAIOptions(Options):
+class OpenAIOptions(NetworkOptions):
     """Options of `openai`."""
 
     api_key: Secret
@@ -127,7 +127,12 @@ class OpenAI(Plugin[OpenAIOptions]):
     def __init__(self, options: OpenAIOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         key = options.api_key.get_secret_value()
-        upstream = Upstream(options.base_url, credentials=key_lines("authorization", key))
+        upstream = Upstream(
+            options.base_url,
+            credentials=key_lines("authorization", key),
+            network=options,
+            zone=options.zone,
+        )
         self.backend = OpenAIApi(
             self.name,
             zone_of(options, upstream),
