@@ -254,6 +254,18 @@ def test_pain_6_a_system_turn_becomes_a_reminder_in_its_place_and_results_come_f
     assert [block["type"] for block in last] == ["tool_result", "text"]
 
 
+@pytest.mark.parametrize("preset", [*LOCAL, "compatible"])
+def test_words_of_the_system_in_a_user_turn_become_a_reminder(preset):
+    content = [text("hi"), {"type": "mid_conv_system", "content": [text("Now.")]}]
+    (turn,) = under(preset, CLIENT | {"messages": [{"role": "user", "content": content}]}).body[
+        "messages"
+    ]
+    assert turn["content"] == [
+        text("hi"),
+        text("<system-reminder>\nNow.\n</system-reminder>"),
+    ]
+
+
 def test_system_turns_can_be_kept_or_moved_up():
     kept = under("strict", system_turns="keep").body["messages"]
     assert kept[1] == {"role": "system", "content": "skills: none"}

@@ -379,6 +379,14 @@ def test_a_hundred_tools_with_deep_schemas_are_translated():
             {"reasoning": {"max_tokens": 2000}},
         ),
         ({"output_config": {"effort": "low"}}, "object", {"reasoning": {"effort": "low"}}),
+        (
+            {
+                "thinking": {"type": "enabled", "budget_tokens": 2000},
+                "output_config": {"effort": "low"},
+            },
+            "object",
+            {"reasoning": {"effort": "low"}},
+        ),
         ({"thinking": {"type": "adaptive"}}, "object", {"reasoning": {"enabled": True}}),
         ({"thinking": {"type": "disabled"}}, "switch", {"thinking": {"type": "disabled"}}),
         ({"thinking": {"type": "adaptive"}}, "switch", {"thinking": {"type": "enabled"}}),
