@@ -470,6 +470,11 @@ def test_sequences_beyond_what_the_server_takes_are_seen_to():
     assert ("stop" in refused.body, refused.cut) == (False, ("1",))
 
 
+def test_usage_is_asked_for_with_a_stream():
+    assert translate(stream=True).body["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in translate().body
+
+
 def test_what_a_server_refuses_is_not_sent():
     refused = frozenset(
         {
