@@ -136,7 +136,15 @@ NEWER = {
     **NEW,
     "metadata": {"user_id": "u", "of_tomorrow": 1},
     "messages": [
-        {"role": "user", "content": [{"type": "text", "text": "hi", "of_tomorrow": 1}], "new": 1}
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "hi", "of_tomorrow": 1},
+                {"type": "tool_addition", "tool": {"name": "Write", "input_schema": {}}},
+                {"type": "compaction", "content": "so far"},
+            ],
+            "new": 1,
+        }
     ],
     "system": [{"type": "text", "text": "be brief", "of_tomorrow": 1}],
     "tools": [{"name": "Read", "input_schema": {"type": "object"}, "of_tomorrow": True}],
@@ -211,7 +219,7 @@ async def test_what_nobody_knows_fails_no_request(api, stream):
     assert said(answer, stream) == "Hello."
     (asked,) = (r for r in upstream.requests if r.body and "count" not in r.path.lower())
     if api == "anthropic":
-        assert asked.json.keys() == NEWER.keys() | {"stream"}
+        assert asked.json == NEWER | {"model": model, "stream": stream}
         assert {name: asked.header(name) for name in NEWER_LINES} == NEWER_LINES
         assert asked.path == "/v1/messages?beta=true&of_tomorrow=1"
     else:
