@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 BIG_BYTES = 115_000
-_PLACE = "/home/ada/work/shop"
+_PLACE = "/home/ada/shop"
 # What a session of Claude Code 2.1.332 in auto mode adds to each request.
 SAFEGUARDS: list[dict[str, Any]] = [
     {

@@ -216,6 +216,17 @@ async def test_models_are_listed_and_found_under_their_public_ids():
     assert one.id == "anthropic/up/big/one"
 
 
+async def test_what_anthropic_says_of_a_model_is_listed_as_it_is():
+    said = {"effort": {"supported": True, "low": {"supported": True}}, "of_tomorrow": {"a": 1}}
+    entry = {"id": "claude-x", "max_input_tokens": 200_000, "max_tokens": 64_000}
+    listed = respond(200, {"data": [{**entry, "capabilities": said}]})
+    async with through("anthropic", otherwise=listed) as b:
+        (model,) = [model async for model in b.client.models.list(limit=1000)]
+    assert (model.id, model.max_input_tokens) == ("anthropic/up/claude-x", 200_000)
+    assert model.max_tokens == 64_000
+    assert model.to_dict()["capabilities"] == said
+
+
 FAILURES = {
     "anthropic.context_overflow": anthropic.BadRequestError,
     "anthropic.unauthorized": anthropic.AuthenticationError,

@@ -56,6 +56,23 @@ def test_thinking_is_signed_once_when_it_closes():
     ]
 
 
+@pytest.mark.parametrize("kind", ["redacted_thinking", "web_search_tool_result", "fallback"])
+def test_a_block_without_deltas_comes_whole_in_its_start(kind):
+    emitter = Emitter(model="m")
+    emitter.start({})
+    started, stopped = emitter.block({"type": kind, "data": "x"})
+    assert started.data["content_block"] == {"type": kind, "data": "x"}
+    assert (started.type, stopped.type) == ("content_block_start", "content_block_stop")
+
+
+def test_the_input_of_a_call_comes_in_deltas():
+    emitter = Emitter(model="m")
+    emitter.start({})
+    events = [*emitter.tool_start("Read"), *emitter.tool_arguments('{"a":1}')]
+    assert events[0].data["content_block"]["input"] == {}
+    assert events[-1].data["delta"] == {"type": "input_json_delta", "partial_json": '{"a":1}'}
+
+
 def test_arguments_need_an_open_call():
     emitter = Emitter(model="m")
     emitter.start({})

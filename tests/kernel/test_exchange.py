@@ -525,6 +525,22 @@ async def test_a_layer_that_breaks_the_order_of_events_is_cut():
             await running.stream("x")
 
 
+async def test_session_and_agents_are_known_by_their_headers_alone():
+    seen = []
+
+    class Watch(Plugin[NoOptions]):
+        @hookimpl
+        def finished(self, exchange):
+            seen.append((exchange.session_id, exchange.agent_id, exchange.parent_agent_id))
+
+    named = {f"x-claude-code-{n}-id": n for n in ("session", "agent", "parent-agent")}
+    body = request_body(metadata={"user_id": "user_1_session_2"})
+    async with gateway([Watch(NoOptions(), name="watch"), Fake(whole)]) as running:
+        await running.client.post("/v1/messages", json=body, headers=named)
+        await running.client.post("/v1/messages", json=body)
+    assert seen == [("session", "agent", "parent-agent"), (None, None, None)]
+
+
 async def test_counting_asks_the_backend():
     async with gateway([Fake(whole)]) as running:
         body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
@@ -581,6 +597,7 @@ async def test_what_a_backend_translates_is_on_the_receipt_and_shown_by_explain(
         ({"model": 3}, "model"),
         ({"model": "x" * 1_000_000}, "model"),
         ({"model": "a\r\nb"}, "model"),
+        ({"max_tokens": None}, "max_tokens"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": 2**63}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),

@@ -43,6 +43,13 @@ def test_removing_a_field_takes_it_out_of_bytes_and_body():
     assert "new_field" not in json.loads(made.raw)
 
 
+@pytest.mark.parametrize("name", ["because", "headers", "self", "names", "new_field"])
+def test_a_field_can_be_taken_away_whatever_its_name_is(name):
+    made = request(b'{"model":"m","%s":1}' % name.encode()).without([name], because="unknown")
+    assert made.raw == b'{"model":"m"}'
+    assert [(c.field, c.action, c.because) for c in made.changes] == [(name, "remove", "unknown")]
+
+
 def test_removing_what_is_not_there_is_no_change():
     made = request().replace(because="not there", thinking=REMOVE)
     assert not made.changed

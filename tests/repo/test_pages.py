@@ -1,9 +1,11 @@
-"""What stands in the pages works as it is pasted."""
+"""What stands in the pages works as it is pasted, and the tests that they name are there."""
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +55,24 @@ def test_every_option_stands_on_the_page_of_its_plugin():
             text = page.read_text("utf-8")
             for name in point.load().options_type().model_fields:
                 assert f"`{name}`" in text, f"{name} of {point.name}"
+
+
+@cache
+def functions_of(path):
+    text = (ROOT / path).read_text("utf-8") if (ROOT / path).is_file() else ""
+    return {getattr(node, "name", None) for node in ast.parse(text).body}
+
+
+def test_each_row_about_claude_code_names_tests_that_exist():
+    page = (ROOT / "docs/claude-code-compatibility.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| (?!fact \||---)", line)]
+    assert len(rows) > 100
+    for row in rows:
+        _, _, _, tests, _ = row.split("|")  # a row has three cells
+        named = re.findall(r"`([\w./-]+/test_\w+\.py)::(test_\w+)`", tests)
+        assert len(named) == tests.count("`") / 2 > 0, f"no test, or not only tests: {row}"
+        for path, name in named:
+            assert name in functions_of(path), f"there is no `{path}::{name}`"
 
 
 @pytest.fixture

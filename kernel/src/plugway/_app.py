@@ -114,7 +114,9 @@ class App:
             Route("/", _hello, methods=["GET"]),
             Route("/api/hello", _hello, methods=["GET"]),
         ]
-        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
+        app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
+        app.router.redirect_slashes = False  # a client takes any redirect for a failure
+        return app
 
     async def _models(self, request: Request) -> Response:
         limit = _limit(request.query_params.get("limit", "20"))
@@ -257,6 +259,8 @@ def model_object(info: ModelInfo) -> dict[str, Any]:
         item["max_input_tokens"] = info.context_tokens
     if info.max_output_tokens:
         item["max_tokens"] = info.max_output_tokens
+    if "capabilities" in info.extra:
+        item["capabilities"] = info.extra["capabilities"]
     return item
 
 

@@ -48,6 +48,7 @@ class ModelInfo:
     """Any of `tools`, `images`, `thinking`, `structured_output`."""
     created_at: str = "1970-01-01T00:00:00Z"
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    """More facts. `capabilities`, as Anthropic states them, are listed as they are."""
 
 
 class Usage(NamedTuple):

@@ -18,7 +18,7 @@ from plugway import _json
 from plugway._backend import Caller
 from plugway._errors import Forbidden, InvalidRequest
 from plugway._exchange import Exchange
-from plugway._request import REMOVE, MessagesRequest, Original
+from plugway._request import MessagesRequest, Original
 
 
 def _words(text: str) -> frozenset[str]:
@@ -101,10 +101,6 @@ _DEPTH: Final = 12
 """Levels of content that are looked at: results of tools in turns, and parts of these."""
 
 
-_PARAMETERS: Final = frozenset(("because", "headers", "self"))
-"""Fields of no API that cannot be taken away, as `replace` has parameters of these names."""
-
-
 def check_grants(request: MessagesRequest, caller: Caller) -> None:
     """Let pass what a limited caller may say.
 
@@ -134,9 +130,9 @@ def check_grants(request: MessagesRequest, caller: Caller) -> None:
 def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesRequest:
     """The request as it may go on: without what nobody here knows."""
     caller = exchange.caller
-    unknown = {name: REMOVE for name in request.fields if not _is_known(name)}
+    unknown = [name for name in request.fields if not _is_known(name)]
     if unknown:
-        changed = request.replace(because=_UNKNOWN, headers=None, **unknown)
+        changed = request.without(unknown, because=_UNKNOWN)
         exchange.note_changes("grants", "kernel", changed.changes[len(request.changes) :])
         request = changed
     headers = tuple(line for line in request.headers if _passes(line[0]))
@@ -187,7 +183,7 @@ def _choosing(body: Mapping[str, Any]) -> Iterator[str]:
         if name in VALUES:
             if value not in VALUES[name]:
                 yield name
-        elif name in _PARAMETERS or (name not in FIELDS and _steers(name, _STEERING_FIELDS)):
+        elif name not in FIELDS and _steers(name, _STEERING_FIELDS):
             yield name
     yield from _in_labels(body.get("metadata"), "metadata")
     yield from _in_tools(body.get("tools"), "tools")

@@ -99,7 +99,8 @@ class Hookspecs:
         self, request: MessagesRequest, exchange: Exchange
     ) -> MessagesRequest | None:
         """Called once per exchange, before routing. Returns a changed request
-        (`request.replace(..., because=...)`), or None to leave it."""
+        (`request.replace(..., because=...)`, or `request.without(names, because=...)` if a client
+        chose the names), or None to leave it."""
 
     @_hook("FIRST", limit_seconds=None)
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:

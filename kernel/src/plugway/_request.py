@@ -5,7 +5,7 @@ Reading the body from the socket and limits on its size are the guard's business
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, Final
 
 import msgspec
@@ -258,13 +258,23 @@ class MessagesRequest:
 
         `because` is one clause for the receipt: what a user reads to understand the change.
         """
+        return self._edited_by(fields, headers or {}, because)
+
+    def without(self, names: Iterable[str], *, because: str) -> MessagesRequest:
+        """A copy without these top-level body fields, whatever a client called them: `replace`
+        cannot name `because`, `headers` and `self`."""
+        return self._edited_by(dict.fromkeys(names, REMOVE), {}, because)
+
+    def _edited_by(
+        self, fields: Mapping[str, Any], headers: Mapping[str, str | Removed], because: str
+    ) -> MessagesRequest:
         new = MessagesRequest.__new__(MessagesRequest)
         new._source, new.query, new.original = self._source, self.query, self.original
         changes: list[Change] = []
         new._edits = self._edits | self._wanted(fields, changes, because)
         same = new._edits == self._edits
         new._body, new._raw = (self._body, self._raw) if same else (None, None)
-        new.headers = _edited_headers(self.headers, headers or {}, changes, because)
+        new.headers = _edited_headers(self.headers, headers, changes, because)
         new._named = None
         new.changes = (*self.changes, *changes)
         return new

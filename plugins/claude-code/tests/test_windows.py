@@ -85,7 +85,8 @@ def test_a_models_own_names_are_left_their_long_window():
     assert "CLAUDE_CODE_DISABLE_1M_CONTEXT" not in settings("anthropic/c/claude-sonnet-4-5")["env"]
 
 
-def test_traffic_that_discovery_needs_is_not_switched_off():
+def test_discovery_is_on_and_the_traffic_that_it_needs_is_not_switched_off():
+    assert settings()["env"]["CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"] == "1"
     assert "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC" not in settings()["env"]
 
 

@@ -61,6 +61,7 @@ def test_what_was_given_is_not_changed_in_place():
 def test_edits_that_do_nothing_are_not_wanted():
     keep_all = {"edits": [{"type": THINKING, "keep": "all"}, {"type": "another_20990101"}]}
     assert wanted(keep_all) == []
+    assert wanted({"edits": [{"type": "compact_20260112"}]}) == []
     assert wanted(None) == wanted({"edits": 3}) == []
 
 

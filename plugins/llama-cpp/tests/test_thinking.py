@@ -43,3 +43,15 @@ async def test_the_client_may_set_variables_of_the_template(engine, models, tmp_
         plain = await e.count("hi")
         greeted = {"greeting": "#" * 20, "messages": [], "add_generation_prompt": False}
         assert await e.count("hi", chat_template_kwargs=greeted) == plain + 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("adaptive", 20), ("enabled", 20), ("disabled", 0), (None, 0)]
+)
+async def test_the_template_is_told_whether_to_think(engine, models, tmp_path, kind, more):
+    template = tmp_path / "thinks.jinja"
+    template.write_text("{{ '#' * 20 if enable_thinking else '' }}" + tiny_gguf.CHAT_TEMPLATE)
+    async with engine(models["full"], template=str(template)) as e:
+        plain = await e.count("hi")
+        asked = {"thinking": {"type": kind}} if kind else {}
+        assert await e.count("hi", **asked) == plain + more

@@ -178,6 +178,30 @@ async def test_pain_2_empty_and_null_arguments_are_an_empty_object(running):
     assert await running.content(script) == ([("Bash", {})], "tool_use")
 
 
+@pytest.mark.parametrize("given", [{"input": {"command": "ls"}}, {}, {"input": None}])
+async def test_pain_2_arguments_come_in_pieces_although_the_server_gives_them_whole(running, given):
+    """The client takes them from the deltas alone."""
+    name, data = start(0)
+    block = {"type": "tool_use", "id": "toolu_0", "name": "Bash", **given}
+    pieces = [] if given.get("input") else [part(0, '{"command": "ls"}')]
+    script = raw_stream((name, {**data, "content_block": block}), *pieces, stop(0))
+    events = parse_sse((await running.raw(script)).content)
+    assert blocks_of(events) == ([("Bash", {"command": "ls"})], "tool_use")
+    (opened,) = (d["content_block"] for n, d in events if n == "content_block_start")
+    assert opened == {**block, "input": {}}
+
+
+async def test_an_empty_text_block_is_left_out(running):
+    """Anthropic refuses it when the conversation goes on there."""
+    empty = ("content_block_start", {"type": "content_block_start", "index": 0,
+             "content_block": {"type": "text", "text": ""}})  # fmt: skip
+    script = raw_stream(empty, stop(0), start(1), part(1, "{}"), stop(1))
+    assert await running.content(script) == ([("Bash", {})], "tool_use")
+    content = [{"type": "text", "text": ""}, {"type": "text", "text": "Hi."}]
+    whole = respond(200, {**anthropic_message("x"), "content": content})
+    assert (await running.raw(whole, stream=False)).json()["content"] == content[1:]
+
+
 async def test_pain_2_a_call_that_cannot_be_mended_is_asked_for_again(running):
     bad = raw_stream(start(0, "Number"), part(0, '{"x": 1}'), stop(0))
     good = raw_stream(start(0, "Number"), part(0, '{"n": 1}'), stop(0))

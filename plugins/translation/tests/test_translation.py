@@ -318,6 +318,10 @@ def test_every_block_has_words():
         "t\nfound"
     )
     assert in_words({"type": "container_upload"}) == "[container_upload]"
+    assert in_words({"type": "tool_addition", "tool": {"name": "x"}}) == "[tool_addition]"
+    assert in_words({"type": "mid_conv_system", "content": [text("Now.")]}) == (
+        "<system-reminder>\nNow.\n</system-reminder>"
+    )
 
 
 def test_thinking_goes_back_to_its_maker_only():

@@ -25,8 +25,6 @@ from plugway_field_policy._presets import REASONS
 from plugway_field_policy._rewrite import Rewriter
 
 BETA_HEADER: Final = "anthropic-beta"
-_PARAMETERS: Final = frozenset(("because", "headers", "self"))
-"""Fields of no API that cannot be taken away, as `replace` has parameters of these names."""
 
 
 class FieldPolicy(Plugin[FieldPolicyOptions]):
@@ -72,18 +70,16 @@ def _fields(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     body = request.body
     if not policy.everything and body.keys() <= policy.fields:
         return request
-    gone: dict[str, dict[str, Any]] = {}
+    gone: dict[str, list[str]] = {}
     for name in body:
         if policy.takes_field(name):
             continue
-        if name in _PARAMETERS:
-            raise InvalidRequest(f"{name}: Extra inputs are not permitted", retry=False)
         reason = REASONS.get(name, f"no field that `{policy.preset}` is known to take")
         if name in policy.drops:
             reason = "the options say so"
-        gone.setdefault(reason, {})[name] = REMOVE
+        gone.setdefault(reason, []).append(name)
     for reason, names in gone.items():
-        request = request.replace(because=reason, **names)
+        request = request.without(names, because=reason)
     return request
 
 

@@ -379,6 +379,14 @@ def test_a_hundred_tools_with_deep_schemas_are_translated():
             {"reasoning": {"max_tokens": 2000}},
         ),
         ({"output_config": {"effort": "low"}}, "object", {"reasoning": {"effort": "low"}}),
+        (
+            {
+                "thinking": {"type": "enabled", "budget_tokens": 2000},
+                "output_config": {"effort": "low"},
+            },
+            "object",
+            {"reasoning": {"effort": "low"}},
+        ),
         ({"thinking": {"type": "adaptive"}}, "object", {"reasoning": {"enabled": True}}),
         ({"thinking": {"type": "disabled"}}, "switch", {"thinking": {"type": "disabled"}}),
         ({"thinking": {"type": "adaptive"}}, "switch", {"thinking": {"type": "enabled"}}),
@@ -460,6 +468,11 @@ def test_sequences_beyond_what_the_server_takes_are_seen_to():
     assert (made.body["stop"], made.cut) == (["1", "2", "3", "4"], ("5",))
     refused = translate(stop_sequences=["1"], facts=Facts(rejected_fields=frozenset({"stop"})))
     assert ("stop" in refused.body, refused.cut) == (False, ("1",))
+
+
+def test_usage_is_asked_for_with_a_stream():
+    assert translate(stream=True).body["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in translate().body
 
 
 def test_what_a_server_refuses_is_not_sent():

@@ -366,6 +366,8 @@ def test_fields_of_one_provider_are_dropped_with_a_note():
     assert translated.body["temperature"] == 0.5
     assert translated.stops == ("END",)
     assert "user_1" not in orjson.dumps(translated.body).decode()
+    again = made(metadata={"user_id": "user_1_session_3"}).body
+    assert again["safety_identifier"] == translated.body["safety_identifier"]
     told = notes(translated)
     for name in fields.keys() - {"temperature", "service_tier", "metadata", "output_config"}:
         assert name in told

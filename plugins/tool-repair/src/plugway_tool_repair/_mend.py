@@ -318,7 +318,7 @@ class Mender(Writer):
             and len(identifier) <= _MAX_ID
             and _ID.fullmatch(identifier) is not None
         )
-        as_it_came = block.as_it_came and "input" in content
+        as_it_came = block.as_it_came and given == {}
         if verdict.fixes or not good or identifier in self._ids or not as_it_came:
             kept = identifier if good and identifier not in self._ids else None
             self._write_call(verdict, str(kept) if kept else None, out)
