@@ -137,6 +137,7 @@ class Exchange:
         self.started = time.monotonic()
         self.endpoint = endpoint
         self.caller = caller or Caller()
+        """Who asks; its `name` is what is recorded."""
         named = request.named
         self.client = named.get("user-agent") or ""
         self.session_id = _session(named.get("x-claude-code-session-id"), self.caller)
@@ -192,6 +193,7 @@ class Exchange:
         """The receipt as JSON-ready data, for `explain` and the log."""
         return {
             "request_id": self.id,
+            "caller": self.caller.name,
             "session_id": self.session_id,
             "agent_id": self.agent_id,
             "model_asked": self.model_asked,
