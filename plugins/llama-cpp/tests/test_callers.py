@@ -9,6 +9,8 @@ import pytest
 import tiny_mmproj
 
 from conftest import computed, reused, text_of
+from plugway.testing import build_plugin, gateway, request_body
+from plugway_llama_cpp import LlamaCpp
 from plugway_llama_cpp._images import Images
 from plugway_llama_cpp._mtmd import Piece
 from plugway_llama_cpp._slots import Owner
@@ -150,3 +152,26 @@ def test_an_image_is_read_once_for_each_caller():
     assert found[:3] == found[3:]
     assert len({id(picture) for picture in found}) == len(CALLERS)
     assert len({picture.tokens.tobytes() for picture in found}) == len(CALLERS)
+
+
+async def test_through_the_gateway_nobody_is_told_of_anothers_prompt(models):
+    """Counts and receipts, with the same session, agent and prompt."""
+    limited = [
+        {"name": name, "token": f"{name}-token", "models": ["local/*"]} for name in CALLERS[1:]
+    ]
+    options = {"threads": 1, "context": 4096, "slots": 4, "disk_cache_mib": 0}
+    plugin = build_plugin(LlamaCpp, "local", model=str(models["full"]), **options)
+    session = {"x-claude-code-session-id": "s", "x-claude-code-agent-id": "a"}
+    async with gateway([plugin], tokens=limited) as running:
+
+        async def say(caller, *texts):
+            token = f"{caller}-token" if caller else running.token
+            headers = {**session, "authorization": f"Bearer {token}"}
+            body = {**request_body(model="local/default", max_tokens=8), "messages": turn(*texts)}
+            answer = await running.client.post("/v1/messages", json=body, headers=headers)
+            return answer.json()
+
+        first = {caller: await say(caller, LONG) for caller in CALLERS}
+        second = {caller: await say(caller, LONG, "yes", "go on") for caller in CALLERS}
+    assert [reused(message) for message in first.values()] == [0, 0, 0]
+    assert all(reused(message) > 300 for message in second.values())
