@@ -39,6 +39,8 @@ CALLERS = ("owner", "phone", "guest")
 OTHERS = CALLERS[1:]
 LIMITED = [{"name": name, "token": f"{name}-token", "models": ["up*/*"]} for name in OTHERS]
 SESSION = {"x-claude-code-session-id": "5d6b0b04-0000-4000-8000-000000000000"}
+AGENT = {"x-claude-code-agent-id": "a1", "x-claude-code-parent-agent-id": "a0"}
+SESSIONS = ({}, SESSION, AGENT, {**SESSION, **AGENT})
 TOOLS = [{"name": "Bash", "input_schema": {"type": "object"}}]
 USER = {"user_id": "user_1_account__session_5d6b0b04"}
 
@@ -84,7 +86,7 @@ REQUESTS = {
 def keys_in(request):
     """Under which a server keeps something of a request: its conversation, its cache."""
     body = request.json
-    found = {name: value for name, value in request.headers if "session" in name}
+    found = {name: value for name, value in request.headers if name.startswith("x-claude-code-")}
     return found | {name: body[name] for name in ("prompt_cache_key", "session_id") if name in body}
 
 
@@ -93,7 +95,7 @@ async def test_no_key_at_an_upstream_is_anothers(backend):
     async with ScriptedUpstream(otherwise=lambda _: respond(500)) as upstream:
         stack = [build_plugin(OpenAIApi, "openai-api"), BACKENDS[backend](upstream.url)]
         async with serving(stack) as running:
-            for (asked, (path, body)), session in product(REQUESTS.items(), (SESSION, {})):
+            for (asked, (path, body)), session in product(REQUESTS.items(), SESSIONS):
                 told = {}
                 for caller in (*CALLERS, *CALLERS):
                     before = len(upstream.requests)

@@ -98,7 +98,8 @@ _TOOL_TYPES: Final = re.compile(
 _OWN_TOOLS: Final = (None, "function", "custom")
 _STORED: Final = frozenset(("container_upload", "item_reference"))
 _UNKNOWN: Final = "nobody here knows it, and its caller may choose nothing but a model"
-_APART: Final = "a session of this caller's own, whatever others call theirs"
+_CONVERSATION: Final = (SESSION_HEADER, "x-claude-code-agent-id", "x-claude-code-parent-agent-id")
+_APART: Final = "an id of this caller's own, whatever others call theirs"
 _DEPTH: Final = 12
 """Levels of content that are looked at: results of tools in turns, and parts of these."""
 
@@ -142,8 +143,9 @@ def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesReque
         exchange.note_changes("grants", "kernel", changed.changes[len(request.changes) :])
         request = changed
     headers = tuple(_line(caller, line) for line in request.headers if _passes(line[0]))
-    if request.header(SESSION_HEADER) is not None:
-        exchange.note("kernel", f"set header:{SESSION_HEADER}: {_APART}", stage="grants")
+    for name in _CONVERSATION:
+        if request.header(name) is not None:
+            exchange.note("kernel", f"set header:{name}: {_APART}", stage="grants")
     for name in dict.fromkeys(n for n, _ in request.headers if not _passes(n)):
         exchange.note("kernel", f"remove header:{name[:64]}: {_UNKNOWN}", stage="grants")
     said = [pair for pair in parse_qsl(request.query) if pair in QUERY]
@@ -167,9 +169,9 @@ def _own(original: Original, caller: Caller, exchange: Exchange) -> Original:
 
 
 def _line(caller: Caller, line: tuple[str, str]) -> tuple[str, str]:
-    """A header line; a session gets an id that no other caller can name, in the form of a UUID."""
+    """A header line; a conversation gets an id that no other caller can name, in a UUID's form."""
     name, value = line
-    return (name, str(UUID(own_key(caller, value)))) if name == SESSION_HEADER else line
+    return (name, str(UUID(own_key(caller, value)))) if name in _CONVERSATION else line
 
 
 def own_key(caller: Caller, key: str) -> str:
