@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plugway._backend import Caller, ModelInfo
+from plugway._backend import OWNER, Caller, ModelInfo
 from plugway._channel import channel_of
 from plugway._config import Config, gateway_token
 from plugway._dialect import DialectAnswer
@@ -146,7 +146,7 @@ class App:
     async def _health(self, request: Request) -> Response:
         """Alive; with the token also what runs."""
         body: dict[str, Any] = {"status": "draining" if self.draining else "ok"}
-        if request.scope["plugway.caller"].name == "token":
+        if request.scope["plugway.caller"].name == OWNER:
             body |= self._state()
         return _json(body, request)
 
@@ -235,7 +235,7 @@ def _policy(config: Config) -> GuardPolicy:
     server = config.server
     return GuardPolicy(
         tokens={
-            gateway_token(server).encode(): Caller("token"),
+            gateway_token(server).encode(): Caller(),
             **{
                 one.token.get_secret_value().encode(): Caller(one.name, models=one.models)
                 for one in server.tokens
@@ -291,8 +291,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _rejected(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestRejected)
-    request_id: str | None = request.scope.get("plugway.request_id")
-    exchange = Exchange(MessagesRequest(b"{}"), id=request_id)
+    exchange = _unread(request)
     reply = rejection_reply(error, exchange)
     headers = {**dict(reply.headers), "request-id": exchange.id}
     return Response(reply.body, reply.status, headers=headers)
@@ -301,10 +300,17 @@ async def _rejected(request: Request, error: Exception) -> Response:
 async def _defect(request: Request, error: Exception) -> Response:
     """What a plugin's route raises is told as the gateway tells its own defects."""
     del error  # it is logged as the one that is handled now
-    exchange = Exchange(MessagesRequest(b"{}"), id=request.scope.get("plugway.request_id"))
+    exchange = _unread(request)
     reply = defect_reply(exchange)
     headers = {**dict(reply.headers), "request-id": exchange.id}
     return Response(reply.body, reply.status, headers=headers)
+
+
+def _unread(request: Request) -> Exchange:
+    """The exchange of a request that is none, for the words of its answer."""
+    scope = request.scope
+    caller, id_ = scope.get("plugway.caller"), scope.get("plugway.request_id")
+    return Exchange(MessagesRequest(b"{}"), id=id_, caller=caller)
 
 
 _HANDLERS: Mapping[Any, Any] = {HTTPException: _http_error, RequestRejected: _rejected}

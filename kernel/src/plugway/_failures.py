@@ -76,7 +76,7 @@ def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> R
 
 def defect_reply(exchange: Exchange) -> Reply:
     """For an exception that nobody foresaw; call it where it is handled, so that it is logged."""
-    log.exception("exchange %s failed", exchange.id)
+    log.exception("exchange %s failed", exchange.id, extra={"caller": exchange.caller.name})
     message = "a defect of the gateway stopped this request; its log has the details"
     body = error_body("api_error", message, exchange.id)
     return Reply.whole(500, body, headers=(("content-type", "application/json"),))

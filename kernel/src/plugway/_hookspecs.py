@@ -169,7 +169,8 @@ class Hookspecs:
 
     @_hook("NOTIFY", fails="open")
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Called exactly once per exchange, after its last byte."""
+        """Called exactly once per exchange, after its last byte. `exchange.caller.name` says who
+        asked, as logs and receipts do."""
 
 
 def hook_infos() -> dict[str, HookInfo]:

@@ -26,6 +26,8 @@ BATCH_RECORDS: Final = 1000
 GATHER_SECONDS: Final = 0.02
 """How long records gather, so that the event loop is not interrupted for every single one."""
 
+_ALWAYS: Final = frozenset(("caller",))
+"""Extra fields that a person sees also where a word beside them happens to be the same."""
 _STANDARD = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message")
 )
@@ -33,6 +35,7 @@ _CONTROL = {
     code: f"\\u{code:04x}"
     for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))
 }
+_BARE: Final = re.compile(r"[^\s\"=]+")
 _VALUE = r"[^\s\"'\\,;&)}\]]+"
 _SEPARATOR = r"[\\\"']{0,4}\s{0,3}[:=,]\s{0,3}(?:b(?=[\\\"']))?[\\\"']{0,4}"
 _SCHEMES = "(?:basic|bearer|digest|negotiate|token)"
@@ -146,10 +149,17 @@ def _news(record: logging.LogRecord, said: str) -> str:
     for key, value in _extra(record).items():
         if value is None or value == "":
             continue
-        if isinstance(value, str) and (value in words or said.endswith(value)):
-            continue
+        if isinstance(value, str):
+            if key not in _ALWAYS and (value in words or said.endswith(value)):
+                continue
+            value = _quoted(value)
         pieces.append(f" {key}={value}")
     return "".join(pieces)
+
+
+def _quoted(value: str) -> str:
+    """A value of which no part can be taken for another field, or for another line."""
+    return value if _BARE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
 def _visible(text: str) -> str:

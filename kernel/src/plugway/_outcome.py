@@ -62,6 +62,7 @@ def log_outcome(exchange: Exchange, outcome: Outcome) -> None:
         msecs=now % 1 * 1000,
         msg=f"{exchange.endpoint} {served} {outcome.status} {outcome.kind}",
         request_id=exchange.id,
+        caller=exchange.caller.name,
         session_id=exchange.session_id,
         model=exchange.model_asked,
         served_by=served,

@@ -117,7 +117,12 @@ class ExchangeRun:
                 check_grants(self.request, exchange.caller)
             self.server.admit()
         except RequestRejected as error:
-            exchange = self.exchange or Exchange(MessagesRequest(b"{}"), id=self.request_id)
+            exchange = self.exchange or Exchange(
+                MessagesRequest(b"{}"),
+                id=self.request_id,
+                caller=self.caller,
+                endpoint=self.endpoint,
+            )
             self.exchange = exchange
             self.error = str(error)
             await self._whole(rejection_reply(error, exchange))
@@ -178,7 +183,8 @@ class ExchangeRun:
                 await self._failure(failure_reply(error, exchange), exchange, error)
         except Exception:
             if self.responder.state == "streaming":
-                log.exception("exchange %s failed", exchange.id)
+                who = {"caller": exchange.caller.name}
+                log.exception("exchange %s failed", exchange.id, extra=who)
                 self._broken_off(StreamInterrupted("a defect of the gateway; see the log"))
             else:
                 await self._failure(defect_reply(exchange), exchange)
@@ -273,7 +279,8 @@ class ExchangeRun:
     def _broken_off(self, error: BackendError) -> None:
         """A stream fails after its first content: cut it, so that the client heals (E-21, E-23)."""
         self.error = str(error)
-        fields = {"request_id": self.request_id, "error": self.error}
+        who = self.exchange.caller.name if self.exchange else None
+        fields = {"request_id": self.request_id, "caller": who, "error": self.error}
         log.warning("stream cut: %s", self.error, extra=fields)
         if self.responder.state not in {"new", "done"}:
             self.responder.cut()

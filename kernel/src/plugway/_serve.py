@@ -165,7 +165,8 @@ def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRe
 async def refuse(error: RequestRejected, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request that is not even read."""
     request_id: str = scope.get("plugway.request_id", "")
-    exchange = Exchange(MessagesRequest(b"{}"), id=request_id or None)
+    caller = scope.get("plugway.caller")
+    exchange = Exchange(MessagesRequest(b"{}"), id=request_id or None, caller=caller)
     reply = rejection_reply(error, exchange)
     channel = channel_of(scope, receive, send)
     responder = Responder(send, channel, lambda: (("request-id", exchange.id),))

@@ -52,7 +52,7 @@ class LlamaCppBackend:
         loaded = await self.loader.get(attempt.model)
         header = {
             "op": "generate",
-            "caller": attempt.caller.share if attempt.caller else "",
+            "caller": _share(attempt),
             "session": attempt.session_id,
             "agent": request.header("x-claude-code-agent-id"),
         }
@@ -69,7 +69,7 @@ class LlamaCppBackend:
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Tokens of the rendered prompt, exactly."""
         loaded = await self.loader.get(attempt.model)
-        call = await loaded.supervisor.call({"op": "count"}, request.raw)
+        call = await loaded.supervisor.call({"op": "count", "caller": _share(attempt)}, request.raw)
         try:
             async for frame in call:
                 _raise_error(frame.header)
@@ -211,6 +211,10 @@ class Generation:
         if self._note is not None:
             self._note(text)
         _log.info("%s", text)
+
+
+def _share(attempt: Attempt) -> str:
+    return attempt.caller.share if attempt.caller else ""
 
 
 def _raise_error(header: Mapping[str, Any]) -> None:

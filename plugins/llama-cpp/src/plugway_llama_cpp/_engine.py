@@ -165,7 +165,7 @@ class Engine:
         for another one's prefix."""
         for job in list(self._waiting):
             found = self._prefix.find(job.prompt, job.owner)
-            donor = self._prefix.worth_waiting_for(job.prompt, found.length)
+            donor = self._prefix.worth_waiting_for(job.prompt, job.owner, found.length)
             if donor is not None:
                 self._wait_for(*donor)
                 continue

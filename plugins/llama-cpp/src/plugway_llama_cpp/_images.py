@@ -72,13 +72,13 @@ class Images:
 
     # Called by the thread that prepares requests
 
-    def picture(self, source: Mapping[str, Any]) -> Picture:
-        """The image of a `base64` source.
+    def picture(self, source: Mapping[str, Any], caller: str) -> Picture:
+        """The image of a `base64` source, read and encoded once per caller (`Owner.caller`).
 
         Raises `UnreadableImage`.
         """
         data = _decode(source)
-        digest = hashlib.sha256(data).digest()
+        digest = hashlib.sha256(b"%s/%s" % (caller.encode(), data)).digest()
         known = self._pictures.get(digest)
         if known is None:
             known = self._pictures[digest] = self._read(data, digest)

@@ -141,7 +141,8 @@ class Preparer:
         body: Any = orjson.loads(frame.body)
         if not isinstance(body, dict):
             raise Refused("the body must be a JSON object")
-        rendered = self._render(body)  # pyright: ignore[reportUnknownArgumentType]
+        caller = frame.header.get("caller") or ""
+        rendered = self._render(body, caller)  # pyright: ignore[reportUnknownArgumentType]
         if frame.header["op"] == "count":
             self._channel.send({"id": number, "end": True, "count": len(rendered.tokens)})
         else:
@@ -149,7 +150,7 @@ class Preparer:
 
     # Rendering
 
-    def _render(self, body: Mapping[str, Any]) -> Rendered:
+    def _render(self, body: Mapping[str, Any], caller: str) -> Rendered:
         marker = self._images.marker if self._images else ""
         conversation = build_conversation(
             body, family=self._family, traits=self._traits, image_marker=marker
@@ -162,7 +163,7 @@ class Preparer:
             # An extension of llama-server: variables of the chat template.
             extra.update({str(name): value for name, value in wanted.items()})  # pyright: ignore
         prompt = render_prompt(self._template, conversation, extra=extra)
-        pieces = to_pieces(self._model, prompt.text, self._images, conversation.images)
+        pieces = to_pieces(self._model, prompt.text, self._images, conversation.images, caller)
         tokens = pieces.tokens
         if len(tokens) and tokens[-1] < 0:
             raise Refused("the chat template ends with the image; it must add something after it")

@@ -208,7 +208,10 @@ class Switch(Plugin[SwitchOptions]):
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Remember who served the conversation."""
+        """Remember who served the conversation, except for a limited caller: it can choose nothing,
+        and what is told of conversations is told to others."""
+        if exchange.caller.limited:
+            return
         session, served = _session(exchange), exchange.served_by
         if session is None or served is None or exchange.endpoint != "messages":
             return

@@ -139,7 +139,8 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     if isinstance(user, str) and user:
         found["safety_identifier"] = _hash(user.partition("_session_")[0])
         notes.add("metadata.user_id", "translate", "as a hash, in `safety_identifier`")
-    if key := target.cache_key or (user if isinstance(user, str) else ""):
+    key = target.cache_key or (user if isinstance(user, str) else "")
+    if key or target.share:
         own = f"{target.share}/{key}" if target.share else key
         found["prompt_cache_key"] = _hash(own)[:32]
     tier = body.get("service_tier")
