@@ -21,16 +21,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway._backend import Caller, ModelInfo
 from plugway._channel import channel_of
 from plugway._config import Config, gateway_token
+from plugway._contain import Contained
 from plugway._dialect import DialectAnswer
-from plugway._errors import Forbidden, InvalidRequest, NoRoute, RequestRejected
+from plugway._errors import Forbidden, HookError, InvalidRequest, NoRoute, RequestRejected
 from plugway._exchange import EXCHANGES, EXPLAIN, Exchange
-from plugway._failures import defect_reply, rejection_reply
+from plugway._failures import rejection_reply
 from plugway._guard import Guard, GuardPolicy
 from plugway._request import MessagesRequest
 from plugway._serve import refuse
@@ -62,9 +63,11 @@ class App:
                 path = path[3:]
                 scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
             served = path.removesuffix(EXPLAIN)
-            dialect = self.snapshot.dialects.get(served)
-            if dialect is not None and scope["method"] == "POST":
-                send = DialectAnswer(dialect, send, served, channel_of(scope, receive, send))
+            spoken = self.snapshot.dialects.get(served)
+            if spoken is not None and scope["method"] == "POST":
+                plugin, dialect = spoken
+                channel = channel_of(scope, receive, send)
+                send = DialectAnswer(dialect, send, served, channel, plugin)
                 send.raw = served != path  # what is explained is told in the gateway's own words
                 scope = {**scope, "plugway.dialect": send, "extensions": {"plugway": send}}
         await self._asgi(scope, receive, send)
@@ -196,9 +199,9 @@ class _Front:
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A plugin's route, its body within the limits of exchanges, or one of the kernel's own."""
         snapshot = self._app.snapshot
-        routes = snapshot.routes.routes
-        found = next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
-        if found is None:
+        matching = (item for item in snapshot.routes if item[1].matches(scope)[0] is Match.FULL)
+        plugin, found = next(matching, (None, None))
+        if plugin is None or found is None:
             await self._rest(scope, receive, send)
             return
         caller: Caller = scope["plugway.caller"]
@@ -208,8 +211,20 @@ class _Front:
             return
         body = await snapshot.exchanges.body(scope, receive, send)
         if body is not None:
-            app = ExceptionMiddleware(snapshot.routes, {**_HANDLERS, Exception: _defect})
+            app = ExceptionMiddleware(_Contained(plugin.name, found), _HANDLERS)
             await app(scope, _after(body, receive), send)
+
+
+class _Contained:
+    """One route of a plugin, with the plugin's name on what it raises."""
+
+    def __init__(self, plugin: str, route: BaseRoute) -> None:
+        self._plugin = plugin
+        self._route = Router([route])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with Contained(self._plugin, "register_routes", HTTPException):
+            await self._route(scope, receive, send)
 
 
 def _after(body: bytes, receive: Receive) -> Receive:
@@ -286,7 +301,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _rejected(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestRejected)
+    assert isinstance(error, RequestRejected | HookError)
     request_id: str | None = request.scope.get("plugway.request_id")
     exchange = Exchange(MessagesRequest(b"{}"), id=request_id)
     reply = rejection_reply(error, exchange)
@@ -294,16 +309,11 @@ async def _rejected(request: Request, error: Exception) -> Response:
     return Response(reply.body, reply.status, headers=headers)
 
 
-async def _defect(request: Request, error: Exception) -> Response:
-    """What a plugin's route raises is told as the gateway tells its own defects."""
-    del error  # it is logged as the one that is handled now
-    exchange = Exchange(MessagesRequest(b"{}"), id=request.scope.get("plugway.request_id"))
-    reply = defect_reply(exchange)
-    headers = {**dict(reply.headers), "request-id": exchange.id}
-    return Response(reply.body, reply.status, headers=headers)
-
-
-_HANDLERS: Mapping[Any, Any] = {HTTPException: _http_error, RequestRejected: _rejected}
+_HANDLERS: Mapping[Any, Any] = {
+    HTTPException: _http_error,
+    RequestRejected: _rejected,
+    HookError: _rejected,
+}
 
 
 def _json(body: object, request: Request, *, status: int = 200) -> Response:

@@ -18,6 +18,7 @@ from functools import partial
 
 from plugway._backend import Attempt, Backend, Translating
 from plugway._cancel import Deadline
+from plugway._contain import Contained
 from plugway._dialect import note_decoding, note_way
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute
@@ -73,7 +74,8 @@ class Pipeline:
             reply = await self._first_answer(attempts, request, exchange, resources)
         else:
             note_decoding(request, exchange)
-            reply = await primed(reply, resources)
+            by = next((e.plugin for e in reversed(exchange.receipt) if e.stage == "answer"), "")
+            reply = await primed(reply, resources, by)
         if reply.dialect:
             return reply
         return await self.hooks.transform_response(reply, exchange)
@@ -220,9 +222,12 @@ class Pipeline:
         began = time.monotonic()
         result = "cancelled"
         try:
-            with Deadline(attempt.first_event_seconds):
-                reply = await attempt.backend.send(request, attempt)
-                reply = await primed(reply, resources)
+            with (
+                Deadline(attempt.first_event_seconds),
+                Contained(attempt.backend.name, "send", TimeoutError),
+            ):
+                reply = _checked(await attempt.backend.send(request, attempt))
+                reply = await primed(reply, resources, attempt.backend.name)
             if attempt.model != exchange.model_asked and not reply.dialect:
                 reply = under_name(reply, exchange.model_asked)
             result = "answered"
@@ -257,6 +262,12 @@ class Pipeline:
 def _first_event_setting(backend: Backend) -> str:
     """The name of the limit on its first content event, as the configuration has it."""
     return "first_event_local_seconds" if backend.zone == "local" else "first_event_seconds"
+
+
+def _checked(reply: object) -> Reply:
+    if isinstance(reply, Reply):
+        return reply
+    raise TypeError(f"returned {type(reply).__name__} instead of `Reply`")
 
 
 def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:

@@ -15,8 +15,9 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from plugway._channel import channel_of
+from plugway._contain import Contained
 from plugway._dialect import DialectAnswer
-from plugway._errors import Headers, Overloaded, RequestRejected
+from plugway._errors import Headers, HookError, Overloaded, RequestRejected
 from plugway._exchange import Endpoint, Exchange
 from plugway._failures import rejection_reply
 from plugway._guard import ClientGone, read_body, too_large
@@ -99,7 +100,7 @@ class ExchangeServer:
         else:
             try:
                 request = _decoded(answer, body, tuple(lines))
-            except RequestRejected as error:
+            except (RequestRejected, HookError) as error:
                 await refuse(error, scope, receive, send)
                 return
         self.active += 1
@@ -150,19 +151,15 @@ def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRe
     """The Messages request for one of another dialect. Raises `RequestRejected`."""
     dialect = answer.dialect
     original = Original(dialect.name, answer.original.path, body, headers)
-    try:
+    with Contained(answer.plugin, "register_dialects"):
         inner = orjson.dumps(dialect.decode(original))
-    except RequestRejected:
-        raise
-    except Exception:
-        log.exception("dialect `%s` could not decode a request", dialect.name)
-        message = f"a defect of the dialect `{dialect.name}`; the gateway's log has the details"
-        raise RequestRejected(message, status=500) from None
     answer.original = original
     return MessagesRequest(inner, headers, original=original)
 
 
-async def refuse(error: RequestRejected, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(
+    error: RequestRejected | HookError, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Answer a request that is not even read."""
     request_id: str = scope.get("plugway.request_id", "")
     exchange = Exchange(MessagesRequest(b"{}"), id=request_id or None)

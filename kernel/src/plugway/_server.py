@@ -29,6 +29,7 @@ from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
 
 from plugway._bind import BACKLOG, BindError, bind
+from plugway._contain import Unending, is_defect
 from plugway._errors import PlugwayError
 from plugway._framing import WireLimits
 from plugway._pressure import PRESSURE, Pressure
@@ -203,7 +204,9 @@ class Server:
             self._reload_wanted = anyio.Event()
             try:
                 await on_reload()
-            except Exception as error:  # whatever is wrong with a new config must not stop the old
+            except BaseException as error:  # a new config must not stop the old, whatever it holds
+                if not is_defect(error):
+                    raise
                 log.warning("kept the old config because %s", error)
             else:
                 log.info("the config was reloaded")
@@ -297,8 +300,11 @@ async def _main(
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    watchdog = Watchdog(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    watchdog = Watchdog(loop)
     watchdog.start()
+    if isinstance(loop, Unending):
+        loop.goes_on = True
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_obey_signals, server, drain_seconds)
@@ -306,6 +312,8 @@ async def _main(
             await server.serve()
             tasks.cancel_scope.cancel()
     finally:
+        if isinstance(loop, Unending):
+            loop.goes_on = False
         watchdog.stop()
 
 
@@ -331,7 +339,7 @@ async def _obey_signals(server: Server, drain_seconds: float) -> None:
 
 def _loop_options() -> dict[str, Any]:
     try:
-        uvloop = importlib.import_module("uvloop")
+        kind = importlib.import_module("uvloop").Loop
     except ImportError:
-        return {}
-    return {"loop_factory": uvloop.new_event_loop}
+        kind = asyncio.SelectorEventLoop
+    return {"loop_factory": type("GatewayLoop", (Unending, kind), {})}

@@ -15,10 +15,10 @@ from typing import Any
 import anyio
 import anyio.abc
 import orjson
-from starlette.routing import Router
 
 from plugway._backend import Backend, Caller, ModelInfo
 from plugway._config import Config
+from plugway._contain import describe, is_defect
 from plugway._dialect import Dialect
 from plugway._document import Place, dotted, in_order
 from plugway._errors import (
@@ -81,7 +81,8 @@ class Snapshot:
         )
         self.started = time.time()
         self.gateway = Gateway(self)
-        self.routes = Router(self.hooks.register_routes(self.gateway))
+        self.routes = self.hooks.register_routes(self.gateway)
+        """The routes of plugins, each with the plugin that registered it."""
         self.dialects = _by_path(self.hooks.register_dialects())
         self._models: dict[str, Sequence[ModelInfo]] = {}
         self._closing = anyio.Event()
@@ -125,7 +126,9 @@ class Snapshot:
             except (BackendError, TimeoutError) as error:
                 why = str(error) or f"no answer within {MODEL_LIST_SECONDS:g} s"
                 log.warning("backend `%s` did not list its models: %s", backend.name, why)
-            except Exception:
+            except BaseException as error:
+                if not is_defect(error):
+                    raise
                 log.exception("backend `%s` failed to list its models", backend.name)
 
         async with anyio.create_task_group() as group:
@@ -174,9 +177,11 @@ class _Held:
                 entered = True
                 task_status.started()
                 await self._closing.wait()
-        except Exception as error:
+        except BaseException as error:
+            if not is_defect(error):
+                raise
             if not entered:
-                reason = f"hook `lifespan` failed at start: {error}"
+                reason = f"hook `lifespan` failed at start: {describe(error)}"
                 raise PluginError(self._name, reason) from error
             log.exception("plugin `%s`: what its `lifespan` holds open failed", self._name)
         finally:
@@ -275,7 +280,7 @@ def _checked(plugin: Plugin[Any], zones: Mapping[str, str]) -> list[Flaw]:
     try:
         found: Any = plugin.check(zones)
         return [(tuple(path), str(reason)) for path, reason in found]
-    except Exception as error:
+    except BaseException as error:  # `sys.exit` included
         what = f"{type(error).__name__}: {redact(str(error))}"
         reason = f"`check` must return a list of (place, reason), but it came to {what}"
         raise PluginError(plugin.name, reason) from error
@@ -291,13 +296,14 @@ def _public(backend: str, info: ModelInfo) -> ModelInfo:
     return replace(info, id=f"anthropic/{backend}/{info.id}", display_name=name)
 
 
-def _by_path(registered: Sequence[tuple[Plugin[Any], Dialect]]) -> dict[str, Dialect]:
-    dialects: dict[str, Dialect] = {}
+def _by_path(registered: Sequence[tuple[Plugin[Any], Dialect]]) -> dict[str, tuple[str, Dialect]]:
+    """The dialect that serves each path, with the name of its plugin."""
+    dialects: dict[str, tuple[str, Dialect]] = {}
     for plugin, dialect in registered:
         for path in dialect.paths:
             if path in dialects or path in EXCHANGES:
                 raise PluginError(plugin.name, f"the path `{path}` is served already")
-            dialects[path] = dialect
+            dialects[path] = plugin.name, dialect
     return dialects
 
 

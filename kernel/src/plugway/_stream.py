@@ -15,6 +15,7 @@ import anyio
 
 from plugway._cancel import Cancellable
 from plugway._channel import Channel
+from plugway._contain import is_defect
 from plugway._errors import BackendTimeout, Headers
 from plugway._events import PING
 from plugway._response import Close
@@ -52,7 +53,9 @@ class Resources:
                 close = self._open.pop()
                 try:
                     await close()
-                except Exception:
+                except BaseException as error:
+                    if not is_defect(error):
+                        raise
                     log.exception("closing a stream failed")
         if scope.cancelled_caught:
             log.error("closing a stream took more than %s s; abandoned", CLOSE_SECONDS)
