@@ -21,6 +21,7 @@ from plugway._errors import Headers, HookError, Overloaded, RequestRejected
 from plugway._exchange import Endpoint, Exchange
 from plugway._failures import rejection_reply
 from plugway._guard import ClientGone, read_body, too_large
+from plugway._lines import named_by
 from plugway._pipeline import Limits, Pipeline
 from plugway._pressure import PRESSURE
 from plugway._request import MessagesRequest, Original
@@ -36,6 +37,9 @@ _CONNECTION = frozenset(
     b" accept-encoding".split()
 )
 """Headers of the connection with the client; no plugin or upstream is concerned with them."""
+
+_ORDINARY: Final = frozenset(("keep-alive", "close"))
+"""What a `connection` line says that names no other line."""
 
 
 class WarmFailures:
@@ -88,18 +92,14 @@ class ExchangeServer:
         body = await self.body(scope, receive, send)
         if body is None:
             return
-        lines = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in scope["headers"]
-            if name not in _CONNECTION
-        ]
+        lines = _forwarded(scope["headers"])
         query = scope["query_string"].decode("latin-1")
         answer: DialectAnswer | None = scope.get("plugway.dialect")
         if answer is None:
-            request = MessagesRequest(body, tuple(lines), query=query)
+            request = MessagesRequest(body, lines, query=query)
         else:
             try:
-                request = _decoded(answer, body, tuple(lines))
+                request = _decoded(answer, body, lines)
             except (RequestRejected, HookError) as error:
                 await refuse(error, scope, receive, send)
                 return
@@ -145,6 +145,19 @@ class ExchangeServer:
     def warm_failures(self) -> WarmFailures:
         """Failures that were told inside a stream."""
         return self._warm_failures
+
+
+def _forwarded(received: list[tuple[bytes, bytes]]) -> Headers:
+    """A request's lines but those of the connection with the client (RFC 9110, 7.6.1)."""
+    lines = tuple(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in received
+        if name not in _CONNECTION
+    )
+    named = named_by(v.decode("latin-1") for name, v in received if name == b"connection")
+    if named <= _ORDINARY:
+        return lines
+    return tuple(line for line in lines if line[0] not in named)
 
 
 def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRequest:

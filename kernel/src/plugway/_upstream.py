@@ -25,6 +25,7 @@ from plugway._errors import (
 )
 from plugway._framing import joined
 from plugway._keyring import misdirected
+from plugway._lines import from_upstream
 from plugway._pool import Pool
 from plugway._url import is_loopback
 
@@ -55,14 +56,6 @@ _HOP_BY_HOP = frozenset(
         "content-encoding",
     )
 )
-_NEVER_BACK = _HOP_BY_HOP | {
-    "set-cookie",
-    "www-authenticate",
-    "strict-transport-security",
-    "server",
-    "date",
-    "alt-svc",
-}
 
 
 class UpstreamResponse:
@@ -84,7 +77,7 @@ class UpstreamResponse:
         """The media type without parameters, in lower case."""
         self.status = answer.status
         self.headers = headers
-        """Without hop-by-hop lines, cookies and what concerns the upstream's own origin."""
+        """Those that may reach a client (`from_upstream`)."""
 
     async def read(self, limit: int = MAX_WHOLE_BYTES) -> bytes:
         """The whole body; the connection goes back to the pool. A credential that a refusal
@@ -311,9 +304,5 @@ def _checked(answer: Answer, origin: str, secrets: tuple[bytes, ...]) -> Upstrea
     encoding = named.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise BackendProtocolError(f"{origin} answered in the encoding {encoding!r}, not asked for")
-    lines = [
-        line
-        for line in answer.lines
-        if line[0] not in _NEVER_BACK and not line[0].startswith("access-control-")
-    ]
-    return UpstreamResponse(answer, tuple(lines), named.get("content-type", ""), secrets)
+    lines = from_upstream(answer.lines)
+    return UpstreamResponse(answer, lines, named.get("content-type", ""), secrets)
