@@ -243,7 +243,7 @@ class _Message:
         if not gone:
             return
         message["content"] = [b for i, b in enumerate(content) if i not in gone]
-        if not any(b.get("type") in {"text", "tool_use"} for b in message["content"]):
+        if not any(b.get("type") in ("text", "tool_use") for b in message["content"]):
             name = str(content[min(gone)].get("name") or "")
             text = cut_notice(name, message["stop_reason"])
             message["content"].append({"type": "text", "text": text})

@@ -30,6 +30,7 @@ from plugway._relay import primed, under_name
 from plugway._request import MessagesRequest
 from plugway._response import Reply
 from plugway._stream import Resources
+from plugway._validate import validate_blocks
 
 MAX_ATTEMPTS = 3
 """Failed sends for one request, repeats by plugins included, after which no other target is tried:
@@ -57,6 +58,7 @@ class Pipeline:
         self.limits = limits
         self.reads_all = all(isinstance(b, Translating) for b in backends.values())
         """Every backend reads the whole of a request: telling its members apart first is wasted."""
+        self._translating = {b.name for b in backends.values() if isinstance(b, Translating)}
 
     async def run(
         self, request: MessagesRequest, exchange: Exchange, resources: Resources
@@ -207,6 +209,8 @@ class Pipeline:
         if request.model != attempt.model:
             because = f"{attempt.target} calls it so"
             request = request.replace(model=attempt.model, because=because)
+        if attempt.backend.name in self._translating and request.original is None:
+            validate_blocks(request.body)
         return await self.hooks.prepare_attempt(request, attempt, exchange)
 
     async def _send(
