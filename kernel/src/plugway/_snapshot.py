@@ -35,6 +35,7 @@ from plugway._hooks import Hooks
 from plugway._json import as_list, as_object
 from plugway._loader import Found, find_plugins
 from plugway._log import redact
+from plugway._models import sound_models
 from plugway._pipeline import Limits, Pipeline
 from plugway._plugin import Flaw, Plugin
 from plugway._request import MessagesRequest
@@ -122,7 +123,7 @@ class Snapshot:
         async def ask(backend: Backend) -> None:
             try:
                 with anyio.fail_after(MODEL_LIST_SECONDS):
-                    self._models[backend.name] = await backend.models()
+                    self._models[backend.name] = sound_models(await backend.models())
             except (BackendError, TimeoutError) as error:
                 why = str(error) or f"no answer within {MODEL_LIST_SECONDS:g} s"
                 log.warning("backend `%s` did not list its models: %s", backend.name, why)

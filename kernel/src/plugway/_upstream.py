@@ -34,6 +34,8 @@ SHORTEST_SECRET: Final = 8
 MAX_WHOLE_BYTES: Final = 64 * 2**20
 """Largest body that is read whole from an upstream."""
 MAX_REFUSAL_BYTES: Final = 2**20
+MAX_JSON_BYTES: Final = 8 * 2**20
+"""Largest answer to a small question, such as a list of models."""
 
 RESEND_SECONDS: Final = 5.0
 """How soon a kept connection must be lost to be taken for one that had ended before: an upstream
@@ -273,7 +275,7 @@ class Upstream:
                     "GET" if body is None else "POST", path, body=body, headers=lines
                 )
                 try:
-                    answer = await response.read()
+                    answer = await response.read(MAX_JSON_BYTES)
                 finally:
                     await response.aclose()
         except TimeoutError:
