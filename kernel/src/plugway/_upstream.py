@@ -31,8 +31,8 @@ from plugway._url import is_loopback
 
 SHORTEST_SECRET: Final = 8
 """A credential of fewer characters is no secret: taking it out would only harm the text."""
-MAX_WHOLE_BYTES: Final = 64 * 2**20
-"""Largest body that is read whole from an upstream."""
+MAX_WHOLE_BYTES: Final = 16 * 2**20
+"""Largest body that is read whole from an upstream: asking again would bring it again."""
 MAX_REFUSAL_BYTES: Final = 2**20
 MAX_JSON_BYTES: Final = 8 * 2**20
 """Largest answer to a small question, such as a list of models."""
@@ -95,7 +95,8 @@ class UpstreamResponse:
             size += len(chunk)
             if size > limit:
                 await self.aclose()
-                raise BackendProtocolError(f"the upstream's answer is larger than {limit} bytes")
+                large = f"the upstream's answer is larger than {limit} bytes"
+                raise BackendProtocolError(large, permanent=True)
             pieces.append(chunk)
             if self._answer.done:  # then that was all of it
                 break
