@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
@@ -39,6 +40,7 @@ from plugway._snapshot import Snapshot, build_snapshot
 
 log = logging.getLogger("plugway.app")
 
+_SLASH = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
 FORCED_CLOSE_SECONDS = 1800.0
 """An old snapshot is closed after this time even if an exchange still runs on it."""
 
@@ -50,6 +52,8 @@ class App:
         """Raises `ConfigError` or `PluginError` before anything is opened."""
         self.snapshot = snapshot or build_snapshot(config)
         self.draining = False
+        self.stale = False
+        """The configuration has changed since, and could not be used as it is now."""
         self.started = time.monotonic()
         self._policy = _policy(config)
         self._group: anyio.abc.TaskGroup | None = None
@@ -117,7 +121,9 @@ class App:
             Route("/", _hello, methods=["GET"]),
             Route("/api/hello", _hello, methods=["GET"]),
         ]
-        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
+        made = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
+        made.router.redirect_slashes = False
+        return made
 
     async def _models(self, request: Request) -> Response:
         limit = _limit(request.query_params.get("limit", "20"))
@@ -148,7 +154,7 @@ class App:
         """Alive; with the token also what runs."""
         body: dict[str, Any] = {"status": "draining" if self.draining else "ok"}
         if request.scope["plugway.caller"].name == "token":
-            body |= self._state()
+            body |= self._state() | ({"config_stale": True} if self.stale else {})
         return _json(body, request)
 
     def _state(self) -> dict[str, Any]:
@@ -166,7 +172,9 @@ class App:
 
     async def _readyz(self, request: Request) -> Response:
         status = 503 if self.draining else 200
-        body = {"status": "draining" if self.draining else "ready"}
+        body: dict[str, Any] = {"status": "draining" if self.draining else "ready"}
+        if self.stale:
+            body["config_stale"] = True
         return _json(body, request, status=status)
 
 
@@ -185,6 +193,10 @@ class _Front:
         if scope["type"] != "http":
             return self._rest(scope, receive, send)
         path: str = scope["path"]
+        raw: bytes = scope.get("raw_path") or b""
+        if b"%" in raw and _SLASH.search(raw) and not raw.startswith(b"/v1/models/"):
+            message = f"{path[:200]!r} is not served here: a slash in a path is written as it is"
+            return refuse(NoRoute(message, retry=False), scope, receive, send)
         endpoint = EXCHANGES.get(path)
         if "plugway.dialect" in scope:
             endpoint = "explain" if path.endswith(EXPLAIN) else "messages"
@@ -220,7 +232,7 @@ class _Contained:
 
     def __init__(self, plugin: str, route: BaseRoute) -> None:
         self._plugin = plugin
-        self._route = Router([route])
+        self._route = Router([route], redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with Contained(self._plugin, "register_routes", HTTPException):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, TypeVar
 
@@ -113,6 +114,17 @@ class Unending(asyncio.AbstractEventLoop):
                 log.exception(reason, describe(error))
             else:
                 return
+
+
+@contextmanager
+def unending(loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """Have `loop` go on, where it is an `Unending` one, whatever its tasks raise in the block."""
+    tolerant = loop if isinstance(loop, Unending) else Unending()
+    tolerant.goes_on = True
+    try:
+        yield
+    finally:
+        tolerant.goes_on = False
 
 
 def _current_task() -> asyncio.Task[object] | None:

@@ -22,12 +22,12 @@ _PASSING: Final = frozenset(
         "ratelimit-policy",
         "deprecation",  # RFC 9745
         "sunset",  # RFC 8594
-        "cf-ray",  # this and the two after it: how Cloudflare, Azure, OpenRouter call a request
+        "cf-ray",  # this and the two after it: what those in between call a request
         "apim-request-id",
         "x-generation-id",
     )
 )
-_PASSING_PREFIXES: Final = ("anthropic-", "openai-", "ratelimit-", "x-codex-", "x-ratelimit-")
+_PASSING_PREFIXES: Final = ("anthropic-", "ratelimit-", "x-ratelimit-")
 _IDS: Final = ("request-id", "x-request-id")
 UPSTREAM_ID: Final = "plugway-upstream-request-id"
 """The line with the id that the upstream gave the request: `request-id` is the gateway's."""
@@ -64,14 +64,14 @@ def named_by(connection: Iterable[str]) -> frozenset[str]:
     return frozenset(word.strip().lower() for value in connection for word in value.split(","))
 
 
-def from_upstream(lines: Headers) -> Headers:
-    """Of an upstream's lines those that may reach a client."""
+def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
+    """Of an upstream's lines those that may reach a client; `own` are prefixes of its vendor's."""
     named = named_by(value for name, value in lines if name == "connection")
     passing: list[tuple[str, str]] = []
     for name, value in lines:
         if name in _IDS:
             name = UPSTREAM_ID
-        elif name in named or not (name in _PASSING or name.startswith(_PASSING_PREFIXES)):
+        elif name in named or not (name in _PASSING or name.startswith((*_PASSING_PREFIXES, *own))):
             continue
         if len(value) <= MAX_VALUE and value.isascii() and value.isprintable():
             passing.append((name, value))

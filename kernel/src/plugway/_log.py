@@ -131,6 +131,9 @@ class TextFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
+LONGEST_VALUE: Final = 400
+"""Characters of a field's value that are written for a person."""
+_PLAIN: Final = re.compile(r"[\w./:@%+,;*-]+")
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 
 
@@ -148,8 +151,16 @@ def _news(record: logging.LogRecord, said: str) -> str:
             continue
         if isinstance(value, str) and (value in words or said.endswith(value)):
             continue
-        pieces.append(f" {key}={value}")
+        pieces.append(f" {key}={_quoted(value)}")
     return "".join(pieces)
+
+
+def _quoted(value: object) -> str:
+    """A value as it cannot be taken for another field: quoted where it is no plain word."""
+    text = str(value)
+    if len(text) > LONGEST_VALUE:
+        text = f"{text[:LONGEST_VALUE]}…"
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _visible(text: str) -> str:

@@ -51,8 +51,7 @@ def named_entries(entries: Any, key: str = "id") -> list[dict[str, Any]]:
 def sound_models(listed: Any) -> Sequence[ModelInfo]:
     """What a backend listed, as clients may see it; what is no `ModelInfo` is left out."""
     found: dict[str, ModelInfo] = {}
-    infos: Sequence[Any] = listed if isinstance(listed, list | tuple) else ()
-    for info in infos:
+    for info in as_list(list(listed) if isinstance(listed, tuple) else listed):  # pyright: ignore[reportUnknownArgumentType]
         if isinstance(info, ModelInfo) and is_model_name(info.id):
             found.setdefault(info.id, _sound(info))
         if len(found) == MAX_MODELS:

@@ -29,7 +29,7 @@ from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
 
 from plugway._bind import BACKLOG, BindError, bind
-from plugway._contain import Unending, is_defect
+from plugway._contain import Unending, unending
 from plugway._errors import PlugwayError
 from plugway._framing import WireLimits
 from plugway._pressure import PRESSURE, Pressure
@@ -204,9 +204,7 @@ class Server:
             self._reload_wanted = anyio.Event()
             try:
                 await on_reload()
-            except BaseException as error:  # a new config must not stop the old, whatever it holds
-                if not is_defect(error):
-                    raise
+            except Exception as error:  # whatever is wrong with a new config must not stop the old
                 log.warning("kept the old config because %s", error)
             else:
                 log.info("the config was reloaded")
@@ -303,17 +301,14 @@ async def _main(
     loop = asyncio.get_running_loop()
     watchdog = Watchdog(loop)
     watchdog.start()
-    if isinstance(loop, Unending):
-        loop.goes_on = True
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_obey_signals, server, drain_seconds)
             tasks.start_soon(_announce, server, announce)
-            await server.serve()
+            with unending(loop):
+                await server.serve()
             tasks.cancel_scope.cancel()
     finally:
-        if isinstance(loop, Unending):
-            loop.goes_on = False
         watchdog.stop()
 
 

@@ -148,6 +148,9 @@ class Upstream:
     Open it in the plugin's `lifespan`: `async with upstream: yield`.
     """
 
+    passing: tuple[str, ...] = ()
+    """Prefixes of header lines of its vendor that clients may see beside those that all may."""
+
     def __init__(
         self,
         base_url: str,
@@ -217,7 +220,7 @@ class Upstream:
             raise BackendTimeout(f"{self.base_url} {_LATE}") from None
         try:
             secrets = _secrets_in(extra) if answer.status >= 400 else ()
-            return _checked(answer, self.base_url, secrets)
+            return _checked(answer, self.base_url, secrets, self.passing)
         except BackendError:
             answer.close()
             raise
@@ -296,8 +299,15 @@ def _secrets_in(credentials: Mapping[str, str]) -> tuple[bytes, ...]:
     return tuple(value.encode("latin-1") for value in values if len(value) >= SHORTEST_SECRET)
 
 
-def _checked(answer: Answer, origin: str, secrets: tuple[bytes, ...]) -> UpstreamResponse:
+def _checked(
+    answer: Answer, origin: str, secrets: tuple[bytes, ...], passing: tuple[str, ...]
+) -> UpstreamResponse:
     named = dict(answer.lines)
+    if 300 <= answer.status < 400 and "location" not in named:
+        raise BackendProtocolError(
+            f"{origin} answered {answer.status} without an answer or another address - see what "
+            "stands before the server, such as a cache"
+        )
     if 300 <= answer.status < 400:
         raise BackendProtocolError(
             f"{origin} redirects to {named.get('location', '')!r}; set that address as `base_url` "
@@ -307,5 +317,5 @@ def _checked(answer: Answer, origin: str, secrets: tuple[bytes, ...]) -> Upstrea
     encoding = named.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise BackendProtocolError(f"{origin} answered in the encoding {encoding!r}, not asked for")
-    lines = from_upstream(answer.lines)
+    lines = from_upstream(answer.lines, passing)
     return UpstreamResponse(answer, lines, named.get("content-type", ""), secrets)
