@@ -170,3 +170,17 @@ def test_a_full_disk_under_the_log_ends_no_command_in_silence(tmp_path):
             check=False,
         )
     assert done.returncode == 2, "the status still says what is wrong"
+
+
+def test_check_tells_what_else_is_wrong_beside_a_name_that_stands_twice(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "plugins:\n  - use: echo\n  - use: echo\n"
+        "  - use: router\n    options: {models: {default: [nobody/m]}}\n"
+    )
+    command = [PLUGWAY, "check", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "the name `echo` is taken" in done.stderr
+    assert "nobody" in done.stderr
+    assert "already registered" not in done.stderr

@@ -220,10 +220,11 @@ def _problems_between(config: Config, found: Found) -> list[Problem]:
     said of one that is not there yet would be guesswork, and so would warnings be.
     """
     unknown = _unknown_backends(config, found)
+    plugins = list({plugin.name: plugin for plugin in reversed(found.plugins)}.values())[::-1]
     try:
-        zones = {b.name: b.zone for _, b in Hooks(found.plugins).register_backends()}
-        with _silent(found.plugins if unknown else ()):
-            return _flaws(config, found.plugins, {**dict.fromkeys(unknown, ""), **zones})
+        zones = {b.name: b.zone for _, b in Hooks(plugins).register_backends()}
+        with _silent(plugins if unknown else ()):
+            return _flaws(config, plugins, {**dict.fromkeys(unknown, ""), **zones})
     except PluginError as error:
         return [config.document.problem(_place(config, error.plugin) or (), str(error))]
 
