@@ -37,6 +37,7 @@ from plugway._settings import token_path
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_EXPOSED = 3
+_tell = serving.tell
 SHOWN_MODELS = 12
 """Most ids of models that `plugway status` shows."""
 
@@ -78,6 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except PlugwayError as error:
         _tell(f"plugway: {error}")
         sys.exit(EXIT_CONFIG if isinstance(error, PluginError) else EXIT_FAILED)
+    except OSError as error:  # such as a full disk
+        place = f" ({error.filename})" if error.filename else ""
+        _tell(f"plugway: {(error.strerror or str(error)).lower()}{place}")
+        sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
@@ -329,10 +334,6 @@ def _one_file(file: Path | None, config: Path | None) -> Path | None:
 def _overrides(host: str | None, port: str | None) -> Mapping[str, object]:
     given = {"host": host, "port": port}
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _print_json(document: object) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from plugway._approval import Approvals
 from plugway._config import Config
+from plugway._contain import describe
 from plugway._errors import PluginError
 from plugway._loader import GROUP, installed
 
@@ -61,8 +62,11 @@ def installed_command(name: str) -> typer.Typer | None:
         raise PluginError(name, f"the command {reason}: {fix}", sources[0])
     try:
         found: object = points[0].load()
-    except (ImportError, AttributeError) as error:
-        raise PluginError(name, f"the command cannot be imported: {error}", sources[0]) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
+        reason = f"the command cannot be imported: {describe(error)}"
+        raise PluginError(name, reason, sources[0]) from error
     if not isinstance(found, typer.Typer):
         raise PluginError(name, f"`{points[0].value}` is no `typer.Typer`", sources[0])
     return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugway._backend import Attempt, would_send
+from plugway._contain import Contained
 from plugway._dialect import note_way
 from plugway._errors import BackendError, BackendTimeout, NoRoute, RequestRejected
 from plugway._exchange import Exchange
@@ -49,7 +50,8 @@ async def explain(
         counted = counted.parsed.get("input_tokens")
     attempts[0].notes.clear()
     note_way(prepared, attempts[0], exchange)
-    sent = would_send(prepared, attempts[0])
+    with Contained(attempts[0].backend.name, "send"):
+        sent = would_send(prepared, attempts[0])
     note_sent(attempts[0], exchange)
     tried = [{"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts]
     return {
@@ -67,7 +69,8 @@ async def _counted(
     seconds = pipeline.limits.first_event_seconds
     try:
         async with asyncio.timeout(seconds):
-            return await attempt.backend.count(request, attempt)
+            with Contained(attempt.backend.name, "count", TimeoutError):
+                return await attempt.backend.count(request, attempt)
     except TimeoutError:
         late = f"`{attempt.target}` did not count the tokens within {seconds:g} s"
         raise BackendTimeout(late) from None

@@ -23,7 +23,7 @@ CUT_REASONS: Final = frozenset(
     ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal", "pause_turn")
 )
 """Each `stop_reason` with which an answer may end inside a tool call."""
-MAX_MESSAGE: Final = 64 * 2**20
+MAX_MESSAGE: Final = 16 * 2**20
 """Characters of a message that is collected from a stream."""
 MAX_BLOCKS: Final = 10_000
 """Content blocks of one message."""
@@ -205,7 +205,8 @@ class _Message:
     def _gather(self, index: int, member: str, piece: str) -> None:
         self._size += len(piece)
         if self._size > MAX_MESSAGE:
-            raise BackendProtocolError(f"the message is longer than {MAX_MESSAGE} characters")
+            large = f"the message is longer than {MAX_MESSAGE} characters"
+            raise BackendProtocolError(large, permanent=True)
         texts = self._texts.setdefault(index, {})
         if member not in texts:
             call = member == "input"
@@ -243,7 +244,7 @@ class _Message:
         if not gone:
             return
         message["content"] = [b for i, b in enumerate(content) if i not in gone]
-        if not any(b.get("type") in {"text", "tool_use"} for b in message["content"]):
+        if not any(b.get("type") in ("text", "tool_use") for b in message["content"]):
             name = str(content[min(gone)].get("name") or "")
             text = cut_notice(name, message["stop_reason"])
             message["content"].append({"type": "text", "text": text})

@@ -162,7 +162,7 @@ class Exchange:
         """Whether a plugin keeps the work going after its client has left; see `on_leave`."""
         try:
             return self.on_leave is not None and self.on_leave(stop)
-        except Exception:  # a plugin's own code, called by the client's connection
+        except BaseException:  # a plugin's own code, called by the client's connection
             log.exception("a plugin failed when a client left")
             return False
 

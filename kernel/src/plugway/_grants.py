@@ -96,7 +96,7 @@ _TOOL_TYPES: Final = re.compile(
 )
 """Types of tools that neither ask another model nor another server, nor read what is stored."""
 _OWN_TOOLS: Final = (None, "function", "custom")
-_STORED: Final = frozenset(("container_upload", "item_reference"))
+_STORED: Final = ("container_upload", "item_reference")
 _UNKNOWN: Final = "nobody here knows it, and its caller may choose nothing but a model"
 _CONVERSATION: Final = (SESSION_HEADER, "x-claude-code-agent-id", "x-claude-code-parent-agent-id")
 _APART: Final = "an id of this caller's own, whatever others call theirs"

@@ -35,7 +35,6 @@ _CONTROL = {
     code: f"\\u{code:04x}"
     for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))
 }
-_BARE: Final = re.compile(r"[^\s\"=]+")
 _VALUE = r"[^\s\"'\\,;&)}\]]+"
 _SEPARATOR = r"[\\\"']{0,4}\s{0,3}[:=,]\s{0,3}(?:b(?=[\\\"']))?[\\\"']{0,4}"
 _SCHEMES = "(?:basic|bearer|digest|negotiate|token)"
@@ -134,6 +133,9 @@ class TextFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
+LONGEST_VALUE: Final = 400
+"""Characters of a field's value that are written for a person."""
+_PLAIN: Final = re.compile(r"[\w./:@%+,;*-]+")
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 
 
@@ -149,17 +151,20 @@ def _news(record: logging.LogRecord, said: str) -> str:
     for key, value in _extra(record).items():
         if value is None or value == "":
             continue
-        if isinstance(value, str):
-            if key not in _ALWAYS and (value in words or said.endswith(value)):
-                continue
-            value = _quoted(value)
-        pieces.append(f" {key}={value}")
+        is_said = isinstance(value, str) and (value in words or said.endswith(value))
+        if is_said and key not in _ALWAYS:
+            continue
+        pieces.append(f" {key}={_quoted(value)}")
     return "".join(pieces)
 
 
-def _quoted(value: str) -> str:
-    """A value of which no part can be taken for another field, or for another line."""
-    return value if _BARE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+def _quoted(value: object) -> str:
+    """A value as it cannot be taken for another field, or for another line: quoted where it is no
+    plain word."""
+    text = str(value)
+    if len(text) > LONGEST_VALUE:
+        text = f"{text[:LONGEST_VALUE]}…"
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _visible(text: str) -> str:

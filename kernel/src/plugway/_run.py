@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from plugway._backend import Caller
 from plugway._cancel import Cancellable
 from plugway._channel import channel_of
+from plugway._contain import is_defect
 from plugway._dialect import DialectAnswer, ForeignRelay
 from plugway._dry import count, explain
 from plugway._errors import (
@@ -145,7 +146,9 @@ class ExchangeRun:
         except (RequestRejected, HookError) as error:
             self.error = str(error)
             reply = rejection_reply(error, exchange)
-        except Exception:
+        except BaseException as error:
+            if not is_defect(error):
+                raise
             reply = defect_reply(exchange)
         await self._whole(reply)
 
@@ -174,20 +177,10 @@ class ExchangeRun:
                 await self._stream(reply, exchange)
             else:
                 await self._collected(reply, exchange)
-        except (RequestRejected, HookError) as error:
-            await self._failure(rejection_reply(error, exchange), exchange, error)
-        except BackendError as error:
-            if self.responder.state == "streaming":
-                self._broken_off(error)
-            else:
-                await self._failure(failure_reply(error, exchange), exchange, error)
-        except Exception:
-            if self.responder.state == "streaming":
-                who = {"caller": exchange.caller.name}
-                log.exception("exchange %s failed", exchange.id, extra=who)
-                self._broken_off(StreamInterrupted("a defect of the gateway; see the log"))
-            else:
-                await self._failure(defect_reply(exchange), exchange)
+        except BaseException as error:
+            if not is_defect(error):
+                raise
+            await self._failed(error, exchange)
 
     async def _foreign(self, reply: Reply, exchange: Exchange) -> None:
         """A backend that speaks the client's own dialect: its bytes, as they are."""
@@ -255,6 +248,21 @@ class ExchangeRun:
 
     # ── failures ─────────────────────────────────────────────────────────────────────────────
 
+    async def _failed(self, error: BaseException, exchange: Exchange) -> None:
+        """Tell what ended the exchange; called where it is handled, so that it is logged."""
+        known = error if isinstance(error, PlugwayError) else None
+        if self.responder.state == "streaming":
+            if known is None:
+                who = {"caller": exchange.caller.name}
+                log.exception("exchange %s failed", exchange.id, extra=who)
+            self._broken_off(known or StreamInterrupted("a defect of the gateway; see the log"))
+        elif isinstance(error, BackendError):
+            await self._failure(failure_reply(error, exchange), exchange, error)
+        elif isinstance(error, RequestRejected | HookError):
+            await self._failure(rejection_reply(error, exchange), exchange, error)
+        else:
+            await self._failure(defect_reply(exchange), exchange)
+
     async def _failure(
         self, reply: Reply, exchange: Exchange, error: PlugwayError | None = None
     ) -> None:
@@ -276,7 +284,7 @@ class ExchangeRun:
         await self.responder.chunk(detail.encode())
         await self.responder.end()
 
-    def _broken_off(self, error: BackendError) -> None:
+    def _broken_off(self, error: PlugwayError) -> None:
         """A stream fails after its first content: cut it, so that the client heals (E-21, E-23)."""
         self.error = str(error)
         who = self.exchange.caller.name if self.exchange else None

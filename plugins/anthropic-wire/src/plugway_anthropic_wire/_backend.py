@@ -13,6 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from plugway import (
+    MAX_MODELS,
     REMOVE,
     Attempt,
     BackendError,
@@ -25,6 +26,7 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
+    is_model_name,
 )
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
 from plugway_anthropic_wire._models import entries_of, model_of
@@ -141,17 +143,18 @@ class AnthropicBackend:
         return [model_of(entry) for entry in await self.listed()]
 
     async def listed(self, *, headers: Headers = ()) -> list[dict[str, Any]]:
-        """The entries of the server's list as it gives them."""
+        """The entries of the server's list as it gives them, those with the name of a model."""
         path, found = self.wire.models_path, list[dict[str, Any]]()
         for _ in range(MAX_PAGES):
             page = as_object(await self.upstream.fetch_json(path, headers=headers))
             found += entries_of(page)
             last = page.get("last_id")
-            if page.get("has_more") is not True or not isinstance(last, str):
+            more = page.get("has_more") is True and is_model_name(last)
+            if not more or len(found) >= MAX_MODELS:
                 break
             base = self.wire.models_path.partition("?")[0]
-            path = f"{base}?limit=1000&after_id={quote(last, safe='')}"
-        return found
+            path = f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
+        return found[:MAX_MODELS]
 
     # ── what a server's own backend may refine ───────────────────────────────────────────────
 

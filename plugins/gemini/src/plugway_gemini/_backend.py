@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 
 from plugway import (
+    MAX_MODELS,
     Attempt,
     BackendRefused,
     Headers,
@@ -39,6 +40,8 @@ from plugway_upstream_errors import meaning_of
 PROVIDER: Final = "gemini"
 """The name in the ledger."""
 MAX_PAGES: Final = 20
+MAX_TOKEN: Final = 2048
+"""Characters of the longest token of a next page."""
 _LINES: Final[Headers] = (("content-type", "application/json"),)
 
 _log = logging.getLogger("plugway.gemini")
@@ -117,10 +120,12 @@ class GeminiBackend:
             page = as_object(await self.upstream.fetch_json(path))
             found += models_in(page)
             following = page.get("nextPageToken")
-            if not isinstance(following, str) or not following:
+            if not isinstance(following, str) or not 0 < len(following) <= MAX_TOKEN:
+                break
+            if len(found) >= MAX_MODELS:
                 break
             token = f"&pageToken={quote(following, safe='')}"
-        return found
+        return found[:MAX_MODELS]
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body that would be sent, for `explain`."""

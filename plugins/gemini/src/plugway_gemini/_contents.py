@@ -171,7 +171,7 @@ class Contents:
                 name = self._called.get(str(block.get("tool_use_id")), "")
                 parts += [{"text": f"[from the result of `{name}`]"}, *self._media(inner)]
         for block in turn.blocks:
-            if block.get("type") in {"image", "document"}:
+            if block.get("type") in ("image", "document"):
                 parts += self._media(block)
             elif text := in_words(block):
                 parts.append({"text": reminder(text) if turn.role == "system" else text})

@@ -128,7 +128,7 @@ def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]
     """The tools that have a schema; those that Anthropic's own servers run have none."""
     found: list[dict[str, Any]] = []
     for tool in map(as_object, as_list(body.get("tools"))):
-        if isinstance(tool.get("name"), str) and tool.get("type", "custom") in {"custom", None}:
+        if isinstance(tool.get("name"), str) and tool.get("type") in ("custom", None):
             drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
             found.append(tool)
         else:
@@ -158,7 +158,7 @@ def _tool_config(
         case "none":
             config = {"mode": "NONE"}
         case "tool":
-            if choice.get("name") not in {tool["name"] for tool in tools}:
+            if choice.get("name") not in [tool["name"] for tool in tools]:
                 notes.add("tool_choice", "drop", "the tool that it names was left out")
                 return {}
             config = {"mode": "ANY", "allowedFunctionNames": [names.out(str(choice["name"]))]}

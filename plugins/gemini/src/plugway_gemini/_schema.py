@@ -123,7 +123,7 @@ class _Shaper:
             if properties:
                 whole["properties"] = properties
             if required:
-                whole["required"] = list(dict.fromkeys(required))
+                whole["required"] = list(dict.fromkeys(map(str, required)))
         return whole
 
     def _choice(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +159,8 @@ class _Shaper:
         inner = as_object(found.pop("properties", None))
         for key in ("items", "prefixItems", "enum"):
             found.pop(key, None)
-        required = [str(name) for name in as_list(found.pop("required", None)) if name in inner]
+        wanted = map(str, as_list(found.pop("required", None)))
+        required = [name for name in wanted if name in inner]
         if depth > self._most:
             if inner:
                 self._note("nesting", "deeper than Gemini takes; what is inside is not described")

@@ -24,7 +24,7 @@ def thinking_config(
     """`thinkingConfig`, and tokens to add to the limit of the answer; empty and 0 for neither."""
     thinking = as_object(body.get("thinking"))
     effort = effort_of(body)
-    if effort is None and thinking.get("type") not in {"adaptive", "enabled"}:
+    if effort is None and thinking.get("type") not in ("adaptive", "enabled"):
         effort = "none"  # without the field the Messages API does not think
     if not target.thinks_by:
         if effort != "none":

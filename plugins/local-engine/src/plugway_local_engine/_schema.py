@@ -203,7 +203,7 @@ class _Walk:
         return works
 
     def _type(self, value: Any) -> Any:
-        known = [kind for kind in as_list(value) if kind in _TYPES]
+        known = [kind for kind in as_list(value) if isinstance(kind, str) and kind in _TYPES]
         if isinstance(value, str) and value in _TYPES:
             return value
         if not known:

@@ -56,7 +56,7 @@ def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
     for entry in as_list(body.get("tools")):
         item = as_object(entry)
         name, kind = str(item.get("name", "")), item.get("type")
-        if kind not in {None, "custom"}:
+        if kind not in (None, "custom"):
             notes.append(f"tool `{name}`: the server tool `{kind}` is not run by a local model")
         elif name:
             schema = as_object(item.get("input_schema"))

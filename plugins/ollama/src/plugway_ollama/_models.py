@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from plugway import ModelInfo, as_list, as_object
+from plugway import ModelInfo, as_list, as_object, named_entries
 from plugway_anthropic_wire import positive, seen
 
 
 def names_of(tags: Any) -> dict[str, dict[str, Any]]:
     """The entries of `/api/tags` or `/api/ps` by name."""
-    entries = [as_object(item) for item in as_list(as_object(tags).get("models"))]
-    return {entry["name"]: entry for entry in entries if isinstance(entry.get("name"), str)}
+    entries = named_entries(as_object(tags).get("models"), "name")
+    return {entry["name"]: entry for entry in entries}
 
 
 def is_cloud(entry: Mapping[str, Any]) -> bool:

@@ -45,7 +45,7 @@ def responses_request(
     turns.instruct(optional_text(body, "instructions", "instructions"))
     _conversation(body, turns, Parts(notes, media), notes)
     told = optional_object(body, "text", "text")
-    if told.get("verbosity") not in {None, "medium"}:
+    if told.get("verbosity") not in (None, "medium"):
         notes.add("text.verbosity", "drop", "the Messages API has none")
     form = optional_object(told, "format", "text.format")
     config, as_json = format_of(form, "text.format")

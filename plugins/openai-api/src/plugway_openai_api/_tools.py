@@ -96,7 +96,7 @@ def chat_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
     for index, item in enumerate(objects(body, "tools", "tools")):
         path = f"tools[{index}]"
         kind = optional_text(item, "type", f"{path}.type") or "function"
-        if kind not in {"function", "custom"}:
+        if kind not in ("function", "custom"):
             raise wrong_value(f"{path}.type", kind, "'function' and 'custom'")
         path += f".{kind}"
         told = optional_object(item, kind, path)
@@ -217,7 +217,7 @@ def choice_of(body: Mapping[str, Any]) -> Choice | None:
 
 
 def _callable(tool: Mapping[str, Any]) -> bool:
-    return tool.get("type") in {"function", "custom"}
+    return tool.get("type") in ("function", "custom")
 
 
 def _chosen(told: Mapping[str, Any], path: str) -> str:

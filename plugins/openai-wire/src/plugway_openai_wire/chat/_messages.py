@@ -31,7 +31,7 @@ from plugway_translation import (
 Message = dict[str, Any]
 Part = dict[str, Any]
 
-_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
+_THINKING: Final = ("thinking", "redacted_thinking")
 
 
 def messages_of(
