@@ -257,6 +257,8 @@ def model_object(info: ModelInfo) -> dict[str, Any]:
         item["max_input_tokens"] = info.context_tokens
     if info.max_output_tokens:
         item["max_tokens"] = info.max_output_tokens
+    if info.notice:
+        item["notice"] = info.notice
     return item
 
 

@@ -48,6 +48,8 @@ class ModelInfo:
     """Any of `tools`, `images`, `thinking`, `structured_output`."""
     created_at: str = "1970-01-01T00:00:00Z"
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    notice: str = ""
+    """What a person should read before the first prompt, in one or two sentences."""
 
 
 class Usage(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import textwrap
 from collections.abc import Callable, Mapping, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
@@ -29,6 +30,7 @@ _GREETING = (
     '{"model": "default", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}'
 )
 _LISTING_SECONDS = 3.0
+_COLUMNS = 100
 _LARGE = 100_000
 """Tokens of a window that holds the client's own reserves."""
 
@@ -66,6 +68,8 @@ def connection(config: Config, url: str, model: ModelInfo | None, backends: Size
         "    -H 'content-type: application/json' -H 'anthropic-version: 2023-06-01' \\",
         f"    -d '{_GREETING}'",
     ]
+    if model and model.notice:
+        parts += ["", *textwrap.wrap(model.notice, _COLUMNS)]
     if backends and (hint := next_steps(config)):
         parts += ["", hint]
     return "\n".join(parts)
