@@ -286,6 +286,8 @@ def model_object(info: ModelInfo) -> dict[str, Any]:
         item["max_tokens"] = info.max_output_tokens
     if "capabilities" in info.extra:
         item["capabilities"] = info.extra["capabilities"]
+    if info.notice:
+        item["notice"] = info.notice
     return item
 
 

@@ -51,6 +51,8 @@ class ModelInfo:
     created_at: str = "1970-01-01T00:00:00Z"
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     """More facts. `capabilities`, as Anthropic states them, are listed as they are."""
+    notice: str = ""
+    """What a person should read before the first prompt, in one or two sentences."""
 
 
 class Usage(NamedTuple):

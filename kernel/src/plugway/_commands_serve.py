@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
@@ -30,6 +31,7 @@ _GREETING = (
     '{"model": "default", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}'
 )
 _LISTING_SECONDS = 3.0
+_COLUMNS = 100
 _LARGE = 100_000
 """Tokens of a window that holds the client's own reserves."""
 
@@ -80,6 +82,8 @@ def connection(config: Config, url: str, model: ModelInfo | None, backends: Size
         "    -H 'content-type: application/json' -H 'anthropic-version: 2023-06-01' \\",
         f"    -d '{_GREETING}'",
     ]
+    if model and model.notice:
+        parts += ["", *textwrap.wrap(model.notice, _COLUMNS)]
     if backends and (hint := next_steps(config)):
         parts += ["", hint]
     return "\n".join(parts)

@@ -21,6 +21,7 @@ from plugway import (
     StreamEvent,
     StreamInterrupted,
 )
+from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
@@ -100,7 +101,8 @@ class LlamaCppBackend:
     def _info(self, name: str) -> ModelInfo:
         loaded = self.loader.loaded.get(name)
         if loaded is None:
-            return ModelInfo(name, display_name=name, state="unloaded")
+            notice = DEMO_NOTICE if name == DEMO else ""
+            return ModelInfo(name, display_name=name, state="unloaded", notice=notice)
         size = {"parameters": loaded.header.parameters, "bytes": loaded.header.size}
         return ModelInfo(
             name,
@@ -112,6 +114,7 @@ class LlamaCppBackend:
                 {"tools", "structured_output", *(["images"] if loaded.mmproj else [])}
             ),
             extra={"architecture": loaded.header.architecture, **size},
+            notice=DEMO_NOTICE if loaded.is_demo else "",
         )
 
 
