@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from plugway import ConfigError, LocalGateway, PlugwayError
-from plugway_doctor import _checks, _client_settings, _trial
+from plugway_doctor import _agent, _checks, _client_settings, _trial
 from plugway_doctor._checks import Check
 
 doctor_app = typer.Typer(name="doctor", rich_markup_mode=None)
@@ -44,7 +44,7 @@ def doctor(
         int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=1, max=1800, help="Limit for each question to a model.")
+        float, typer.Option(min=1, max=1800, help="Limit for each question, and for the task.")
     ] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
@@ -129,7 +129,7 @@ class _Report:
             self._add(check)
         self.checks += _trial.backends(gateway, models, seconds, self._tell)
         if agent:
-            self._add(_trial.agent(gateway, model))
+            _agent.agent(gateway, model, seconds, self.checks, self._add)
 
     def _mended(self, look: Callable[[], Check]) -> Check:
         """A check, looked at again after it was mended."""

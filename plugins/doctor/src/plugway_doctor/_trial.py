@@ -1,4 +1,4 @@
-"""What is tried for real: a gateway for the time of it, each backend, and an agent's task."""
+"""What is tried for real: a gateway for the time of it, and each backend."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ import anyio
 import yaml
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
-from plugway_claude_client import ClientUnfit, find_client, plugway_command
+from plugway_claude_client import plugway_command
 from plugway_doctor._checks import Check
 from plugway_probe import Finding, ListedModel, list_models, one_per_backend, probe
 
-TASK = "Create the file hello.txt with the text hi"
 _START_SECONDS = 30.0
-_TASK_SECONDS = 600.0
 _UNLISTED_SECONDS = 20.0
 """Patience with a server that did not even list its models in time."""
 
@@ -136,45 +134,3 @@ def _base_urls(gateway: LocalGateway) -> dict[str, str]:
         if isinstance(url, str):
             found[str(entry.get("name") or entry.get("use"))] = url.rstrip("/")
     return found
-
-
-def agent(gateway: LocalGateway, model: str | None) -> Check:
-    """Claude Code creates a file in a folder of its own; the file is looked at."""
-    name = "agent"
-    try:
-        find_client()
-    except ClientUnfit as error:
-        return Check(name, "skipped", error.reason)
-    words = [plugway_command(), "claude", "--port", str(gateway.port), "--yes"]
-    words += ["--config", str(gateway.config_path)] if gateway.configured else []
-    words += ["--model", model] if model else []
-    words += ["--", "-p", TASK, "--permission-mode", "acceptEdits"]
-    with tempfile.TemporaryDirectory(prefix="plugway-doctor-") as folder:
-        try:
-            done = subprocess.run(
-                words,
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=_TASK_SECONDS,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            reason = f"the task was not done within {_TASK_SECONDS:g} s"
-            return Check(name, "failed", reason, "take a smaller or faster model")
-        return _judged(name, Path(folder, "hello.txt"), done)
-
-
-def _judged(name: str, file: Path, done: subprocess.CompletedProcess[str]) -> Check:
-    if file.is_file():
-        text = file.read_text("utf-8", "replace")
-        if text.strip() == "hi":
-            return Check(name, "passed", "Claude Code made the file it was asked for")
-        reason = f"the file was made with {text[:40]!r} in it instead of 'hi'"
-        return Check(name, "failed", reason, "take a larger model: this one loses text")
-    said = (done.stderr.strip() or done.stdout.strip())[-300:]
-    if "No such command" in said:
-        return Check(name, "skipped", "install the package `plugway-claude-code` for this check")
-    reason = f"the file was not made; Claude Code said: {said or 'nothing'}"
-    return Check(name, "failed", reason, "see the lines on `tool` above, or take another model")
