@@ -75,7 +75,7 @@ def test_a_wrong_configuration_is_all_that_is_told(home):
     path.write_text("plugins:\n  - use: eco\n")
     done = doctor(home, "--config", str(path), "--json")
     found = checks(done)
-    assert set(found) == {"token", "configuration"}
+    assert set(found) == {"state folder", "token", "configuration"}
     assert "config.yaml:2:5" in found["configuration"]["reason"]
     assert done.returncode == 1
 
@@ -214,7 +214,7 @@ def test_the_file_that_sets_the_base_url_is_named_the_strongest_first(home):
         capture_output=True, text=True, env=env, cwd=home / "work", timeout=60,
     )  # fmt: skip
     there = checks(done)["base url"]
-    assert there["outcome"] == "warned"
+    assert there["outcome"] == "failed"
     assert ".claude/settings.json points Claude Code to http://127.0.0.1:4000" in there["reason"]
 
 
@@ -253,7 +253,7 @@ def test_a_person_reads_a_line_for_each_check(home):
     assert "  ok  configuration: " in done.stdout
     assert "      -> run `plugway serve`" in done.stdout
     assert done.stdout.rstrip().endswith("to look at")
-    assert done.returncode == 0
+    assert done.returncode == 4
 
 
 def settings(home, **env):
@@ -297,9 +297,9 @@ def test_a_configuration_without_auto_mode_is_told_the_line_to_add(home):
 def test_a_client_that_checks_calls_by_itself_is_told(home):
     path, _ = config(home)
     settings(home, CLAUDE_CODE_AUTO_MODE_SERVER="0")
-    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["auto mode"]
-    assert found["outcome"] == "warned"
-    assert "claude-sonnet-5" in found["reason"]
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))
+    assert found["auto mode of the client"]["outcome"] == "warned"
+    assert "claude-sonnet-5" in found["auto mode of the client"]["reason"]
 
 
 def acting(home, script):

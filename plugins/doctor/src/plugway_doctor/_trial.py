@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-import yaml
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
 from plugway_claude_client import plugway_command
 from plugway_doctor._checks import Check
+from plugway_doctor._stack import base_urls
 from plugway_probe import Finding, ListedModel, list_models, one_per_backend, probe
 
 _START_SECONDS = 30.0
@@ -68,7 +68,7 @@ def unlisted(
 ) -> Iterator[Check]:
     """Backends without a model in the list: each is asked for one, to learn why from its answer."""
     state, there = gateway.state() or {}, {model.backend for model in models}
-    urls = _base_urls(gateway)
+    urls = base_urls(gateway)
     for backend in map(as_object, as_list(state.get("backends"))):
         name = str(backend.get("name"))
         if name in there:
@@ -93,7 +93,7 @@ def backends(
 ) -> list[Check]:
     """One stream, one forced tool call, one overflow and one cancel on each backend."""
     checks: list[Check] = []
-    urls = _base_urls(gateway)
+    urls = base_urls(gateway)
 
     def take(url: str | None, finding: Finding) -> None:
         reason = finding.reason if finding.ok else _placed(finding.reason, url)
@@ -120,17 +120,3 @@ def backends(
 def _placed(reason: str, url: str | None) -> str:
     """A reason that names the address of the server, where that is known."""
     return reason if url is None or url in reason else f"{reason} ({url})"
-
-
-def _base_urls(gateway: LocalGateway) -> dict[str, str]:
-    """The `base_url` of each instance that the configuration gives one."""
-    try:
-        document = as_object(yaml.safe_load(gateway.config_path.read_text("utf-8")))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    found: dict[str, str] = {}
-    for entry in map(as_object, as_list(document.get("plugins"))):
-        url = as_object(entry.get("options")).get("base_url")
-        if isinstance(url, str):
-            found[str(entry.get("name") or entry.get("use"))] = url.rstrip("/")
-    return found
