@@ -335,13 +335,28 @@ async def test_counting_and_explaining_follow_the_choice_and_change_nothing():
     async with running(*backends()) as gate:
         client = Client(gate)
         await client.say("@plugway use qwen3", path="/v1/messages/explain")
+        here = client.last.json()
         await client.say("@plugway use qwen3", path="/v1/messages/count_tokens")
         assert await client.say("hello") == "home/m here"
         await client.say("@plugway use qwen3")
         await client.say("hello", path="/v1/messages/explain")
         route = client.last.json()["route"]
+    assert here["answered_by"] == "switch"
+    assert here["attempts"] == []
+    assert here["upstream_request"] is None
     assert route["targets"] == ["ollama/qwen3:8b"]
     assert route["reason"] == "this conversation was switched to `ollama/qwen3:8b`"
+
+
+async def test_explaining_the_way_back_leaves_the_choice():
+    async with running(*backends()) as gate:
+        client = Client(gate)
+        await client.say("@plugway use qwen3")
+        await client.say("@plugway use default", path="/v1/messages/explain")
+        assert client.last.json()["answered_by"] == "switch"
+        await client.say("hello", path="/v1/messages/explain")
+        route = client.last.json()["route"]
+    assert route["targets"] == ["ollama/qwen3:8b"]
 
 
 async def test_a_broken_file_is_put_aside_and_said(state_folder, caplog):
