@@ -134,8 +134,11 @@ async def test_advice_is_given_from_the_conversation_as_it_is():
         said = await client.say("@plugway recommend")
         assert said == "The plugin `recommend` is not listed in the configuration: add it."
         adviser = shared_state().advisor = Adviser()
-        assert await client.say("@plugway recommend") == "Use the first.\n- `b`: is slow"
+        said = await client.say("@plugway recommend")
+    assert said.startswith("Use the first.\n- `b`: is slow\n- `cloud/gemini-2.5-flash` would send")
+    assert "add `allow_zones: [google]`" in said
     tokens, counted, ids, now = adviser.asked
+    assert "cloud/gemini-2.5-flash" not in ids
     assert (counted, now, ids[0]) == (True, "home/m", "home/m")
     assert tokens > 10
 

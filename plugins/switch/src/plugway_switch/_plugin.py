@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import anyio
@@ -296,7 +297,9 @@ class Switch(Plugin[SwitchOptions]):
         if wish.verb != "use":
             now, told = await self._next(request, exchange)
             if wish.verb == "recommend":
-                return answers.advice(self._state.advisor, request, endpoints, last, now)
+                refusal = partial(self._state.refusal, session=_session(exchange))
+                advisor = self._state.advisor
+                return answers.advice(advisor, request, endpoints, last, now, refusal)
             return answers.listing(endpoints, self._zones, told, wish.verb == "help")
         if not wished.found and not wished.default:
             return answers.unknown(wish.name, endpoints, self._zones)
