@@ -860,7 +860,15 @@ def test_plugins_shows_the_stack_that_runs_without_a_file(plugway: Any) -> None:
 def test_only_a_package_that_is_installed_can_be_approved(plugway: Any) -> None:
     done = plugway("plugins", "--approve", "plugway-nope")
     assert done.code == 1
-    assert "no installed package of plugins is called `plugway-nope`" in done.err
+    assert "no installed plugin or package of plugins is called `plugway-nope`" in done.err
+
+
+def test_a_plugin_is_approved_by_the_name_that_the_list_shows(plugway: Any) -> None:
+    rows = json.loads(plugway("plugins", "--json").out)
+    echo = next(row for row in rows if row["name"] == "echo")
+    done = plugway("plugins", "--approve", echo["name"], echo["distribution"])
+    assert done.code == 0
+    assert done.err.startswith("approved: plugway-echo; ")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from plugway._commands_plugins import (
     installed_command,
     installed_command_names,
     installed_packages,
+    packages_of,
     plugin_rows,
 )
 from plugway._config import Config, ExposedError, default_config_path, find_config, load_config
@@ -210,7 +211,9 @@ def status(
 
 @app.command(epilog="Example: plugway plugins --approve plugway-my-filter")
 def plugins(
-    names: Annotated[list[str] | None, typer.Argument(help="Packages to approve.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Packages or plugins to approve.")
+    ] = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
     approved: Annotated[
@@ -225,10 +228,7 @@ def plugins(
     """List the installed plugins, and which the configuration uses."""
     rows = plugin_rows(configs.listed_config(config))
     if approved:
-        if strange := sorted({*(names or ())} - {*installed_packages()}):
-            reason = f"no installed package of plugins is called `{strange[0]}`"
-            raise PlugwayError(f"{reason}: `plugway plugins` lists them")
-        now = sorted(names or installed_packages())
+        now = packages_of(names) if names else installed_packages()
         count = len(approve(now))
         _tell(f"approved: {', '.join(now)}; {approvals_path()} has {count} packages now")
         return

@@ -5,6 +5,7 @@ Which plugins there are is the loader's knowledge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from plugway._approval import Approvals
 from plugway._config import Config
 from plugway._contain import describe
-from plugway._errors import PluginError
+from plugway._errors import PluginError, PlugwayError
 from plugway._loader import GROUP, installed
 
 COMMAND_GROUP = "plugway.commands"
@@ -43,6 +44,24 @@ def installed_packages() -> list[str]:
     """The packages that bring plugins, commands or a stack."""
     points = [*entry_points(group=GROUP), *entry_points(group=COMMAND_GROUP)]
     return sorted({point.dist.name for point in points if point.dist})
+
+
+def packages_of(names: Sequence[str]) -> list[str]:
+    """The packages that are meant by their own names or by those of their plugins.
+
+    Raises:
+        PlugwayError: a name is neither's.
+    """
+    packages = installed_packages()
+    plugins = {plugin.name: plugin.distribution for plugin in installed().values()}
+    found: set[str] = set()
+    for name in names:
+        package = name if name in packages else plugins.get(name, "")
+        if package not in packages:
+            reason = f"no installed plugin or package of plugins is called `{name}`"
+            raise PlugwayError(f"{reason}: `plugway plugins` lists them")
+        found.add(package)
+    return sorted(found)
 
 
 def installed_command(name: str) -> typer.Typer | None:

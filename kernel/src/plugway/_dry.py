@@ -37,8 +37,13 @@ async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
 async def explain(
     pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
 ) -> Mapping[str, Any]:
-    """What would happen to this request."""
+    """What would happen to this request; nothing is sent where a plugin answers it."""
     request = await pipeline.hooks.transform_request(request, exchange)
+    if (reply := await pipeline.hooks.answer(request, exchange)) is not None:
+        await reply.close()
+        nobody = dict.fromkeys(("input_tokens", "upstream_request"))
+        answered = {"answered_by": exchange.receipt[-1].plugin, "attempts": ()}
+        return {**exchange.summary(), **answered, **nobody}
     attempts = await pipeline.plan(request, exchange)
     prepared = await pipeline.prepare(request, attempts[0], exchange)
     try:

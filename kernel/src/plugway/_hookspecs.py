@@ -105,7 +105,8 @@ class Hookspecs:
     @_hook("FIRST", limit_seconds=None)
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
         """Called once per exchange, before routing. Returns a reply to answer without a backend,
-        or None. Raise `RequestRejected` to refuse."""
+        or None. Raise `RequestRejected` to refuse. `explain` asks too, and changes nothing:
+        `exchange.endpoint` is "messages" where the answer counts."""
 
     @_hook("FIRST")
     async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from plugway import NoOptions, Plugin, Route, hookimpl
 from plugway.testing import (
     ERRORS,
     ScriptedUpstream,
@@ -163,10 +164,27 @@ async def test_cloud_models_are_neither_listed_nor_asked_without_consent(server)
     made = build_plugin(Ollama, "ollama", base_url=server.url)
     async with gateway([made]) as running:
         response = await running.post(request_body(model="glm-4.7:cloud"))
-    assert response.status_code == 403
+    assert response.status_code == 400
     assert response.headers["x-should-retry"] == "false"
     assert "`cloud_models: true`" in response.json()["error"]["message"]
     assert not [r for r in server.requests if r.path == "/v1/messages"]
+
+
+class TwoTargets(Plugin[NoOptions]):
+    """A cloud model first, then one of this machine."""
+
+    @hookimpl
+    def resolve_route(self, request, exchange):
+        return Route((("ollama", "glm-4.7:cloud"), ("ollama", "qwen3:8b")), "two")
+
+
+async def test_a_cloud_model_without_consent_leaves_the_fallback_its_turn(server):
+    server.says.shown = {"qwen3:8b": shown()}
+    made = build_plugin(Ollama, "ollama", base_url=server.url)
+    async with gateway([TwoTargets(NoOptions(), name="two"), made]) as running:
+        response = await running.post(request_body(model="any"))
+    assert response.status_code == 200
+    assert [r.json["model"] for r in server.requests if r.path == "/v1/messages"] == ["qwen3:8b"]
 
 
 async def test_with_consent_the_zone_says_that_data_leaves(server):

@@ -75,13 +75,15 @@ class OllamaBackend(AnthropicBackend):
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """Ollama's answer; a cloud model needs consent, because this backend says `local`."""
         if not self._options.cloud_models and is_cloud_name(attempt.model):
-            raise BackendRefused(
-                403,
+            refused = BackendRefused(
+                400,  # of 401 and 403 Claude Code says that it failed to authenticate (2.1.332)
                 b"",
                 message=f"`{attempt.model}` runs on Ollama's own machines; set "
                 f"`cloud_models: true` in the options of `{self.name}` to let prompts go there",
                 permanent=True,
             )
+            refused.try_next = True
+            raise refused
         name = await self._variant_of(attempt.model)
         if name != attempt.model:
             attempt.notes.append(f"asked for `{name}`, which is loaded with that window")

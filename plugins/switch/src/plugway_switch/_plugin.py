@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import anyio
@@ -158,17 +159,18 @@ class Switch(Plugin[SwitchOptions]):
 
     @hookimpl
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
-        """The confirmation of a switch, in one line, without a model."""
+        """The confirmation of a switch, in one line, without a model. `explain` switches none."""
         wished = exchange.state.get(_WISHED)
         wish = wished.wish if wished else None
-        if wished is None or wish is None or exchange.endpoint != "messages":
+        if wished is None or wish is None:
             return None
         text = await self._said(wished, wish, request, exchange)
         if text is None:
             return None
         last = self._state.last(_session(exchange), exchange.agent_id)
         message = answers.message(request, text, last)
-        self._warm(wished, request, exchange, text)
+        if exchange.endpoint == "messages":
+            self._warm(wished, request, exchange, text)
         return Reply.message(message)
 
     @hookimpl
@@ -298,7 +300,9 @@ class Switch(Plugin[SwitchOptions]):
         if wish.verb != "use":
             now, told = await self._next(request, exchange)
             if wish.verb == "recommend":
-                return answers.advice(self._state.advisor, request, endpoints, last, now)
+                refusal = partial(self._state.refusal, session=_session(exchange))
+                advisor = self._state.advisor
+                return answers.advice(advisor, request, endpoints, last, now, refusal)
             return answers.listing(endpoints, self._zones, told, wish.verb == "help")
         if not wished.found and not wished.default:
             return answers.unknown(wish.name, endpoints, self._zones)
@@ -334,13 +338,13 @@ class Switch(Plugin[SwitchOptions]):
         request: MessagesRequest,
         exchange: Exchange,
     ) -> str:
-        choices = self._state.choices
+        choices, counts = self._state.choices, exchange.endpoint == "messages"
         agent = AGENTS if wish.span == "agents" else ""
         if only is None:
-            was = await choices.clear(session, agent or None)
-            return answers.back(was)
+            return answers.back(counts and await choices.clear(session, agent or None))
         model = "" if agent else exchange.model_asked
-        await choices.set(session, agent, self._state.choice(only, model, session))
+        if counts:
+            await choices.set(session, agent, self._state.choice(only, model, session))
         last = self._state.last(session, exchange.agent_id)
         size = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
         return answers.switched(only, bool(agent), size)
