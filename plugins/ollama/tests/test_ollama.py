@@ -129,7 +129,7 @@ async def test_the_window_is_the_one_that_is_used(server, parameters, running, o
     assert info.context_tokens == window
     assert info.state == ("loaded" if running else "unloaded")
     assert info.capabilities == {"tools", "thinking"}
-    assert info.extra == {"trained_context_tokens": 40960}
+    assert info.extra == {"trained_context_tokens": 40960, "cuts_prompts": True}
 
 
 async def test_a_model_that_cannot_be_shown_has_the_default_window(server):
