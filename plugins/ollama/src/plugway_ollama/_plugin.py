@@ -16,6 +16,7 @@ from plugway import (
     MessagesRequest,
     ModelInfo,
     Reply,
+    as_list,
     as_object,
 )
 from plugway_anthropic_wire import (
@@ -34,6 +35,7 @@ from plugway_ollama._models import (
     variant_name,
     window_for,
 )
+from plugway_translation import Media
 
 _ASKED_AT_ONCE = 8
 MAKE_SECONDS = 30.0
@@ -87,6 +89,18 @@ class OllamaBackend(AnthropicBackend):
             attempt.notes.append(f"asked for `{name}`, which is loaded with that window")
             request = request.replace(model=name, because="Ollama takes no window in a request")
         return await super().send(request, attempt)
+
+    async def sees_images(self, model: str) -> bool | None:
+        """Whether a model has `vision`, as `/api/show` says; older servers do not."""
+        able = (await self._show(model, "")).get("capabilities")
+        return "vision" in as_list(able) if able else None
+
+    def unfit(self, media: Media) -> str:
+        """Ollama leaves documents out in silence, and refuses images that are not in the request
+        (`convertMessage` and `resolveImageSource` of its `anthropic/anthropic.go`)."""
+        if media.kind == "document":
+            return "Ollama takes no documents"
+        return "" if media.data else "Ollama fetches no images"
 
     async def _variant_of(self, model: str) -> str:
         """The model to ask for, so that it is loaded with the window that is wanted.
