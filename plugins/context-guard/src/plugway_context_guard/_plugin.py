@@ -29,7 +29,7 @@ from plugway import (
     as_object,
     hookimpl,
 )
-from plugway_context_guard._edits import apply, least_trigger, wanted
+from plugway_context_guard._edits import apply, least_trigger, told, wanted
 from plugway_context_guard._meter import Count, Features, Meter, features_of
 from plugway_context_guard._options import ContextGuardOptions
 from plugway_context_guard._room import Room, limit_of, shorter_answer, with_answer
@@ -278,7 +278,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         edited = apply(
             messages, edits, round(prompt * scale), lambda piece: round(len(piece) * share)
         )
-        because = "this server does not edit contexts; done here as the client asks"
+        because = f"{told(edited.applied)} here, as the client asks: the server edits no contexts"
         fields: dict[str, Any] = {"messages": edited.messages} if edited.applied else {}
         if "context_management" in request.body:
             fields["context_management"] = REMOVE

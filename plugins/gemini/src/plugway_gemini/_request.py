@@ -12,11 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_gemini._contents import Contents, note_extras
+from plugway_gemini._contents import EXTRAS, Contents
 from plugway_gemini._models import Target
 from plugway_gemini._schema import gemini_schema
 from plugway_gemini._thinking import thinking_config
-from plugway_translation import Notes, Rule, ToolNames, count, drop_by, reminder, system_text
+from plugway_translation import (
+    Notes,
+    Rule,
+    ToolNames,
+    count,
+    drop_by,
+    note_extras,
+    reminder,
+    system_text,
+)
 
 NAME: Final = r"(?:[a-zA-Z_]|(?<!^)[0-9.:-])"
 """Characters of a function's name, which begins with a letter or an underscore."""
@@ -92,7 +101,7 @@ def translate(
             as_list(body.get("messages"))
         )
     }
-    note_extras(as_list(body.get("system")), "system", notes)
+    note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
     if system := system_text(body.get("system"), notes):
         _instruct(made, system, target, notes)
     choice = as_object(body.get("tool_choice"))
