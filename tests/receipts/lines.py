@@ -48,6 +48,9 @@ _CLAUSES = {
         *("call", "result", "tool text", "turns"),
     },
     r"old tool results .*cleared": {"image", "tool text"},
+    r"`DeferredToolPlaceholder` only means .*left out": {
+        *("tools.name", "tools.description", "tools.defer_loading", "schema.*")
+    },
     r"offered as a function whose calls fail": {
         *("tools", "tools.name", "tools.description", "schema.*")
     },

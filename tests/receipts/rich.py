@@ -76,6 +76,12 @@ TOOLS = [
     {"name": LONG_NAME, "type": "custom", "input_schema": {"type": "object", "properties": {}}},
     {"name": "Later", "input_schema": ANSWER, "defer_loading": True, "allowed_callers": ["direct"]},
 ]
+PLACEHOLDER = {
+    "name": "DeferredToolPlaceholder",
+    "description": "Keeps deferred loading on; never call it.",
+    "input_schema": {"type": "object", "properties": {}},
+    "defer_loading": True,
+}
 
 MESSAGES = [
     {

@@ -21,6 +21,7 @@ from tests.receipts.rich import (
     CLEARING,
     MESSAGES,
     ODD,
+    PLACEHOLDER,
     PNG,
     SHOT,
     TOOLS,
@@ -118,6 +119,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "old results cleared": {"context_management": CLEARING},
     "odd limits": {"max_tokens": 5, "stop_sequences": ["only"], "thinking": None},
     "a typed tool": {"tools": [*TOOLS, {"type": "code_execution_20250825", "name": "code"}]},
+    "deferred tools": {"tools": [*TOOLS, PLACEHOLDER]},
     "an older format": {
         "output_config": None,
         "output_format": {"type": "json_schema", "schema": ANSWER},

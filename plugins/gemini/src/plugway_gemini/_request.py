@@ -17,11 +17,13 @@ from plugway_gemini._models import Target
 from plugway_gemini._schema import gemini_schema
 from plugway_gemini._thinking import thinking_config
 from plugway_translation import (
+    PLACEHOLDER_LEFT_OUT,
     Notes,
     Rule,
     ToolNames,
     count,
     drop_by,
+    is_placeholder,
     note_extras,
     reminder,
     system_text,
@@ -137,7 +139,9 @@ def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]
     """The tools that have a schema; those that Anthropic's own servers run have none."""
     found: list[dict[str, Any]] = []
     for tool in map(as_object, as_list(body.get("tools"))):
-        if isinstance(tool.get("name"), str) and tool.get("type", "custom") in {"custom", None}:
+        if is_placeholder(tool):
+            notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
+        elif isinstance(tool.get("name"), str) and tool.get("type", "custom") in {"custom", None}:
             drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
             found.append(tool)
         else:
