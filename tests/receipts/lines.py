@@ -33,6 +33,7 @@ _FIELDS = {
     "search_result": {"search_result", "search result in words"},
     "messages.search_result": {"search_result", "search result in words"},
     "messages.tool_use": {"thoughtSignature"},
+    "tools": {"tools", "tools.*", "schema.*"},
     "messages.prefill": {"assistant text"},
 }
 _CLAUSES = {
@@ -51,6 +52,7 @@ _CLAUSES = {
     r"`DeferredToolPlaceholder` only means .*left out": {
         *("tools.name", "tools.description", "tools.defer_loading", "schema.*")
     },
+    r"only the tool that it names is offered": {"tools.*", "schema.*"},
     r"offered as a function whose calls fail": {
         *("tools", "tools.name", "tools.description", "schema.*")
     },

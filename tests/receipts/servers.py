@@ -224,4 +224,4 @@ async def send(
         lines = receipts.lines
         found = [r for r in upstream.requests if r.path.split("?")[0].endswith(SERVERS[name].path)]
         explained = (await running.post(body, "/v1/messages/explain")).json()
-        return Sent(SERVERS[name].read(found[-1]), lines, explained, found[-1].json)
+        return Sent(SERVERS[name].read(found[0]), lines, explained, found[0].json)

@@ -5,7 +5,6 @@ Deciding whether to ask again, or somebody else, is the pipeline's business and 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,8 +34,6 @@ from plugway_translation import Media
 MAX_PAGES: Final = 20
 LISTED_SECONDS: Final = 60.0
 """How long a list of what models can do holds."""
-ASKED_SECONDS: Final = 1.0
-"""Patience with a server that is asked for it while a request waits."""
 _UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
 _NOT_COUNTED: Final = (
     "max_tokens",
@@ -167,9 +164,8 @@ class AnthropicBackend:
         when, known = self._listed
         if time.monotonic() - when > LISTED_SECONDS:
             try:
-                async with asyncio.timeout(ASKED_SECONDS):
-                    known = {info.id: info.capabilities for info in await self.models()}
-            except (BackendError, TimeoutError):
+                known = {info.id: info.capabilities for info in await self.models()}
+            except BackendError:
                 known = {}
             self._listed = time.monotonic(), known
         able = known.get(model) or known.get(f"{model}:latest")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final, TypeVar
 
 from plugway import (
@@ -24,6 +25,8 @@ from plugway_translation import Media, Notes, replaced_media
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
+ASKED_SECONDS: Final = 1.0
+"""Patience with a server that is asked what a model sees while a request waits."""
 STEERING: Final = frozenset(
     (
         "api_base",
@@ -82,7 +85,10 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
     async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
         """The request with the images and documents that can be read there."""
         backend, notes = self.backend, Notes()
-        blind = await backend.sees_images(attempt.model) is False
+        blind = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ASKED_SECONDS):
+                blind = await backend.sees_images(attempt.model) is False
 
         def unfit(media: Media) -> str:
             if blind and media.kind == "image":

@@ -13,11 +13,13 @@ from plugway import (
     Attempt,
     BackendError,
     BackendRefused,
+    Exchange,
     MessagesRequest,
     ModelInfo,
     Reply,
     as_list,
     as_object,
+    hookimpl,
 )
 from plugway_anthropic_wire import (
     AnthropicBackend,
@@ -26,6 +28,7 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
+from plugway_ollama._choice import chosen
 from plugway_ollama._models import (
     info_of,
     is_cloud,
@@ -186,6 +189,21 @@ class OllamaBackend(AnthropicBackend):
 
 class Ollama(EndpointPlugin[OllamaOptions]):
     """Registers one Ollama server as a backend."""
+
+    @hookimpl
+    async def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """The request as Ollama takes it; a choice of tools is made by what is offered.
+
+        Ollama parses `tool_choice` and does not use it (`FromMessagesRequest` of its
+        `anthropic/anthropic.go`). That a call is made at all is up to the model; `tool-repair` asks
+        again where it is not.
+        """
+        prepared = await super().prepare_attempt(request, attempt, exchange)
+        if attempt.backend is not self.backend:
+            return prepared
+        return chosen(prepared or request)
 
     def make_backend(self) -> AnthropicBackend:
         """The server at `base_url`."""
