@@ -159,3 +159,18 @@ async def test_explain_shows_what_is_sent_and_the_same_receipt(name: str) -> Non
     quiet = ("route", "layer", "count")
     told = [e["what"] for e in sent.explained["receipt"] if e["stage"] not in quiet]
     assert Counter(told) == Counter(sent.lines)
+
+
+def test_a_change_that_no_line_tells_is_found() -> None:
+    before, after = read_messages(rich()), read_messages(rich(top_k=None, temperature=0.1))
+    line = "drop top_k: the API has no such field"
+    assert problems("vllm", before, after, [line]) == ["`temperature` differs, and no line says so"]
+
+
+def test_a_line_that_is_not_true_is_found() -> None:
+    before = read_messages(rich())
+    lines = ["remove metadata: it is of no use there", "set tools: `cache_control` left out"]
+    found = problems("vllm", before, before, lines)
+    assert len(found) == 3
+    assert "['metadata', 'user'] is on a line, and nothing of it differs" in found
+    assert "`cache_control` was lost 0 times, and 1 are told" in found

@@ -322,6 +322,16 @@ async def test_tool_choice_which_ollama_ignores_is_made_by_what_is_offered(serve
     assert ("changes=0" in answer.headers["plugway-receipt"]) is (len(offered) == 2)
 
 
+async def test_that_several_calls_may_come_all_the_same_is_on_the_receipt(server):
+    server.says.shown = {"qwen3:8b": shown()}
+    plugin = build_plugin(Ollama, "ollama", base_url=server.url)
+    choice = {"type": "auto", "disable_parallel_tool_use": True}
+    async with gateway([plugin]) as running:
+        body = request_body(model="qwen3:8b", tools=TOOLS, tool_choice=choice)
+        told = (await running.post(body, "/v1/messages/explain")).json()["receipt"]
+    assert any("ignores `disable_parallel_tool_use`" in entry["what"] for entry in told)
+
+
 PICTURE = {"type": "base64", "media_type": "image/png", "data": "aGk="}
 
 

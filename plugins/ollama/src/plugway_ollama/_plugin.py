@@ -41,6 +41,7 @@ from plugway_ollama._models import (
 from plugway_translation import Media
 
 _ASKED_AT_ONCE = 8
+PARALLEL = "Ollama ignores `disable_parallel_tool_use`: an answer may have several calls"
 MAKE_SECONDS = 30.0
 """Patience with Ollama while it writes the manifest of a variant; no weights are copied."""
 
@@ -203,7 +204,11 @@ class Ollama(EndpointPlugin[OllamaOptions]):
         prepared = await super().prepare_attempt(request, attempt, exchange)
         if attempt.backend is not self.backend:
             return prepared
-        return chosen(prepared or request)
+        prepared = chosen(prepared or request)
+        choice = as_object(prepared.get("tool_choice"))
+        if choice.get("disable_parallel_tool_use") is True:
+            exchange.note(self.name, PARALLEL, stage="prepare_attempt")
+        return prepared
 
     def make_backend(self) -> AnthropicBackend:
         """The server at `base_url`."""
