@@ -284,9 +284,13 @@ def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
 
 
 def note_sent(attempt: Attempt, exchange: Exchange) -> None:
-    """What the backend says it did to the request, on the receipt."""
+    """What the backend says it did to the request, on the receipt: once, also where the request was
+    sent again."""
+    name = attempt.backend.name
+    told = {entry.what for entry in exchange.receipt if entry[:2] == ("send", name)}
     for what in attempt.notes:
-        exchange.note(attempt.backend.name, what, stage="send")
+        if what not in told:
+            exchange.note(name, what, stage="send")
     attempt.notes.clear()
 
 

@@ -5,6 +5,7 @@ Deciding whether to ask again, or somebody else, is the pipeline's business and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -30,8 +31,11 @@ from plugway import (
 )
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
 from plugway_anthropic_wire._models import entries_of, model_of
+from plugway_translation import Media
 
 MAX_PAGES: Final = 20
+LISTED_SECONDS: Final = 60.0
+"""How long a list of what models can do holds."""
 _UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
 _NOT_COUNTED: Final = (
     "max_tokens",
@@ -74,6 +78,8 @@ class AnthropicBackend:
         self.zone = zone
         self.upstream = upstream
         self.wire = wire or Wire()
+        self._listed: tuple[float, Mapping[str, frozenset[str]]] = (-LISTED_SECONDS, {})
+        """When the models were listed, and what each can do."""
 
     @property
     def native(self) -> bool:
@@ -156,7 +162,23 @@ class AnthropicBackend:
             path = f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
         return found[:MAX_MODELS]
 
+    async def sees_images(self, model: str) -> bool | None:
+        """Whether a model takes images, as the server's list says; None where it does not."""
+        when, known = self._listed
+        if time.monotonic() - when > LISTED_SECONDS:
+            try:
+                known = {info.id: info.capabilities for info in await self.models()}
+            except BackendError:
+                known = {}
+            self._listed = time.monotonic(), known
+        able = known.get(model) or known.get(f"{model}:latest")
+        return "images" in able if able else None
+
     # ── what a server's own backend may refine ───────────────────────────────────────────────
+
+    def unfit(self, media: Media) -> str:
+        """Why the server cannot take an image or document; empty where it can."""
+        return ""
 
     def credentials(self, attempt: Attempt) -> Mapping[str, str] | None:
         """Credential lines for this attempt; None for those of the upstream."""

@@ -89,10 +89,13 @@ def _betas(request: MessagesRequest, policy: Policy) -> MessagesRequest:
         return request
     values = [value.strip() for value in ",".join(lines).split(",")]
     kept = [value for value in values if value and policy.takes_beta(value)]
-    gone = [value for value in values if value and value not in kept]
+    gone: dict[str, list[str]] = {}
+    for value in values:
+        if value and value not in kept:
+            gone.setdefault(policy.beta_reason(value), []).append(value)
     if not gone:
         return request
-    reason = f"their half in the body does not go there either: {', '.join(gone)}"
+    reason = "; ".join(f"{why}: {', '.join(named)}" for why, named in gone.items())
     line = ",".join(kept) or REMOVE
     return request.replace(because=reason, headers={BETA_HEADER: line})
 

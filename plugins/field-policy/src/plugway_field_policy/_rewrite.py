@@ -11,7 +11,14 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_field_policy._policy import Policy
 from plugway_field_policy._presets import BETA_BLOCKS, SERVER_BLOCKS
-from plugway_translation import in_words, is_attribution, reminder, said_in
+from plugway_translation import (
+    PLACEHOLDER_LEFT_OUT,
+    in_words,
+    is_attribution,
+    is_placeholder,
+    reminder,
+    said_in,
+)
 
 _TURN_KEYS: Final = frozenset(("role", "content"))
 
@@ -64,6 +71,9 @@ class Rewriter:
         keys = self._policy.tool_keys
         if keys is not None and fields.keys() <= keys and "type" not in fields:
             return tool
+        if is_placeholder(fields) and "tools.defer_loading" not in self._policy.takes:
+            self.notes[f"{PLACEHOLDER_LEFT_OUT}: left out"] += 1
+            return None
         kind = fields.get("type")
         typed = kind not in (None, "custom") and "input_schema" not in fields
         if typed and "server_tools" not in self._policy.takes:

@@ -88,6 +88,7 @@ class GeminiBackend:
 
         async def again() -> UpstreamResponse:
             _log.info("`%s` ended without a word: asked again with simpler tools", attempt.target)
+            attempt.notes.append("asked again with simpler tools: the answer ended without a word")
             return await self._simpler(request, attempt, asked, reader)
 
         if request.stream:

@@ -37,7 +37,10 @@ def thinking_config(
         config["thinkingBudget"] = _budget(effort, thinking, target)
     elif effort is not None:
         config["thinkingLevel"] = level = clamp_effort(effort, target.levels)
-        if level != effort:
+        asked = as_object(body.get("output_config")).get("effort")
+        if asked is None and "budget_tokens" in thinking:
+            notes.add("thinking.budget_tokens", "translate", f"as level `{level}`")
+        elif level != effort:
             notes.add("output_config.effort", "translate", f"told as `{level}`, the nearest")
     return config, 0
 

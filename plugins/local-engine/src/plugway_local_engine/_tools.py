@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from plugway_translation import PLACEHOLDER_LEFT_OUT, is_placeholder
+
 ChoiceMode = Literal["auto", "any", "tool", "none"]
 
 
@@ -58,6 +60,8 @@ def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
         name, kind = str(item.get("name", "")), item.get("type")
         if kind not in (None, "custom"):
             notes.append(f"tool `{name}`: the server tool `{kind}` is not run by a local model")
+        elif is_placeholder(item):
+            notes.append(f"tools: {PLACEHOLDER_LEFT_OUT}: left out")
         elif name:
             schema = as_object(item.get("input_schema"))
             tools.append(Tool(name, str(item.get("description") or ""), schema))

@@ -45,13 +45,16 @@ def info_of(
     capabilities = seen(
         ("tools", "tools" in able), ("images", "vision" in able), ("thinking", "thinking" in able)
     )
+    extra: dict[str, Any] = {"trained_context_tokens": limit} if limit else {}
+    if not is_cloud(entry):
+        extra["cuts_prompts"] = True  # what `context-guard` asks; there is no refusal to wait for
     return ModelInfo(
         id=str(entry["name"]),
         context_tokens=min(window, limit) if limit else window,
         state="loaded" if running is not None else "unloaded",
         capabilities=capabilities,
         created_at=str(entry.get("modified_at") or "1970-01-01T00:00:00Z"),
-        extra={"trained_context_tokens": limit} if limit else {},
+        extra=extra,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from plugway import as_object
 
 Action = Literal["translate", "emulate", "drop", "reject"]
 """`translate`: said in another way, with a loss; `emulate`: done by us instead; `drop`: left out;
@@ -45,6 +47,12 @@ class Notes:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def without(self, fields: Collection[str]) -> Notes:
+        """The same but for the notes of `fields`."""
+        new = Notes()
+        new._counts = {note: n for note, n in self._counts.items() if note.field not in fields}
+        return new
+
     def fields(self) -> set[str]:
         """The fields that something was done to."""
         return {note.field for note in self._counts}
@@ -64,6 +72,16 @@ class Rule:
     action: Literal["preserve", "translate", "emulate", "drop", "reject"]
     because: str = ""
     """Why, where it is dropped; what a user reads."""
+
+
+def note_extras(
+    blocks: Iterable[Any], where: str, reasons: Mapping[str, str], notes: Notes
+) -> None:
+    """Note the members of blocks that are not carried over: those that `reasons` names."""
+    for block in map(as_object, blocks):
+        for key, because in reasons.items():
+            if block.get(key):
+                notes.add(f"{where}.{key}", "drop", because)
 
 
 def drop_by(

@@ -147,6 +147,7 @@ class _Cleaner:
             why = "it names itself" if name in refs else "it names nothing here, or too much"
             self._note("$ref", why)
             return {}
+        self.notes.add(f"{self._field}.$ref", "translate", "what it names is put in its place")
         beside = {key: item for key, item in schema.items() if key != "$ref"}
         return self.schema({**target, **beside}, depth, (*refs, name))
 
@@ -171,12 +172,14 @@ class _Cleaner:
                 self._note("type", f"one type only; the others of {kinds} were left out")
             return
         if "anyOf" not in found:
+            self.notes.add(f"{self._field}.type", "translate", "several types, as `anyOf`")
             found["anyOf"] = [{"type": kind} for kind in single]
         del found["type"]
 
     def _enum(self, found: dict[str, Any]) -> None:
         if self._rules.const_as_enum and "const" in found:
             found["enum"] = [found.pop("const")]
+            self.notes.add(f"{self._field}.const", "translate", "as `enum` of one value")
         values = found.get("enum")
         if self._rules.string_enums and values is not None:
             if all(isinstance(value, str) for value in as_list(values)):

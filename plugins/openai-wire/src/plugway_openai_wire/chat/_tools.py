@@ -8,11 +8,13 @@ from plugway import as_object
 from plugway_openai_wire._policy import TOOL
 from plugway_openai_wire.chat._policy import DEFAULT_LIMIT, Target
 from plugway_translation import (
+    PLACEHOLDER_LEFT_OUT,
     Notes,
     SchemaRules,
     ToolNames,
     clean_schema,
     drop_by,
+    is_placeholder,
     rules_without,
     strict_fits,
 )
@@ -31,7 +33,9 @@ def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, An
     found: list[dict[str, Any]] = []
     for item in tools:
         tool = as_object(item)
-        if "input_schema" not in tool and is_server_tool(tool):
+        if is_placeholder(tool):
+            notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
+        elif "input_schema" not in tool and is_server_tool(tool):
             because = f"`{tool.get('name')}` (`{tool.get('type')}`) is Anthropic's own"
             notes.add("tools", "drop", because)
         elif isinstance(tool.get("name"), str):

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
+from plugway_openai_wire._policy import EXTRAS
 from plugway_openai_wire.responses._policy import Target
 from plugway_translation import (
     ERROR_MARK,
@@ -20,6 +21,7 @@ from plugway_translation import (
     Turn,
     in_words,
     media_of,
+    note_extras,
     result_media,
     result_text,
     said_in,
@@ -140,6 +142,8 @@ class _Maker:
         """Adds the output of a call; returns the parts that have to follow as the user's."""
         self._extras(block)
         fields = dict(block)
+        if fields.get("is_error") is True:
+            self._notes.add("tool_result.is_error", "translate", "said in the text of the result")
         output: str | list[Item] = result_text(fields)
         after: list[Item] = []
         if media := result_media(fields):
@@ -186,10 +190,7 @@ class _Maker:
 
     def _extras(self, block: Mapping[str, Any]) -> None:
         """Notes members of a block that have no place here."""
-        if "cache_control" in block:
-            self._notes.add("cache_control", "drop", "the API has no marks for caching")
-        if block.get("citations"):
-            self._notes.add("citations", "drop", "the API takes none back")
+        note_extras([block], "messages", EXTRAS, self._notes)
 
 
 def _image(media: Media) -> Item | None:

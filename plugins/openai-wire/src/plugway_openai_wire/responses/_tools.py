@@ -9,11 +9,13 @@ from plugway import as_object
 from plugway_openai_wire._policy import TOOL
 from plugway_openai_wire.responses._policy import DEFAULT_IDS, SEARCH, Target
 from plugway_translation import (
+    PLACEHOLDER_LEFT_OUT,
     Notes,
     SchemaRules,
     ToolNames,
     clean_schema,
     drop_by,
+    is_placeholder,
     rules_without,
     strict_fits,
 )
@@ -32,7 +34,9 @@ def tools_of(
     rules = rules_without(target.facts.rejected_keywords)
     found: list[dict[str, Any]] = []
     for tool in tools:
-        if "input_schema" in tool:
+        if is_placeholder(tool):
+            notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
+        elif "input_schema" in tool:
             found.append(_function(tool, rules, names, notes))
         elif target.web_search and str(tool.get("type")).startswith(SEARCH):
             found.append(_search(tool, notes))
