@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 from plugway._backend import Attempt, Backend, ModelInfo
 from plugway._cancel import bounded
 from plugway._dialect import Dialect
-from plugway._errors import BackendError, HookError, PluginError, RequestRejected
+from plugway._errors import BackendError, HookError, PluginError, RequestRejected, described
 from plugway._events import EventStream
 from plugway._exchange import Exchange, Outcome, Route
 from plugway._gateway import Gateway
@@ -104,7 +104,7 @@ class Hooks:
             try:
                 result = impl.call(*args)
             except Exception as error:
-                reason = f"hook `{hook}` raised {_describe(error)}"
+                reason = f"hook `{hook}` raised {_at_load(error)}"
                 raise PluginError(impl.plugin.name, reason) from error
             if result is not None:
                 found.append((impl, result))
@@ -195,7 +195,7 @@ class Hooks:
             try:
                 new = impl.call(stream, exchange)
             except Exception as error:
-                self._failed(impl, _describe(error), error)
+                self._failed(impl, described(error), error)
                 continue
             if new is not None and new is not stream:
                 exchange.note(impl.plugin.name, "stream layer added", stage="layer")
@@ -247,7 +247,7 @@ class Hooks:
             reason = f"did not come back within {impl.info.limit_seconds} s"
             return self._failed(impl, reason, error)
         except Exception as error:
-            return self._failed(impl, f"raised {_describe(error)}", error)
+            return self._failed(impl, f"raised {described(error)}", error)
         if self._trace:
             _print_trace(impl, began, result)
         if result is None or isinstance(result, expected):
@@ -287,12 +287,13 @@ def _lacking(item: object, kind: type) -> str:
     return f", which has no {', '.join(missing)}," if missing else ""
 
 
+def _at_load(error: Exception) -> str:
+    """What failed, in full: there is no request yet that it could quote."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def _names(expected: Any) -> str:
     return "a list" if expected is _SEQUENCE else f"`{expected.__name__}`"
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _print_trace(impl: Impl, began: float, result: object) -> None:

@@ -136,9 +136,11 @@ class ExchangeServer:
     def admit(self) -> None:
         """Raises `Overloaded` where too many exchanges are in flight, or memory runs out."""
         if PRESSURE.state != "calm":
-            raise Overloaded("the gateway is short of memory or open files; `plugway status`")
+            message = "the gateway is short of memory or open files; `plugway status`"
+            raise Overloaded(message, record=True)
         if self.active > self.limits.max_streams:
-            raise Overloaded(f"the gateway already serves {self.limits.max_streams} requests")
+            message = f"the gateway already serves {self.limits.max_streams} requests"
+            raise Overloaded(message, record=True)
 
     @property
     def warm_failures(self) -> WarmFailures:
@@ -157,7 +159,7 @@ def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRe
     except Exception:
         log.exception("dialect `%s` could not decode a request", dialect.name)
         message = f"a defect of the dialect `{dialect.name}`; the gateway's log has the details"
-        raise RequestRejected(message, status=500) from None
+        raise RequestRejected(message, status=500, record=True) from None
     answer.original = original
     return MessagesRequest(inner, headers, original=original)
 

@@ -16,7 +16,16 @@ from plugway_gemini._contents import Contents, note_extras
 from plugway_gemini._models import Target
 from plugway_gemini._schema import gemini_schema
 from plugway_gemini._thinking import thinking_config
-from plugway_translation import Notes, Rule, ToolNames, count, drop_by, reminder, system_text
+from plugway_translation import (
+    Notes,
+    Rule,
+    ToolNames,
+    count,
+    drop_by,
+    reminder,
+    system_text,
+    type_name,
+)
 
 NAME: Final = r"(?:[a-zA-Z_]|(?<!^)[0-9.:-])"
 """Characters of a function's name, which begins with a letter or an underscore."""
@@ -132,7 +141,8 @@ def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]
             drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
             found.append(tool)
         else:
-            notes.add("tools", "drop", f"`{tool.get('type')}` is a tool of Anthropic's servers")
+            kind = type_name(tool.get("type"))
+            notes.add("tools", "drop", f"`{kind}` is a tool of Anthropic's servers")
     return found
 
 

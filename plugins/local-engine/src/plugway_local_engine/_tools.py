@@ -57,7 +57,7 @@ def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
         item = as_object(entry)
         name, kind = str(item.get("name", "")), item.get("type")
         if kind not in {None, "custom"}:
-            notes.append(f"tool `{name}`: the server tool `{kind}` is not run by a local model")
+            notes.append(f"tool `{name}`: a server's own tool, which no local model runs")
         elif name:
             schema = as_object(item.get("input_schema"))
             tools.append(Tool(name, str(item.get("description") or ""), schema))

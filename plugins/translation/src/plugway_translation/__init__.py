@@ -8,7 +8,7 @@ from plugway_translation._arguments import parse_arguments
 from plugway_translation._ids import IdCodec, decode_id, encode_id
 from plugway_translation._media import Media, MediaPolicy, media_of, unseen
 from plugway_translation._names import ToolNames
-from plugway_translation._notes import Action, Note, Notes, Rule, drop_by
+from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, type_name
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
 from plugway_translation._schema import (
     ANY_SCHEMA,
@@ -76,6 +76,7 @@ __all__ = [
     "system_text",
     "totals_of",
     "turns_of",
+    "type_name",
     "unseen",
     "usage_of",
 ]

@@ -15,6 +15,7 @@ from plugway_translation import (
     drop_by,
     rules_without,
     strict_fits,
+    type_name,
 )
 
 _PLAIN = frozenset(("name", "description", "input_schema"))
@@ -32,7 +33,7 @@ def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, An
     for item in tools:
         tool = as_object(item)
         if "input_schema" not in tool and is_server_tool(tool):
-            because = f"`{tool.get('name')}` (`{tool.get('type')}`) is Anthropic's own"
+            because = f"`{tool.get('name')}` (`{type_name(tool.get('type'))}`) is Anthropic's own"
             notes.add("tools", "drop", because)
         elif isinstance(tool.get("name"), str):
             found.append(tool)
@@ -94,7 +95,7 @@ def choice_of(value: Any, target: Target, names: ToolNames, notes: Notes) -> Any
     allowed = target.facts.allowed_values.get("tool_choice")
     known = allowed is None or (found if isinstance(found, str) else "function") in allowed
     if not known or not target.takes("tool_choice"):
-        notes.add("tool_choice", "drop", f"the server does not take `{kind}`")
+        notes.add("tool_choice", "drop", "the server does not take this choice")
         return None
     return found
 
