@@ -124,6 +124,7 @@ def serve(
         writer = _log.configure(log_level, log_json)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-level") from None
+    _log.log_uncaught()
     try:
         for warning in startup_files().warnings:
             _tell(f"plugway: warning: {warning}")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, TypeVar
 
-from plugway._errors import HookError, PlugwayError
+from plugway._errors import HookError, PlugwayError, described
 
 log = logging.getLogger("plugway.hooks")
 
@@ -34,7 +34,8 @@ def is_defect(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """The kind of an exception and its words."""
+    """The kind of an exception and its words, for what is loaded or started: there is no request
+    yet that they could quote."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
@@ -44,7 +45,7 @@ def named(plugin: str, place: str, error: BaseException) -> BaseException:
     here."""
     if isinstance(error, PlugwayError) or not is_defect(error):
         return error
-    reason = f"raised {describe(error)}"
+    reason = f"raised {described(error)}"
     fields = {"plugin": plugin, "hook": place}
     log.error("plugin `%s`, hook `%s`: %s", plugin, place, reason, extra=fields, exc_info=error)
     made = HookError(plugin, place, reason)
@@ -111,7 +112,7 @@ class Unending(asyncio.AbstractEventLoop):
                 if not self.goes_on:
                     raise
                 reason = "a task in the background raised %s; the gateway goes on"
-                log.exception(reason, describe(error))
+                log.exception(reason, described(error))
             else:
                 return
 

@@ -49,7 +49,7 @@ async def explain(
     try:
         counted = await _counted(pipeline, prepared, attempts[0])
     except (BackendError, RequestRejected) as error:
-        exchange.note("kernel", f"tokens were not counted: {error}", stage="count")
+        exchange.note("kernel", f"tokens were not counted: {error.record}", stage="count")
         counted = None
     if isinstance(counted, Reply):
         counted = counted.parsed.get("input_tokens")
@@ -89,4 +89,4 @@ def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchan
         return Reply.message({"input_tokens": counted})
     cannot = f"`{attempt.target}` cannot count tokens"
     exchange.note("kernel", cannot, stage="count")
-    return rejection_reply(NoRoute(cannot, retry=False), exchange)
+    return rejection_reply(NoRoute(cannot, retry=False, record=True), exchange)

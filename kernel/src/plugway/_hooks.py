@@ -22,7 +22,7 @@ from plugway._backend import Attempt, Backend, ModelInfo
 from plugway._cancel import bounded
 from plugway._contain import describe, is_defect
 from plugway._dialect import Dialect
-from plugway._errors import BackendError, HookError, PluginError, RequestRejected
+from plugway._errors import BackendError, HookError, PluginError, RequestRejected, described
 from plugway._events import EventStream
 from plugway._exchange import Exchange, Outcome, Route
 from plugway._gateway import Gateway
@@ -209,7 +209,7 @@ class Hooks:
         except BaseException as error:
             if not is_defect(error):
                 raise
-            return self._failed(impl, f"raised {describe(error)}", error)
+            return self._failed(impl, f"raised {described(error)}", error)
         if new is None or new is stream:
             return None
         if isinstance(new, EventStream):
@@ -315,7 +315,7 @@ def _names(expected: Any) -> str:
 def _reason(impl: Impl, error: BaseException) -> str:
     if isinstance(error, TimeoutError) and impl.info.limit_seconds is not None:
         return f"did not come back within {impl.info.limit_seconds} s"
-    return f"raised {describe(error)}"
+    return f"raised {described(error)}"
 
 
 def _print_trace(impl: Impl, began: float, result: object) -> None:

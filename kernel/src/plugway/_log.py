@@ -13,11 +13,15 @@ import re
 import sys
 import threading
 import time
-import traceback
+import warnings
 from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import orjson
+
+from plugway._trace import trace
+
+_log = logging.getLogger("plugway.process")
 
 QUEUE_RECORDS: Final = 10_000
 """Most records that wait to be written; beyond it the oldest is dropped."""
@@ -104,7 +108,7 @@ class JsonFormatter(logging.Formatter):
             **_extra(record),
         }
         if record.exc_info:
-            line["error"] = "".join(traceback.format_exception(*record.exc_info))
+            line["error"] = "\n".join(trace(record.exc_info[1]))
         options = orjson.OPT_NON_STR_KEYS
         return redact(_visible(orjson.dumps(line, default=str, option=options).decode()))
 
@@ -128,8 +132,7 @@ class TextFormatter(logging.Formatter):
         lines = [redact(f"{clock} {level} {_visible(record.name)}: {text}")]
         lines += [f"    {redact(line)}" for line in more]
         if record.exc_info:
-            trace = "".join(traceback.format_exception(*record.exc_info))
-            lines += [f"    {redact(_visible(line))}" for line in trace.splitlines()]
+            lines += [f"    {redact(_visible(line))}" for line in trace(record.exc_info[1])]
         return "\n".join(lines)
 
 
@@ -139,7 +142,30 @@ _PLAIN: Final = re.compile(r"[\w./:@%+,;*-]+")
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.startswith("plugway")
+
+
+def _without_values(record: logging.LogRecord) -> str:
+    """What a library logs, without the values in it, which may be a part of a request.
+
+    That is its text before they are put in, or what stands before the first; a text that came with
+    its values in it is left out.
+    """
+    text = str(record.msg)
+    if record.args:
+        return text
+    return (
+        _VALUE_IN_TEXT.split(text, 1)[0] if record.name == "asyncio" else "(its text is left out)"
+    )
+
+
+_VALUE_IN_TEXT: Final = re.compile(r"[\n<'\"(]")
+
+
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    if not _is_ours(record):
+        return {}
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
@@ -206,7 +232,9 @@ class LogWriter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record, its message already formatted because its arguments may change."""
         try:
-            if record.args:
+            if not _is_ours(record):
+                record.msg, record.args = _without_values(record), None
+            elif record.args:
                 record.msg, record.args = record.getMessage(), None
         except Exception:  # a wrong format string is the caller's bug and must not stop a request
             record.msg, record.args = f"{record.msg} (arguments do not fit)", None
@@ -262,6 +290,26 @@ def _notice(lost: int) -> logging.LogRecord:
     return logging.makeLogRecord(
         {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
     )
+
+
+def log_uncaught() -> None:
+    """Have what nobody catches, and warnings, told without the texts that Python would write to
+    stderr with them: they may quote a request."""
+
+    def main(_: type[BaseException], error: BaseException, _trace_of: object) -> None:
+        print(redact("\n".join(map(_visible, trace(error)))), file=sys.stderr)
+
+    def failed(error: BaseException | None, where: str) -> None:
+        _log.critical("an exception in %s was caught by nobody", where, exc_info=error)
+
+    def warned(_: Warning | str, kind: type[Warning], file: str, line: int, *_more: object) -> None:
+        _log.warning("%s of Python at line %d of %s", kind.__name__, line, file)
+
+    logging.lastResort = None  # it writes an exception in full, when the log is closed already
+    sys.excepthook = main
+    threading.excepthook = lambda args: failed(args.exc_value, "a thread")
+    sys.unraisablehook = lambda args: failed(args.exc_value, "a destructor or callback")
+    warnings.showwarning = warned
 
 
 def configure(

@@ -109,7 +109,7 @@ class Pipeline:
             if granted:
                 return granted
         may = f"the token `{caller.name}` may not use model `{request.model}`"
-        raise Forbidden(may, retry=False)
+        raise Forbidden(may, retry=False, record=True)
 
     async def _planned(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
         route = await self.hooks.resolve_route(request, exchange)
@@ -123,7 +123,8 @@ class Pipeline:
         ]
         attempts = await self.hooks.plan_attempts(attempts, request, exchange)
         if not attempts:
-            raise NoRoute(f"no target is left for model `{request.model}`", retry=False)
+            message = f"no target is left for model `{request.model}`"
+            raise NoRoute(message, retry=False, record=True)
         return attempts
 
     def _attempt(
@@ -136,6 +137,7 @@ class Pipeline:
                 f"the route names the backend `{name}`, which does not exist; "
                 f"there are {_listed(self.backends)}",
                 retry=False,
+                record=True,
             )
         seconds: float = getattr(self.limits, _first_event_setting(backend))
         caller, session_id = exchange.caller, exchange.session_id
@@ -165,6 +167,7 @@ class Pipeline:
             f"`anthropic/<backend>/<model>` with one of {_listed(self.backends)}, "
             "or add the `router` plugin",
             retry=False,
+            record=True,
         )
 
     async def _first_answer(
@@ -245,7 +248,7 @@ class Pipeline:
             result = str(error)
             raise error from None
         except BackendError as error:
-            result = f"{error.status} {error.message[:200]}"
+            result = f"{error.status} {error.record[:200]}"
             raise
         finally:
             note_sent(attempt, exchange)

@@ -29,10 +29,11 @@ from plugway._errors import (
 )
 from plugway._events import collect, event, interrupted, replayed
 from plugway._exchange import Endpoint, Exchange, Outcome, OutcomeKind
-from plugway._failures import defect_reply, failure_reply, heals, rejection_reply
+from plugway._failures import defect_reply, failure_reply, heals, recorded, rejection_reply
 from plugway._grants import check_grants
 from plugway._json import loaded
 from plugway._outcome import log_outcome, usage_of
+from plugway._reason import reason_in
 from plugway._relay import EventRelay, RawRelay, write_events, write_raw
 from plugway._request import MessagesRequest
 from plugway._response import DecodedStream, Reply
@@ -125,7 +126,7 @@ class ExchangeRun:
                 endpoint=self.endpoint,
             )
             self.exchange = exchange
-            self.error = str(error)
+            self.error = error.record
             await self._whole(rejection_reply(error, exchange))
             return
         if self.endpoint != "messages":
@@ -144,7 +145,7 @@ class ExchangeRun:
             else:
                 reply = await count(self.pipeline, self.request, exchange)
         except (RequestRejected, HookError) as error:
-            self.error = str(error)
+            self.error = error.record
             reply = rejection_reply(error, exchange)
         except BaseException as error:
             if not is_defect(error):
@@ -268,7 +269,7 @@ class ExchangeRun:
     ) -> None:
         """Tell a failure before any content: as a status, or in a stream that is warm already."""
         body = reply.body or b""
-        self.error = str(error) if error else body[:300].decode("utf-8", "replace")
+        self.error = error.record if error else recorded(exchange, reply)
         if self.responder.state != "warm":
             await self._whole(reply)
             return
@@ -277,7 +278,7 @@ class ExchangeRun:
             return
         self.server.warm_failures.remember(self.request, exchange, reply)
         parsed = loaded(body) or {
-            "error": {"type": error_type(reply.status), "message": self.error}
+            "error": {"type": error_type(reply.status), "message": reason_in(body) or self.error}
         }
         detail = event("error", **{k: v for k, v in parsed.items() if k != "type"})
         await self.responder.begin(())
@@ -286,7 +287,7 @@ class ExchangeRun:
 
     def _broken_off(self, error: PlugwayError) -> None:
         """A stream fails after its first content: cut it, so that the client heals (E-21, E-23)."""
-        self.error = str(error)
+        self.error = error.record
         who = self.exchange.caller.name if self.exchange else None
         fields = {"request_id": self.request_id, "caller": who, "error": self.error}
         log.warning("stream cut: %s", self.error, extra=fields)
@@ -326,7 +327,7 @@ class ExchangeRun:
             kind = "rejected" if 400 <= responder.status < 500 else "failed"
         elif self.relay is not None and self.relay.failed:
             kind = "failed"
-            self.error = str(interrupted(self.relay.data("error")))
+            self.error = interrupted(self.relay.data("error")).record
         usage, stop_reason = usage_of(self.relay, self.message)
         return Outcome(
             kind,

@@ -137,9 +137,11 @@ class ExchangeServer:
     def admit(self) -> None:
         """Raises `Overloaded` where too many exchanges are in flight, or memory runs out."""
         if PRESSURE.state != "calm":
-            raise Overloaded("the gateway is short of memory or open files; `plugway status`")
+            message = "the gateway is short of memory or open files; `plugway status`"
+            raise Overloaded(message, record=True)
         if self.active > self.limits.max_streams:
-            raise Overloaded(f"the gateway already serves {self.limits.max_streams} requests")
+            message = f"the gateway already serves {self.limits.max_streams} requests"
+            raise Overloaded(message, record=True)
 
     @property
     def warm_failures(self) -> WarmFailures:

@@ -125,7 +125,8 @@ class Snapshot:
                 with anyio.fail_after(MODEL_LIST_SECONDS):
                     self._models[backend.name] = sound_models(await backend.models())
             except (BackendError, TimeoutError) as error:
-                why = str(error) or f"no answer within {MODEL_LIST_SECONDS:g} s"
+                late = f"no answer within {MODEL_LIST_SECONDS:g} s"
+                why = error.record if isinstance(error, BackendError) else late
                 log.warning("backend `%s` did not list its models: %s", backend.name, why)
             except BaseException as error:
                 if not is_defect(error):

@@ -261,7 +261,8 @@ class Upstream:
         try:
             return joined(f"{method} {target} HTTP/1.1", tuple(lines))
         except ValueError as error:
-            raise BackendProtocolError(str(error), permanent=True) from None
+            record = "a header line of the request cannot be sent"
+            raise BackendProtocolError(str(error), permanent=True, record=record) from None
 
     async def fetch_json(
         self, path: str, *, body: bytes | None = None, headers: Headers = (), seconds: float = 2.5
@@ -313,9 +314,11 @@ def _checked(
             f"{origin} redirects to {named.get('location', '')!r}; set that address as `base_url` "
             "if you trust it",
             permanent=True,
+            record=f"{origin} redirects to another address",
         )
     encoding = named.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise BackendProtocolError(f"{origin} answered in the encoding {encoding!r}, not asked for")
+        what = f"{origin} answered in the encoding {encoding!r}, not asked for"
+        raise BackendProtocolError(what, record=f"{origin} answered in an encoding not asked for")
     lines = from_upstream(answer.lines, passing)
     return UpstreamResponse(answer, lines, named.get("content-type", ""), secrets)

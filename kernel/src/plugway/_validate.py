@@ -27,7 +27,7 @@ def validate(request: MessagesRequest, *, counting: bool = False) -> None:
         or _stream(request.get("stream", ...))
     )
     if problem:
-        raise InvalidRequest(problem, retry=False)
+        raise InvalidRequest(problem, retry=False, record=True)
 
 
 def _model(value: Any) -> str:

@@ -227,21 +227,24 @@ class AnthropicBackend:
     def _no_message(self, response: UpstreamResponse, body: bytes) -> BackendError:
         told = BackendRefused(response.status, body).message
         kind = response.content_type or "no content type"
-        return BackendProtocolError(
-            f"it answered {response.status}, but not with a message ({kind}): {told[:300]}"
-        )
+        record = f"it answered {response.status}, but not with a message ({kind})"
+        return BackendProtocolError(f"{record}: {told[:300]}", record=record)
 
 
 def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
     """A 401 in words that name the place of the key, for any backend with an option `api_key`."""
+    what = (
+        f"the server does not accept the key in option `api_key` of `{backend}`, or wants one "
+        "where none is set"
+    )
     return BackendRefused(
         401,
         refusal.body,
         headers=refusal.headers,
-        message=f"the server does not accept the key in option `api_key` of `{backend}`, or "
-        f"wants one where none is set ({refusal.message}). Mend it with `plugway keys`, or in "
-        "the environment variable that the option names, and restart",
+        message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the environment "
+        "variable that the option names, and restart",
         permanent=True,
+        record=what,
     )
 
 

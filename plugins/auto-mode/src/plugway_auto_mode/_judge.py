@@ -106,7 +106,7 @@ class Judge:
             nothing = self._request("", Call("", "", {}), Context())
             attempts = await gateway.plan(nothing, caller=caller)
         except PlugwayError as error:
-            return f"the judge cannot be asked: {error}"
+            return f"the judge cannot be asked: {error.record}"
         for attempt in attempts:
             if "*" not in allowed and attempt.backend.zone not in allowed:
                 return (
@@ -129,7 +129,7 @@ class Judge:
         try:
             message = await gateway.ask(request, caller=caller)
         except PlugwayError as error:
-            return _without(decision, f"the judge failed: {str(error)[:160]}")
+            return _without(decision, f"the judge failed: {error.record[:160]}")
         outcome = _WORDS.get(_said(message))
         if outcome is None:
             return _without(decision, "the judge's answer was neither `allow` nor `block`")

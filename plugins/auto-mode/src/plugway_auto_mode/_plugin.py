@@ -123,6 +123,7 @@ class AutoMode(Plugin[AutoModeOptions]):
                 "has not seen since it started, so it is sent nowhere. Unset "
                 "CLAUDE_CODE_AUTO_MODE_SERVER: then the gateway answers itself",
                 retry=False,
+                record=True,
             )
         return Route((target,), "the client's own check goes where its conversation goes")
 

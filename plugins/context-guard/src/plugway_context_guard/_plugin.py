@@ -236,7 +236,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         error = {"type": "invalid_request_error", "message": text}
         body = orjson.dumps({"type": "error", "error": error, "request_id": exchange.id})
         headers = (("content-type", "application/json"),)
-        refusal = BackendRefused(400, body, headers=headers, native=True, message=text)
+        refusal = BackendRefused(400, body, headers=headers, native=True, message=text, record=text)
         refusal.try_next = True
         raise refusal
 
@@ -251,7 +251,9 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             with anyio.fail_after(COUNT_SECONDS):
                 counted = await attempt.backend.count(request, attempt)
         except (BackendError, RequestRejected, TimeoutError) as error:
-            self.log.info("`%s` did not count: %s", attempt.target, error or "it takes too long")
+            late = isinstance(error, TimeoutError)
+            why = "it takes too long" if late else error.record
+            self.log.info("`%s` did not count: %s", attempt.target, why)
             return None
         if isinstance(counted, Reply):
             counted = _input_tokens(counted)

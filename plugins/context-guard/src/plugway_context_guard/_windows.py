@@ -167,7 +167,7 @@ class Windows:
             found = await backend.models()
             asked.models = {info.id: info for info in found}
         except BackendError as error:
-            _log.info("`%s` did not list its models: %s", backend.name, error)
+            _log.info("`%s` did not list its models: %s", backend.name, error.record)
         except Exception:  # a defect of one backend must not end the background work for all
             _log.exception("`%s` failed to list its models", backend.name)
         finally:

@@ -18,6 +18,7 @@ from plugway_translation import (
     is_placeholder,
     reminder,
     said_in,
+    type_name,
 )
 
 _TURN_KEYS: Final = frozenset(("role", "content"))
@@ -78,7 +79,9 @@ class Rewriter:
         typed = kind not in (None, "custom") and "input_schema" not in fields
         if typed and "server_tools" not in self._policy.takes:
             name = fields.get("name")
-            self.notes[f"`{name}` (`{kind}`) is Anthropic's own and has no schema: left out"] += 1
+            self.notes[
+                f"`{name}` (`{type_name(kind)}`) is Anthropic's own and has no schema: left out"
+            ] += 1
             return None
         if keys is None or typed or fields.keys() <= keys:
             return tool
@@ -175,7 +178,7 @@ class Rewriter:
         else:
             known = kind not in BETA_BLOCKS or "beta_blocks" in takes
         if not known:
-            self.notes[f"a `{kind}` block told in words"] += 1
+            self.notes[f"a `{type_name(kind)}` block told in words"] += 1
             return text_block(in_words(block))
         if "cache_control" in block and "cache_control" not in takes:
             return self._without(block, {"cache_control"})

@@ -252,12 +252,16 @@ class GeminiBackend:
         refusal = BackendRefused(status, body, headers=headers)
         meaning = meaning_of(refusal)
         if meaning.kind == "auth":
-            message = (
-                f"Google does not accept the key in option `api_key` of `{self.name}` "
-                f"({refusal.message}). Mend it with `plugway keys`, or in the environment variable "
-                "that the option names, and restart"
+            what = f"Google does not accept the key in option `api_key` of `{self.name}`"
+            return BackendRefused(
+                401,
+                body,
+                headers=headers,
+                message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the "
+                "environment variable that the option names, and restart",
+                permanent=True,
+                record=what,
             )
-            return BackendRefused(401, body, headers=headers, message=message, permanent=True)
         return BackendRefused(
             status,
             body,

@@ -84,7 +84,8 @@ class Contents:
             found.pop()
             self._notes.add("messages", "drop", "Gemini cannot go on with an answer that is begun")
         if not found:
-            raise InvalidRequest("messages: there is no user turn to answer", retry=False)
+            message = "messages: there is no user turn to answer"
+            raise InvalidRequest(message, retry=False, record=True)
         if found[0]["role"] == "model":
             self._notes.add("messages", "emulate", "a user turn was put before the first answer")
             found.insert(0, {"role": "user", "parts": [{"text": "[the conversation goes on]"}]})
@@ -217,4 +218,4 @@ class Contents:
         if not media.data:
             return "Gemini does not fetch addresses, and has no file of that id"
         known = _IMAGES if media.kind == "image" else {"application/pdf"}
-        return "" if media.mime in known else f"Gemini takes no {media.mime or 'unknown type'}"
+        return "" if media.mime in known else "Gemini takes no media of its type"

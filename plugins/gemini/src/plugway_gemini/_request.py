@@ -27,6 +27,7 @@ from plugway_translation import (
     note_extras,
     reminder,
     system_text,
+    type_name,
 )
 
 NAME: Final = r"(?:[a-zA-Z_]|(?<!^)[0-9.:-])"
@@ -145,7 +146,8 @@ def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]
             drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
             found.append(tool)
         else:
-            notes.add("tools", "drop", f"`{tool.get('type')}` is a tool of Anthropic's servers")
+            kind = type_name(tool.get("type"))
+            notes.add("tools", "drop", f"`{kind}` is a tool of Anthropic's servers")
     return found
 
 

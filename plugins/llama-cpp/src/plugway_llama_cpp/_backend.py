@@ -226,5 +226,6 @@ def _raise_error(header: Mapping[str, Any]) -> None:
         return
     message, status = str(error["message"]), int(error.get("status", 500))
     if status < 500:
-        raise RequestRejected(message, status=status, retry=error.get("retry"))
+        record = str(error.get("record") or "")
+        raise RequestRejected(message, status=status, retry=error.get("retry"), record=record)
     raise BackendUnavailable(message, status=status, permanent=bool(error.get("permanent")))

@@ -151,7 +151,7 @@ class Images:
             except Exception as error:
                 # This thread serves all requests: one that breaks it must not end the others.
                 _log.exception("an image cannot be encoded")
-                self._rows[media] = f"{type(error).__name__}: {error}"
+                self._rows[media] = f"an image cannot be encoded ({type(error).__name__})"
             self._wanted.discard(media)
             self._wake()
 

@@ -75,6 +75,8 @@ class Rendered:
     """Parts of images, with the tokens at which they begin."""
     prefill: str
     notes: tuple[str, ...]
+    messages: tuple[int, ...]
+    """Tokens at which texts of messages end, in order."""
 
 
 class Preparer:
@@ -125,16 +127,20 @@ class Preparer:
             try:
                 self._serve(number, frame)
             except Refused as error:
-                self._refuse(number, str(error), error.status, error.retry)
+                self._refuse(number, str(error), error.status, error.retry, str(error))
             except TemplateError as error:
-                self._refuse(number, str(error), 400, False)
+                # Templates may quote a message in the reason that they give.
+                record = "the chat template refuses the request"
+                self._refuse(number, str(error), 400, False, record)
             except Exception as error:
                 # This thread serves all requests: one that breaks it must not end the others.
                 _log.exception("request %d cannot be prepared", number)
-                self._refuse(number, f"{type(error).__name__}: {error}", 500, None)
+                self._refuse(number, type(error).__name__, 500, None)
 
-    def _refuse(self, number: int, message: str, status: int, retry: bool | None) -> None:
-        error = {"message": message, "status": status, "retry": retry}
+    def _refuse(
+        self, number: int, message: str, status: int, retry: bool | None, record: str = ""
+    ) -> None:
+        error = {"message": message, "status": status, "retry": retry, "record": record}
         self._channel.send({"id": number, "end": True, "error": error})
 
     def _serve(self, number: int, frame: Frame) -> None:
@@ -174,6 +180,7 @@ class Preparer:
             tuple(pieces.media),
             conversation.prefill,
             (*conversation.notes, *prompt.notes, *pieces.notes),
+            tuple(pieces.position(mark.offset) for mark in prompt.marks if mark.in_message),
         )
 
     def _boundaries(self, prompt: Prompt, pieces: Pieces, tokens: Tokens) -> tuple[int, ...]:
@@ -236,6 +243,7 @@ class Preparer:
             limit < wishes.max_tokens,
             notes,
             media=rendered.media,
+            messages=rendered.messages,
         )
 
     def _wishes(self, body: Mapping[str, Any], window: int) -> Wishes:
@@ -261,9 +269,9 @@ def _number(
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused(f"`{field}`: {value!r} is not a number", retry=False)
+        raise Refused(f"`{field}` is not a number", retry=False)
     if not least <= value <= most:
-        raise Refused(f"`{field}`: {value!r} is not between {least:g} and {most:g}", retry=False)
+        raise Refused(f"`{field}` is not between {least:g} and {most:g}", retry=False)
     return value
 
 

@@ -59,7 +59,7 @@ def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
         item = as_object(entry)
         name, kind = str(item.get("name", "")), item.get("type")
         if kind not in (None, "custom"):
-            notes.append(f"tool `{name}`: the server tool `{kind}` is not run by a local model")
+            notes.append(f"tool `{name}`: a server's own tool, which no local model runs")
         elif is_placeholder(item):
             notes.append(f"tools: {PLACEHOLDER_LEFT_OUT}: left out")
         elif name:

@@ -146,6 +146,7 @@ class OllamaBackend(AnthropicBackend):
                 f"`OLLAMA_CONTEXT_LENGTH={window}` and take `context_tokens` out of the options of "
                 f"`{self.name}`",
                 permanent=True,
+                record=f"Ollama did not make `{name}`",
             ) from None
 
     async def models(self) -> Sequence[ModelInfo]:

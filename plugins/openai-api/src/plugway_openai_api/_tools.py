@@ -23,7 +23,7 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Notes, parse_arguments
+from plugway_translation import Notes, parse_arguments, type_name
 
 INPUT: Final = "input"
 """The one argument of the function that stands for a `custom` tool, whose input is plain text."""
@@ -125,9 +125,8 @@ def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> l
                 found += [_inside(name, t) for t in _response_tools(inner, f"{path}.tools", notes)]
                 notes.add("tools.namespace", "translate", "its name stands before its tools' names")
             case kind:
-                notes.add(
-                    f"tools.{kind[:40]}", "drop", "a tool that OpenAI runs; nothing does here"
-                )
+                named = f"tools.{type_name(kind)}"
+                notes.add(named, "drop", "a tool that OpenAI runs; nothing does here")
     return found
 
 

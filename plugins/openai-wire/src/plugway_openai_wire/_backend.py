@@ -264,7 +264,8 @@ def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
     except BackendProtocolError:
         kind = response.content_type or "no content type"
         told = BackendRefused(response.status, body).message[:300]
-        raise BackendProtocolError(f"it answered {response.status} with {kind}: {told}") from None
+        record = f"it answered {response.status} with {kind}"
+        raise BackendProtocolError(f"{record}: {told}", record=record) from None
     error = answer.get("error")
     if error and not isinstance(answer.get("choices"), list) and "output" not in answer:
         code = as_object(error).get("code")

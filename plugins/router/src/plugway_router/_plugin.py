@@ -72,7 +72,7 @@ class Router(Plugin[RouterOptions]):
             return await self._at_home(route, row, request, exchange) or route
         if not self.options.models and len(table.zones) == 1:
             return None
-        raise NoRoute(self._nothing_serves(asked, table), retry=False)
+        raise NoRoute(self._nothing_serves(asked, table), retry=False, record=True)
 
     @hookimpl
     def plan_attempts(

@@ -189,6 +189,7 @@ class Switch(Plugin[SwitchOptions]):
             f"this conversation was switched to `{target}`, which is not configured any more; "
             "`@plugway use default` goes back, `@plugway list` shows what there is",
             retry=False,
+            record=True,
         )
 
     @hookimpl
@@ -205,7 +206,8 @@ class Switch(Plugin[SwitchOptions]):
         kept = [a for a in attempts if "*" in allowed or a.backend.zone in allowed]
         if not kept:
             zones = sorted({a.backend.zone for a in attempts})
-            raise InvalidRequest(no_consent(wished.choice.target, zones, self.name), retry=False)
+            message = no_consent(wished.choice.target, zones, self.name)
+            raise InvalidRequest(message, retry=False, record=True)
         return kept
 
     @hookimpl
@@ -382,7 +384,7 @@ class Switch(Plugin[SwitchOptions]):
             try:
                 await gateway.ask(warm, caller=exchange.caller)
             except PlugwayError as error:
-                self.log.info("`%s` was not warmed: %s", only.id, error)
+                self.log.info("`%s` was not warmed: %s", only.id, error.record)
 
         group.start_soon(ask)
 

@@ -75,7 +75,7 @@ class Asking:
             except BackendError as error:
                 if cut is None:
                     raise
-                self._note(f"more room was refused: {str(error)[:200]}")
+                self._note(f"more room was refused: {error.record[:200]}")
                 return cut
             if cut is not None:
                 await cut.close()
@@ -116,7 +116,7 @@ class Asking:
         if bad is None:
             self._note(f"asked again: the answer lacks {self._demand.told}")
             return self._demand.repeated(request)
-        self._note(f"asked again: {_told(bad)[:300]}")
+        self._note(f"asked again: {_recorded(bad, self._toolbox)}")
         return _extended(request, bad)
 
     def _with_room(self, request: MessagesRequest, mender: Mender) -> MessagesRequest | None:
@@ -131,8 +131,8 @@ class Asking:
         if not (self._may_grow and by_limit and mender.repeatable and 0 < asked < room) or lowered:
             return None
         self._may_grow = False
-        named = f"the call of `{mender.cut}`" if mender.cut else "its call"
-        self._note(f"asked again: {named} was cut off; `max_tokens` raised from {asked} to {room}")
+        called = self._toolbox.called(mender.cut or "")
+        self._note(f"asked again: {called} was cut off; `max_tokens` raised from {asked} to {room}")
         return request.replace(max_tokens=room, because="a tool call was cut off by it")
 
     @property
@@ -209,7 +209,9 @@ class Asking:
     def _failure(self, bad: BadCall | None) -> BackendError:
         if bad is None:
             return BackendProtocolError("it answered without content, twice")
-        error = BackendProtocolError(f"its tool call stayed wrong: {_told(bad)[:500]}")
+        what = "its tool call stayed wrong"
+        record = f"{what}: {_recorded(bad, self._toolbox)}"
+        error = BackendProtocolError(f"{what}: {_told(bad)[:500]}", record=record)
         error.try_next = self._options.unfixable == "fail_over"
         error.permanent = self._options.unfixable == "error"
         return error
@@ -279,11 +281,19 @@ async def _async(items: Iterable[StreamEvent]) -> AsyncIterable[StreamEvent]:
 def _interrupted(item: StreamEvent) -> StreamInterrupted:
     detail = as_object(item.data.get("error"))
     status = {"overloaded_error": 529, "rate_limit_error": 429}.get(str(detail.get("type")), 500)
-    return StreamInterrupted(str(detail.get("message") or "the stream failed"), status=status)
+    told = str(detail.get("message") or "the stream failed")
+    record = f"the stream ended with an error event (status {status})"
+    return StreamInterrupted(told, status=status, record=record)
 
 
 def _told(bad: BadCall) -> str:
     return f"`{bad.name}`: " + "; ".join(bad.problems)
+
+
+def _recorded(bad: BadCall, toolbox: Toolbox) -> str:
+    """The same for the receipt, without what the model has written."""
+    count = len(bad.problems)
+    return f"{toolbox.called(bad.name)} has {count} problem{'s'[: count > 1]}"
 
 
 def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:

@@ -75,6 +75,10 @@ class Toolbox:
         close = self._close.get(normal(name), [])
         return close[0] if len(close) == 1 else None
 
+    def called(self, name: str) -> str:
+        """A call as the receipt has it: by the tool's name, unless the model has made that up."""
+        return f"the call of `{name}`" if name in self.tools else "a call"
+
     def judge(self, name: str, arguments: str) -> Verdict:
         """The call as it is, mended, or with its problems."""
         real = self.named(name)

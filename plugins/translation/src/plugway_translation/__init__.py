@@ -8,7 +8,7 @@ from plugway_translation._arguments import parse_arguments
 from plugway_translation._ids import IdCodec, decode_id, encode_id
 from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
-from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras
+from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
 from plugway_translation._schema import (
     ANY_SCHEMA,
@@ -80,6 +80,7 @@ __all__ = [
     "system_text",
     "totals_of",
     "turns_of",
+    "type_name",
     "unseen",
     "usage_of",
 ]

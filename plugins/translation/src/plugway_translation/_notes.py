@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from plugway import as_object
 
@@ -84,6 +85,26 @@ def note_extras(
                 notes.add(f"{where}.{key}", "drop", because)
 
 
+_TYPES: Final = (
+    "advisor apply approval audio bash browser call choice code compaction computer container"
+    " content context conv custom delta document edit editor error execution fetch fetched file"
+    " function generation image input interpreter item list local mcp memory message mid namespace"
+    " output patch preview reasoning redacted reference request response result results search"
+    " server shell system text thinking tool tools uploaded upload url use video web"
+)
+_WORDS: Final = frozenset(_TYPES.split())
+_NUMBER: Final = re.compile(r"[0-9]{1,8}")
+
+
+def type_name(kind: object) -> str:
+    """A `type` that a request has, as a note may name it: made of the words that the APIs make
+    their types of, such as `web_search_20250305`; `unknown` for any other, which may be anything.
+    """
+    words = str(kind)[:80].split("_")
+    fits = all(word in _WORDS or _NUMBER.fullmatch(word) for word in words)
+    return "_".join(words) if fits else "unknown"
+
+
 def drop_by(
     table: Mapping[str, Rule], names: Iterator[str] | Sequence[str], notes: Notes, prefix: str = ""
 ) -> None:
@@ -91,6 +112,6 @@ def drop_by(
     for name in names:
         rule = table.get(name)
         if rule is None:
-            notes.add(prefix + name, "drop", "this translation does not know it")
+            notes.add(prefix + name[:64], "drop", "this translation does not know it")
         elif rule.action == "drop":
             notes.add(prefix + name, "drop", rule.because)

@@ -27,6 +27,7 @@ from plugway_translation import (
     result_media,
     result_text,
     turns_of,
+    type_name,
     unseen,
 )
 
@@ -101,7 +102,7 @@ class Conversation:
         media = media_of(block)
         if media is not None:
             return self._medium(media)
-        self._notes.add(f"messages.{kind}", "translate", "told in words")
+        self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
         words = in_words(block)
         return [_text(words)] if words else []
 
@@ -163,7 +164,7 @@ class Conversation:
             elif kind in _THINKING:
                 thoughts.append(block)
             else:
-                self._notes.add(f"messages.{kind}", "translate", "told in words")
+                self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
                 texts.append(in_words(block))
         texts = [text for text in texts if text]
         thought = restored(thoughts, self._target, self._notes, calls=bool(calls))

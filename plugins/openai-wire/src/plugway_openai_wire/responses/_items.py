@@ -26,6 +26,7 @@ from plugway_translation import (
     result_text,
     said_in,
     turns_of,
+    type_name,
     unseen,
 )
 
@@ -105,7 +106,7 @@ class _Maker:
                 self._flush("assistant")
                 self._thought(block)
             case _:
-                self._notes.add(str(block.get("type")), "translate", "told in words")
+                self._notes.add(type_name(block.get("type")), "translate", "told in words")
                 self._parts.append(
                     {"type": "output_text", "text": in_words(block), "annotations": []}
                 )
@@ -135,7 +136,7 @@ class _Maker:
                 self._flush("user")
                 self._developer(block.get("content"))
             case _:
-                self._notes.add(str(block.get("type")), "translate", "told in words")
+                self._notes.add(type_name(block.get("type")), "translate", "told in words")
                 self._parts.append({"type": "input_text", "text": in_words(block)})
 
     def _result(self, block: Mapping[str, Any]) -> list[Item]:

@@ -18,6 +18,7 @@ from plugway_translation import (
     is_placeholder,
     rules_without,
     strict_fits,
+    type_name,
 )
 
 
@@ -41,7 +42,7 @@ def tools_of(
         elif target.web_search and str(tool.get("type")).startswith(SEARCH):
             found.append(_search(tool, notes))
         else:
-            notes.add(f"tools.{tool.get('type')}", "drop", "the tool is Anthropic's own")
+            notes.add(f"tools.{type_name(tool.get('type'))}", "drop", "the tool is Anthropic's own")
     most = target.facts.tools_limit
     if most and len(found) > most:
         notes.add("tools", "drop", f"the API takes {most}; those after that were left out")
@@ -72,7 +73,7 @@ def _function(
 
 def _search(tool: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     """OpenAI's own search for Anthropic's."""
-    notes.add(f"tools.{tool.get('type')}", "translate", "OpenAI's own search does it")
+    notes.add(f"tools.{type_name(tool.get('type'))}", "translate", "OpenAI's own search does it")
     if tool.get("blocked_domains"):
         notes.add("tools.blocked_domains", "drop", "the API knows only domains that are allowed")
     made: dict[str, Any] = {"type": "web_search"}
