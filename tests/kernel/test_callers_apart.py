@@ -22,6 +22,7 @@ from plugway.testing import (
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_auto_mode import _own_check
+from plugway_echo import Echo
 from plugway_gemini import Gemini
 from plugway_llama_server import LlamaServer
 from plugway_mcp import Mcp
@@ -256,5 +257,6 @@ async def test_what_the_gateway_keeps_is_one_callers_alone(kept, tmp_path, monke
         monkeypatch.setattr(module, "MAX_SESSIONS", 2)
     async with Upstream() as upstream:
         family = [build_plugin(Mcp, "mcp"), build_plugin(Switch, "switch", warm=False)]
+        family.append(build_plugin(Echo, "echo"))  # a second zone
         async with serving([*family, *shipped(upstream.url, upstream.url)]) as running:
             await kept(upstream, running)
