@@ -48,7 +48,7 @@ CLIENT_LINES = [
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"request-id: req_upstream\r\nanthropic-ratelimit-requests-remaining: 9\r\n"
-    b"anthropic-organization-id: org\r\nx-future: 1\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"anthropic-organization-id: org\r\nanthropic-future: 1\r\nx-future: 1\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 
 
@@ -237,10 +237,12 @@ async def test_headers_of_a_stream_come_back(upstream, running):
     upstream.script([HEAD, b"%x\r\n%s\r\n0\r\n\r\n" % (len(PLAIN), PLAIN)])
     response = await ask(running, small(stream=True))
     assert response.header("content-type") == "text/event-stream; charset=utf-8"
-    assert response.header("request-id") == "req_upstream"
+    assert response.header("request-id") == response.header("plugway-request-id")
+    assert response.header("plugway-upstream-request-id") == "req_upstream"
     assert response.header("anthropic-ratelimit-requests-remaining") == "9"
     assert response.header("anthropic-organization-id") == "org"
-    assert response.header("x-future") == "1"
+    assert response.header("anthropic-future") == "1"
+    assert response.header("x-future") is None
     assert response.header("plugway-request-id").startswith("req_")
 
 
@@ -252,7 +254,8 @@ async def test_a_message_comes_back_to_the_byte(upstream, running):
     body = body.replace(b"1e400", b"123456789012345678901234567890")
     upstream.script(respond(200, body, {"content-type": "application/json", "request-id": "r"}))
     response = await ask(running, small())
-    assert (response.status, response.body, response.header("request-id")) == (200, body, "r")
+    assert (response.status, response.body) == (200, body)
+    assert response.header("plugway-upstream-request-id") == "r"
 
 
 async def test_a_count_comes_back_to_the_byte(upstream, running):
@@ -306,13 +309,14 @@ ERRORS = {
 async def test_an_error_comes_back_to_the_byte(upstream, running, status, body, stream):
     lines = {
         "content-type": "application/json",
-        "request-id": "req_upstream",
+        "plugway-upstream-request-id": "req_upstream",
         "retry-after": "20",
         "retry-after-ms": "20000",
         "x-should-retry": "true",
         "anthropic-ratelimit-tokens-reset": "2026-01-01T00:00:00Z",
     }
-    upstream.script(respond(status, body, lines))
+    sent = {name.removeprefix("plugway-upstream-"): value for name, value in lines.items()}
+    upstream.script(respond(status, body, sent))
     response = await ask(running, small(stream=stream))
     assert (response.status, response.body, response.complete) == (status, body, True)
     assert {name: response.header(name) for name in lines} == lines

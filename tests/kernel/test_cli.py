@@ -21,6 +21,7 @@ import pytest
 import typer
 
 from plugway import _commands_new
+from plugway._app import model_object
 from plugway._approval import approvals_path
 from plugway._backend import ModelInfo
 from plugway._cli import app, main
@@ -753,10 +754,20 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
 def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_path: Path) -> None:
     config = parse_config((ROOT / "config.example.yaml").read_text("utf-8"))
     text = connection(config, "http://127.0.0.1:8484", None, ["local"])
+    assert "For a real model stop this and run" in text
+    assert "plugway models pull" in text
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8484 ANTHROPIC_AUTH_TOKEN=" in text
     assert f"$(cat {tmp_path}/home/state/plugway/token)" in text
     assert "curl http://127.0.0.1:8484/v1/messages" in text
-    assert "tiny demonstration model" in text
+
+
+def test_the_banner_passes_on_what_the_backend_of_the_model_wants_to_be_read() -> None:
+    config = parse_config("plugins: []")
+    model = ModelInfo("anthropic/local/demo", notice="It is a demonstration. " * 8)
+    lines = connection(config, "http://127.0.0.1:8484", model, []).splitlines()
+    assert " ".join(lines[-2:]) == ("It is a demonstration. " * 8).strip()
+    assert model_object(model)["notice"] == model.notice
+    assert "notice" not in model_object(ModelInfo("x"))
 
 
 def exported(text: str) -> dict[str, str]:
@@ -849,7 +860,15 @@ def test_plugins_shows_the_stack_that_runs_without_a_file(plugway: Any) -> None:
 def test_only_a_package_that_is_installed_can_be_approved(plugway: Any) -> None:
     done = plugway("plugins", "--approve", "plugway-nope")
     assert done.code == 1
-    assert "no installed package of plugins is called `plugway-nope`" in done.err
+    assert "no installed plugin or package of plugins is called `plugway-nope`" in done.err
+
+
+def test_a_plugin_is_approved_by_the_name_that_the_list_shows(plugway: Any) -> None:
+    rows = json.loads(plugway("plugins", "--json").out)
+    echo = next(row for row in rows if row["name"] == "echo")
+    done = plugway("plugins", "--approve", echo["name"], echo["distribution"])
+    assert done.code == 0
+    assert done.err.startswith("approved: plugway-echo; ")
 
 
 @pytest.mark.parametrize(
@@ -860,7 +879,7 @@ def test_the_banner_does_not_take_a_model_of_the_user_for_the_demonstration(plug
     backends = ["local"] if "local" in plugins else []
     config = parse_config(f"plugins: {plugins}")
     text = connection(config, "http://127.0.0.1:8484", None, backends)
-    assert "demonstration" not in text
+    assert "real model" not in text
 
 
 @pytest.fixture

@@ -305,7 +305,7 @@ async def test_a_defect_of_a_dialect_is_told_in_its_words(caplog):
     async with gateway([speaks, answers]) as running:
         response = await running.post(ASKED, "/v1/lines")
         assert response.status_code == 500
-        assert "dialect `lines`" in response.json()["wrong"]
+        assert "plugin `speaks`, hook `register_dialects`" in response.json()["wrong"]
         answers.refuses = BackendRefused(403, b"<html>no</html>", native=True)
         with pytest.raises(RequestRejected, match="status 403"):
             await speaks.gateway.ask(
@@ -363,7 +363,7 @@ async def test_a_plugins_routes_are_behind_the_guard_and_before_the_kernels_own(
     [
         (InvalidRequest("say more"), 400, "say more"),
         (HTTPException(409, "not now"), 409, "not now"),
-        (KeyError("a defect"), 500, "its log has the details"),
+        (KeyError("a defect"), 500, "plugin `speaks`, hook `register_routes`: raised KeyError"),
     ],
     ids=["rejected", "http", "defect"],
 )

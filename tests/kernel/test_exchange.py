@@ -569,6 +569,38 @@ async def test_explain_says_what_would_happen_without_inference():
     assert said["unchanged"] is False
 
 
+async def test_explain_shows_what_a_plugin_answers_as_answered_here():
+    class Here(Plugin[NoOptions]):
+        @hookimpl
+        def answer(self, request):
+            return Reply.streamed(events)
+
+    events = Watched()
+    fake = Fake(whole)
+    async with gateway([Here(NoOptions(), name="here"), fake]) as running:
+        said = (await running.post(request_body(), "/v1/messages/explain")).json()
+    assert said["answered_by"] == "here"
+    assert said["route"] is None
+    assert said["attempts"] == []
+    assert said["upstream_request"] is None
+    assert events.closed
+
+
+class Watched:
+    """A stream that is never read, only closed."""
+
+    closed = False
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        raise AssertionError("nobody may read it")
+
+    async def aclose(self):
+        self.closed = True
+
+
 async def test_what_a_backend_translates_is_on_the_receipt_and_shown_by_explain():
     class Foreign(Fake):
         def translated(self, request, attempt):

@@ -147,7 +147,7 @@ async def test_a_token_in_the_query_is_never_accepted(door):
 async def test_the_token_is_accepted_in_each_of_its_headers(door, credential):
     status, _, body = await door.ask(headers={"host": "localhost", **credential, **CLOSE})
     assert (status, body) == (200, b"6\r\ninside\r\n0\r\n\r\n")
-    assert door.inside.scopes[0]["plugway.caller"].name == "token"
+    assert door.inside.scopes[0]["plugway.caller"].name == "owner"
 
 
 async def test_wrong_credentials_are_limited_per_peer_and_the_right_one_still_works(door):

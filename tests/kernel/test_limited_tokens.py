@@ -158,7 +158,11 @@ async def test_its_conversations_are_apart_from_everybody_elses(served):
     [
         ([{"name": "a", "token": "x y", "models": ["m/*"]}], "visible ASCII"),
         ([{"name": "a", "token": "xy", "models": []}], "models"),
-        ([{"name": "token", "token": "xy", "models": ["m/*"]}], "another name"),
+        ([{"name": "owner", "token": "xy", "models": ["m/*"]}], "another name"),
+        ([{"name": "anonymous", "token": "xy", "models": ["m/*"]}], "another name"),
+        ([{"name": "a\n", "token": "xy", "models": ["m/*"]}], "name"),
+        ([{"name": "a caller=owner", "token": "xy", "models": ["m/*"]}], "name"),
+        ([{"name": "<b>", "token": "xy", "models": ["m/*"]}], "name"),
         ([{"name": "A b", "token": "xy", "models": ["m/*"]}], "name"),
         ([{"name": n, "token": "xy", "models": ["m/*"]} for n in "ab"], "all differ"),
         ([{"name": "a", "token": t, "models": ["m/*"]} for t in ("x", "y")], "name of its own"),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from plugway import _log
+from plugway import BackendError, _log
 from plugway._log import LogWriter, configure, redact, register_secret
 
 log = logging.getLogger("plugway.test")
@@ -66,7 +66,21 @@ def test_the_level_counts_for_plugway_and_libraries_speak_from_warning_on() -> N
     logging.getLogger("some.library").info("theirs")
     logging.getLogger("some.library").warning("important")
     messages = [json.loads(line)["message"] for line in lines_of(stream, writer)]
-    assert messages == ["ours", "important"]
+    assert messages == ["ours", "(its text is left out)"]
+
+
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_a_library_says_what_it_says_without_the_values(json_lines: bool) -> None:
+    stream = io.StringIO()
+    writer = configure("info", json_lines, stream)
+    library, word = logging.getLogger("some.library"), "".join(("cana", "ry"))
+    library.warning("no room for %s", word, extra={"prompt": word})
+    library.warning(f"no room for {word}")  # noqa: G004 - as some write it
+    logging.getLogger("asyncio").error(f"Task was never retrieved\nfuture: {word}")  # noqa: G004
+    text = "\n".join(lines_of(stream, writer))
+    assert word not in text
+    assert "no room for %s" in text
+    assert "Task was never retrieved" in text
 
 
 def test_an_unknown_level_is_refused() -> None:
@@ -89,8 +103,18 @@ def test_text_for_people_cannot_be_forged_by_what_is_logged() -> None:
     log.info("a\r\n12:00:00 ERROR plugway: forged\x1b[2J", extra={"model": "x\ny"})
     lines = lines_of(stream, writer)
     assert lines[0].endswith("INFO plugway.test: a\\u000d")
-    assert lines[1] == "    12:00:00 ERROR plugway: forged\\u001b[2J model=x"
-    assert lines[2] == "    y"
+    assert lines[1] == '    12:00:00 ERROR plugway: forged\\u001b[2J model="x\\ny"'
+    assert len(lines) == 2
+
+
+def test_no_value_passes_for_another_field() -> None:
+    stream = io.StringIO()
+    writer = configure("info", False, stream)
+    extra = {"caller": "phone", "model": "m caller=owner", "session_id": 'a" b', "client": "x=1"}
+    log.info("messages phone completed", extra=extra)
+    (line,) = lines_of(stream, writer)
+    said = r'caller=phone model="m caller=owner" session_id="a\" b" client="x=1"'
+    assert line.endswith(f": messages phone completed {said}")
 
 
 def test_text_for_people_leaves_out_what_is_empty_or_said_already() -> None:
@@ -109,12 +133,30 @@ def test_a_traceback_is_kept_and_redacted(json_lines: bool) -> None:
     stream = io.StringIO()
     writer = configure("info", json_lines, stream)
     try:
-        raise RuntimeError("refused Bearer abcdefghijk")
-    except RuntimeError:
+        raise BackendError("refused Bearer abcdefghijk")
+    except BackendError:
         log.exception("failed")
     text = "\n".join(lines_of(stream, writer))
-    assert "RuntimeError: refused Bearer ***" in text
+    assert "BackendError: refused Bearer ***" in text
     assert "abcdefghijk" not in text
+
+
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_a_traceback_has_no_text_that_may_quote_a_request(json_lines: bool) -> None:
+    stream = io.StringIO()
+    writer = configure("info", json_lines, stream)
+    word = "".join(("cana", "ry"))
+    try:
+        try:
+            int(word)
+        except ValueError:
+            held = [KeyError(word), TypeError(word), FileNotFoundError(2, word, word)]
+            raise ExceptionGroup(word, held) from RuntimeError(word)
+    except ExceptionGroup:
+        log.exception("failed")
+    text = "\n".join(lines_of(stream, writer))
+    assert word not in text
+    assert all(name in text for name in ("ExceptionGroup", "KeyError", "RuntimeError", "Traceback"))
 
 
 def test_control_and_direction_characters_are_escaped_in_json() -> None:

@@ -65,7 +65,7 @@ def test_a_registry_that_is_not_reached_is_told_and_asked_without_retries(npm, m
     assert "npm finds no @anthropic-ai/claude-code@2.1.7: npm error network timeout" in done.stderr
     (asked,) = npm.read_text().splitlines()
     assert asked.startswith("view ")
-    assert "--fetch-retries=0 --fetch-timeout=15000" in asked
+    assert "--fetch-retries=0 --fetch-timeout=8000" in asked
 
 
 def test_what_is_missing_is_looked_for_once_in_a_run_of_the_tests(npm, monkeypatch):

@@ -44,6 +44,7 @@ from plugway._ids import new_id
 from plugway._json import as_list, as_object
 from plugway._keyring import Keyring, StoredKey, origin_of
 from plugway._local import LocalGateway
+from plugway._models import MAX_MODELS, is_model_name, named_entries
 from plugway._network import NetworkOptions
 from plugway._plugin import NoOptions, Options, Plugin, Secret
 from plugway._request import REMOVE, Change, MessagesRequest, Original
@@ -54,6 +55,7 @@ from plugway._url import url_problem
 __all__ = [
     "CUT_REASONS",
     "MAX_EVENT_BYTES",
+    "MAX_MODELS",
     "REMOVE",
     "Attempt",
     "Backend",
@@ -112,6 +114,8 @@ __all__ = [
     "cut_notice",
     "event",
     "hookimpl",
+    "is_model_name",
+    "named_entries",
     "new_id",
     "origin_of",
     "replay",

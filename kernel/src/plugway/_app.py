@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
@@ -21,16 +22,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plugway._backend import Caller, ModelInfo
+from plugway._backend import OWNER, Caller, ModelInfo
 from plugway._channel import channel_of
 from plugway._config import Config, gateway_token
+from plugway._contain import Contained
 from plugway._dialect import DialectAnswer
-from plugway._errors import Forbidden, InvalidRequest, NoRoute, RequestRejected
+from plugway._errors import Forbidden, HookError, InvalidRequest, NoRoute, RequestRejected
 from plugway._exchange import EXCHANGES, EXPLAIN, Exchange
-from plugway._failures import defect_reply, rejection_reply
+from plugway._failures import rejection_reply
 from plugway._guard import Guard, GuardPolicy
 from plugway._request import MessagesRequest
 from plugway._serve import refuse
@@ -38,6 +40,7 @@ from plugway._snapshot import Snapshot, build_snapshot
 
 log = logging.getLogger("plugway.app")
 
+_SLASH = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
 FORCED_CLOSE_SECONDS = 1800.0
 """An old snapshot is closed after this time even if an exchange still runs on it."""
 
@@ -49,6 +52,8 @@ class App:
         """Raises `ConfigError` or `PluginError` before anything is opened."""
         self.snapshot = snapshot or build_snapshot(config)
         self.draining = False
+        self.stale = False
+        """The configuration has changed since, and could not be used as it is now."""
         self.started = time.monotonic()
         self._policy = _policy(config)
         self._group: anyio.abc.TaskGroup | None = None
@@ -62,9 +67,11 @@ class App:
                 path = path[3:]
                 scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
             served = path.removesuffix(EXPLAIN)
-            dialect = self.snapshot.dialects.get(served)
-            if dialect is not None and scope["method"] == "POST":
-                send = DialectAnswer(dialect, send, served, channel_of(scope, receive, send))
+            spoken = self.snapshot.dialects.get(served)
+            if spoken is not None and scope["method"] == "POST":
+                plugin, dialect = spoken
+                channel = channel_of(scope, receive, send)
+                send = DialectAnswer(dialect, send, served, channel, plugin)
                 send.raw = served != path  # what is explained is told in the gateway's own words
                 scope = {**scope, "plugway.dialect": send, "extensions": {"plugway": send}}
         await self._asgi(scope, receive, send)
@@ -146,8 +153,8 @@ class App:
     async def _health(self, request: Request) -> Response:
         """Alive; with the token also what runs."""
         body: dict[str, Any] = {"status": "draining" if self.draining else "ok"}
-        if request.scope["plugway.caller"].name == "token":
-            body |= self._state()
+        if request.scope["plugway.caller"].name == OWNER:
+            body |= self._state() | ({"config_stale": True} if self.stale else {})
         return _json(body, request)
 
     def _state(self) -> dict[str, Any]:
@@ -165,7 +172,9 @@ class App:
 
     async def _readyz(self, request: Request) -> Response:
         status = 503 if self.draining else 200
-        body = {"status": "draining" if self.draining else "ready"}
+        body: dict[str, Any] = {"status": "draining" if self.draining else "ready"}
+        if self.stale:
+            body["config_stale"] = True
         return _json(body, request, status=status)
 
 
@@ -184,6 +193,10 @@ class _Front:
         if scope["type"] != "http":
             return self._rest(scope, receive, send)
         path: str = scope["path"]
+        raw: bytes = scope.get("raw_path") or b""
+        if b"%" in raw and _SLASH.search(raw) and not raw.startswith(b"/v1/models/"):
+            message = f"{path[:200]!r} is not served here: a slash in a path is written as it is"
+            return refuse(NoRoute(message, retry=False), scope, receive, send)
         endpoint = EXCHANGES.get(path)
         if "plugway.dialect" in scope:
             endpoint = "explain" if path.endswith(EXPLAIN) else "messages"
@@ -198,9 +211,9 @@ class _Front:
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A plugin's route, its body within the limits of exchanges, or one of the kernel's own."""
         snapshot = self._app.snapshot
-        routes = snapshot.routes.routes
-        found = next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
-        if found is None:
+        matching = (item for item in snapshot.routes if item[1].matches(scope)[0] is Match.FULL)
+        plugin, found = next(matching, (None, None))
+        if plugin is None or found is None:
             await self._rest(scope, receive, send)
             return
         caller: Caller = scope["plugway.caller"]
@@ -210,8 +223,20 @@ class _Front:
             return
         body = await snapshot.exchanges.body(scope, receive, send)
         if body is not None:
-            app = ExceptionMiddleware(snapshot.routes, {**_HANDLERS, Exception: _defect})
+            app = ExceptionMiddleware(_Contained(plugin.name, found), _HANDLERS)
             await app(scope, _after(body, receive), send)
+
+
+class _Contained:
+    """One route of a plugin, with the plugin's name on what it raises."""
+
+    def __init__(self, plugin: str, route: BaseRoute) -> None:
+        self._plugin = plugin
+        self._route = Router([route], redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with Contained(self._plugin, "register_routes", HTTPException):
+            await self._route(scope, receive, send)
 
 
 def _after(body: bytes, receive: Receive) -> Receive:
@@ -235,7 +260,7 @@ def _policy(config: Config) -> GuardPolicy:
     server = config.server
     return GuardPolicy(
         tokens={
-            gateway_token(server).encode(): Caller("token"),
+            gateway_token(server).encode(): Caller(),
             **{
                 one.token.get_secret_value().encode(): Caller(one.name, models=one.models)
                 for one in server.tokens
@@ -261,6 +286,8 @@ def model_object(info: ModelInfo) -> dict[str, Any]:
         item["max_tokens"] = info.max_output_tokens
     if "capabilities" in info.extra:
         item["capabilities"] = info.extra["capabilities"]
+    if info.notice:
+        item["notice"] = info.notice
     return item
 
 
@@ -290,24 +317,25 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _rejected(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestRejected)
-    request_id: str | None = request.scope.get("plugway.request_id")
-    exchange = Exchange(MessagesRequest(b"{}"), id=request_id)
+    assert isinstance(error, RequestRejected | HookError)
+    exchange = _unread(request)
     reply = rejection_reply(error, exchange)
     headers = {**dict(reply.headers), "request-id": exchange.id}
     return Response(reply.body, reply.status, headers=headers)
 
 
-async def _defect(request: Request, error: Exception) -> Response:
-    """What a plugin's route raises is told as the gateway tells its own defects."""
-    del error  # it is logged as the one that is handled now
-    exchange = Exchange(MessagesRequest(b"{}"), id=request.scope.get("plugway.request_id"))
-    reply = defect_reply(exchange)
-    headers = {**dict(reply.headers), "request-id": exchange.id}
-    return Response(reply.body, reply.status, headers=headers)
+def _unread(request: Request) -> Exchange:
+    """The exchange of a request that is none, for the words of its answer."""
+    scope = request.scope
+    caller, id_ = scope.get("plugway.caller"), scope.get("plugway.request_id")
+    return Exchange(MessagesRequest(b"{}"), id=id_, caller=caller)
 
 
-_HANDLERS: Mapping[Any, Any] = {HTTPException: _http_error, RequestRejected: _rejected}
+_HANDLERS: Mapping[Any, Any] = {
+    HTTPException: _http_error,
+    RequestRejected: _rejected,
+    HookError: _rejected,
+}
 
 
 def _json(body: object, request: Request, *, status: int = 200) -> Response:

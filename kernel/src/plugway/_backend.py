@@ -25,7 +25,9 @@ _ATTEMPT: Final = (
     "notes",
 )
 
-RESERVED_CALLERS: Final = ("token", "anonymous")
+OWNER: Final = "owner"
+"""The caller with the gateway's own token, and the gateway itself where a plugin asks."""
+RESERVED_CALLERS: Final = (OWNER, "anonymous")
 """Names of callers that no limited token may have."""
 
 Zone = str
@@ -49,6 +51,8 @@ class ModelInfo:
     created_at: str = "1970-01-01T00:00:00Z"
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
     """More facts. `capabilities`, as Anthropic states them, are listed as they are."""
+    notice: str = ""
+    """What a person should read before the first prompt, in one or two sentences."""
 
 
 class Usage(NamedTuple):
@@ -64,9 +68,9 @@ class Usage(NamedTuple):
 class Caller:
     """Who is calling, and the credentials it carries for somebody else."""
 
-    name: str = "token"
-    """`token` for the gateway's own token, the name of a limited one, `anonymous` on a public
-    path."""
+    name: str = OWNER
+    """`owner` with the gateway's own token, the configured name of a limited one, `anonymous` on a
+    public path. What is recorded of a request says it."""
     credentials: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     """Credential headers that were not the gateway's token: the caller's own, for an upstream."""
     models: tuple[str, ...] = ()

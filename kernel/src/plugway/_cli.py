@@ -28,6 +28,7 @@ from plugway._commands_plugins import (
     installed_command,
     installed_command_names,
     installed_packages,
+    packages_of,
     plugin_rows,
 )
 from plugway._config import Config, ExposedError, default_config_path, find_config, load_config
@@ -37,6 +38,7 @@ from plugway._settings import token_path
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_EXPOSED = 3
+_tell = serving.tell
 SHOWN_MODELS = 12
 """Most ids of models that `plugway status` shows."""
 
@@ -78,6 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except PlugwayError as error:
         _tell(f"plugway: {error}")
         sys.exit(EXIT_CONFIG if isinstance(error, PluginError) else EXIT_FAILED)
+    except OSError as error:  # such as a full disk
+        place = f" ({error.filename})" if error.filename else ""
+        _tell(f"plugway: {(error.strerror or str(error)).lower()}{place}")
+        sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
@@ -118,6 +124,7 @@ def serve(
         writer = _log.configure(log_level, log_json)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-level") from None
+    _log.log_uncaught()
     try:
         for warning in startup_files().warnings:
             _tell(f"plugway: warning: {warning}")
@@ -207,7 +214,9 @@ def status(
 
 @app.command(epilog="Example: plugway plugins --approve plugway-my-filter")
 def plugins(
-    names: Annotated[list[str] | None, typer.Argument(help="Packages to approve.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Packages or plugins to approve.")
+    ] = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
     approved: Annotated[
@@ -222,10 +231,7 @@ def plugins(
     """List the installed plugins, and which the configuration uses."""
     rows = plugin_rows(configs.listed_config(config))
     if approved:
-        if strange := sorted({*(names or ())} - {*installed_packages()}):
-            reason = f"no installed package of plugins is called `{strange[0]}`"
-            raise PlugwayError(f"{reason}: `plugway plugins` lists them")
-        now = sorted(names or installed_packages())
+        now = packages_of(names) if names else installed_packages()
         count = len(approve(now))
         _tell(f"approved: {', '.join(now)}; {approvals_path()} has {count} packages now")
         return
@@ -331,10 +337,6 @@ def _one_file(file: Path | None, config: Path | None) -> Path | None:
 def _overrides(host: str | None, port: str | None) -> Mapping[str, object]:
     given = {"host": host, "port": port}
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _print_json(document: object) -> None:

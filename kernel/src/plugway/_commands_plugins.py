@@ -5,13 +5,15 @@ Which plugins there are is the loader's knowledge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 import typer
 
 from plugway._approval import Approvals
 from plugway._config import Config
-from plugway._errors import PluginError
+from plugway._contain import describe
+from plugway._errors import PluginError, PlugwayError
 from plugway._loader import GROUP, installed
 
 COMMAND_GROUP = "plugway.commands"
@@ -44,6 +46,24 @@ def installed_packages() -> list[str]:
     return sorted({point.dist.name for point in points if point.dist})
 
 
+def packages_of(names: Sequence[str]) -> list[str]:
+    """The packages that are meant by their own names or by those of their plugins.
+
+    Raises:
+        PlugwayError: a name is neither's.
+    """
+    packages = installed_packages()
+    plugins = {plugin.name: plugin.distribution for plugin in installed().values()}
+    found: set[str] = set()
+    for name in names:
+        package = name if name in packages else plugins.get(name, "")
+        if package not in packages:
+            reason = f"no installed plugin or package of plugins is called `{name}`"
+            raise PlugwayError(f"{reason}: `plugway plugins` lists them")
+        found.add(package)
+    return sorted(found)
+
+
 def installed_command(name: str) -> typer.Typer | None:
     """The command that an installed package announces under this name; only that is imported.
 
@@ -61,8 +81,11 @@ def installed_command(name: str) -> typer.Typer | None:
         raise PluginError(name, f"the command {reason}: {fix}", sources[0])
     try:
         found: object = points[0].load()
-    except (ImportError, AttributeError) as error:
-        raise PluginError(name, f"the command cannot be imported: {error}", sources[0]) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
+        reason = f"the command cannot be imported: {describe(error)}"
+        raise PluginError(name, reason, sources[0]) from error
     if not isinstance(found, typer.Typer):
         raise PluginError(name, f"`{points[0].value}` is no `typer.Typer`", sources[0])
     return found

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import shlex
+import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
@@ -29,20 +31,34 @@ _GREETING = (
     '{"model": "default", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}'
 )
 _LISTING_SECONDS = 3.0
+_COLUMNS = 100
 _LARGE = 100_000
 """Tokens of a window that holds the client's own reserves."""
+
+
+def tell(text: str) -> None:
+    """Say it where the log goes; a full disk there, or nobody who reads, ends nothing."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def banner(config: Config, version: str, url: str) -> str:
     """What a person reads as soon as the gateway listens: where it is, and what it runs."""
     return "\n".join(
         [
-            f"Plugway {version} listens on {url}",
+            f"Plugway {version} listens on {url}{_everywhere(config.server.host)}",
             f"  config   {config.path or config.document.where}",
             f"  plugins  {', '.join(entry.name for entry in config.plugins) or 'none'}",
             f"  token    {token_hint(config)[1]}",
         ]
     )
+
+
+def _everywhere(host: str) -> str:
+    """What is to be said of an address that is that of no machine."""
+    if host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return ""
+    return f", and on every other address of this machine ({host})"
 
 
 async def how_to_connect(config: Config, url: str, gateway: Gateway) -> str:
@@ -66,6 +82,8 @@ def connection(config: Config, url: str, model: ModelInfo | None, backends: Size
         "    -H 'content-type: application/json' -H 'anthropic-version: 2023-06-01' \\",
         f"    -d '{_GREETING}'",
     ]
+    if model and model.notice:
+        parts += ["", *textwrap.wrap(model.notice, _COLUMNS)]
     if backends and (hint := next_steps(config)):
         parts += ["", hint]
     return "\n".join(parts)
@@ -148,6 +166,9 @@ class Reloadable(Protocol):
         """Serve new exchanges by `config`; raises and changes nothing if it cannot."""
         ...
 
+    stale: bool
+    """Whether the last change could not be used."""
+
 
 class Reloader:
     """Puts a changed configuration into service; what it raises leaves the old one there."""
@@ -159,8 +180,10 @@ class Reloader:
 
     async def __call__(self) -> None:
         """Read the file again; what it says about address and port waits for a restart."""
+        self._app.stale = True  # until it is in use
         config = await anyio.to_thread.run_sync(self._read)
         await self._app.reload(config)
+        self._app.stale = False
         before, self._config = self._config.server, config
         if (before.host, before.port) != (config.server.host, config.server.port):
             _log.warning("the new address in `server` takes effect after a restart")

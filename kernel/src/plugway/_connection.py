@@ -236,7 +236,8 @@ class Connection(asyncio.Protocol):
     def _malformed(self, answer: Answer, why: object) -> BackendError:
         if answer.status:
             return StreamInterrupted(f"{self._where} broke off its answer")
-        return BackendProtocolError(f"{self._where} does not answer in valid HTTP: {why}")
+        record = f"{self._where} does not answer in valid HTTP"
+        return BackendProtocolError(f"{record}: {why}", record=record)
 
     def _fail(self, answer: Answer, error: BackendError) -> None:
         answer.error = error

@@ -13,6 +13,7 @@ from starlette.types import Message, Send
 
 from plugway._backend import Attempt, Relaying
 from plugway._channel import Channel
+from plugway._contain import Contained, next_of
 from plugway._errors import Headers, StreamInterrupted, error_type
 from plugway._events import StreamEvent
 from plugway._exchange import Exchange
@@ -81,8 +82,12 @@ class Dialect(Protocol):
 class DialectAnswer:
     """An ASGI `send`, and a `Channel`, that put what passes through them into a dialect."""
 
-    def __init__(self, dialect: Dialect, send: Send, path: str, channel: Channel) -> None:
+    def __init__(
+        self, dialect: Dialect, send: Send, path: str, channel: Channel, plugin: str = ""
+    ) -> None:
+        """`plugin` is the one that registered `dialect`."""
         self.dialect = dialect
+        self.plugin = plugin or dialect.name
         self.whole_body, self._whole = channel.whole_body, channel.whole
         self.on_leave, self.cut = channel.on_leave, channel.cut
         self.raw = False
@@ -138,9 +143,12 @@ class DialectAnswer:
             if item.type == "ping":
                 pieces.append(PING)
             elif item.type == "error":
-                pieces.append(encoder.error(500, as_object(item.data.get("error")), streaming=True))
+                error = as_object(item.data.get("error"))
+                with self._contained():
+                    pieces.append(encoder.error(500, error, streaming=True))
             elif item.type:  # not an upstream's comment
-                pieces.append(encoder.event(item))
+                with self._contained():
+                    pieces.append(encoder.event(item))
         return b"".join(pieces)
 
     def _encoded(self, status: int, body: bytes) -> tuple[int, bytes]:
@@ -148,16 +156,22 @@ class DialectAnswer:
         if not body:
             return status, body
         answer = loaded(body)
-        if status < 400:
-            return status, self._the_encoder().message(answer)
-        known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))
-        told = self.dialect.statuses.get(status, status)
-        return told, self._the_encoder().error(told, known, streaming=False)
+        encoder = self._the_encoder()
+        with self._contained():
+            if status < 400:
+                return status, encoder.message(answer)
+            known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))
+            told = self.dialect.statuses.get(status, status)
+            return told, encoder.error(told, known, streaming=False)
 
     def _the_encoder(self) -> DialectEncoder:
         if self._encoder is None:
-            self._encoder = self.dialect.encoder(self.original)
+            with self._contained():
+                self._encoder = self.dialect.encoder(self.original)
         return self._encoder
+
+    def _contained(self) -> Contained:
+        return Contained(self.plugin, "register_dialects")
 
 
 class ForeignRelay:
@@ -172,9 +186,15 @@ class ForeignRelay:
     failed = False
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], usage: Callable[[], Mapping[str, Any]] | None = None
+        self,
+        chunks: AsyncIterator[bytes],
+        usage: Callable[[], Mapping[str, Any]] | None = None,
+        *,
+        source: str = "",
     ) -> None:
+        """`source` is the plugin whose `chunks` they are."""
         self._chunks = chunks
+        self._source = source
         self._usage = usage
         self._held: list[bytes] = []
 
@@ -197,7 +217,7 @@ class ForeignRelay:
 
     async def __anext__(self) -> bytes:
         """The next piece."""
-        return self._held.pop() if self._held else await anext(self._chunks)
+        return self._held.pop() if self._held else await next_of(self._chunks, self._source)
 
 
 def note_way(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugway._backend import Attempt, would_send
+from plugway._contain import Contained
 from plugway._dialect import note_way
 from plugway._errors import BackendError, BackendTimeout, NoRoute, RequestRejected
 from plugway._exchange import Exchange
@@ -36,20 +37,26 @@ async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
 async def explain(
     pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
 ) -> Mapping[str, Any]:
-    """What would happen to this request."""
+    """What would happen to this request; nothing is sent where a plugin answers it."""
     request = await pipeline.hooks.transform_request(request, exchange)
+    if (reply := await pipeline.hooks.answer(request, exchange)) is not None:
+        await reply.close()
+        nobody = dict.fromkeys(("input_tokens", "upstream_request"))
+        answered = {"answered_by": exchange.receipt[-1].plugin, "attempts": ()}
+        return {**exchange.summary(), **answered, **nobody}
     attempts = await pipeline.plan(request, exchange)
     prepared = await pipeline.prepare(request, attempts[0], exchange)
     try:
         counted = await _counted(pipeline, prepared, attempts[0])
     except (BackendError, RequestRejected) as error:
-        exchange.note("kernel", f"tokens were not counted: {error}", stage="count")
+        exchange.note("kernel", f"tokens were not counted: {error.record}", stage="count")
         counted = None
     if isinstance(counted, Reply):
         counted = counted.parsed.get("input_tokens")
     attempts[0].notes.clear()
     note_way(prepared, attempts[0], exchange)
-    sent = would_send(prepared, attempts[0])
+    with Contained(attempts[0].backend.name, "send"):
+        sent = would_send(prepared, attempts[0])
     note_sent(attempts[0], exchange)
     tried = [{"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts]
     return {
@@ -67,7 +74,8 @@ async def _counted(
     seconds = pipeline.limits.first_event_seconds
     try:
         async with asyncio.timeout(seconds):
-            return await attempt.backend.count(request, attempt)
+            with Contained(attempt.backend.name, "count", TimeoutError):
+                return await attempt.backend.count(request, attempt)
     except TimeoutError:
         late = f"`{attempt.target}` did not count the tokens within {seconds:g} s"
         raise BackendTimeout(late) from None
@@ -81,4 +89,4 @@ def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchan
         return Reply.message({"input_tokens": counted})
     cannot = f"`{attempt.target}` cannot count tokens"
     exchange.note("kernel", cannot, stage="count")
-    return rejection_reply(NoRoute(cannot, retry=False), exchange)
+    return rejection_reply(NoRoute(cannot, retry=False, record=True), exchange)

@@ -224,4 +224,5 @@ class Order:
     @staticmethod
     def _expect(legal: bool, item: StreamEvent, reason: str) -> None:
         if not legal:
-            raise BackendProtocolError(f"`{item.type}` may not come here: {reason}")
+            what = f"`{item.type}` may not come here: {reason}"
+            raise BackendProtocolError(what, record="an event came where it may not")

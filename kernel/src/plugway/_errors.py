@@ -23,13 +23,14 @@ Nothing here decides what to do about an error; the pipeline and the plugins do.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import orjson
 
-from plugway._reason import reason_in
+from plugway._reason import code_in, reason_in
 
 ErrorType = Literal[
     "invalid_request_error",
@@ -62,6 +63,21 @@ Headers = tuple[tuple[str, str], ...]
 """Header lines in order; names in lower case."""
 
 
+def described(error: BaseException) -> str:
+    """An exception in one line for a record: its type, and its text only where it is one of ours.
+
+    Of any other the text may be the very value that was wrong, as a `KeyError` has it, or the path
+    that was opened. A system error's number says what happened without it.
+    """
+    name = type(error).__name__
+    text = ""
+    if isinstance(error, PlugwayError):
+        text = error.record
+    elif isinstance(error, OSError) and type(error).__module__ == "builtins" and error.errno:
+        text = os.strerror(error.errno)
+    return f"{name}: {text}" if text else name
+
+
 def error_type(status: int) -> ErrorType:
     """The documented `error.type` of an HTTP status."""
     if status in TYPE_FOR_STATUS:
@@ -77,6 +93,12 @@ def error_body(type_: str, message: str, request_id: str) -> bytes:
 
 class PlugwayError(Exception):
     """Base of everything Plugway raises on purpose."""
+
+    @property
+    def record(self) -> str:
+        """What the log, the receipt and the list of exchanges say. It quotes no request and no
+        answer, as the message may, which is for whoever asked."""
+        return str(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +162,16 @@ class RequestRejected(PlugwayError):
         type: ErrorType | None = None,
         headers: Mapping[str, str] | None = None,
         retry: bool | None = None,
+        record: str | bool = False,
     ) -> None:
-        """`retry=False` adds `x-should-retry: false`, which stops a client's own retries."""
+        """`retry=False` adds `x-should-retry: false`, which stops a client's own retries.
+
+        The message is for the client. The log and the receipt have the status and the type, or the
+        words of `record`; True says that the message itself quotes nothing of the request.
+        """
         super().__init__(message)
         self.message = message
+        self._record = record
         if status is not None:
             self.status = status
         self.type: ErrorType = type or error_type(self.status)
@@ -151,6 +179,13 @@ class RequestRejected(PlugwayError):
         if retry is not None:
             extra.setdefault("x-should-retry", "true" if retry else "false")
         self.headers: Headers = tuple((name.lower(), value) for name, value in extra.items())
+
+    @property
+    def record(self) -> str:
+        """See `PlugwayError.record`."""
+        if self._record is True:
+            return self.message
+        return self._record or f"refused with status {self.status} ({self.type})"
 
 
 class InvalidRequest(RequestRejected):
@@ -202,10 +237,16 @@ class BackendError(PlugwayError):
         headers: Headers = (),
         retry_after: float | None = None,
         permanent: bool = False,
+        record: str = "",
     ) -> None:
-        """`permanent` says that asking again cannot help: the client is told not to retry."""
+        """`permanent` says that asking again cannot help: the client is told not to retry.
+
+        A message with words of the upstream needs a `record`, which stands in the log and the
+        receipt instead: the upstream may quote the request.
+        """
         super().__init__(message)
         self.message = message
+        self._record = record
         if status is not None:
             self.status = status
         self.headers = headers
@@ -215,6 +256,11 @@ class BackendError(PlugwayError):
         """Name of the backend instance; filled in by the pipeline."""
         self.try_next = self.status >= 500 or self.status in {401, 402, 403, 404, 429}
         """Whether the next target of the route may be tried; a policy plugin may set it."""
+
+    @property
+    def record(self) -> str:
+        """See `PlugwayError.record`."""
+        return self._record or self.message
 
 
 class BackendUnavailable(BackendError):
@@ -242,17 +288,24 @@ class BackendRefused(BackendError):
         native: bool = False,
         message: str = "",
         permanent: bool = False,
+        record: str = "",
     ) -> None:
         """`native` says that the body is an Anthropic answer that goes to the client unchanged.
 
-        Without `message` the body's own text is told.
+        Without `message` the body's own text is reported to the client. A message that is given
+        beside a body may have words of it, so that the record has the status and the code of the
+        body, if not what `record` says.
         """
+        code = code_in(body)
         super().__init__(
             message or reason_in(body) or f"the upstream answered with status {status}",
             status=status,
             headers=headers,
             retry_after=retry_after,
             permanent=permanent,
+            record=record
+            or ("" if body else message)
+            or f"refused with status {status}" + (f" ({code})" if code else ""),
         )
         self.body = body
         self.native = native

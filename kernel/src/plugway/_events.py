@@ -23,7 +23,7 @@ CUT_REASONS: Final = frozenset(
     ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal", "pause_turn")
 )
 """Each `stop_reason` with which an answer may end inside a tool call."""
-MAX_MESSAGE: Final = 64 * 2**20
+MAX_MESSAGE: Final = 16 * 2**20
 """Characters of a message that is collected from a stream."""
 MAX_BLOCKS: Final = 10_000
 """Content blocks of one message."""
@@ -63,11 +63,10 @@ class StreamEvent:
             try:
                 parsed: Any = orjson.loads(self._payload) if self._payload else {}
             except orjson.JSONDecodeError as error:
-                raise BackendProtocolError(
-                    f"the data of a `{self.type}` event is not valid JSON: {error.msg}"
-                ) from None
+                what = f"the data of an event is not valid JSON: {error.msg}"
+                raise BackendProtocolError(what) from None
             if not isinstance(parsed, dict):
-                raise BackendProtocolError(f"the data of a `{self.type}` event is not an object")
+                raise BackendProtocolError("the data of an event is not an object")
             self._data = as_object(parsed)
         return self._data
 
@@ -155,7 +154,7 @@ class _Message:
             raise interrupted(data)
         elif not self.message:
             if type_ != "ping":
-                raise BackendProtocolError(f"`{type_}` came before `message_start`")
+                raise BackendProtocolError("an event came before `message_start`")
         elif type_ == "message_stop":
             self._leave_out()
             return True
@@ -205,7 +204,8 @@ class _Message:
     def _gather(self, index: int, member: str, piece: str) -> None:
         self._size += len(piece)
         if self._size > MAX_MESSAGE:
-            raise BackendProtocolError(f"the message is longer than {MAX_MESSAGE} characters")
+            large = f"the message is longer than {MAX_MESSAGE} characters"
+            raise BackendProtocolError(large, permanent=True)
         texts = self._texts.setdefault(index, {})
         if member not in texts:
             call = member == "input"
@@ -236,14 +236,13 @@ class _Message:
         cut = message.get("stop_reason") in CUT_REASONS
         for index, wrong in self._broken.items():
             if wrong and not cut:
-                identifier = content[index].get("id")
-                raise BackendProtocolError(f"the arguments of tool call {identifier!r} {wrong}")
+                raise BackendProtocolError(f"the arguments of the call in block {index} {wrong}")
         # A call without arguments is whole where something follows it.
         gone = {i for i, wrong in self._broken.items() if cut and (wrong or i + 1 == len(content))}
         if not gone:
             return
         message["content"] = [b for i, b in enumerate(content) if i not in gone]
-        if not any(b.get("type") in {"text", "tool_use"} for b in message["content"]):
+        if not any(b.get("type") in ("text", "tool_use") for b in message["content"]):
             name = str(content[min(gone)].get("name") or "")
             text = cut_notice(name, message["stop_reason"])
             message["content"].append({"type": "text", "text": text})
@@ -252,7 +251,7 @@ class _Message:
 def _index(data: Mapping[str, Any], content: list[Any], what: str) -> int:
     index = data["index"]
     if not isinstance(index, int) or not 0 <= index < len(content):
-        raise BackendProtocolError(f"{what} names block {index!r}, which was never started")
+        raise BackendProtocolError(f"{what} names a block that was never started")
     return index
 
 
@@ -273,7 +272,9 @@ def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:
     status = {"overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504}.get(kind, 500)
     if kind in {"invalid_request_error", "authentication_error", "permission_error"}:
         status = {"authentication_error": 401, "permission_error": 403}.get(kind, 400)
-    return StreamInterrupted(reason_of(data.get("error")) or "the stream failed", status=status)
+    told = reason_of(data.get("error")) or "the stream failed"
+    record = f"the stream ended with an error event (status {status})"
+    return StreamInterrupted(told, status=status, record=record)
 
 
 def renamed(start: StreamEvent, model: str) -> StreamEvent:

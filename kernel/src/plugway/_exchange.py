@@ -26,6 +26,8 @@ Endpoint = Literal["messages", "count_tokens", "explain"]
 
 EXPLAIN: Final = "/explain"
 """Stands after the path of a request that is only to be explained, also of a dialect."""
+SESSION_HEADER: Final = "x-claude-code-session-id"
+"""In which a client names its conversation; a claim, see `Exchange.session_id`."""
 
 EXCHANGES: Mapping[str, Endpoint] = {
     "/v1/messages": "messages",
@@ -137,9 +139,10 @@ class Exchange:
         self.started = time.monotonic()
         self.endpoint = endpoint
         self.caller = caller or Caller()
+        """Who asks; its `name` is what is recorded."""
         named = request.named
         self.client = named.get("user-agent") or ""
-        self.session_id = _session(named.get("x-claude-code-session-id"), self.caller)
+        self.session_id = _session(named.get(SESSION_HEADER), self.caller)
         """The client's conversation, or None where the client does not say. Callers with limited
         tokens have theirs apart, with their name before it."""
         self.agent_id = named.get("x-claude-code-agent-id")
@@ -159,7 +162,7 @@ class Exchange:
         """Whether a plugin keeps the work going after its client has left; see `on_leave`."""
         try:
             return self.on_leave is not None and self.on_leave(stop)
-        except Exception:  # a plugin's own code, called by the client's connection
+        except BaseException:  # a plugin's own code, called by the client's connection
             log.exception("a plugin failed when a client left")
             return False
 
@@ -192,6 +195,7 @@ class Exchange:
         """The receipt as JSON-ready data, for `explain` and the log."""
         return {
             "request_id": self.id,
+            "caller": self.caller.name,
             "session_id": self.session_id,
             "agent_id": self.agent_id,
             "model_asked": self.model_asked,

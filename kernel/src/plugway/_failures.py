@@ -21,6 +21,7 @@ from plugway._errors import (
 )
 from plugway._exchange import Exchange
 from plugway._log import redact
+from plugway._reason import code_in
 from plugway._response import Reply
 
 log = logging.getLogger("plugway.exchange")
@@ -76,7 +77,7 @@ def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> R
 
 def defect_reply(exchange: Exchange) -> Reply:
     """For an exception that nobody foresaw; call it where it is handled, so that it is logged."""
-    log.exception("exchange %s failed", exchange.id)
+    log.exception("exchange %s failed", exchange.id, extra={"caller": exchange.caller.name})
     message = "a defect of the gateway stopped this request; its log has the details"
     body = error_body("api_error", message, exchange.id)
     return Reply.whole(500, body, headers=(("content-type", "application/json"),))
@@ -86,3 +87,13 @@ def heals(reply: Reply) -> bool:
     """Whether a client that sees the failure as a broken connection gains by asking again."""
     retry = reply.header("x-should-retry")
     return reply.status >= 429 and reply.status != 501 and retry != "false"
+
+
+def recorded(exchange: Exchange, reply: Reply) -> str:
+    """What the log says of an error reply, which has the upstream's words, or a plugin's."""
+    target = exchange.served_by.target if exchange.served_by else ""
+    failed = [a for a in exchange.attempts if a.target == target and a.result != "answered"]
+    if failed:
+        return failed[-1].result
+    code = code_in(reply.body or b"")
+    return f"{reply.status} {code}" if code else str(reply.status)

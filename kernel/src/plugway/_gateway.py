@@ -114,7 +114,8 @@ class _Asked:
         if self._status < 400:
             return answer
         message = as_object(answer.get("error")).get("message") or f"status {self._status}"
-        raise RequestRejected(str(message), status=self._status)
+        record = f"it was answered with status {self._status}"
+        raise RequestRejected(str(message), status=self._status, record=record)
 
 
 async def _nothing(*_: object) -> Any:

@@ -13,11 +13,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from plugway import _json
 from plugway._backend import Caller
 from plugway._errors import Forbidden, InvalidRequest
-from plugway._exchange import Exchange
+from plugway._exchange import SESSION_HEADER, Exchange
 from plugway._request import MessagesRequest, Original
 
 
@@ -95,8 +96,10 @@ _TOOL_TYPES: Final = re.compile(
 )
 """Types of tools that neither ask another model nor another server, nor read what is stored."""
 _OWN_TOOLS: Final = (None, "function", "custom")
-_STORED: Final = frozenset(("container_upload", "item_reference"))
+_STORED: Final = ("container_upload", "item_reference")
 _UNKNOWN: Final = "nobody here knows it, and its caller may choose nothing but a model"
+_CONVERSATION: Final = (SESSION_HEADER, "x-claude-code-agent-id", "x-claude-code-parent-agent-id")
+_APART: Final = "an id of this caller's own, whatever others call theirs"
 _DEPTH: Final = 12
 """Levels of content that are looked at: results of tools in turns, and parts of these."""
 
@@ -128,14 +131,17 @@ def check_grants(request: MessagesRequest, caller: Caller) -> None:
 
 
 def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesRequest:
-    """The request as it may go on: without what nobody here knows."""
+    """The request as it may go on: without what nobody here knows, in a session of its own."""
     caller = exchange.caller
     unknown = [name for name in request.fields if not _is_known(name)]
     if unknown:
         changed = request.without(unknown, because=_UNKNOWN)
         exchange.note_changes("grants", "kernel", changed.changes[len(request.changes) :])
         request = changed
-    headers = tuple(line for line in request.headers if _passes(line[0]))
+    headers = tuple(_line(caller, line) for line in request.headers if _passes(line[0]))
+    for name in _CONVERSATION:
+        if request.header(name) is not None:
+            exchange.note("kernel", f"set header:{name}: {_APART}", stage="grants")
     for name in dict.fromkeys(n for n, _ in request.headers if not _passes(n)):
         exchange.note("kernel", f"remove header:{name[:64]}: {_UNKNOWN}", stage="grants")
     said = [pair for pair in parse_qsl(request.query) if pair in QUERY]
@@ -156,6 +162,12 @@ def _own(original: Original, caller: Caller, exchange: Exchange) -> Original:
     for name in sorted(unknown):
         exchange.note("kernel", f"remove {name[:64]}: {_UNKNOWN}", stage="grants")
     return original.written(_json.edit(original.body, changes, unknown))
+
+
+def _line(caller: Caller, line: tuple[str, str]) -> tuple[str, str]:
+    """A header line; a conversation gets an id that no other caller can name, in a UUID's form."""
+    name, value = line
+    return (name, str(UUID(own_key(caller, value)))) if name in _CONVERSATION else line
 
 
 def own_key(caller: Caller, key: str) -> str:

@@ -238,7 +238,8 @@ def too_large(max_bytes: int) -> RequestRejected:
     """The refusal of a body that is larger than `max_bytes`."""
     message = f"request body is larger than {max_bytes} bytes"
     # The rest of the body is not read, so the connection cannot be used again.
-    return RequestRejected(message, status=413, headers={"connection": "close"}, retry=False)
+    close = {"connection": "close"}
+    return RequestRejected(message, status=413, headers=close, retry=False, record=True)
 
 
 async def _refuse(send: Send, rejected: RequestRejected, request_id: str, head: bool) -> None:
@@ -299,7 +300,7 @@ class _BodyReader:
             message = f"request body stopped or was too slow after {self.size} bytes"
             close = {"connection": "close"}
             raise RequestRejected(
-                message, status=408, type="timeout_error", headers=close
+                message, status=408, type="timeout_error", headers=close, record=True
             ) from None
 
     async def _read_until(self, size: int) -> bool:

@@ -20,14 +20,17 @@ from starlette.routing import BaseRoute
 
 from plugway._backend import Attempt, Backend, ModelInfo
 from plugway._cancel import bounded
+from plugway._contain import describe, is_defect
 from plugway._dialect import Dialect
-from plugway._errors import BackendError, HookError, PluginError, RequestRejected
+from plugway._errors import BackendError, HookError, PluginError, RequestRejected, described
 from plugway._events import EventStream
 from plugway._exchange import Exchange, Outcome, Route
 from plugway._gateway import Gateway
 from plugway._hookspecs import Send
 from plugway._impls import Impl, registered
+from plugway._layer import Layer
 from plugway._plugin import Plugin
+from plugway._relay import EventRelay
 from plugway._request import MessagesRequest
 from plugway._response import Reply
 
@@ -67,9 +70,9 @@ class Hooks:
         """The dialects of all plugins."""
         return self._listed("register_dialects", Dialect)
 
-    def register_routes(self, gateway: Gateway) -> list[BaseRoute]:
+    def register_routes(self, gateway: Gateway) -> list[tuple[Plugin[Any], BaseRoute]]:
         """The routes of all plugins, in listed order."""
-        return [route for _, route in self._listed("register_routes", BaseRoute, gateway)]
+        return self._listed("register_routes", BaseRoute, gateway)
 
     def lifespan(self, gateway: Gateway) -> list[tuple[Plugin[Any], Any]]:
         """The context managers of all plugins."""
@@ -103,8 +106,8 @@ class Hooks:
         for impl in self._impls[hook]:
             try:
                 result = impl.call(*args)
-            except Exception as error:
-                reason = f"hook `{hook}` raised {_describe(error)}"
+            except BaseException as error:  # `sys.exit` included
+                reason = f"hook `{hook}` raised {describe(error)}"
                 raise PluginError(impl.plugin.name, reason) from error
             if result is not None:
                 found.append((impl, result))
@@ -128,7 +131,7 @@ class Hooks:
         found = await self._first("answer", (request, exchange), Reply)
         if found is not None:
             exchange.note(found[0].plugin.name, "answered without a backend", stage="answer")
-        return found[1] if found else None
+        return _signed(*found) if found else None
 
     async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
         """The first route that a plugin gives."""
@@ -168,7 +171,7 @@ class Hooks:
             reply = await self._call(impl, args, Reply)
             if reply is None:
                 raise HookError(impl.plugin.name, impl.hook, "returned None instead of a reply")
-            return reply
+            return _signed(impl, reply)
 
         return layer
 
@@ -183,7 +186,7 @@ class Hooks:
         """The reply after every plugin has had it."""
         for impl in self._impls["transform_response"]:
             new = await self._call(impl, (reply, exchange), Reply)
-            reply = reply if new is None else new
+            reply = reply if new is None else _signed(impl, new)
         return reply
 
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> list[EventStream]:
@@ -192,16 +195,27 @@ class Hooks:
         for impl in self._impls["transform_stream"]:
             if impl.quarantined:
                 continue
-            try:
-                new = impl.call(stream, exchange)
-            except Exception as error:
-                self._failed(impl, _describe(error), error)
-                continue
-            if new is not None and new is not stream:
+            new = self._added(impl, stream, exchange)
+            if new is not None:
                 exchange.note(impl.plugin.name, "stream layer added", stage="layer")
                 layers.append(new)
                 stream = new
         return layers
+
+    def _added(self, impl: Impl, stream: EventStream, exchange: Exchange) -> Layer | None:
+        """The layer that an implementation puts around `stream`, if it does."""
+        try:
+            new = impl.call(stream, exchange)
+        except BaseException as error:
+            if not is_defect(error):
+                raise
+            return self._failed(impl, f"raised {described(error)}", error)
+        if new is None or new is stream:
+            return None
+        if isinstance(new, EventStream):
+            return Layer(new, impl.plugin.name)
+        reason = f"returned {type(new).__name__} instead of `EventStream` or None"
+        return self._failed(impl, reason, None)
 
     async def list_models(
         self, models: Sequence[ModelInfo], exchange: Exchange
@@ -243,11 +257,10 @@ class Hooks:
                     result = await result
         except (RequestRejected, BackendError, HookError):
             raise
-        except TimeoutError as error:
-            reason = f"did not come back within {impl.info.limit_seconds} s"
-            return self._failed(impl, reason, error)
-        except Exception as error:
-            return self._failed(impl, f"raised {_describe(error)}", error)
+        except BaseException as error:
+            if not is_defect(error):
+                raise
+            return self._failed(impl, _reason(impl, error), error)
         if self._trace:
             _print_trace(impl, began, result)
         if result is None or isinstance(result, expected):
@@ -255,7 +268,7 @@ class Hooks:
         reason = f"returned {type(result).__name__} instead of {_names(expected)} or None"
         return self._failed(impl, reason, None)
 
-    def _failed(self, impl: Impl, reason: str, cause: Exception | None) -> None:
+    def _failed(self, impl: Impl, reason: str, cause: BaseException | None) -> None:
         impl.failed()
         fields = {"plugin": impl.plugin.name, "hook": impl.hook}
         log.error(
@@ -265,6 +278,14 @@ class Hooks:
             raise HookError(impl.plugin.name, impl.hook, reason) from cause
         if impl.quarantined:
             log.error("plugin `%s`: hook `%s` is switched off", *fields.values(), extra=fields)
+
+
+def _signed(impl: Impl, reply: Reply) -> Reply:
+    """`reply`, where its events are made by the plugin with its name on what they raise."""
+    events = reply.events
+    if events is None or isinstance(events, EventRelay | Layer):
+        return reply
+    return reply.replace(events=Layer(events, impl.plugin.name, impl.hook))
 
 
 def _accept(
@@ -291,8 +312,10 @@ def _names(expected: Any) -> str:
     return "a list" if expected is _SEQUENCE else f"`{expected.__name__}`"
 
 
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _reason(impl: Impl, error: BaseException) -> str:
+    if isinstance(error, TimeoutError) and impl.info.limit_seconds is not None:
+        return f"did not come back within {impl.info.limit_seconds} s"
+    return f"raised {described(error)}"
 
 
 def _print_trace(impl: Impl, began: float, result: object) -> None:

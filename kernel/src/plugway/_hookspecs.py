@@ -105,7 +105,8 @@ class Hookspecs:
     @_hook("FIRST", limit_seconds=None)
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
         """Called once per exchange, before routing. Returns a reply to answer without a backend,
-        or None. Raise `RequestRejected` to refuse."""
+        or None. Raise `RequestRejected` to refuse. `explain` asks too, and changes nothing:
+        `exchange.endpoint` is "messages" where the answer counts."""
 
     @_hook("FIRST")
     async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
@@ -169,7 +170,8 @@ class Hookspecs:
 
     @_hook("NOTIFY", fails="open")
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Called exactly once per exchange, after its last byte."""
+        """Called exactly once per exchange, after its last byte. `exchange.caller.name` says who
+        asked, as logs and receipts do."""
 
 
 def hook_infos() -> dict[str, HookInfo]:

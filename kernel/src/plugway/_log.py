@@ -13,11 +13,15 @@ import re
 import sys
 import threading
 import time
-import traceback
+import warnings
 from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import orjson
+
+from plugway._trace import trace
+
+_log = logging.getLogger("plugway.process")
 
 QUEUE_RECORDS: Final = 10_000
 """Most records that wait to be written; beyond it the oldest is dropped."""
@@ -26,6 +30,8 @@ BATCH_RECORDS: Final = 1000
 GATHER_SECONDS: Final = 0.02
 """How long records gather, so that the event loop is not interrupted for every single one."""
 
+_ALWAYS: Final = frozenset(("caller",))
+"""Extra fields that a person sees also where a word beside them happens to be the same."""
 _STANDARD = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message")
 )
@@ -102,7 +108,7 @@ class JsonFormatter(logging.Formatter):
             **_extra(record),
         }
         if record.exc_info:
-            line["error"] = "".join(traceback.format_exception(*record.exc_info))
+            line["error"] = "\n".join(trace(record.exc_info[1]))
         options = orjson.OPT_NON_STR_KEYS
         return redact(_visible(orjson.dumps(line, default=str, option=options).decode()))
 
@@ -126,15 +132,40 @@ class TextFormatter(logging.Formatter):
         lines = [redact(f"{clock} {level} {_visible(record.name)}: {text}")]
         lines += [f"    {redact(line)}" for line in more]
         if record.exc_info:
-            trace = "".join(traceback.format_exception(*record.exc_info))
-            lines += [f"    {redact(_visible(line))}" for line in trace.splitlines()]
+            lines += [f"    {redact(_visible(line))}" for line in trace(record.exc_info[1])]
         return "\n".join(lines)
 
 
+LONGEST_VALUE: Final = 400
+"""Characters of a field's value that are written for a person."""
+_PLAIN: Final = re.compile(r"[\w./:@%+,;*-]+")
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.startswith("plugway")
+
+
+def _without_values(record: logging.LogRecord) -> str:
+    """What a library logs, without the values in it, which may be a part of a request.
+
+    That is its text before they are put in, or what stands before the first; a text that came with
+    its values in it is left out.
+    """
+    text = str(record.msg)
+    if record.args:
+        return text
+    return (
+        _VALUE_IN_TEXT.split(text, 1)[0] if record.name == "asyncio" else "(its text is left out)"
+    )
+
+
+_VALUE_IN_TEXT: Final = re.compile(r"[\n<'\"(]")
+
+
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    if not _is_ours(record):
+        return {}
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
@@ -146,10 +177,20 @@ def _news(record: logging.LogRecord, said: str) -> str:
     for key, value in _extra(record).items():
         if value is None or value == "":
             continue
-        if isinstance(value, str) and (value in words or said.endswith(value)):
+        is_said = isinstance(value, str) and (value in words or said.endswith(value))
+        if is_said and key not in _ALWAYS:
             continue
-        pieces.append(f" {key}={value}")
+        pieces.append(f" {key}={_quoted(value)}")
     return "".join(pieces)
+
+
+def _quoted(value: object) -> str:
+    """A value as it cannot be taken for another field, or for another line: quoted where it is no
+    plain word."""
+    text = str(value)
+    if len(text) > LONGEST_VALUE:
+        text = f"{text[:LONGEST_VALUE]}…"
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _visible(text: str) -> str:
@@ -191,7 +232,9 @@ class LogWriter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record, its message already formatted because its arguments may change."""
         try:
-            if record.args:
+            if not _is_ours(record):
+                record.msg, record.args = _without_values(record), None
+            elif record.args:
                 record.msg, record.args = record.getMessage(), None
         except Exception:  # a wrong format string is the caller's bug and must not stop a request
             record.msg, record.args = f"{record.msg} (arguments do not fit)", None
@@ -247,6 +290,26 @@ def _notice(lost: int) -> logging.LogRecord:
     return logging.makeLogRecord(
         {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
     )
+
+
+def log_uncaught() -> None:
+    """Have what nobody catches, and warnings, told without the texts that Python would write to
+    stderr with them: they may quote a request."""
+
+    def main(_: type[BaseException], error: BaseException, _trace_of: object) -> None:
+        print(redact("\n".join(map(_visible, trace(error)))), file=sys.stderr)
+
+    def failed(error: BaseException | None, where: str) -> None:
+        _log.critical("an exception in %s was caught by nobody", where, exc_info=error)
+
+    def warned(_: Warning | str, kind: type[Warning], file: str, line: int, *_more: object) -> None:
+        _log.warning("%s of Python at line %d of %s", kind.__name__, line, file)
+
+    logging.lastResort = None  # it writes an exception in full, when the log is closed already
+    sys.excepthook = main
+    threading.excepthook = lambda args: failed(args.exc_value, "a thread")
+    sys.unraisablehook = lambda args: failed(args.exc_value, "a destructor or callback")
+    warnings.showwarning = warned
 
 
 def configure(

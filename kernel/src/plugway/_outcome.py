@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from plugway._backend import Usage
+from plugway._emitter import StopReason
 from plugway._exchange import Exchange, Outcome
 from plugway._json import as_object
 from plugway._relay import Watched
 
 log = logging.getLogger("plugway.exchange")
 
+_REASONS: Final = frozenset(get_args(StopReason))
 _BLANK: Final = vars(
     logging.makeLogRecord({"name": log.name, "levelno": logging.INFO, "levelname": "INFO"})
 )
@@ -22,12 +24,12 @@ _BLANK: Final = vars(
 def usage_of(relay: Watched | None, message: Mapping[str, Any]) -> tuple[Usage, str | None]:
     """Usage and stop reason of a relayed stream, or of a whole message."""
     if relay is None or not (start := relay.data("message_start")):
-        return parse_usage(as_object(message.get("usage"))), _text(message.get("stop_reason"))
+        return parse_usage(as_object(message.get("usage"))), _reason(message.get("stop_reason"))
     end = relay.data("message_delta")
     first = as_object(as_object(start.get("message")).get("usage"))
     last = {k: v for k, v in as_object(end.get("usage")).items() if v is not None}
     reason = as_object(end.get("delta")).get("stop_reason")
-    return parse_usage({**first, **last}), _text(reason)
+    return parse_usage({**first, **last}), _reason(reason)
 
 
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
@@ -44,8 +46,9 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and 0 <= value < 2**40 else 0
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+def _reason(value: Any) -> str | None:
+    """A reason to stop that the API documents: any other would be a word of the upstream's."""
+    return value if isinstance(value, str) and value in _REASONS else None
 
 
 def log_outcome(exchange: Exchange, outcome: Outcome) -> None:
@@ -62,6 +65,7 @@ def log_outcome(exchange: Exchange, outcome: Outcome) -> None:
         msecs=now % 1 * 1000,
         msg=f"{exchange.endpoint} {served} {outcome.status} {outcome.kind}",
         request_id=exchange.id,
+        caller=exchange.caller.name,
         session_id=exchange.session_id,
         model=exchange.model_asked,
         served_by=served,

@@ -18,6 +18,7 @@ from functools import partial
 
 from plugway._backend import Attempt, Backend, Translating
 from plugway._cancel import Deadline
+from plugway._contain import Contained
 from plugway._dialect import note_decoding, note_way
 from plugway._document import did_you_mean
 from plugway._errors import BackendError, BackendTimeout, Forbidden, NoRoute
@@ -29,6 +30,7 @@ from plugway._relay import primed, under_name
 from plugway._request import MessagesRequest
 from plugway._response import Reply
 from plugway._stream import Resources
+from plugway._validate import validate_blocks
 
 MAX_ATTEMPTS = 3
 """Failed sends for one request, repeats by plugins included, after which no other target is tried:
@@ -56,6 +58,7 @@ class Pipeline:
         self.limits = limits
         self.reads_all = all(isinstance(b, Translating) for b in backends.values())
         """Every backend reads the whole of a request: telling its members apart first is wasted."""
+        self._translating = {b.name for b in backends.values() if isinstance(b, Translating)}
 
     async def run(
         self, request: MessagesRequest, exchange: Exchange, resources: Resources
@@ -73,7 +76,8 @@ class Pipeline:
             reply = await self._first_answer(attempts, request, exchange, resources)
         else:
             note_decoding(request, exchange)
-            reply = await primed(reply, resources)
+            by = next((e.plugin for e in reversed(exchange.receipt) if e.stage == "answer"), "")
+            reply = await primed(reply, resources, by)
         if reply.dialect:
             return reply
         return await self.hooks.transform_response(reply, exchange)
@@ -105,7 +109,7 @@ class Pipeline:
             if granted:
                 return granted
         may = f"the token `{caller.name}` may not use model `{request.model}`"
-        raise Forbidden(may, retry=False)
+        raise Forbidden(may, retry=False, record=True)
 
     async def _planned(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
         route = await self.hooks.resolve_route(request, exchange)
@@ -119,7 +123,8 @@ class Pipeline:
         ]
         attempts = await self.hooks.plan_attempts(attempts, request, exchange)
         if not attempts:
-            raise NoRoute(f"no target is left for model `{request.model}`", retry=False)
+            message = f"no target is left for model `{request.model}`"
+            raise NoRoute(message, retry=False, record=True)
         return attempts
 
     def _attempt(
@@ -132,6 +137,7 @@ class Pipeline:
                 f"the route names the backend `{name}`, which does not exist; "
                 f"there are {_listed(self.backends)}",
                 retry=False,
+                record=True,
             )
         seconds: float = getattr(self.limits, _first_event_setting(backend))
         caller, session_id = exchange.caller, exchange.session_id
@@ -161,6 +167,7 @@ class Pipeline:
             f"`anthropic/<backend>/<model>` with one of {_listed(self.backends)}, "
             "or add the `router` plugin",
             retry=False,
+            record=True,
         )
 
     async def _first_answer(
@@ -205,6 +212,8 @@ class Pipeline:
         if request.model != attempt.model:
             because = f"{attempt.target} calls it so"
             request = request.replace(model=attempt.model, because=because)
+        if attempt.backend.name in self._translating and request.original is None:
+            validate_blocks(request.body)
         return await self.hooks.prepare_attempt(request, attempt, exchange)
 
     async def _send(
@@ -220,9 +229,12 @@ class Pipeline:
         began = time.monotonic()
         result = "cancelled"
         try:
-            with Deadline(attempt.first_event_seconds):
-                reply = await attempt.backend.send(request, attempt)
-                reply = await primed(reply, resources)
+            with (
+                Deadline(attempt.first_event_seconds),
+                Contained(attempt.backend.name, "send", TimeoutError),
+            ):
+                reply = _checked(await attempt.backend.send(request, attempt))
+                reply = await primed(reply, resources, attempt.backend.name)
             if attempt.model != exchange.model_asked and not reply.dialect:
                 reply = under_name(reply, exchange.model_asked)
             result = "answered"
@@ -236,7 +248,7 @@ class Pipeline:
             result = str(error)
             raise error from None
         except BackendError as error:
-            result = f"{error.status} {error.message[:200]}"
+            result = f"{error.status} {error.record[:200]}"
             raise
         finally:
             note_sent(attempt, exchange)
@@ -259,6 +271,12 @@ def _first_event_setting(backend: Backend) -> str:
     return "first_event_local_seconds" if backend.zone == "local" else "first_event_seconds"
 
 
+def _checked(reply: object) -> Reply:
+    if isinstance(reply, Reply):
+        return reply
+    raise TypeError(f"returned {type(reply).__name__} instead of `Reply`")
+
+
 def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
     """They as they are made, whatever plugins did to the list."""
     count = len(attempts)
@@ -269,9 +287,13 @@ def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
 
 
 def note_sent(attempt: Attempt, exchange: Exchange) -> None:
-    """What the backend says it did to the request, on the receipt."""
+    """What the backend says it did to the request, on the receipt: once, also where the request was
+    sent again."""
+    name = attempt.backend.name
+    told = {entry.what for entry in exchange.receipt if entry[:2] == ("send", name)}
     for what in attempt.notes:
-        exchange.note(attempt.backend.name, what, stage="send")
+        if what not in told:
+            exchange.note(name, what, stage="send")
     attempt.notes.clear()
 
 

@@ -90,11 +90,13 @@ class Pool:
 
     async def opened(self) -> Connection:
         """A new connection. Raises `BackendUnavailable` with place, reason and fix."""
+        connected: list[socket.socket] = []
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._connect()
+                return await self._connect(connected)
         except TimeoutError:
-            reason = f"{self._where} did not accept the connection in time ({self._seconds:g} s)"
+            did = "answer in TLS" if connected else "accept the connection"
+            reason = f"{self._where} did not {did} in time ({self._seconds:g} s)"
             raise BackendUnavailable(f"{reason} - {SEE_NETWORK}") from None
         except ssl.SSLError as error:
             reason = f"{self._where} {tls_reason(error)}"
@@ -122,8 +124,10 @@ class Pool:
                 connection.abort()
             await asyncio.sleep(0)
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, made: list[socket.socket]) -> Connection:
+        """A connection; its socket is in `made` as soon as it is connected."""
         connected = await _connected(self._loop, self._host, self._port)
+        made.append(connected)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _, connection = await self._loop.create_connection(
             partial(Connection, self._where, self._loop, self._freed, self._lost),

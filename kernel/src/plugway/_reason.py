@@ -5,6 +5,7 @@ Which condition it stands for, and how a client must be told, is the business of
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, cast
 
 import orjson
@@ -13,6 +14,10 @@ MAX_CHARACTERS: Final = 4000
 """Longer texts are cut: no documented error comes near it."""
 
 _KEYS = ("message", "error", "detail", "msg")
+_CODES = ("code", "status", "type")
+_CODE = re.compile(r"(?:[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+|ABORTED|INTERNAL|UNAVAILABLE)")
+"""A single word is none, but for Google's: it could be anybody's."""
+_LONGEST_CODE = 48
 _DEPTH = 6
 
 
@@ -44,4 +49,23 @@ def _reason(value: Any, depth: int) -> str:
         for key in _KEYS:
             if text := _reason(members.get(key), depth - 1):
                 return text
+    return ""
+
+
+def code_in(body: bytes) -> str:
+    """The code of an error body, such as `context_length_exceeded`, or its type; empty where there
+    is none. Unlike its text it quotes nothing of the request."""
+    try:
+        found: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    if isinstance(found, list) and found:
+        found = cast("list[Any]", found)[0]
+    outer = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    inner = outer.get("error")
+    named = cast("dict[str, Any]", inner) if isinstance(inner, dict) else outer
+    for key in _CODES:
+        value = named.get(key)
+        if isinstance(value, str) and len(value) <= _LONGEST_CODE and _CODE.fullmatch(value):
+            return value
     return ""

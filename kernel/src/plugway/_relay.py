@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import anyio.lowlevel
 
+from plugway._contain import next_of
 from plugway._dialect import ForeignRelay
 from plugway._emitter import Order
 from plugway._errors import BackendProtocolError, StreamInterrupted
@@ -41,8 +42,12 @@ class Watched(Protocol):
 class RawRelay:
     """An upstream's bytes, followed but not parsed."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], *, cut_on_error: bool = False) -> None:
+    def __init__(
+        self, chunks: AsyncIterator[bytes], *, cut_on_error: bool = False, source: str = ""
+    ) -> None:
+        """`source` is the plugin whose `chunks` they are."""
         self._chunks = chunks
+        self._source = source
         self._cut_on_error = cut_on_error
         self._held: list[bytes] = []
         self._scan = StreamScan()
@@ -97,7 +102,7 @@ class RawRelay:
         """The next piece. Raises `StreamInterrupted` where an error is to cut the stream."""
         if self._held:
             return self._held.pop(0)
-        chunk = await anext(self._chunks)
+        chunk = await next_of(self._chunks, self._source)
         self._scan.feed(chunk)
         if self._cut_on_error and self._scan.failed:
             raise interrupted(self._scan.data("error"))
@@ -107,8 +112,10 @@ class RawRelay:
 class EventRelay:
     """Events from a backend, checked for their order."""
 
-    def __init__(self, events: AsyncIterable[StreamEvent]) -> None:
+    def __init__(self, events: AsyncIterable[StreamEvent], *, source: str = "") -> None:
+        """`source` is the plugin whose `events` they are."""
         self._events = aiter(events)
+        self._source = source
         self._held: list[StreamEvent] = []
         self._order = Order()
         self._data: dict[str, Mapping[str, Any]] = {}
@@ -155,7 +162,7 @@ class EventRelay:
         """The next event."""
         if self._held:
             return self._held.pop(0)
-        item = await anext(self._events)
+        item = await next_of(self._events, self._source)
         self._note(item)
         return item
 
@@ -207,20 +214,21 @@ def at_hand(events: object) -> bool:
     return getattr(events, "pending", False) is True
 
 
-async def primed(reply: Reply, resources: Resources) -> Reply:
-    """`reply` with its first content event read and held; it is closed where that fails."""
+async def primed(reply: Reply, resources: Resources, source: str = "") -> Reply:
+    """`reply` with its first content event read and held; it is closed where that fails. `source`
+    is the plugin that gave it."""
     if not reply.is_stream:
         return reply
     relay: RawRelay | EventRelay | ForeignRelay
     if reply.chunks is not None and reply.dialect:
-        relay = ForeignRelay(reply.chunks, reply.usage)
+        relay = ForeignRelay(reply.chunks, reply.usage, source=source)
         reply = reply.replace(chunks=relay)
     elif reply.chunks is not None:
-        relay = RawRelay(reply.chunks, cut_on_error=reply.cut_on_error)
+        relay = RawRelay(reply.chunks, cut_on_error=reply.cut_on_error, source=source)
         reply = reply.replace(chunks=relay)
     else:
         assert reply.events is not None
-        relay = EventRelay(reply.events)
+        relay = EventRelay(reply.events, source=source)
         reply = reply.replace(events=relay)
     own = Resources()
     own.add(reply.close)

@@ -61,10 +61,11 @@ def _parsed_object(raw: bytes) -> dict[str, Any]:
     try:
         parsed = _json.parse(raw)
     except _json.JsonError as error:
-        raise InvalidRequest(str(error), retry=False) from None
+        raise InvalidRequest(str(error), retry=False, record=True) from None
     if not isinstance(parsed, dict):
         kind = "null" if parsed is None else type(parsed).__name__
-        raise InvalidRequest(f"the body must be a JSON object, not {kind}", retry=False)
+        message = f"the body must be a JSON object, not {kind}"
+        raise InvalidRequest(message, retry=False, record=True)
     return _json.as_object(parsed)
 
 

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from plugway._backend import Caller
 from plugway._cancel import Cancellable
 from plugway._channel import channel_of
+from plugway._contain import is_defect
 from plugway._dialect import DialectAnswer, ForeignRelay
 from plugway._dry import count, explain
 from plugway._errors import (
@@ -28,10 +29,11 @@ from plugway._errors import (
 )
 from plugway._events import collect, event, interrupted, replayed
 from plugway._exchange import Endpoint, Exchange, Outcome, OutcomeKind
-from plugway._failures import defect_reply, failure_reply, heals, rejection_reply
+from plugway._failures import defect_reply, failure_reply, heals, recorded, rejection_reply
 from plugway._grants import check_grants
 from plugway._json import loaded
 from plugway._outcome import log_outcome, usage_of
+from plugway._reason import reason_in
 from plugway._relay import EventRelay, RawRelay, write_events, write_raw
 from plugway._request import MessagesRequest
 from plugway._response import DecodedStream, Reply
@@ -117,9 +119,14 @@ class ExchangeRun:
                 check_grants(self.request, exchange.caller)
             self.server.admit()
         except RequestRejected as error:
-            exchange = self.exchange or Exchange(MessagesRequest(b"{}"), id=self.request_id)
+            exchange = self.exchange or Exchange(
+                MessagesRequest(b"{}"),
+                id=self.request_id,
+                caller=self.caller,
+                endpoint=self.endpoint,
+            )
             self.exchange = exchange
-            self.error = str(error)
+            self.error = error.record
             await self._whole(rejection_reply(error, exchange))
             return
         if self.endpoint != "messages":
@@ -138,9 +145,11 @@ class ExchangeRun:
             else:
                 reply = await count(self.pipeline, self.request, exchange)
         except (RequestRejected, HookError) as error:
-            self.error = str(error)
+            self.error = error.record
             reply = rejection_reply(error, exchange)
-        except Exception:
+        except BaseException as error:
+            if not is_defect(error):
+                raise
             reply = defect_reply(exchange)
         await self._whole(reply)
 
@@ -169,19 +178,10 @@ class ExchangeRun:
                 await self._stream(reply, exchange)
             else:
                 await self._collected(reply, exchange)
-        except (RequestRejected, HookError) as error:
-            await self._failure(rejection_reply(error, exchange), exchange, error)
-        except BackendError as error:
-            if self.responder.state == "streaming":
-                self._broken_off(error)
-            else:
-                await self._failure(failure_reply(error, exchange), exchange, error)
-        except Exception:
-            if self.responder.state == "streaming":
-                log.exception("exchange %s failed", exchange.id)
-                self._broken_off(StreamInterrupted("a defect of the gateway; see the log"))
-            else:
-                await self._failure(defect_reply(exchange), exchange)
+        except BaseException as error:
+            if not is_defect(error):
+                raise
+            await self._failed(error, exchange)
 
     async def _foreign(self, reply: Reply, exchange: Exchange) -> None:
         """A backend that speaks the client's own dialect: its bytes, as they are."""
@@ -249,12 +249,27 @@ class ExchangeRun:
 
     # ── failures ─────────────────────────────────────────────────────────────────────────────
 
+    async def _failed(self, error: BaseException, exchange: Exchange) -> None:
+        """Tell what ended the exchange; called where it is handled, so that it is logged."""
+        known = error if isinstance(error, PlugwayError) else None
+        if self.responder.state == "streaming":
+            if known is None:
+                who = {"caller": exchange.caller.name}
+                log.exception("exchange %s failed", exchange.id, extra=who)
+            self._broken_off(known or StreamInterrupted("a defect of the gateway; see the log"))
+        elif isinstance(error, BackendError):
+            await self._failure(failure_reply(error, exchange), exchange, error)
+        elif isinstance(error, RequestRejected | HookError):
+            await self._failure(rejection_reply(error, exchange), exchange, error)
+        else:
+            await self._failure(defect_reply(exchange), exchange)
+
     async def _failure(
         self, reply: Reply, exchange: Exchange, error: PlugwayError | None = None
     ) -> None:
         """Tell a failure before any content: as a status, or in a stream that is warm already."""
         body = reply.body or b""
-        self.error = str(error) if error else body[:300].decode("utf-8", "replace")
+        self.error = error.record if error else recorded(exchange, reply)
         if self.responder.state != "warm":
             await self._whole(reply)
             return
@@ -263,17 +278,18 @@ class ExchangeRun:
             return
         self.server.warm_failures.remember(self.request, exchange, reply)
         parsed = loaded(body) or {
-            "error": {"type": error_type(reply.status), "message": self.error}
+            "error": {"type": error_type(reply.status), "message": reason_in(body) or self.error}
         }
         detail = event("error", **{k: v for k, v in parsed.items() if k != "type"})
         await self.responder.begin(())
         await self.responder.chunk(detail.encode())
         await self.responder.end()
 
-    def _broken_off(self, error: BackendError) -> None:
+    def _broken_off(self, error: PlugwayError) -> None:
         """A stream fails after its first content: cut it, so that the client heals (E-21, E-23)."""
-        self.error = str(error)
-        fields = {"request_id": self.request_id, "error": self.error}
+        self.error = error.record
+        who = self.exchange.caller.name if self.exchange else None
+        fields = {"request_id": self.request_id, "caller": who, "error": self.error}
         log.warning("stream cut: %s", self.error, extra=fields)
         if self.responder.state not in {"new", "done"}:
             self.responder.cut()
@@ -311,7 +327,7 @@ class ExchangeRun:
             kind = "rejected" if 400 <= responder.status < 500 else "failed"
         elif self.relay is not None and self.relay.failed:
             kind = "failed"
-            self.error = str(interrupted(self.relay.data("error")))
+            self.error = interrupted(self.relay.data("error")).record
         usage, stop_reason = usage_of(self.relay, self.message)
         return Outcome(
             kind,

@@ -15,11 +15,13 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from plugway._channel import channel_of
+from plugway._contain import Contained
 from plugway._dialect import DialectAnswer
-from plugway._errors import Headers, Overloaded, RequestRejected
+from plugway._errors import Headers, HookError, Overloaded, RequestRejected
 from plugway._exchange import Endpoint, Exchange
 from plugway._failures import rejection_reply
 from plugway._guard import ClientGone, read_body, too_large
+from plugway._lines import named_by
 from plugway._pipeline import Limits, Pipeline
 from plugway._pressure import PRESSURE
 from plugway._request import MessagesRequest, Original
@@ -35,6 +37,9 @@ _CONNECTION = frozenset(
     b" accept-encoding".split()
 )
 """Headers of the connection with the client; no plugin or upstream is concerned with them."""
+
+_ORDINARY: Final = frozenset(("keep-alive", "close"))
+"""What a `connection` line says that names no other line."""
 
 
 class WarmFailures:
@@ -87,19 +92,15 @@ class ExchangeServer:
         body = await self.body(scope, receive, send)
         if body is None:
             return
-        lines = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in scope["headers"]
-            if name not in _CONNECTION
-        ]
+        lines = _forwarded(scope["headers"])
         query = scope["query_string"].decode("latin-1")
         answer: DialectAnswer | None = scope.get("plugway.dialect")
         if answer is None:
-            request = MessagesRequest(body, tuple(lines), query=query)
+            request = MessagesRequest(body, lines, query=query)
         else:
             try:
-                request = _decoded(answer, body, tuple(lines))
-            except RequestRejected as error:
+                request = _decoded(answer, body, lines)
+            except (RequestRejected, HookError) as error:
                 await refuse(error, scope, receive, send)
                 return
         self.active += 1
@@ -136,9 +137,11 @@ class ExchangeServer:
     def admit(self) -> None:
         """Raises `Overloaded` where too many exchanges are in flight, or memory runs out."""
         if PRESSURE.state != "calm":
-            raise Overloaded("the gateway is short of memory or open files; `plugway status`")
+            message = "the gateway is short of memory or open files; `plugway status`"
+            raise Overloaded(message, record=True)
         if self.active > self.limits.max_streams:
-            raise Overloaded(f"the gateway already serves {self.limits.max_streams} requests")
+            message = f"the gateway already serves {self.limits.max_streams} requests"
+            raise Overloaded(message, record=True)
 
     @property
     def warm_failures(self) -> WarmFailures:
@@ -146,26 +149,36 @@ class ExchangeServer:
         return self._warm_failures
 
 
+def _forwarded(received: list[tuple[bytes, bytes]]) -> Headers:
+    """A request's lines but those of the connection with the client (RFC 9110, 7.6.1)."""
+    lines = tuple(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in received
+        if name not in _CONNECTION
+    )
+    named = named_by(v.decode("latin-1") for name, v in received if name == b"connection")
+    if named <= _ORDINARY:
+        return lines
+    return tuple(line for line in lines if line[0] not in named)
+
+
 def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRequest:
     """The Messages request for one of another dialect. Raises `RequestRejected`."""
     dialect = answer.dialect
     original = Original(dialect.name, answer.original.path, body, headers)
-    try:
+    with Contained(answer.plugin, "register_dialects"):
         inner = orjson.dumps(dialect.decode(original))
-    except RequestRejected:
-        raise
-    except Exception:
-        log.exception("dialect `%s` could not decode a request", dialect.name)
-        message = f"a defect of the dialect `{dialect.name}`; the gateway's log has the details"
-        raise RequestRejected(message, status=500) from None
     answer.original = original
     return MessagesRequest(inner, headers, original=original)
 
 
-async def refuse(error: RequestRejected, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(
+    error: RequestRejected | HookError, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Answer a request that is not even read."""
     request_id: str = scope.get("plugway.request_id", "")
-    exchange = Exchange(MessagesRequest(b"{}"), id=request_id or None)
+    caller = scope.get("plugway.caller")
+    exchange = Exchange(MessagesRequest(b"{}"), id=request_id or None, caller=caller)
     reply = rejection_reply(error, exchange)
     channel = channel_of(scope, receive, send)
     responder = Responder(send, channel, lambda: (("request-id", exchange.id),))

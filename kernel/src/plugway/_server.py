@@ -30,6 +30,7 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.server import ServerState
 
 from plugway._bind import BACKLOG, BindError, bind
+from plugway._contain import Unending, unending
 from plugway._errors import PlugwayError
 from plugway._pressure import PRESSURE, Pressure
 from plugway._protocol import GatewayProtocol
@@ -304,13 +305,15 @@ async def _main(
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    watchdog = Watchdog(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    watchdog = Watchdog(loop)
     watchdog.start()
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_obey_signals, server, drain_seconds)
             tasks.start_soon(_announce, server, announce)
-            await server.serve()
+            with unending(loop):
+                await server.serve()
             tasks.cancel_scope.cancel()
     finally:
         watchdog.stop()
@@ -338,7 +341,7 @@ async def _obey_signals(server: Server, drain_seconds: float) -> None:
 
 def _loop_options() -> dict[str, Any]:
     try:
-        uvloop = importlib.import_module("uvloop")
+        kind = importlib.import_module("uvloop").Loop
     except ImportError:
-        return {}
-    return {"loop_factory": uvloop.new_event_loop}
+        kind = asyncio.SelectorEventLoop
+    return {"loop_factory": type("GatewayLoop", (Unending, kind), {})}

@@ -39,7 +39,7 @@ class LimitedToken(Options):
     """A token for somebody who may use some of the models, and nothing else of the gateway."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    """Who it is for, in the log and in errors; `token` and `anonymous` are taken."""
+    """Who it is for, in the log, on receipts and in errors; `owner` and `anonymous` are taken."""
     token: Token
     """What that caller must present; use `$env` or `$keyring`."""
     models: Annotated[tuple[str, ...], Field(min_length=1)]

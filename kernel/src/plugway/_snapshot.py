@@ -15,10 +15,10 @@ from typing import Any
 import anyio
 import anyio.abc
 import orjson
-from starlette.routing import Router
 
 from plugway._backend import Backend, Caller, ModelInfo
 from plugway._config import Config
+from plugway._contain import describe, is_defect
 from plugway._dialect import Dialect
 from plugway._document import Place, dotted, in_order
 from plugway._errors import (
@@ -35,6 +35,7 @@ from plugway._hooks import Hooks
 from plugway._json import as_list, as_object
 from plugway._loader import Found, find_plugins
 from plugway._log import redact
+from plugway._models import sound_models
 from plugway._pipeline import Limits, Pipeline
 from plugway._plugin import Flaw, Plugin
 from plugway._request import MessagesRequest
@@ -81,7 +82,8 @@ class Snapshot:
         )
         self.started = time.time()
         self.gateway = Gateway(self)
-        self.routes = Router(self.hooks.register_routes(self.gateway))
+        self.routes = self.hooks.register_routes(self.gateway)
+        """The routes of plugins, each with the plugin that registered it."""
         self.dialects = _by_path(self.hooks.register_dialects())
         self._models: dict[str, Sequence[ModelInfo]] = {}
         self._closing = anyio.Event()
@@ -121,11 +123,14 @@ class Snapshot:
         async def ask(backend: Backend) -> None:
             try:
                 with anyio.fail_after(MODEL_LIST_SECONDS):
-                    self._models[backend.name] = await backend.models()
+                    self._models[backend.name] = sound_models(await backend.models())
             except (BackendError, TimeoutError) as error:
-                why = str(error) or f"no answer within {MODEL_LIST_SECONDS:g} s"
+                late = f"no answer within {MODEL_LIST_SECONDS:g} s"
+                why = error.record if isinstance(error, BackendError) else late
                 log.warning("backend `%s` did not list its models: %s", backend.name, why)
-            except Exception:
+            except BaseException as error:
+                if not is_defect(error):
+                    raise
                 log.exception("backend `%s` failed to list its models", backend.name)
 
         async with anyio.create_task_group() as group:
@@ -174,9 +179,11 @@ class _Held:
                 entered = True
                 task_status.started()
                 await self._closing.wait()
-        except Exception as error:
+        except BaseException as error:
+            if not is_defect(error):
+                raise
             if not entered:
-                reason = f"hook `lifespan` failed at start: {error}"
+                reason = f"hook `lifespan` failed at start: {describe(error)}"
                 raise PluginError(self._name, reason) from error
             log.exception("plugin `%s`: what its `lifespan` holds open failed", self._name)
         finally:
@@ -214,10 +221,11 @@ def _problems_between(config: Config, found: Found) -> list[Problem]:
     said of one that is not there yet would be guesswork, and so would warnings be.
     """
     unknown = _unknown_backends(config, found)
+    plugins = list({plugin.name: plugin for plugin in reversed(found.plugins)}.values())[::-1]
     try:
-        zones = {b.name: b.zone for _, b in Hooks(found.plugins).register_backends()}
-        with _silent(found.plugins if unknown else ()):
-            return _flaws(config, found.plugins, {**dict.fromkeys(unknown, ""), **zones})
+        zones = {b.name: b.zone for _, b in Hooks(plugins).register_backends()}
+        with _silent(plugins if unknown else ()):
+            return _flaws(config, plugins, {**dict.fromkeys(unknown, ""), **zones})
     except PluginError as error:
         return [config.document.problem(_place(config, error.plugin) or (), str(error))]
 
@@ -275,7 +283,7 @@ def _checked(plugin: Plugin[Any], zones: Mapping[str, str]) -> list[Flaw]:
     try:
         found: Any = plugin.check(zones)
         return [(tuple(path), str(reason)) for path, reason in found]
-    except Exception as error:
+    except BaseException as error:  # `sys.exit` included
         what = f"{type(error).__name__}: {redact(str(error))}"
         reason = f"`check` must return a list of (place, reason), but it came to {what}"
         raise PluginError(plugin.name, reason) from error
@@ -291,13 +299,14 @@ def _public(backend: str, info: ModelInfo) -> ModelInfo:
     return replace(info, id=f"anthropic/{backend}/{info.id}", display_name=name)
 
 
-def _by_path(registered: Sequence[tuple[Plugin[Any], Dialect]]) -> dict[str, Dialect]:
-    dialects: dict[str, Dialect] = {}
+def _by_path(registered: Sequence[tuple[Plugin[Any], Dialect]]) -> dict[str, tuple[str, Dialect]]:
+    """The dialect that serves each path, with the name of its plugin."""
+    dialects: dict[str, tuple[str, Dialect]] = {}
     for plugin, dialect in registered:
         for path in dialect.paths:
             if path in dialects or path in EXCHANGES:
                 raise PluginError(plugin.name, f"the path `{path}` is served already")
-            dialects[path] = dialect
+            dialects[path] = plugin.name, dialect
     return dialects
 
 

@@ -15,8 +15,10 @@ import anyio
 
 from plugway._cancel import Cancellable
 from plugway._channel import Channel
+from plugway._contain import is_defect
 from plugway._errors import BackendTimeout, Headers
 from plugway._events import PING
+from plugway._lines import to_client
 from plugway._response import Close
 
 log = logging.getLogger("plugway.stream")
@@ -29,6 +31,10 @@ STREAM_HEADERS: Final[Headers] = (
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
 )
+
+
+_OF_WHOLE: Final = frozenset(("content-type", "content-length"))
+"""Lines of a whole answer that a stream does not have; its own type may say more than ours."""
 
 
 class Resources:
@@ -52,7 +58,9 @@ class Resources:
                 close = self._open.pop()
                 try:
                     await close()
-                except Exception:
+                except BaseException as error:
+                    if not is_defect(error):
+                        raise
                     log.exception("closing a stream failed")
         if scope.cancelled_caught:
             log.error("closing a stream took more than %s s; abandoned", CLOSE_SECONDS)
@@ -155,7 +163,8 @@ class Responder:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """An answer in one piece."""
-        lines = _merged(self._headers(), (*headers, ("content-length", str(len(body)))))
+        own = (*self._headers(), ("content-length", str(len(body))))
+        lines = _merged(to_client(headers), own)
         self.status, self.state = status, "done"
         await self._channel.whole(status, lines, body)
 
@@ -170,8 +179,9 @@ class Responder:
     async def begin(self, headers: Headers) -> None:
         """The head of a stream; its own lines are lost where pings have gone out before."""
         if self.state == "new":
-            kept = [h for h in headers if h[0] != "content-type" or "event-stream" in h[1]]
-            await self._head(200, _merged((*self._headers(), *STREAM_HEADERS), tuple(kept)))
+            kept = [h for h in headers if h[0] not in _OF_WHOLE or "event-stream" in h[1]]
+            lines = _merged((*STREAM_HEADERS, *to_client(tuple(kept))), self._headers())
+            await self._head(200, lines)
         self.state = "streaming"
         if self.clock is not None:
             self.clock.heard = self.clock.now()

@@ -22,6 +22,7 @@ from plugway._errors import (
     PlugwayError,
 )
 from plugway._keyring import misdirected
+from plugway._lines import from_upstream
 from plugway._network import NetworkOptions, tls_context, way_to
 from plugway._pool import Pool
 from plugway._transport import Answer, Transport
@@ -29,9 +30,11 @@ from plugway._url import is_loopback
 
 SHORTEST_SECRET: Final = 8
 """A credential of fewer characters is no secret: taking it out would only harm the text."""
-MAX_WHOLE_BYTES: Final = 64 * 2**20
-"""Largest body that is read whole from an upstream."""
+MAX_WHOLE_BYTES: Final = 16 * 2**20
+"""Largest body that is read whole from an upstream: asking again would bring it again."""
 MAX_REFUSAL_BYTES: Final = 2**20
+MAX_JSON_BYTES: Final = 8 * 2**20
+"""Largest answer to a small question, such as a list of models."""
 
 _LATE: Final = "did not answer in time - it may be busy, or load a model: look at its log"
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
@@ -50,14 +53,6 @@ _HOP_BY_HOP = frozenset(
         "content-encoding",
     )
 )
-_NEVER_BACK = _HOP_BY_HOP | {
-    "set-cookie",
-    "www-authenticate",
-    "strict-transport-security",
-    "server",
-    "date",
-    "alt-svc",
-}
 
 
 class UpstreamResponse:
@@ -79,7 +74,7 @@ class UpstreamResponse:
         """The media type without parameters, in lower case."""
         self.status = answer.status
         self.headers = headers
-        """Without hop-by-hop lines, cookies and what concerns the upstream's own origin."""
+        """Those that may reach a client (`from_upstream`)."""
 
     async def read(self, limit: int = MAX_WHOLE_BYTES) -> bytes:
         """The whole body; the connection goes back to the pool. A credential that a refusal
@@ -95,7 +90,8 @@ class UpstreamResponse:
             size += len(chunk)
             if size > limit:
                 await self.aclose()
-                raise BackendProtocolError(f"the upstream's answer is larger than {limit} bytes")
+                large = f"the upstream's answer is larger than {limit} bytes"
+                raise BackendProtocolError(large, permanent=True)
             pieces.append(chunk)
             if self._answer.done:  # then that was all of it
                 break
@@ -146,6 +142,9 @@ class Upstream:
 
     Open it in the plugin's `lifespan`: `async with upstream: yield`.
     """
+
+    passing: tuple[str, ...] = ()
+    """Prefixes of header lines of its vendor that clients may see beside those that all may."""
 
     def __init__(
         self,
@@ -231,12 +230,13 @@ class Upstream:
                 async with asyncio.timeout(seconds):
                     answer = await transport.ask(method, target, lines, body)
         except ValueError as error:
-            raise BackendProtocolError(str(error), permanent=True) from None
+            record = "a header line of the request cannot be sent"
+            raise BackendProtocolError(str(error), permanent=True, record=record) from None
         except TimeoutError:
             raise BackendTimeout(f"{self.base_url} {_LATE}") from None
         try:
             secrets = _secrets_in(extra) if answer.status >= 400 else ()
-            return _checked(answer, self.base_url, secrets)
+            return _checked(answer, self.base_url, secrets, self.passing)
         except BackendError:
             answer.close()
             raise
@@ -276,7 +276,7 @@ class Upstream:
                     "GET" if body is None else "POST", path, body=body, headers=lines
                 )
                 try:
-                    answer = await response.read()
+                    answer = await response.read(MAX_JSON_BYTES)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -296,20 +296,25 @@ def _secrets_in(credentials: Mapping[str, str]) -> tuple[bytes, ...]:
     return tuple(value.encode("latin-1") for value in values if len(value) >= SHORTEST_SECRET)
 
 
-def _checked(answer: Answer, origin: str, secrets: tuple[bytes, ...]) -> UpstreamResponse:
+def _checked(
+    answer: Answer, origin: str, secrets: tuple[bytes, ...], passing: tuple[str, ...]
+) -> UpstreamResponse:
     named = dict(answer.lines)
+    if 300 <= answer.status < 400 and "location" not in named:
+        raise BackendProtocolError(
+            f"{origin} answered {answer.status} without an answer or another address - see what "
+            "stands before the server, such as a cache"
+        )
     if 300 <= answer.status < 400:
         raise BackendProtocolError(
             f"{origin} redirects to {named.get('location', '')!r}; set that address as `base_url` "
             "if you trust it",
             permanent=True,
+            record=f"{origin} redirects to another address",
         )
     encoding = named.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise BackendProtocolError(f"{origin} answered in the encoding {encoding!r}, not asked for")
-    lines = [
-        line
-        for line in answer.lines
-        if line[0] not in _NEVER_BACK and not line[0].startswith("access-control-")
-    ]
-    return UpstreamResponse(answer, tuple(lines), named.get("content-type", ""), secrets)
+        what = f"{origin} answered in the encoding {encoding!r}, not asked for"
+        raise BackendProtocolError(what, record=f"{origin} answered in an encoding not asked for")
+    lines = from_upstream(answer.lines, passing)
+    return UpstreamResponse(answer, lines, named.get("content-type", ""), secrets)

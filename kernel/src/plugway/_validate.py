@@ -5,6 +5,7 @@ Only what all backends need: what lies deeper is the business of the backend tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -26,7 +27,7 @@ def validate(request: MessagesRequest, *, counting: bool = False) -> None:
         or _stream(request.get("stream", ...))
     )
     if problem:
-        raise InvalidRequest(problem, retry=False)
+        raise InvalidRequest(problem, retry=False, record=True)
 
 
 def _model(value: Any) -> str:
@@ -40,6 +41,38 @@ def _model(value: Any) -> str:
         return f"model: String should have at most {MAX_MODEL_CHARACTERS} characters"
     if not value.isprintable():
         return "model: String should have printable characters only"
+    return ""
+
+
+def validate_blocks(body: Mapping[str, Any]) -> None:
+    """For a backend that puts a request into another API: raises `InvalidRequest` naming the first
+    part of a list that is no object, or no block with a `type`, which would be lost on the way."""
+    problem = _blocks(body.get("system"), "system") or _objects(body.get("tools"), "tools")
+    for index, message in enumerate(as_list(body.get("messages"))):
+        problem = problem or _blocks(message["content"], f"messages.{index}.content")
+    if problem:
+        raise InvalidRequest(problem, retry=False)
+
+
+def _blocks(value: Any, place: str) -> str:
+    if problem := _objects(value, place):
+        return problem
+    for index, block in enumerate(as_list(value)):
+        if not isinstance(block.get("type"), str):
+            return f"{place}.{index}.type: Field required"
+        if block["type"] == "tool_result":
+            inner = block.get("content")
+            if not (inner is None or isinstance(inner, str | list)):
+                return f"{place}.{index}.content: Input should be a string or a list of blocks"
+            if problem := _blocks(inner, f"{place}.{index}.content"):
+                return problem
+    return ""
+
+
+def _objects(value: Any, place: str) -> str:
+    for index, item in enumerate(as_list(value)):
+        if not isinstance(item, dict):
+            return f"{place}.{index}: Input should be an object"
     return ""
 
 

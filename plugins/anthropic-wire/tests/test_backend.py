@@ -90,7 +90,7 @@ async def test_a_whole_message_is_kept_to_the_byte_and_the_connection_too(server
     server.script(respond(200, body, {"content-type": "application/json", "request-id": "r"}))
     backend = await connect()
     reply = await send(backend)
-    assert (reply.body, reply.header("request-id")) == (body, "r")
+    assert (reply.body, reply.header("plugway-upstream-request-id")) == (body, "r")
     await send(backend)
     assert server.connections == 1
 

@@ -66,12 +66,11 @@ async def test_fields_that_steer_other_gateways_are_taken_away_on_the_record():
     changed = await _prepared(plugin, asked, plugin.backend, exchange)
     assert changed.raw == b'{"model":"m","n":1}'
     assert {change.field for change in changed.changes} == {"api_base", "provider"}
-    assert (
-        await _prepared(plugin, MessagesRequest(b'{"model":"m"}'), plugin.backend, exchange) is None
-    )
+    plain = MessagesRequest(b'{"model":"m"}')
+    assert await _prepared(plugin, plain, plugin.backend, exchange) is plain
     other = AnthropicBackend("other", "local", Upstream("http://127.0.0.1:2"))
     assert await _prepared(plugin, asked, other, exchange) is None
 
 
 async def _prepared(plugin, asked, backend, exchange):
-    return plugin.prepare_attempt(asked, Attempt(backend, "m"), exchange)
+    return await plugin.prepare_attempt(asked, Attempt(backend, "m"), exchange)

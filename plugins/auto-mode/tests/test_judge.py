@@ -38,7 +38,9 @@ def says(word):
     return respond(200, anthropic_message(word))
 
 
-async def verdicts(server, judge, *blocks, zone="vendor", conversation="hello", **options):
+async def verdicts(
+    server, judge, *blocks, zone="vendor", conversation="hello", tokens=(), token=None, **options
+):
     """What becomes of calls, where `judge` is the upstream of a judge in `zone`."""
     server.script(acting(*blocks))
     plugins = [
@@ -52,8 +54,9 @@ async def verdicts(server, judge, *blocks, zone="vendor", conversation="hello", 
     body = request_body(model="up/m", stream=True, tools=TOOLS, messages=messages)
     prose = {"allow": ["Deploying to staging is fine"], "soft_deny": [], "environment": []}
     body["safeguards"] = safeguards(auto_mode=prose)
-    async with gateway(plugins) as found:
-        answer = await found.client.post("/v1/messages", json=body)
+    async with gateway(plugins, tokens=list(tokens)) as found:
+        headers = {"authorization": f"Bearer {token or found.token}"}
+        answer = await found.client.post("/v1/messages", json=body, headers=headers)
     events = parse_sse(answer.content)
     (delta,) = (data["delta"] for kind, data in events if kind == "message_delta")
     return delta["safeguard_results"][0]["status"]["tool_uses"]
@@ -181,3 +184,13 @@ def test_a_summary_by_a_model_and_the_output_of_commands_are_no_words_of_the_use
     assert (
         typed("no list") == typed([None, {"role": "user"}, {"role": "user", "content": [7]}]) == ""
     )
+
+
+async def test_the_judge_of_a_limited_callers_call_is_asked_in_its_name(server, caplog):
+    caplog.set_level("INFO", "plugway")
+    phone = {"name": "phone", "token": "phone-token", "models": ["up/*"]}
+    async with ScriptedUpstream(says("allow")) as judge:
+        given = await verdicts(server, judge, bash("make all"), tokens=[phone], token="phone-token")
+        assert given == {"toolu_1": PASSED}
+    by = {r.served_by: r.caller for r in caplog.records if r.name == "plugway.exchange"}
+    assert by == {"judge/j": "phone", "up/m": "phone"}

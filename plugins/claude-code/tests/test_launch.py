@@ -19,6 +19,7 @@ import json, os, sys, time, urllib.request
 if sys.argv[1:] == ["--version"]:
     print("VERSION (Claude Code)")
     sys.exit()
+print("the client runs", file=sys.stderr)
 settings = sys.argv[sys.argv.index("--settings") + 1]
 env = json.load(open(settings))["env"]
 request = urllib.request.Request(env["ANTHROPIC_BASE_URL"] + "/health")
@@ -137,6 +138,22 @@ def test_the_client_gets_private_settings_and_the_gateway_goes_with_it(launcher)
     assert not lives(seen["pid"])
     assert not (launcher.folder / ".claude").exists()
     assert "echo" in err
+
+
+def test_that_the_model_is_a_demonstration_is_told_before_the_client_starts(launcher):
+    launcher.config.write_text(
+        f"server: {{port: {launcher.port}}}\nplugins:\n"
+        "- use: router\n"
+        "  options: {models: {plugway-sonnet: [echo/echo], '*': [local/demo, echo/echo]}}\n"
+        "- {use: llama-cpp, name: local, options: {model: demo}}\n- {use: echo}\n"
+    )
+    assert launcher.up().returncode == 0
+    _, _, err = launcher.run("--model", "demo")
+    said, _, _ = err.partition("the client runs")
+    assert "tiny demonstration model" in said
+    _, _, err = launcher.run()
+    assert "the client runs" in err
+    assert "demonstration" not in err
 
 
 def test_two_started_at_once_share_one_gateway_until_both_have_ended(launcher):

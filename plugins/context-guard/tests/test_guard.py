@@ -13,6 +13,7 @@ from plugway.testing import ERRORS, PlainOptions, build_plugin, gateway, request
 from plugway_context_guard import ContextGuard
 from plugway_context_guard._meter import Meter, text_features
 from plugway_context_guard._windows import Windows
+from plugway_error_normalizer import ErrorNormalizer
 from plugway_router import Router
 from plugway_signature import signature
 
@@ -31,11 +32,14 @@ class Small(Plugin[PlainOptions]):
     counts = None
     """Tokens for a byte of the request, or None: it cannot count."""
     refuses = None
+    too_long = None
+    """What becomes of a prompt that does not fit: None where nobody looks, `told` where it is
+    refused with the numbers, `silent` where it is cut."""
     streams = False
 
     def __init__(self, options, *, name="small"):
         super().__init__(options, name=name)
-        self.seen, self.counted = [], 0
+        self.seen, self.answered, self.counted = [], [], 0
 
     @hookimpl
     def register_backends(self):
@@ -48,7 +52,13 @@ class Small(Plugin[PlainOptions]):
         self.seen.append(request)
         if self.refuses is not None:
             raise self.refuses
-        usage = {"input_tokens": self.tokens(request), "output_tokens": 10}
+        tokens, answer = self.tokens(request), request.body["max_tokens"]
+        if self.too_long == "told" and tokens + answer > self.window:
+            raise BackendRefused(400, refusal(self.window, tokens, answer))
+        if self.too_long == "silent" and tokens > self.window:
+            tokens = self.window // 2
+        self.answered.append(request)
+        usage = {"input_tokens": tokens, "output_tokens": 10}
         return Reply.message(
             {
                 "id": "msg_1",
@@ -67,6 +77,15 @@ class Small(Plugin[PlainOptions]):
 
     async def models(self):
         return [ModelInfo("m", context_tokens=self.window, max_output_tokens=self.output)]
+
+
+def refusal(window, prompt, answer):
+    """vLLM's words."""
+    text = (
+        f"This model's maximum context length is {window} tokens. However, you requested "
+        f"{prompt + answer} tokens ({prompt} in the messages, {answer} in the completion)."
+    )
+    return orjson.dumps({"object": "error", "message": text, "code": 400})
 
 
 def small(name="small", **attributes):
@@ -359,13 +378,13 @@ async def test_below_the_trigger_nothing_is_cleared(guard):
     assert backend.seen[0].body["messages"] == messages
 
 
-async def test_pain_14_a_long_conversation_never_exceeds_the_window():
-    """The server's tokens are a third more than the estimate thinks, and it cannot count."""
-    guard = build_plugin(ContextGuard, "guard")
-    backend = small(counts=1.25)
+@pytest.mark.parametrize("counts", [0.7, 1.25])
+async def test_pain_14_a_long_conversation_compacts_when_its_window_is_full(guard, counts):
+    """The server counts other than the estimate, says so only in refusals and in usage."""
+    backend = small(counts=counts, too_long="told")
     backend.count = _cannot_count
     messages, compactions = [{"role": "user", "content": "begin"}], 0
-    async with gateway([guard, backend]) as running:
+    async with gateway([build_plugin(ErrorNormalizer, "errors"), guard, backend]) as running:
         for turn in range(120):
             body = request_body(model="m", messages=messages, max_tokens=32_000)
             response = await running.post(body)
@@ -380,10 +399,145 @@ async def test_pain_14_a_long_conversation_never_exceeds_the_window():
                 {"role": "user", "content": f"result {turn}: " + words(500)},
             ]
     assert compactions >= 2
-    for request in backend.seen:
-        assert backend.tokens(request) + request.body["max_tokens"] <= backend.window
-    fullest = max(backend.tokens(request) for request in backend.seen)
-    assert fullest > 0.85 * backend.window, "the window is used, not only kept"
+    fullest = max(backend.tokens(request) for request in backend.answered)
+    assert 0.85 * backend.window < fullest < backend.window, "the window is used"
+    refused = len(backend.seen) - len(backend.answered)
+    assert refused <= compactions, "no request is refused twice"
+
+
+def dense(size, tokens):
+    """A text of `size` bytes in a request whose estimate is `tokens`, at most one beside it."""
+    least, most = 0, size
+    while most - least > 1:
+        digits = (least + most) // 2
+        text = "7" * digits + "a" * (size - digits)
+        body = request_body(text, model="m", max_tokens=32_000)
+        found = Meter().count("", text_features(orjson.dumps(body))).tokens
+        least, most = (least, digits) if found > tokens else (digits, most)
+    assert abs(found - tokens) <= 2
+    return body
+
+
+async def test_a_prompt_that_fits_by_the_estimate_is_sent_where_the_server_cannot_count(guard):
+    """54 KB, some 23,862 tokens, in a window of 32,768: it may have 31,021, and need not."""
+    backend = small()
+    body = dense(54_000, 23_862)
+    async with gateway([guard, backend]) as running:
+        response = await running.post(body)
+    assert response.status_code == 200
+    assert backend.seen[0].body["messages"] == body["messages"]
+    assert 4000 < backend.seen[0].body["max_tokens"] < 32_768 - 23_862
+
+
+async def test_a_prompt_near_to_the_window_is_left_to_a_server_that_can_refuse(guard):
+    backend = small(counts=0.75)
+    backend.count = _cannot_count
+    async with gateway([guard, backend]) as running:
+        first = await running.post(dense(80_000, 36_000))
+        second = await running.post(dense(81_000, 36_500))
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert backend.seen[0].body["max_tokens"] == 2048
+    assert backend.seen[1].body["max_tokens"] > 3000, "the first answer's count taught"
+
+
+async def test_the_estimate_is_told_where_the_prompt_is_certainly_too_long(guard):
+    backend = small()
+    async with gateway([guard, backend]) as running:
+        response = await running.post(dense(108_000, 47_724))
+    prompt, limit = map(int, LONG.match(response.json()["error"]["message"]).groups())
+    assert abs(prompt - 47_724) <= 2
+    assert limit == 30_720
+    assert backend.seen == []
+
+
+async def test_a_refusal_teaches_what_prompts_count_there(guard):
+    """The server counts half as much again: the next prompt of that kind need not be sent."""
+    backend = small(counts=1.5, too_long="told")
+    backend.count = _cannot_count
+    async with gateway([guard, backend]) as running:
+        await running.post(dense(54_000, 25_000))
+        refused = await running.post(dense(55_000, 25_500))
+        shorter = await running.post(dense(30_000, 14_000))
+    assert len(backend.seen) == 2
+    prompt, _ = map(int, LONG.match(refused.json()["error"]["message"]).groups())
+    assert abs(prompt / (25_500 * 1.5) - 1) < 0.02, "the estimate as the server has corrected it"
+    assert shorter.status_code == 200
+
+
+async def test_a_server_that_stops_counting_at_its_window_does_not_teach_that_as_the_count(guard):
+    backend = small(refuses=BackendRefused(400, refusal(32_768, 32_769, 1)))
+    async with gateway([guard, backend]) as running:
+        await running.post(dense(90_000, 40_000))
+        backend.refuses = None
+        counted = await running.post(dense(90_000, 40_000), "/v1/messages/count_tokens")
+    assert abs(counted.json()["input_tokens"] - 40_000) <= 2
+
+
+async def test_only_the_answer_is_too_long_so_the_server_is_asked_for_a_shorter_one(guard):
+    backend = small(counts=1.25, too_long="told")
+    backend.count = _cannot_count
+    async with gateway([guard, backend]) as running:
+        response = await running.post(dense(54_000, 23_862))
+    first, second = (request.body["max_tokens"] for request in backend.seen)
+    assert response.status_code == 200
+    assert first > second == 32_768 - backend.tokens(backend.seen[0])
+    assert "changes=2; by=guard" in response.headers["plugway-receipt"]
+
+
+async def test_a_server_that_counts_double_does_not_shut_itself_off(guard):
+    """It adds what it has cached to what it has read; the prompts fit all the same."""
+    backend = small(counts=2.0)
+    backend.count = _cannot_count
+    async with gateway([guard, backend]) as running:
+        answers = [await running.post(dense(45_000, 20_000)) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200] * 4
+
+
+async def test_where_prompts_are_cut_in_silence_the_estimate_decides(guard, caplog):
+    backend = small(too_long="silent", window=131_072)
+    async with gateway([guard, backend]) as running:
+        for _ in range(3):  # so that the estimate is sure
+            await running.post(dense(120_000, 54_000))
+        cut = await running.post(dense(300_000, 134_000))
+        refused = await running.post(dense(300_000, 134_000))
+        compacted = await running.post(dense(120_000, 54_000))
+    assert cut.status_code == 200, "nobody could know"
+    assert cut.json()["usage"]["input_tokens"] == 65_536
+    assert caplog.text.count("it seems to cut prompts") == 1
+    assert refused.status_code == 400
+    assert abs(int(LONG.match(refused.json()["error"]["message"])[1]) - 134_000) < 500, (
+        "what is left of a prompt is not taken for its count"
+    )
+    assert compacted.status_code == 200
+
+
+async def test_a_backend_that_says_that_it_cuts_is_never_sent_what_may_be_cut(guard):
+    backend = small(too_long="silent")
+    listed = ModelInfo("m", context_tokens=32_768, extra={"cuts_prompts": True})
+    backend.models = lambda: _listed(listed)
+    async with gateway([guard, backend]) as running:
+        fits = await running.post(dense(54_000, 23_862))
+        refused = await running.post(dense(74_000, 32_500))
+    assert (fits.status_code, refused.status_code) == (200, 400)
+    assert len(backend.seen) == 1
+
+
+async def test_the_reason_for_a_shorter_answer_is_the_one_that_holds(guard):
+    small_window, short_answers = small(), small("short", output=4096)
+    targets = {"here": "small/m", "there": "short/m"}
+    router = build_plugin(Router, "router", models=targets)
+    reasons = {}
+    async with gateway([router, guard, small_window, short_answers]) as running:
+        for model in targets:
+            body = request_body(words(3000), model=model, max_tokens=32_000)
+            explained = (await running.post(body, "/v1/messages/explain")).json()["receipt"]
+            reasons[model] = next(e["what"] for e in explained if "max_tokens" in e["what"])
+    assert "the window 32768" in reasons["here"]
+    assert reasons["there"] == "set max_tokens: the model writes 4096 tokens at most"
+
+
+async def _listed(info):
+    return [info]
 
 
 async def _cannot_count(request, attempt):

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from plugway import LocalGateway, PlugwayError
-from plugway.testing import FeatureContract, build_plugin, gateway
+from plugway.testing import FeatureContract, build_plugin, gateway, request_body
 from plugway_dashboard import Dashboard, logs_app
 from plugway_echo import Echo
 from plugway_openai_api import OpenAIApi
@@ -27,6 +27,16 @@ CHROMIUM = shutil.which("chromium")
 
 class TestContract(FeatureContract):
     plugin = Dashboard
+
+
+PHONE = [{"name": "phone", "token": "phone-token", "models": ["echo/*"]}]
+
+
+async def as_phone(running, **fields):
+    """Ask with a limited token, in a session that is named like another's."""
+    headers = {"authorization": "Bearer phone-token", "x-claude-code-session-id": "5d6b0b04-1"}
+    answer = await running.client.post("/v1/messages", json=request_body(**fields), headers=headers)
+    assert answer.status_code == 200
 
 
 def stack(**options):
@@ -94,8 +104,9 @@ async def test_the_page_needs_no_token_and_the_data_does():
 
 
 async def test_the_terminal_shows_the_same(tmp_path):
-    async with gateway(stack()) as running:
+    async with gateway(stack(), tokens=PHONE) as running:
         await running.ask("x", model="echo/one")
+        await as_phone(running, model="echo/two")
         path = tmp_path / "config.yaml"
         path.write_text(f"server: {{port: {running.port}, token: {{$env: T}}}}\nplugins: []\n")
         env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "T": running.token}
@@ -117,7 +128,11 @@ async def test_the_terminal_shows_the_same(tmp_path):
         page = await anyio.to_thread.run_sync(lambda: run("ui", "--no-browser"))
     assert "200 completed  echo/one -> echo/one" in plain.stdout
     assert "route kernel: " in plain.stdout
-    assert json.loads(as_json.stdout)["model_asked"] == "echo/one"
+    first, second = (line for line in plain.stdout.splitlines() if "200 completed" in line)
+    assert first.endswith("  caller owner")
+    assert second.endswith("  caller phone")
+    assert "phone-token" not in plain.stdout + as_json.stdout
+    assert json.loads(as_json.stdout)["caller"] == "phone"
     assert (none.stdout, none.returncode) == ("", 0)
     assert page.stdout == f"{running.url}/\n"
     assert running.token not in page.stdout + page.stderr
@@ -171,8 +186,10 @@ async def test_a_browser_shows_what_ended(tmp_path):
             return [Route("/api/hello", page)]
 
     other = build_plugin(OpenAIApi, "openai-api")  # lists models in another shape, unless told
-    async with gateway([Opens(NoOptions(), name="opens"), other, *stack()]) as running:
+    plugins = [Opens(NoOptions(), name="opens"), other, *stack()]
+    async with gateway(plugins, tokens=PHONE) as running:
         await running.ask("x", model="echo/<b>one</b>")
+        await as_phone(running, model="echo/two")
         words = [
             CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
             "--virtual-time-budget=4000", "--dump-dom", f"{running.url}/api/hello",
@@ -182,4 +199,6 @@ async def test_a_browser_shows_what_ended(tmp_path):
         )
     assert "echo/&lt;b&gt;one&lt;/b&gt;" in done.stdout
     assert "200 completed" in done.stdout
+    assert "<td>owner</td>" in done.stdout
+    assert "<td>phone</td><td>5d6b0b04</td><td>echo/two</td>" in done.stdout
     assert "anthropic/echo/" in done.stdout

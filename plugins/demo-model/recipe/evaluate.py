@@ -10,9 +10,9 @@ from collections import defaultdict
 from typing import Any
 
 from generate import Message, conversation, load_template
-from heldout import ROWS
+from heldout import prompts
 from llama_cpp import Llama
-from words import filler
+from topics import UNKNOWN
 
 TOOLS = [
     {"name": name, "description": "", "parameters": {}}
@@ -74,31 +74,12 @@ def same(made: str, wanted: str) -> bool:
     }
 
 
-def by_hand(run: Runner, noise: int, rng: random.Random) -> list[tuple[str, str, str, bool]]:
-    rows = []
-    for kind, words, wanted, *memory in ROWS:
-        messages: list[Message] = [{"role": "system", "content": filler(rng, noise)}]
-        if memory:
-            call = {"name": "Write", "arguments": {"file_path": memory[0], "content": "one"}}
-            messages += [
-                {"role": "user", "content": f"create {memory[0]} with the text one"},
-                {"role": "assistant", "content": "", "tool_calls": [{"function": call}]},
-                {"role": "tool", "content": f"File created successfully at: {memory[0]}"},
-                {"role": "assistant", "content": f"Done: I created {memory[0]}."},
-            ]
-        messages.append({"role": "user", "content": words})
-        made = run(messages, TOOLS)
-        if isinstance(wanted, str):
-            right = made.startswith(wanted)
-        else:
-            call = parse(made)
-            right = (
-                call is not None
-                and call[0] == wanted[0]
-                and all(call[1].get(key) == value for key, value in wanted[1].items())
-            )
-        rows.append((kind, words, made, right))
-    return rows
+def everyday(run: Runner, count: int, seed: int) -> list[tuple[str, str, str, bool]]:
+    return [
+        ("everyday", words, made, made == UNKNOWN)
+        for words in prompts(count, seed)
+        for made in [run([{"role": "user", "content": words}], TOOLS)]
+    ]
 
 
 def generated(run: Runner, count: int, rng: random.Random) -> list[tuple[str, str, str, bool]]:
@@ -120,17 +101,14 @@ def generated(run: Runner, count: int, rng: random.Random) -> list[tuple[str, st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("--count", type=int, default=100, help="generated conversations")
+    parser.add_argument("--count", type=int, default=100, help="of each kind")
     parser.add_argument("--seed", type=int, default=987_654_321)
-    parser.add_argument(
-        "--noise", type=int, default=3000, help="characters before a hand-written one"
-    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--show", type=int, default=40, help="failures to print")
     options = parser.parse_args()
     run, rng = Runner(options.model, options.threads), random.Random(options.seed)
     for title, rows in (
-        ("hand-written", by_hand(run, options.noise, rng)),
+        ("held out", everyday(run, options.count, options.seed)),
         ("generated", generated(run, options.count, rng)),
     ):
         total: dict[str, list[bool]] = defaultdict(list)

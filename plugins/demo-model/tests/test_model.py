@@ -23,7 +23,7 @@ Ask = Callable[..., str]
 @pytest.fixture(scope="module")
 def llm() -> Iterator[Any]:
     model = llama_cpp.Llama(
-        str(demo.model_path()), n_ctx=16384, n_batch=512, n_threads=2, swa_full=False, verbose=False
+        str(demo.model_path()), n_ctx=16384, n_batch=512, n_threads=1, swa_full=False, verbose=False
     )
     yield model
     model.close()

@@ -75,7 +75,7 @@ def test_a_wrong_configuration_is_all_that_is_told(home):
     path.write_text("plugins:\n  - use: eco\n")
     done = doctor(home, "--config", str(path), "--json")
     found = checks(done)
-    assert set(found) == {"token", "configuration"}
+    assert set(found) == {"state folder", "token", "configuration"}
     assert "config.yaml:2:5" in found["configuration"]["reason"]
     assert done.returncode == 1
 
@@ -214,7 +214,7 @@ def test_the_file_that_sets_the_base_url_is_named_the_strongest_first(home):
         capture_output=True, text=True, env=env, cwd=home / "work", timeout=60,
     )  # fmt: skip
     there = checks(done)["base url"]
-    assert there["outcome"] == "warned"
+    assert there["outcome"] == "failed"
     assert ".claude/settings.json points Claude Code to http://127.0.0.1:4000" in there["reason"]
 
 
@@ -253,7 +253,7 @@ def test_a_person_reads_a_line_for_each_check(home):
     assert "  ok  configuration: " in done.stdout
     assert "      -> run `plugway serve`" in done.stdout
     assert done.stdout.rstrip().endswith("to look at")
-    assert done.returncode == 0
+    assert done.returncode == 4
 
 
 def settings(home, **env):
@@ -297,6 +297,66 @@ def test_a_configuration_without_auto_mode_is_told_the_line_to_add(home):
 def test_a_client_that_checks_calls_by_itself_is_told(home):
     path, _ = config(home)
     settings(home, CLAUDE_CODE_AUTO_MODE_SERVER="0")
-    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))["auto mode"]
-    assert found["outcome"] == "warned"
-    assert "claude-sonnet-5" in found["reason"]
+    found = checks(doctor(home, "--config", str(path), "--json", "--no-models"))
+    assert found["auto mode of the client"]["outcome"] == "warned"
+    assert "claude-sonnet-5" in found["auto mode of the client"]["reason"]
+
+
+def acting(home, script):
+    """A `claude` that does what `script` says where it is not asked for its version."""
+    binary = home / "bin" / "claude"
+    binary.write_text(
+        f"#!/bin/sh\ncase $* in *--version) echo '2.1.329 (Claude Code)'; exit;; esac\n{script}\n"
+    )
+
+
+def test_the_agents_task_is_judged_by_the_file(home):
+    path, _ = config(home)
+    acting(home, "echo hi > hello.txt")
+    words = ("--config", path.name, "--json", "--agent")  # the task runs in another folder
+    assert checks(doctor(home, *words))["agent"]["outcome"] == "passed"
+    acting(home, "echo ho > hello.txt")
+    assert "'ho\\n' in it instead" in checks(doctor(home, *words))["agent"]["reason"]
+
+
+def test_what_the_api_said_is_told_of_a_task_that_failed(home):
+    path, _ = config(home)
+    acting(home, "echo 'some warning' >&2; echo 'API Error: 500 out of cats'; exit 1")
+    agent = checks(doctor(home, "--config", str(path), "--json", "--agent"))["agent"]
+    assert agent["outcome"] == "failed"
+    assert "API Error: 500 out of cats" in agent["reason"]
+    assert "warning" not in agent["reason"]
+
+
+def test_a_task_that_does_not_end_is_ended_with_all_that_it_started(home):
+    path, _ = config(home)
+    acting(home, f"trap '' TERM; echo $$ > {home}/pid; sleep 600 & wait; sleep 600")
+    words = ("--config", str(path), "--json", "--agent", "--seconds", "2")
+    agent = checks(doctor(home, *words))["agent"]
+    assert agent["outcome"] == "failed"
+    assert "not done within 2 s" in agent["reason"]
+    assert "--seconds" in agent["fix"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((home / "pid").read_text()), 0)
+
+
+def test_no_task_is_tried_on_a_model_that_fails_a_plain_request(home):
+    path, _ = config(home)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{found.getsockname()[1]}"
+    backend = f"{{use: anthropic-compatible, options: {{base_url: '{closed}', models: [m]}}}}"
+    path.write_text(f"{path.read_text().partition('plugins:')[0]}plugins:\n  - {backend}\n")
+    acting(home, f"touch {home}/ran")
+    found = checks(doctor(home, "--config", str(path), "--json", "--agent"))
+    assert found["agent"]["outcome"] == "skipped"
+    assert "connection refused" in found["agent"]["reason"]
+    assert not (home / "ran").exists()
+
+
+def test_a_model_that_nobody_knows_is_told_in_place_of_the_task(home):
+    path, _ = config(home)
+    words = ("--config", str(path), "--json", "--agent", "--model", "nowhere")
+    agent = checks(doctor(home, *words))["agent"]
+    assert agent["outcome"] == "failed"
+    assert "no model is called `nowhere`" in agent["reason"]

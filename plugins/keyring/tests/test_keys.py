@@ -125,6 +125,15 @@ def test_the_list_shows_names_addresses_and_last_characters(store, home):
     assert CANARY[-4:] in run("list").stdout
 
 
+def test_the_list_shows_what_another_configuration_refers_to(store, home):
+    other = home / "other.yaml"
+    other.write_text("plugins:\n  - use: one\n    options: {api_key: {$keyring: absent}}\n")
+    rows = json.loads(run("list", "--json", "--config", str(other)).stdout)
+    assert [(row["name"], row["used"]) for row in rows] == [("absent", True)]
+    assert json.loads(run("list", "--json").stdout) == []
+    assert run("list", "--config", str(home / "none.yaml")).exit_code == 1
+
+
 def test_a_removed_key_is_gone_from_the_list_too(store):
     run("set", "openai", stdin=CANARY)
     assert run("rm", "openai", "--yes").exit_code == 0

@@ -8,7 +8,7 @@ import anyio
 import orjson
 import pytest
 
-from plugway import Attempt, MessagesRequest, collect
+from plugway import Attempt, Caller, Exchange, MessagesRequest, collect
 from plugway_llama_cpp import LlamaCpp, LlamaCppOptions
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -74,13 +74,19 @@ class Engine:
             headers += (("x-claude-code-agent-id", agent),)
         return MessagesRequest(orjson.dumps({**body, **fields}), headers)
 
-    async def send(self, messages, **fields):
+    def attempt(self, request, caller=""):
+        """As the kernel makes it; `caller` is the name of one with a limited token."""
+        limited = Caller(caller, models=("local/*",)) if caller else Caller()
+        session = Exchange(request, caller=limited).session_id
+        return Attempt(self.backend, "default", caller=limited, session_id=session)
+
+    async def send(self, messages, *, caller="", **fields):
         from plugway_llama_cpp._backend import note_to
 
         token = note_to.set(self.notes.append)
         try:
             request = self.request(messages, **fields)
-            return await self.backend.send(request, Attempt(self.backend, "default"))
+            return await self.backend.send(request, self.attempt(request, caller))
         finally:
             note_to.reset(token)
 
@@ -92,10 +98,9 @@ class Engine:
         finally:
             await reply.close()
 
-    async def count(self, messages, **fields):
-        return await self.backend.count(
-            self.request(messages, **fields), Attempt(self.backend, "default")
-        )
+    async def count(self, messages, *, caller="", **fields):
+        request = self.request(messages, **fields)
+        return await self.backend.count(request, self.attempt(request, caller))
 
 
 @asynccontextmanager

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import os
 import shutil
+import socket
 import tempfile
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from plugway_llama_cpp._commands import models_app
+from plugway_llama_cpp._control import ask_gateways
 from plugway_llama_cpp._folder import models_folder
 from plugway_llama_cpp._pull import Hub, PullFailed, RemoteFile, choose, pull
 
@@ -195,6 +199,18 @@ def test_what_does_not_exist_fails_with_advice():
     assert "plugway serve" in err
 
 
+@pytest.mark.parametrize("words", [["ps"], ["load", "demo"], ["unload", "demo"]])
+def test_the_gateway_of_a_configuration_is_asked_and_no_other(words, tmp_path):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    config = tmp_path / "config.yaml"
+    config.write_text(f"server: {{port: {port}}}\nplugins: []\n")
+    code, _, err = run(*words, "--config", str(config))
+    assert code == 1
+    assert f"no gateway answers at http://127.0.0.1:{port}" in err
+
+
 @pytest.mark.anyio
 async def test_a_running_gateway_loads_and_unloads(engine, models, monkeypatch):
     folder = Path(tempfile.mkdtemp())
@@ -205,6 +221,9 @@ async def test_a_running_gateway_loads_and_unloads(engine, models, monkeypatch):
             code, out, _ = await anyio.to_thread.run_sync(run, "ps", "--json")
             (row,) = json.loads(out)
             assert (row["model"], row["state"]) == ("full", "ready")
+            here = partial(ask_gateways, {"do": "ps"}, pid=os.getpid())
+            assert len(await anyio.to_thread.run_sync(here)) == 1
+            assert ask_gateways({"do": "ps"}, pid=1) == []
             code, _, err = await anyio.to_thread.run_sync(run, "unload", "full")
             assert code == 0, err
             assert not e.backend.loader.loaded

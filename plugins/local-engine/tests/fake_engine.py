@@ -6,7 +6,7 @@ import threading
 
 import orjson
 
-from plugway_local_engine._worker import LoadFailed
+from plugway_local_engine._worker import EngineFailed, LoadFailed
 
 
 def main(channel, config):
@@ -64,7 +64,11 @@ def die(channel, number, todo):
 
 
 def fail(channel, number, todo):
-    raise RuntimeError("as told")
+    raise EngineFailed("as told")
+
+
+def burst(channel, number, todo):
+    raise RuntimeError(todo["text"])
 
 
 def noise(channel, number, todo):
@@ -85,7 +89,8 @@ ACTS = {
     "many": many,
     "connect": connect,
     "die": die,
-    "raise": fail,
+    "fail": fail,
+    "raise": burst,
     "print": noise,
     "babble": babble,
     "freeze": freeze,

@@ -282,7 +282,14 @@ def test_tools_take_the_form_of_templates_and_what_is_left_out_is_noted():
     function = {"name": "Read", "description": "Reads", "parameters": {"type": "object"}}
     assert built.tools == ({"type": "function", "function": function},)
     assert "tools: `defer_loading` has no local meaning" in built.notes
-    assert any("web_search_20250305" in note for note in built.notes)
+    assert any("`web_search`" in note for note in built.notes)
+
+
+def test_a_placeholder_of_tools_that_are_loaded_later_is_not_offered():
+    placeholder = {"name": "DeferredToolPlaceholder", "input_schema": {}, "defer_loading": True}
+    built = build({"tools": [READ_TOOL, placeholder], "messages": [user("a")]})
+    assert [tool["function"]["name"] for tool in built.tools] == ["Read"]
+    assert any("DeferredToolPlaceholder" in note for note in built.notes)
 
 
 def test_the_last_turn_of_the_assistant_begins_the_reply():

@@ -117,8 +117,17 @@ async def test_death_in_mid_stream_is_an_interruption_for_that_request_only(tmp_
 
 async def test_an_engine_that_raises_says_why(tmp_path):
     async with worker(tmp_path) as supervisor:
-        with pytest.raises(BackendUnavailable, match="RuntimeError: as told"):
-            await frames_of(await do(supervisor, "raise"))
+        with pytest.raises(BackendUnavailable, match="EngineFailed: as told"):
+            await frames_of(await do(supervisor, "fail"))
+
+
+async def test_what_an_engine_did_not_foresee_is_told_without_its_text(tmp_path):
+    async with worker(tmp_path) as supervisor:
+        with pytest.raises(BackendUnavailable, match="RuntimeError") as caught:
+            await frames_of(await do(supervisor, "raise", text="in whose words"))
+    said = str(caught.value) + (tmp_path / "worker.log").read_text()
+    assert "RuntimeError" in said
+    assert "in whose words" not in said
 
 
 async def test_three_crashes_switch_it_off_until_reset(tmp_path):

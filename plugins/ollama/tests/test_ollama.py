@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from plugway import NoOptions, Plugin, Route, hookimpl
 from plugway.testing import (
     ERRORS,
     ScriptedUpstream,
@@ -129,7 +130,7 @@ async def test_the_window_is_the_one_that_is_used(server, parameters, running, o
     assert info.context_tokens == window
     assert info.state == ("loaded" if running else "unloaded")
     assert info.capabilities == {"tools", "thinking"}
-    assert info.extra == {"trained_context_tokens": 40960}
+    assert info.extra == {"trained_context_tokens": 40960, "cuts_prompts": True}
 
 
 async def test_a_model_that_cannot_be_shown_has_the_default_window(server):
@@ -163,10 +164,27 @@ async def test_cloud_models_are_neither_listed_nor_asked_without_consent(server)
     made = build_plugin(Ollama, "ollama", base_url=server.url)
     async with gateway([made]) as running:
         response = await running.post(request_body(model="glm-4.7:cloud"))
-    assert response.status_code == 403
+    assert response.status_code == 400
     assert response.headers["x-should-retry"] == "false"
     assert "`cloud_models: true`" in response.json()["error"]["message"]
     assert not [r for r in server.requests if r.path == "/v1/messages"]
+
+
+class TwoTargets(Plugin[NoOptions]):
+    """A cloud model first, then one of this machine."""
+
+    @hookimpl
+    def resolve_route(self, request, exchange):
+        return Route((("ollama", "glm-4.7:cloud"), ("ollama", "qwen3:8b")), "two")
+
+
+async def test_a_cloud_model_without_consent_leaves_the_fallback_its_turn(server):
+    server.says.shown = {"qwen3:8b": shown()}
+    made = build_plugin(Ollama, "ollama", base_url=server.url)
+    async with gateway([TwoTargets(NoOptions(), name="two"), made]) as running:
+        response = await running.post(request_body(model="any"))
+    assert response.status_code == 200
+    assert [r.json["model"] for r in server.requests if r.path == "/v1/messages"] == ["qwen3:8b"]
 
 
 async def test_with_consent_the_zone_says_that_data_leaves(server):
@@ -297,3 +315,61 @@ async def test_the_window_of_a_loaded_variant_is_the_models(server):
     assert list(found) == ["qwen3:8b", "odd-ctx7"]
     assert (found["qwen3:8b"].state, found["odd-ctx7"].state) == ("loaded", "unloaded")
     assert found["odd-ctx7"].context_tokens == 32_768
+
+
+TOOLS = [{"name": name, "input_schema": {"type": "object"}} for name in ("Read", "Bash")]
+
+
+@pytest.mark.parametrize(
+    ("choice", "offered"),
+    [
+        ({"type": "auto"}, ["Read", "Bash"]),
+        ({"type": "any"}, ["Read", "Bash"]),
+        ({"type": "tool", "name": "Bash"}, ["Bash"]),
+        ({"type": "none"}, []),
+    ],
+)
+async def test_tool_choice_which_ollama_ignores_is_made_by_what_is_offered(server, choice, offered):
+    server.says.shown = {"qwen3:8b": shown()}
+    plugin = build_plugin(Ollama, "ollama", base_url=server.url)
+    async with gateway([plugin]) as running:
+        body = request_body(model="qwen3:8b", tools=TOOLS, tool_choice=choice)
+        answer = await running.post(body)
+    sent = server.requests[-1].json
+    assert [tool["name"] for tool in sent.get("tools", [])] == offered
+    assert ("changes=0" in answer.headers["plugway-receipt"]) is (len(offered) == 2)
+
+
+async def test_that_several_calls_may_come_all_the_same_is_on_the_receipt(server):
+    server.says.shown = {"qwen3:8b": shown()}
+    plugin = build_plugin(Ollama, "ollama", base_url=server.url)
+    choice = {"type": "auto", "disable_parallel_tool_use": True}
+    async with gateway([plugin]) as running:
+        body = request_body(model="qwen3:8b", tools=TOOLS, tool_choice=choice)
+        told = (await running.post(body, "/v1/messages/explain")).json()["receipt"]
+    assert any("ignores `disable_parallel_tool_use`" in entry["what"] for entry in told)
+
+
+PICTURE = {"type": "base64", "media_type": "image/png", "data": "aGk="}
+
+
+@pytest.mark.parametrize(
+    ("block", "able", "arrives"),
+    [
+        ({"type": "image", "source": PICTURE}, ("completion", "vision"), "image"),
+        ({"type": "image", "source": PICTURE}, ("completion",), "text"),
+        ({"type": "image", "source": PICTURE}, (), "image"),
+        ({"type": "image", "source": {"type": "url", "url": "x"}}, ("vision",), "text"),
+        ({"type": "document", "source": {**PICTURE, "media_type": "a/b"}}, ("vision",), "text"),
+    ],
+    ids=["it sees", "it does not", "nobody says", "an address", "a document"],
+)
+async def test_media_go_to_models_that_can_take_them(server, block, able, arrives):
+    server.says.shown = {"qwen3:8b": shown(capabilities=able)}
+    plugin = build_plugin(Ollama, "ollama", base_url=server.url)
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [block]}
+    messages = [{"role": "user", "content": [result, block]}]
+    async with gateway([plugin]) as running:
+        await running.post(request_body(model="qwen3:8b", messages=messages))
+    result, beside = server.requests[-1].json["messages"][0]["content"]
+    assert [result["content"][0]["type"], beside["type"]] == [arrives, arrives]

@@ -74,6 +74,13 @@ async def test_of_a_server_that_is_off_the_gateways_words_are_reason_and_fix():
     assert finding.detail == {"status": 529}
 
 
+async def test_signs_of_life_before_the_answer_of_a_slow_model_are_no_flaw(scripted):
+    upstream, running = scripted
+    ping = ("ping", {"type": "ping"})
+    upstream.script(sse([ping, *anthropic_stream("ready")]))
+    assert (await only(running, "stream")).outcome == "passed"
+
+
 async def test_a_dash_in_a_servers_own_refusal_is_not_taken_for_a_fix(scripted):
     upstream, running = scripted
     upstream.script(anthropic_error(400, "invalid_request_error", "bad - very bad"))

@@ -116,6 +116,32 @@ def test_where_nothing_fits_that_is_said():
     assert len(said.others) == 4
 
 
+def test_what_is_free_and_passed_over_for_its_unknown_window_is_said():
+    local = ModelInfo("anthropic/ollama/m")
+    cloud = ModelInfo("anthropic/other/x", context_tokens=200_000)
+    made = build_plugin(Recommend, "recommend")
+    zones = {"ollama": "local", "other": "vendor"}
+    made.check(zones)
+    said = made.advise(Needs(31_000), endpoints_of((local, cloud), zones))
+    assert said.endpoint.id == "other/x"
+    assert "`ollama/m` costs nothing, but its window is not known" in said.reason
+    assert "under `windows` of `context-guard`" in said.reason
+    assert said.others == ("`ollama/m`: it costs nothing; its window is not known",)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "words"), [(50, "after about 0.5 s"), (1000, "at 2,000 tokens/s")]
+)
+def test_short_answers_tell_when_the_first_words_come(fresh, words):
+    made = adviser()
+    for _ in range(13):
+        outcome = Outcome("completed", 200, 0.51, 0.5, Usage(fresh, 3))
+        made.speeds.learn("ollama/big", outcome, streamed=True, now=time.time())
+    said = advice(made, Needs(31_000), BIG)
+    assert f"its first words come {words}" in said.reason
+    assert "nothing was measured" not in said.reason
+
+
 def test_the_reason_is_one_sentence():
     for needs in (Needs(10), Needs(31_000, images=True), Needs(10**9)):
         reason = advice(adviser(ollama_big=(200, 5), cloud_flash=(100, 3)), needs).reason

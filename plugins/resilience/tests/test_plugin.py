@@ -117,8 +117,9 @@ async def test_a_refused_credential_is_left_alone_for_ten_minutes_with_all_its_m
     assert world.targets() == ["a", "a"]
 
 
-async def test_a_credential_that_one_caller_brought_is_not_held_against_another():
-    world = World(answers={"a": refused(401)})
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_credential_that_one_caller_brought_is_not_held_against_another(status):
+    world = World(answers={"a": refused(status)})
     exchange = Exchange(REQUEST)
     object.__setattr__(exchange.caller, "credentials", ((b"x-api-key", b"mine"),))
     attempt = Attempt(Backend("a"), "m", 1, 120.0, last=False)

@@ -128,7 +128,7 @@ async def test_a_title_that_comes_before_its_conversation_waits_for_it(monkeypat
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(title)
-                while not found.app.snapshot.plugins[0]._sessions._arrivals:
+                while not found.app.snapshot.plugins[0]._sessions[""]._arrivals:
                     await anyio.lowlevel.checkpoint()
                 await went(found, LOCAL, tools=TOOLS)
         assert places == ["home/m"]

@@ -134,8 +134,11 @@ async def test_advice_is_given_from_the_conversation_as_it_is():
         said = await client.say("@plugway recommend")
         assert said == "The plugin `recommend` is not listed in the configuration: add it."
         adviser = shared_state().advisor = Adviser()
-        assert await client.say("@plugway recommend") == "Use the first.\n- `b`: is slow"
+        said = await client.say("@plugway recommend")
+    assert said.startswith("Use the first.\n- `b`: is slow\n- `cloud/gemini-2.5-flash` would send")
+    assert "add `allow_zones: [google]`" in said
     tokens, counted, ids, now = adviser.asked
+    assert "cloud/gemini-2.5-flash" not in ids
     assert (counted, now, ids[0]) == (True, "home/m", "home/m")
     assert tokens > 10
 
@@ -335,13 +338,28 @@ async def test_counting_and_explaining_follow_the_choice_and_change_nothing():
     async with running(*backends()) as gate:
         client = Client(gate)
         await client.say("@plugway use qwen3", path="/v1/messages/explain")
+        here = client.last.json()
         await client.say("@plugway use qwen3", path="/v1/messages/count_tokens")
         assert await client.say("hello") == "home/m here"
         await client.say("@plugway use qwen3")
         await client.say("hello", path="/v1/messages/explain")
         route = client.last.json()["route"]
+    assert here["answered_by"] == "switch"
+    assert here["attempts"] == []
+    assert here["upstream_request"] is None
     assert route["targets"] == ["ollama/qwen3:8b"]
     assert route["reason"] == "this conversation was switched to `ollama/qwen3:8b`"
+
+
+async def test_explaining_the_way_back_leaves_the_choice():
+    async with running(*backends()) as gate:
+        client = Client(gate)
+        await client.say("@plugway use qwen3")
+        await client.say("@plugway use default", path="/v1/messages/explain")
+        assert client.last.json()["answered_by"] == "switch"
+        await client.say("hello", path="/v1/messages/explain")
+        route = client.last.json()["route"]
+    assert route["targets"] == ["ollama/qwen3:8b"]
 
 
 async def test_a_broken_file_is_put_aside_and_said(state_folder, caplog):

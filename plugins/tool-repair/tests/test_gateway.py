@@ -420,3 +420,25 @@ async def test_a_call_that_is_whole_stays_before_one_that_was_cut_off(running):
     )  # fmt: skip
     assert await running.content(cut) == ([("Bash", {"command": "ls"})], "max_tokens")
     assert len(running.upstream.requests) == 1
+
+
+async def test_a_placeholder_of_deferred_tools_is_neither_rescued_nor_offered(running):
+    schema = {"type": "object", "properties": {}}
+    placeholder = {
+        "name": "DeferredToolPlaceholder",
+        "input_schema": schema,
+        "defer_loading": True,
+    }
+    fields = {"tools": [*TOOLS, placeholder]}
+    text = '<tool_call>\n{"name": "DeferredToolPlaceholder", "arguments": {}}\n</tool_call>'
+    found, _ = await running.content(sse(anthropic_stream(text)), **fields)
+    assert all(isinstance(block, str) for block in found), "what cannot be called stays text"
+    call = sse(anthropic_stream([], tool_calls=[("DeferredToolPlaceholder", {})]))
+    answer = sse(anthropic_stream("Done."))
+    found, _ = await running.content(call, answer, **fields)
+    assert found == ["Done."]
+    told = running.upstream.requests[-1].json["messages"][-1]["content"][0]["content"]
+    offered = told.partition("there are: ")[2]
+    assert "there is no tool `DeferredToolPlaceholder`" in told
+    assert "Read" in offered
+    assert "DeferredToolPlaceholder" not in offered

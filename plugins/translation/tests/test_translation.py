@@ -156,6 +156,7 @@ def test_what_a_target_does_not_take_goes_and_is_noted():
     assert {note.field for note in notes} == {
         "tools.Read.$schema",
         "tools.Read.format uri",
+        "tools.Read.const",
         "tools.Read.minLength",
         "tools.Read.$ref",
         "tools.Read.enum",

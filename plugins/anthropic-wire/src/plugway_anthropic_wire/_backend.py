@@ -5,6 +5,7 @@ Deciding whether to ask again, or somebody else, is the pipeline's business and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from plugway import (
+    MAX_MODELS,
     REMOVE,
     Attempt,
     BackendError,
@@ -25,11 +27,15 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
+    is_model_name,
 )
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
 from plugway_anthropic_wire._models import entries_of, model_of
+from plugway_translation import Media
 
 MAX_PAGES: Final = 20
+LISTED_SECONDS: Final = 60.0
+"""How long a list of what models can do holds."""
 _UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
 _NOT_COUNTED: Final = (
     "max_tokens",
@@ -72,6 +78,8 @@ class AnthropicBackend:
         self.zone = zone
         self.upstream = upstream
         self.wire = wire or Wire()
+        self._listed: tuple[float, Mapping[str, frozenset[str]]] = (-LISTED_SECONDS, {})
+        """When the models were listed, and what each can do."""
 
     @property
     def native(self) -> bool:
@@ -146,19 +154,36 @@ class AnthropicBackend:
         return [model_of(entry) for entry in await self.listed()]
 
     async def listed(self, *, headers: Headers = ()) -> list[dict[str, Any]]:
-        """The entries of the server's list as it gives them."""
+        """The entries of the server's list as it gives them, those with the name of a model."""
         path, found = self.wire.models_path, list[dict[str, Any]]()
         for _ in range(MAX_PAGES):
             page = as_object(await self.upstream.fetch_json(path, headers=headers))
             found += entries_of(page)
             last = page.get("last_id")
-            if page.get("has_more") is not True or not isinstance(last, str):
+            more = page.get("has_more") is True and is_model_name(last)
+            if not more or len(found) >= MAX_MODELS:
                 break
             base = self.wire.models_path.partition("?")[0]
-            path = f"{base}?limit=1000&after_id={quote(last, safe='')}"
-        return found
+            path = f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
+        return found[:MAX_MODELS]
+
+    async def sees_images(self, model: str) -> bool | None:
+        """Whether a model takes images, as the server's list says; None where it does not."""
+        when, known = self._listed
+        if time.monotonic() - when > LISTED_SECONDS:
+            try:
+                known = {info.id: info.capabilities for info in await self.models()}
+            except BackendError:
+                known = {}
+            self._listed = time.monotonic(), known
+        able = known.get(model) or known.get(f"{model}:latest")
+        return "images" in able if able else None
 
     # ── what a server's own backend may refine ───────────────────────────────────────────────
+
+    def unfit(self, media: Media) -> str:
+        """Why the server cannot take an image or document; empty where it can."""
+        return ""
 
     def credentials(self, attempt: Attempt) -> Mapping[str, str] | None:
         """Credential lines for this attempt; None for those of the upstream."""
@@ -207,21 +232,24 @@ class AnthropicBackend:
     def _no_message(self, response: UpstreamResponse, body: bytes) -> BackendError:
         told = BackendRefused(response.status, body).message
         kind = response.content_type or "no content type"
-        return BackendProtocolError(
-            f"it answered {response.status}, but not with a message ({kind}): {told[:300]}"
-        )
+        record = f"it answered {response.status}, but not with a message ({kind})"
+        return BackendProtocolError(f"{record}: {told[:300]}", record=record)
 
 
 def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
     """A 401 in words that name the place of the key, for any backend with an option `api_key`."""
+    what = (
+        f"the server does not accept the key in option `api_key` of `{backend}`, or wants one "
+        "where none is set"
+    )
     return BackendRefused(
         401,
         refusal.body,
         headers=refusal.headers,
-        message=f"the server does not accept the key in option `api_key` of `{backend}`, or "
-        f"wants one where none is set ({refusal.message}). Mend it with `plugway keys`, or in "
-        "the environment variable that the option names, and restart",
+        message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the environment "
+        "variable that the option names, and restart",
         permanent=True,
+        record=what,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from plugway import ModelInfo, as_list, as_object
+from plugway import ModelInfo, as_object, named_entries
 
 _WINDOW: Final = (
     "max_input_tokens",
@@ -25,8 +25,7 @@ _NAMES: Final = {
 
 def entries_of(listed: Any) -> list[dict[str, Any]]:
     """The entries of a list in Anthropic's or OpenAI's shape that have an id."""
-    entries = [as_object(item) for item in as_list(as_object(listed).get("data"))]
-    return [entry for entry in entries if isinstance(entry.get("id"), str) and entry["id"]]
+    return named_entries(as_object(listed).get("data"))
 
 
 def model_of(entry: Mapping[str, Any]) -> ModelInfo:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final, TypeVar
 
 from plugway import (
@@ -14,14 +15,18 @@ from plugway import (
     MessagesRequest,
     Plugin,
     Upstream,
+    as_list,
     hookimpl,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
+from plugway_translation import Media, Notes, replaced_media
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
+ASKED_SECONDS: Final = 1.0
+"""Patience with a server that is asked what a model sees while a request waits."""
 STEERING: Final = frozenset(
     (
         "api_base",
@@ -62,16 +67,39 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         return self.backend
 
     @hookimpl
-    def prepare_attempt(
+    async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Takes away what would steer another gateway; Anthropic itself gets it, and refuses it."""
+        """Takes away what would steer another gateway, and puts words in the place of images and
+        documents that the server or the model cannot take. Anthropic itself gets all of it."""
         if attempt.backend is not self.backend or self.backend.wire.headers == "open":
             return None
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
-        if not found:
-            return None
-        return request.replace(because="where a request goes is the configuration's word", **found)
+        if found:
+            because = "where a request goes is the configuration's word"
+            request = request.replace(because=because, **found)
+        if b'"image"' in request.raw or b'"document"' in request.raw:
+            request = await self._seen(request, attempt)
+        return request
+
+    async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
+        """The request with the images and documents that can be read there."""
+        backend, notes = self.backend, Notes()
+        blind = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ASKED_SECONDS):
+                blind = await backend.sees_images(attempt.model) is False
+
+        def unfit(media: Media) -> str:
+            if blind and media.kind == "image":
+                return "the model sees no images"
+            return backend.unfit(media)
+
+        messages = as_list(request.get("messages"))
+        shown = replaced_media(messages, unfit, notes)
+        if shown is messages:
+            return request
+        return request.replace(because="; ".join(notes.lines()), messages=shown)
 
 
 def upstream_of(options: EndpointOptions) -> Upstream:

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
+from plugway_auto_mode._appends import appended_file
 from plugway_auto_mode._calls import Call, calls
 from plugway_auto_mode._dangers import assignment_danger, danger, redirect_danger, shown
 from plugway_auto_mode._doubts import command_doubt
@@ -43,7 +44,10 @@ def review(command: str, place: Place, rules: Rules, depth: int = 0) -> Finding:
     words = sum(len(one.words) for one in script.commands)
     if len(script.commands) > MOST_COMMANDS or words > MOST_WORDS:
         return Finding("undecided", "the command is too long to be looked at")
-    return _Review(script, place, rules, depth).finding()
+    finding = _Review(script, place, rules, depth).finding()
+    if finding.answer == "undecided" and appended_file(command, place):
+        return Finding("harmless", "appends plain text to a text file of the working folder")
+    return finding
 
 
 def simple_commands(command: str) -> tuple[str, ...]:

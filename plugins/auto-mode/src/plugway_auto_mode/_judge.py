@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import (
+    Caller,
     Exchange,
     Gateway,
     MessagesRequest,
@@ -70,11 +71,13 @@ class Judge:
         questions = [d for d in decisions if d.outcome == "open"][:MAX_CALLS]
         if not questions:
             return list(decisions)
-        refusal = await self._refusal(exchange, gateway)
+        caller = _on_behalf_of(exchange)
+        refusal = await self._refusal(exchange, gateway, caller)
         if refusal:
             return [_without(d, refusal) if d.outcome == "open" else d for d in decisions]
         tasks = {
-            id(d): asyncio.create_task(self._asked(d, words, context, gateway)) for d in questions
+            id(d): asyncio.create_task(self._asked(d, words, context, gateway, caller))
+            for d in questions
         }
         try:
             await asyncio.wait(tasks.values(), timeout=self._options.timeout_seconds)
@@ -93,16 +96,17 @@ class Judge:
             return _without(decision, f"the judge did not answer within {seconds:g} s")
         return task.result()
 
-    async def _refusal(self, exchange: Exchange, gateway: Gateway) -> str:
+    async def _refusal(self, exchange: Exchange, gateway: Gateway, caller: Caller | None) -> str:
         """Why the judge may not be asked about this conversation; empty where it may."""
         served = exchange.served_by
         allowed = {"local", *self._options.allow_zones}
         if served is not None:
             allowed.add(served.backend.zone)
         try:
-            attempts = await gateway.plan(self._request("", Call("", "", {}), Context()))
+            nothing = self._request("", Call("", "", {}), Context())
+            attempts = await gateway.plan(nothing, caller=caller)
         except PlugwayError as error:
-            return f"the judge cannot be asked: {error}"
+            return f"the judge cannot be asked: {error.record}"
         for attempt in attempts:
             if "*" not in allowed and attempt.backend.zone not in allowed:
                 return (
@@ -112,15 +116,20 @@ class Judge:
         return ""
 
     async def _asked(
-        self, decision: Decision, words: str, context: Context, gateway: Gateway
+        self,
+        decision: Decision,
+        words: str,
+        context: Context,
+        gateway: Gateway,
+        caller: Caller | None,
     ) -> Decision:
         request = self._request(words, decision.call, context)
         if len(request.raw) > 4 * (MAX_CALL + MAX_WORDS) or _size(decision.call) > MAX_CALL:
             return _without(decision, "the call is too long to be judged")
         try:
-            message = await gateway.ask(request)
+            message = await gateway.ask(request, caller=caller)
         except PlugwayError as error:
-            return _without(decision, f"the judge failed: {str(error)[:160]}")
+            return _without(decision, f"the judge failed: {error.record[:160]}")
         outcome = _WORDS.get(_said(message))
         if outcome is None:
             return _without(decision, "the judge's answer was neither `allow` nor `block`")
@@ -144,6 +153,13 @@ class Judge:
             "messages": [{"role": "user", "content": orjson.dumps(shown).decode()}],
         }
         return MessagesRequest(orjson.dumps(body))
+
+
+def _on_behalf_of(exchange: Exchange) -> Caller | None:
+    """Who the judge is asked for. A limited caller's questions stay apart from everybody else's;
+    which model judges is the configuration's choice, so the grants do not count."""
+    caller = exchange.caller
+    return Caller(caller.name, models=("*",)) if caller.limited else None
 
 
 def typed(messages: Any) -> str:

@@ -6,6 +6,7 @@ What a verdict stands on is in `_review`, what it looks like on the wire in `_ve
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ class AutoMode(Plugin[AutoModeOptions]):
         self._rules = Rules.build(options.trust, options.harmless, options.harmful)
         self._judge = Judge(options.judge) if options.judge else None
         self._gateway: Gateway | None = None
-        self._conversations = Conversations()
+        self._conversations: defaultdict[str, Conversations] = defaultdict(Conversations)
+        """By caller (`Caller.share`), so that nobody's many sessions push out another's."""
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
         """Backends that do not exist."""
@@ -114,13 +116,14 @@ class AutoMode(Plugin[AutoModeOptions]):
         """
         if exchange.session_id is None or not is_own_check(request):
             return None
-        target = self._conversations.target(exchange.session_id)
+        target = self._conversations[exchange.caller.share].target(exchange.session_id)
         if target is None:
             raise Forbidden(
                 "auto mode: this check of a tool call belongs to a conversation that this gateway "
                 "has not seen since it started, so it is sent nowhere. Unset "
                 "CLAUDE_CODE_AUTO_MODE_SERVER: then the gateway answers itself",
                 retry=False,
+                record=True,
             )
         return Route((target,), "the client's own check goes where its conversation goes")
 
@@ -168,7 +171,7 @@ class AutoMode(Plugin[AutoModeOptions]):
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Remembers where a conversation goes."""
         if exchange.endpoint == "messages" and exchange.state.get(_MAIN):
-            self._conversations.saw(exchange)
+            self._conversations[exchange.caller.share].saw(exchange)
 
     # ── verdicts ─────────────────────────────────────────────────────────────────────────────
 

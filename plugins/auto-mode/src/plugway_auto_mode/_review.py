@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from plugway_auto_mode import _tools
+from plugway_auto_mode._appends import appended_file
 from plugway_auto_mode._commands import (
     Rules,
     changes_folder,
@@ -19,7 +20,7 @@ from plugway_auto_mode._commands import (
     review_powershell,
     simple_commands,
 )
-from plugway_auto_mode._context import Context
+from plugway_auto_mode._context import Context, Rule
 from plugway_auto_mode._finding import Finding, Place
 from plugway_auto_mode._permissions import SHELLS, allows, rule_about
 
@@ -72,10 +73,10 @@ def _decided(call: Call, context: Context, rules: Rules) -> Decision:
     if given is None:
         return Decision(call, "none", "its arguments cannot be read")
     commands = _commands(call.name, given)
-    denied = rule_about(context.deny, call.name, given, commands, place)
+    denied = _rule(context.deny, call.name, given, commands, place)
     if denied is not None:
         return Decision(call, "flagged", f"your rule `{denied.text}` denies it")
-    to_ask = rule_about(context.ask, call.name, given, commands, place)
+    to_ask = _rule(context.ask, call.name, given, commands, place)
     if to_ask is not None:
         return Decision(call, "none", f"your rule `{to_ask.text}` wants you to be asked")
     finding = _finding(call.name, given, place, rules)
@@ -94,6 +95,24 @@ def _decided(call: Call, context: Context, rules: Rules) -> Decision:
 def _commands(name: str, given: Mapping[str, Any]) -> Sequence[str]:
     command = given.get("command")
     return simple_commands(command) if name == "Bash" and isinstance(command, str) else ()
+
+
+def _rule(
+    rules: Sequence[Rule],
+    name: str,
+    given: Mapping[str, Any],
+    commands: Sequence[str],
+    place: Place,
+) -> Rule | None:
+    """The rule that speaks of the call, or of the file that it appends to: with a verdict, Claude
+    Code 2.1.332 runs `echo x >> notes.txt` in spite of the rule to ask before `Edit(notes.txt)`."""
+    found = rule_about(rules, name, given, commands, place)
+    command = given.get("command")
+    if found is not None or name != "Bash" or not isinstance(command, str):
+        return found
+    written = {"file_path": appended_file(command, place)}
+    about = (rule_about(rules, tool, written, (), place) for tool in ("Edit", "Write"))
+    return next(filter(None, about), None) if written["file_path"] else None
 
 
 def _finding(name: str, given: Mapping[str, Any], place: Place, rules: Rules) -> Finding:

@@ -100,6 +100,13 @@ class Writes(_Data):
     last: frozenset[str]
 
 
+class Appends(_Data):
+    """Names of text files that a command may append to."""
+
+    endings: frozenset[str]
+    never: tuple[str, ...]
+
+
 class Known(_Data):
     """All of `rules.yaml`."""
 
@@ -115,6 +122,7 @@ class Known(_Data):
     shells: frozenset[str]
     interpreters: frozenset[str]
     writes: Writes
+    appends: Appends
     deletes: frozenset[str]
     harmful: tuple[Danger, ...]
 

@@ -153,6 +153,8 @@ def _announce(gateway: LocalGateway, started: Started, main: Choice) -> None:
     verb = "started" if started.fresh else "uses"
     size = f", window {main.window:,} tokens" if main.window else ""
     _console.print(f"plugway {verb} the gateway at {gateway.url}: {main.name}{size}")
+    if main.notice:
+        _console.print(main.notice)
 
 
 def _has_status_line() -> bool:

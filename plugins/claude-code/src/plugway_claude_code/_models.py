@@ -30,6 +30,8 @@ class Choice:
     description: str
     window: int = 0
     targets: tuple[str, ...] = field(default=())
+    notice: str = ""
+    """What its backend wants a person to read before the first prompt."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -118,14 +120,16 @@ def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> 
     window = min((size for size in windows if size), default=0)
     name = targets[0] if targets else asked
     rest = f", then {', '.join(targets[1:])}" if targets[1:] else ""
-    return Choice(asked, name, f"{name}{rest}", window, tuple(targets))
+    notice = first.notice if first else ""
+    return Choice(asked, name, f"{name}{rest}", window, tuple(targets), notice)
 
 
 def _of_model(model: ListedModel) -> Choice:
     size = f" · {model.window // 1024}K" if model.window else ""
     name = model.display_name or model.id
     target = model.id.removeprefix(_PREFIX)
-    return Choice(model.id, name, f"{model.backend or 'gateway'}{size}", model.window, (target,))
+    description = f"{model.backend or 'gateway'}{size}"
+    return Choice(model.id, name, description, model.window, (target,), model.notice)
 
 
 def takes_window(model_id: str) -> bool:

@@ -14,7 +14,7 @@ from plugway import Attempt, MessagesRequest
 from plugway_capabilities import Facts
 from plugway_openai_wire import Call
 from plugway_openai_wire.responses import ResponsesApi
-from plugway_translation import MediaPolicy, Notes
+from plugway_translation import MediaPolicy
 
 FIELDS: Final = frozenset(
     (
@@ -50,10 +50,7 @@ class CodexApi:
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `InvalidRequest` where there is none."""
         whole = ResponsesApi(media=self.media).call(request, attempt, facts)
-        notes = Notes()
-        for note in whole.notes:
-            if note.field not in _NAMES.values():
-                notes.add(note.field, note.action, note.because)
+        notes = whole.notes.without(_NAMES.values())
         body = {name: value for name, value in whole.body.items() if name in FIELDS}
         for name in whole.body.keys() - FIELDS:
             notes.add(

@@ -96,12 +96,14 @@ class CodexBackend(OpenAIBackend):
         try:
             return await super().send(request, attempt)
         except _LoginRefused as refusal:
+            what = f"the login in {self.login.path} is not accepted"
             raise BackendRefused(
                 401,
                 b"",
-                message=f"the login in {self.login.path} is not accepted ({refusal.message}). Run "
-                f"`codex login`; `{self.name}` needs no restart",
+                message=f"{what} ({refusal.message}). Run `codex login`; `{self.name}` needs no "
+                "restart",
                 permanent=True,
+                record=what,
             ) from None
 
     async def models(self) -> Sequence[ModelInfo]:

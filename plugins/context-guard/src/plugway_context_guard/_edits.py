@@ -62,6 +62,17 @@ def apply(
     return edited
 
 
+def told(applied: Sequence[Mapping[str, Any]]) -> str:
+    """What was done, in words."""
+    parts = [
+        f"thinking of {edit['cleared_thinking_turns']} turns"
+        if edit["type"] == THINKING
+        else f"old tool results ({edit['cleared_tool_uses']})"
+        for edit in applied
+    ]
+    return f"{' and '.join(parts) or 'nothing yet'} cleared"
+
+
 def _trigger(edit: Mapping[str, Any]) -> tuple[str, int]:
     """What sets an edit off, and from where on; thinking is cleared at once."""
     if edit.get("type") == THINKING:

@@ -145,6 +145,10 @@ class Meter:
         """The estimate for a prompt of these features."""
         return self._scales.get(target, self._unknown).count(features)
 
+    def plain(self, features: Features) -> int:
+        """The estimate by public vocabularies alone."""
+        return self._unknown.count(features).tokens
+
     def learn(self, target: str, tokens: int, size: int, features: Features | None) -> None:
         """A prompt of that size was counted by the server."""
         if tokens < 50 or tokens > size:  # too small to tell, or not this prompt's

@@ -29,14 +29,14 @@ from plugway import (
     as_object,
     hookimpl,
 )
-from plugway_context_guard._edits import apply, least_trigger, wanted
+from plugway_context_guard._edits import apply, least_trigger, told, wanted
 from plugway_context_guard._meter import Count, Features, Meter, features_of
 from plugway_context_guard._options import ContextGuardOptions
-from plugway_context_guard._room import Room, room_in, with_answer
+from plugway_context_guard._room import Room, limit_of, shorter_answer, with_answer
 from plugway_context_guard._thoughts import NONE, Thoughts, thoughts_in
 from plugway_context_guard._usage import Telling, ToldStream, prompt_tokens
 from plugway_context_guard._windows import Window, Windows
-from plugway_upstream_errors import meaning_of, overflow_sentence
+from plugway_upstream_errors import Meaning, meaning_of, overflow_sentence
 
 COUNT_SECONDS: Final = 0.8
 """Patience with a backend that counts; together with asking for windows it must stay under the
@@ -51,13 +51,15 @@ class _Seen:
     size: int = 0
     thoughts: Thoughts = NONE
     features: Features | None = None
+    room: Room | None = None
+    """How the prompt fits, where that was looked at."""
     telling: Telling = field(default_factory=Telling)
     told: bool = False
     """The reply's numbers are changed already."""
     real: int = 0
     """Tokens of the prompt as the server counted them, where what was told differs."""
     request: MessagesRequest | None = None
-    """The request of a question for its count."""
+    """What was counted."""
 
 
 _SEEN: StateKey[_Seen] = StateKey("context-guard")
@@ -118,24 +120,36 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if applied:
             seen.thoughts = thoughts_in(request, attempt.backend.name)
         seen.size = len(request.raw) - len(seen.thoughts.apart)
+        seen.request = request
         if exchange.endpoint == "count_tokens":
-            seen.request = request
             return request
         return await self._inside(request, attempt, window, seen, exchange)
 
     @hookimpl
-    async def around_attempt(self, send: Send, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The attempt; a refusal teaches the limits of its model.
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """The attempt; a refusal teaches the limits of its model, and what prompts count there.
 
-        A prompt that turns out to be too long may go on to the next target, whose window is looked
-        at first.
+        Where the server counted a prompt that fits and only its answer does not, it is asked once
+        more for a shorter one. A prompt that turns out to be too long may go on to the next target,
+        whose window is looked at first.
         """
         try:
             return await send(request, attempt)
         except BackendError as failure:
-            if not (isinstance(failure, BackendRefused) and failure.native):
-                self._learn(failure, attempt)
-            raise
+            if isinstance(failure, BackendRefused) and failure.native:
+                raise
+            meaning = meaning_of(failure)
+            self._learn(meaning, attempt, exchange)
+            shorter = self._shorter(request, meaning)
+            if shorter is None:
+                if meaning.kind == "overflow" and not attempt.last:
+                    failure.status, failure.try_next = meaning.status, True
+                raise
+        changes = shorter.changes[len(request.changes) :]
+        exchange.note_changes("around_attempt", self.name, changes)
+        return await send(shorter, attempt)
 
     @hookimpl
     def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
@@ -174,7 +188,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         usage = outcome.usage
         told = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
         if served.target == seen.target and exchange.endpoint == "messages":
-            self._meter.learn(seen.target, seen.real or told, seen.size, seen.features)
+            self._learn_usage(seen, seen.real or told)
 
     # ── before sending ───────────────────────────────────────────────────────────────────────
 
@@ -193,23 +207,24 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not over_output and (not window.context or loose + asked <= window.context):
             return request
         if not window.context:
-            return with_answer(request, window.output, f"`{attempt.target}` writes no more")
+            because = f"the model writes {window.output} tokens at most"
+            return with_answer(request, window.output, because)
         seen.features = features_of(request, seen.thoughts)
         count = self._meter.count(attempt.target, seen.features)
-        room = room_in(window, count, self.options.least_output_tokens)
+        limit = limit_of(window.context, self.options.least_output_tokens)
+        room = Room(count, self._meter.plain(seen.features), window, limit)
         if room.doubtful:
-            count = await self._counted_by(request, attempt, seen) or count
-            room = room_in(window, count, self.options.least_output_tokens)
-        if not room.fits:
-            self._refuse(room, window, attempt, exchange)
+            count = await self._counted_by(request, attempt, seen)
+            room = room if count is None else replace(room, count=count)
+        seen.room = room
+        if room.too_long:
+            self._refuse(room, attempt, exchange)
             return request
-        if asked <= room.answer:
-            return request
-        because = f"the prompt has {count}, the window {window.context} ({window.source})"
-        return with_answer(request, room.answer, because)
+        return request if asked <= room.answer else with_answer(request, room.answer, room.reason)
 
-    def _refuse(self, room: Room, window: Window, attempt: Attempt, exchange: Exchange) -> None:
+    def _refuse(self, room: Room, attempt: Attempt, exchange: Exchange) -> None:
         """The overflow, before the upstream sees it; another target may have a larger window."""
+        window = room.window
         text = (
             f"{overflow_sentence(room.count.tokens, room.limit)} ({room.count} counted for "
             f"`{attempt.target}`; its window of {window.context} keeps "
@@ -221,7 +236,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         error = {"type": "invalid_request_error", "message": text}
         body = orjson.dumps({"type": "error", "error": error, "request_id": exchange.id})
         headers = (("content-type", "application/json"),)
-        refusal = BackendRefused(400, body, headers=headers, native=True, message=text)
+        refusal = BackendRefused(400, body, headers=headers, native=True, message=text, record=text)
         refusal.try_next = True
         raise refusal
 
@@ -236,7 +251,9 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             with anyio.fail_after(COUNT_SECONDS):
                 counted = await attempt.backend.count(request, attempt)
         except (BackendError, RequestRejected, TimeoutError) as error:
-            self.log.info("`%s` did not count: %s", attempt.target, error or "it takes too long")
+            late = isinstance(error, TimeoutError)
+            why = "it takes too long" if late else error.record
+            self.log.info("`%s` did not count: %s", attempt.target, why)
             return None
         if isinstance(counted, Reply):
             counted = _input_tokens(counted)
@@ -263,7 +280,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         edited = apply(
             messages, edits, round(prompt * scale), lambda piece: round(len(piece) * share)
         )
-        because = "this server does not edit contexts; done here as the client asks"
+        because = f"{told(edited.applied)} here, as the client asks: the server edits no contexts"
         fields: dict[str, Any] = {"messages": edited.messages} if edited.applied else {}
         if "context_management" in request.body:
             fields["context_management"] = REMOVE
@@ -291,16 +308,42 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         counted = _input_tokens(reply)
         return Reply.message({"input_tokens": seen.telling.tokens(counted)}) if counted else None
 
-    def _learn(self, failure: BackendError, attempt: Attempt) -> None:
-        meaning = meaning_of(failure)
-        if meaning.kind == "overflow" and not attempt.last:
-            failure.status, failure.try_next = meaning.status, True
-        if not meaning.limit:
-            return
-        if meaning.kind == "overflow":
-            self._windows.contexts.learn(attempt.target, meaning.limit)
-        elif meaning.kind == "output_limit":
+    # ── what is learned ──────────────────────────────────────────────────────────────────────
+
+    def _learn(self, meaning: Meaning, attempt: Attempt, exchange: Exchange) -> None:
+        """Limits that a refusal tells, and the count of its prompt."""
+        if meaning.kind == "output_limit" and meaning.limit:
             self._windows.outputs.learn(attempt.target, meaning.limit)
+        if meaning.kind != "overflow":
+            return
+        if meaning.limit:
+            self._windows.contexts.learn(attempt.target, meaning.limit)
+        seen = exchange.state.get(_SEEN)
+        if not meaning.prompt or seen is None or seen.request is None:
+            return
+        seen.features = seen.features or features_of(seen.request, seen.thoughts)
+        guess = self._meter.count(seen.target, seen.features).tokens
+        if meaning.prompt > meaning.limit + 1 or meaning.prompt > guess:
+            self._meter.learn(seen.target, meaning.prompt, seen.size, seen.features)
+        # else it stopped counting at its limit: vLLM reads no further
+
+    def _learn_usage(self, seen: _Seen, tokens: int) -> None:
+        """What an answer counts, unless its server has cut the prompt before it counted."""
+        room = seen.room
+        if room is not None and tokens:
+            count, limit = room.count, room.limit
+            if count.tokens > limit and tokens < count.least:
+                self._windows.learn_cut(seen.target, count.tokens, tokens)
+                return
+            if room.window.cuts and count.most > limit and tokens < count.tokens:
+                return
+        self._meter.learn(seen.target, tokens, seen.size, seen.features)
+
+    def _shorter(self, request: MessagesRequest, meaning: Meaning) -> MessagesRequest | None:
+        if meaning.kind != "overflow" or not meaning.limit:
+            return None
+        least = self.options.least_output_tokens
+        return shorter_answer(request, meaning.prompt, meaning.limit, least)
 
 
 def _input_tokens(reply: Reply) -> int:

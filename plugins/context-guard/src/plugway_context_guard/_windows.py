@@ -35,6 +35,8 @@ class Window:
     context: int = 0
     output: int = 0
     source: str = "nobody says"
+    cuts: bool = False
+    """Its server cuts a prompt that is too long, in silence."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ class Windows:
         self._warned: set[str] = set()
         self.contexts = Learned(clock)
         self.outputs = Learned(clock)
+        self._cutting = Learned(clock)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
@@ -93,7 +96,21 @@ class Windows:
         context, source = self.known(target, info.context_tokens if info else 0)
         output = self.outputs.get(target) or (info.max_output_tokens if info else 0)
         self.warn(target, context, source)
-        return Window(context, output, source)
+        said = info is not None and info.extra.get("cuts_prompts") is True
+        return Window(context, output, source, said or self._cutting.get(target) > 0)
+
+    def learn_cut(self, target: str, prompt: int, counted: int) -> None:
+        """A prompt of an estimated `prompt` tokens was answered as if it had `counted`."""
+        if not self._cutting.get(target):
+            _log.warning(
+                "`%s` answered a prompt of about %d tokens and counted %d: it seems to cut prompts "
+                "that are too long. For an hour such prompts are refused here; load the model with "
+                "a larger window",
+                target,
+                prompt,
+                counted,
+            )
+        self._cutting.learn(target, prompt)
 
     def known(self, target: str, stated: int) -> tuple[int, str]:
         """The context of `instance/model` whose backend states `stated` tokens, and who says so."""
@@ -150,7 +167,7 @@ class Windows:
             found = await backend.models()
             asked.models = {info.id: info for info in found}
         except BackendError as error:
-            _log.info("`%s` did not list its models: %s", backend.name, error)
+            _log.info("`%s` did not list its models: %s", backend.name, error.record)
         except Exception:  # a defect of one backend must not end the background work for all
             _log.exception("`%s` failed to list its models", backend.name)
         finally:

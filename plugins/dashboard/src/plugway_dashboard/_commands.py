@@ -117,6 +117,7 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool) -> None
         f"  {exchange.get('seconds', 0):.2f} s",
         f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
+        f"  caller {exchange.get('caller')}",
         f"  agent {str(agent)[:8]}" if agent else "",
     )
     console.print(line)

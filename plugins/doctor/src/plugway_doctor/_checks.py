@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 import platformdirs
 
-from plugway import LocalGateway, PlugwayError
+from plugway import LocalGateway, PlugwayError, as_list, as_object
 from plugway_claude_client import (
     ClientMissing,
     ClientUnfit,
@@ -27,7 +29,8 @@ FLOOR_TOKENS = 32_000
 """Below this window Claude Code's own prompt leaves no room to work (about 20,000 tokens are its
 system prompt and tools, measured with 2.1.329: `docs/configuration.md`)."""
 _SECONDS = 60.0
-_WARNING = "plugway: warning: "
+_LEAST_FREE = 64 * 1024
+"""Bytes that must fit into the state folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Check:
     mend: Callable[[], None] | None = field(default=None, repr=False)
     """Does it, where a program can (`--fix`)."""
 
+    @property
+    def is_failed(self) -> bool:
+        """Whether it has to be put right."""
+        return self.outcome == "failed"
+
     def as_json(self) -> Mapping[str, str | bool]:
         """For a script."""
         return {
@@ -54,38 +62,98 @@ class Check:
         }
 
 
-def configuration(config: Path | None) -> Check:
-    """Whether the configuration and its plugins load, as `plugway check` says."""
-    words = [plugway_command(), "check", *(["--config", str(config)] if config else [])]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    warnings = [line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)]
-    said = "\n".join(line for line in lines if not line.startswith(_WARNING))
-    said = said.removeprefix("plugway: ")
-    if done.returncode:
-        return Check("configuration", "failed", said or "it does not load", "mend what is named")
-    if warnings:
-        return Check("configuration", "warned", "\n".join(warnings), "see to what is named")
-    return Check("configuration", "passed", said or "it loads")
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What listens at the gateway's address."""
+
+    check: Check
+    state: Mapping[str, Any] | None = None
+    """What the gateway says of itself; None where none runs."""
+    usable: bool = True
+    """Whether models can be tried: there, or at a gateway that is started for it."""
 
 
-def running(gateway: LocalGateway) -> tuple[Check, Mapping[str, Any] | None]:
-    """What listens at the gateway's address, and what it says of itself."""
+def configuration(config: Path | None) -> list[Check]:
+    """Whether the configuration and its plugins load, as `plugway check` says; a line for each
+    problem."""
+    name = "configuration"
+    words = [plugway_command(), "check", "--json", *(["--config", str(config)] if config else [])]
+    try:
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"it did not load within {_SECONDS:g} s"
+        fix = "run `plugway check`: it may wait for a keyring that is locked"
+        return [Check(name, "failed", reason, fix)]
+    try:
+        report = as_object(orjson.loads(done.stdout))
+    except orjson.JSONDecodeError:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        reason = f"`plugway check` ended without a report: {said}"
+        return [Check(name, "failed", reason, "run `plugway check`")]
+    checks = [_problem(as_object(item)) for item in as_list(report.get("problems"))]
+    if warnings := "\n".join(map(str, as_list(report.get("warnings")))):
+        checks.append(Check(name, "warned", warnings, "change what is named"))
+    return checks or [Check(name, "passed", "the configuration is valid")]
+
+
+def _problem(item: Mapping[str, Any]) -> Check:
+    parts = (str(item.get(key, "")) for key in ("where", "path", "reason"))
+    reason = ": ".join(part for part in parts if part)
+    fix = str(item.get("fix") or "change what is named")
+    return Check("configuration", "failed", reason, fix)
+
+
+def running(gateway: LocalGateway, place: str, *, starts: bool) -> Found:
+    """What listens at the gateway's address, and what it says of itself.
+
+    `place` names the setting that has Claude Code need it, if any; `starts` says that a hook of
+    Claude Code's starts it.
+    """
+    name = "gateway"
     try:
         state = gateway.state()
     except PlugwayError as error:
         fix = f"end the other program, or set `server.port` in {gateway.config_path}"
-        return Check("gateway", "failed", str(error), fix), None
+        return Found(Check(name, "failed", str(error), fix), usable=False)
     if state is None:
+        outcome: Outcome = "failed" if place and not starts else "warned"
         reason = f"nothing listens at {gateway.url}"
-        return Check("gateway", "warned", reason, "run `plugway serve`"), None
-    off = [str(name) for name in state.get("quarantined", ())]
+        reason += f", where {place} points Claude Code" if place else ""
+        return Found(Check(name, outcome, reason, "run `plugway serve`"))
+    off = [str(plugin) for plugin in state.get("quarantined", ())]
     if off:
-        fix = "the log says why; take the plugin out of the configuration, or restart the gateway"
-        return Check(
-            "gateway", "failed", f"switched off after failures: {', '.join(off)}", fix
-        ), state
-    return Check("gateway", "passed", f"runs at {gateway.url} (pid {state.get('pid')})"), state
+        fix = "the log says why; remove the plugin from the configuration, or restart the gateway"
+        reason = f"switched off after failures: {', '.join(off)}"
+        return Found(Check(name, "failed", reason, fix), state)
+    used = Path(str(state.get("config") or gateway.config_path))
+    if gateway.configured and used.is_absolute() and used != gateway.config_path.absolute():
+        reason = f"the gateway at {gateway.url} runs with {used}, not with {gateway.config_path}"
+        fix = "stop it and run `plugway serve`, or name its configuration with `--config`"
+        return Found(Check(name, "warned", reason, fix), state)
+    return Found(Check(name, "passed", f"runs at {gateway.url} (pid {state.get('pid')})"), state)
+
+
+def state_folder() -> Check:
+    """Whether the gateway can keep its token and what it learns."""
+    name = "state folder"
+    path = platformdirs.user_state_path("plugway", appauthor=False)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(bytes(_LEAST_FREE))
+            file.flush()
+    except OSError as error:
+        reason = f"{path} cannot be written to: {error.strerror}"
+        fix = "free space on its disk and make the folder yours, or set XDG_STATE_HOME to another"
+        return Check(name, "failed", reason, fix)
+    return Check(name, "passed", f"{path} can be written to")
 
 
 def token_file() -> Check:

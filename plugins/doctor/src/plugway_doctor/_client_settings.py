@@ -1,129 +1,237 @@
-"""What is checked of Claude Code's settings: where it sends requests, with which token, and whether
-auto mode gets its verdicts."""
+"""What is checked of Claude Code's settings: where it sends requests, by which way, with which
+token, and whether auto mode gets its verdicts. What they say of models is in `_client_models`."""
 
 from __future__ import annotations
 
-import os
+import ipaddress
+import re
+import socket
 import subprocess
 import urllib.request
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPException
+from urllib.parse import SplitResult, urlsplit
 
-import orjson
-import yaml
+from plugway import LocalGateway
+from plugway_claude_client import claude_folder, plugway_command
+from plugway_doctor._checks import Check, Outcome
+from plugway_doctor._settings_files import ClientSettings, Setting
 
-from plugway import LocalGateway, as_list, as_object
-from plugway_claude_client import claude_folder, managed_folder, plugway_command
-from plugway_doctor._checks import Check
-
+_URL = "ANTHROPIC_BASE_URL"
 _TOKENS = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")
+_HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
+_PROVIDERS = ("BEDROCK", "VERTEX", "FOUNDRY", "MANTLE", "ANTHROPIC_AWS")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+"""Each of them, in capitals too, catches requests to this machine (seen with 2.1.332)."""
+_FORCED = ("forceLoginMethod", "forceLoginOrgUUID")
 _SECONDS = 5.0
 _OFF = frozenset(("0", "false", "no", "off"))
 
 
-def base_url(gateway: LocalGateway, folder: Path) -> Check:
-    """Which file or variable decides where Claude Code sends its requests, seen from `folder`."""
+def readable(settings: ClientSettings) -> Iterator[Check]:
+    """Settings files of which nothing is in effect, and what an administrator forbids."""
+    for file, reason in settings.broken.items():
+        fix = f"correct {file}: until then nothing in it is in effect"
+        yield Check("client settings", "failed", f"{file} {reason}", fix)
+    for file, key in settings.managed(*_FORCED):
+        reason = f"`{key}` in {file} forces a login, so that Claude Code does not use a gateway"
+        fix = "ask whoever manages this machine; Plugway does not work around it"
+        yield Check("managed settings", "failed", reason, fix)
+
+
+def points_here(gateway: LocalGateway, settings: ClientSettings) -> Setting | None:
+    """What sends Claude Code to this gateway, be it with a mistake in it."""
+    url = settings.variable(_URL)
+    return url if url and _is_host_and_port_of(_split(url.value), gateway) else None
+
+
+def base_url(gateway: LocalGateway, settings: ClientSettings) -> Check:
+    """Which file or variable decides where Claude Code sends its requests."""
     name = "base url"
-    for place, value in _set_in(folder, "ANTHROPIC_BASE_URL"):
-        if _is_here(value, gateway):
-            return Check(name, "passed", f"{place} points Claude Code here")
-        fix = f"set it to {gateway.url}, or take it out and run `plugway claude`"
-        reason = f"{place} points Claude Code to {value}"
-        mend = _set_up if Path(place) == claude_folder() / "settings.json" else None
-        return Check(name, "warned", reason, fix, mend)
-    reason = "nothing points Claude Code here yet"
-    return Check(name, "passed", f"{reason}: `plugway claude` or `plugway setup claude-code` does")
+    url = settings.variable(_URL)
+    if url is None:
+        reason = "nothing points Claude Code here yet"
+        fix = "`plugway claude` or `plugway setup claude-code` does"
+        return Check(name, "passed", f"{reason}: {fix}")
+    parts = _split(url.value)
+    reason = f"{url.place} points Claude Code to {_shown(parts)}"
+    fix = url.fix(f"set it to {gateway.url}, or remove it and run `plugway claude`")
+    own = url.file == claude_folder() / "settings.json"
+    outcome, more = _judged(parts, gateway)
+    if outcome == "passed":
+        return Check(name, "passed", f"{url.place} points Claude Code here")
+    if outcome == "warned" and url.managed:
+        outcome = "failed"
+    return Check(name, outcome, f"{reason}{more}", fix, _set_up if own else None)
 
 
-def credential(gateway: LocalGateway, folder: Path, *, runs: bool) -> Check:
+def _judged(parts: SplitResult | None, gateway: LocalGateway) -> tuple[Outcome, str]:
+    """The outcome for a base URL, and what is wrong with it."""
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        return "failed", ", which is not a URL"
+    if not _is_host_of(parts, gateway):
+        return "warned", ""
+    if _port(parts) != gateway.port:
+        if _listens(parts):
+            return "warned", f", where another program listens; the gateway is at {gateway.url}"
+        return "failed", f", where nothing listens; the gateway is at {gateway.url}"
+    if parts.scheme == "https":
+        return "failed", ", but the gateway does not speak TLS"
+    path = parts.path.rstrip("/")
+    if path == "/v1":
+        return "warned", ": Claude Code adds `/v1` itself, and only this gateway tolerates two"
+    return ("failed", ", a path that the gateway does not serve") if path else ("passed", "")
+
+
+def provider(settings: ClientSettings, here: Setting | None) -> Check:
+    """Whether another provider is switched on, for which Claude Code ignores its base URL."""
+    name = "provider"
+    for switch in settings.any_of(*(f"CLAUDE_CODE_USE_{other}" for other in _PROVIDERS)):
+        if switch.is_on and (here or switch.managed):
+            reason = f"{switch.place} sends Claude Code to that provider, whatever its base URL is"
+            return Check(name, "failed", reason, switch.fix("remove it, or run `plugway claude`"))
+    return Check(name, "passed", "no other provider is switched on")
+
+
+def proxy(gateway: LocalGateway, settings: ClientSettings, here: Setting | None) -> Check:
+    """Whether a proxy would get what Claude Code sends to this machine."""
+    name = "proxy"
+    host = here and _split(here.value)
+    address = (host.hostname if host else None) or "127.0.0.1"
+    spared = next(settings.any_of("NO_PROXY", "no_proxy"), None)
+    every = [form for variable in _PROXIES for form in (variable, variable.upper())]
+    found = next(settings.any_of(*every), None) if here else None
+    if found is None or (spared and _spares(spared.value, address, gateway.port)):
+        return Check(name, "passed", "no proxy comes between Claude Code and the gateway")
+    reason = f"{found.place} has Claude Code send what is for {address} to a proxy"
+    where = f"`env` of {claude_folder() / 'settings.json'}" if not spared else spared.place
+    fix = f"add {address} to NO_PROXY in {where}, or run `plugway claude`"
+    return Check(name, "failed", reason, (spared or found).fix(fix))
+
+
+def credential(
+    gateway: LocalGateway, settings: ClientSettings, here: Setting | None, *, runs: bool
+) -> Check:
     """Whether the token that Claude Code would send is one that this gateway takes."""
     name = "credential"
-    urls = _set_in(folder, "ANTHROPIC_BASE_URL")
-    if not urls or not _is_here(urls[0][1], gateway):
+    if here is None:
         return Check(name, "passed", "nothing sends Claude Code here with a token of its own")
     fix = "run `plugway setup claude-code`, or `plugway claude`, which need no token to be typed"
-    for variable in _TOKENS:
-        for place, value in _set_in(folder, variable)[:1]:
-            where = f"{variable} in {place}" if place.startswith(("/", "~")) else place
-            if value == gateway.token or (runs and _is_taken(gateway, value)):
-                return Check(name, "passed", f"{where} is taken by the gateway")
-            reason = f"{where} is not a token of this gateway: it would answer 401"
-            return Check(name, "failed", reason, fix)
-    reason = f"{urls[0][0]} points Claude Code here, and nothing gives it a token"
-    return Check(name, "failed", reason, fix)
-
-
-def auto_mode(gateway: LocalGateway, folder: Path) -> Check:
-    """Whether Claude Code's auto mode gets verdicts from backends that are not Anthropic's."""
-    name = "auto mode"
-    for place, value in _set_in(folder, "CLAUDE_CODE_AUTO_MODE_SERVER")[:1]:
-        if value.strip().lower() in _OFF:
-            reason = (
-                f"{place} has Claude Code check tool calls by itself: it sends them to "
-                "claude-sonnet-5, which goes where the conversation goes"
-            )
-            fix = "take CLAUDE_CODE_AUTO_MODE_SERVER out: then the gateway answers without a model"
-            return Check(name, "warned", reason, fix)
-    if gateway.configured and "auto-mode" not in _listed(gateway.config_path):
-        reason = "`auto-mode` is not listed: it works with Anthropic's own models alone"
-        fix = f"add `- use: auto-mode` to {gateway.config_path}, first under `plugins`"
+    given = list(settings.any_of(*_TOKENS))
+    own = _token_header(settings)
+    taken = [
+        token
+        for token in [*given, *([own] if own else [])]
+        if token.value == gateway.token or (runs and _is_taken(gateway, token.value))
+    ]
+    if taken and (len(given) < len(_TOKENS) or own in taken):
+        return Check(name, "passed", f"{taken[0].place} is taken by the gateway")
+    if taken:
+        other = next((token for token in given if token not in taken), given[-1])
+        reason = f"{given[0].place} and {given[1].place} are both set: Claude Code sends both"
+        fix = other.fix(f"remove {other.place}; the gateway takes {taken[0].place}")
         return Check(name, "warned", reason, fix)
-    return Check(name, "passed", "the gateway answers it for every backend")
+    if given or own:
+        wrong = " and ".join(token.place for token in [*given, *([own] if own else [])])
+        is_none = "are no tokens" if " and " in wrong else "is not a token"
+        reason = f"{wrong} {is_none} of this gateway: it would answer 401"
+        return Check(name, "failed", reason, (given or [own or here])[0].fix(fix))
+    if helper := settings.text("apiKeyHelper"):
+        return Check(name, "skipped", f"{helper.place} makes the token; it is not run here")
+    return Check(name, "failed", f"{here.place} points here, and nothing gives a token", fix)
 
 
-def _listed(config: Path) -> set[Any]:
-    """The plugins that a configuration uses; empty where it cannot be read."""
+def _token_header(settings: ClientSettings) -> Setting | None:
+    """The gateway's token in a header of its own, beside a key for the backend."""
+    headers = settings.variable(_HEADERS)
+    line = headers and re.search(r"^\s*plugway-token\s*:\s*(\S+)", headers.value, re.M | re.I)
+    if not headers or not line:
+        return None
+    return Setting(f"`plugway-token` of {_HEADERS}", line[1], headers.file, headers.managed)
+
+
+def auto_mode(settings: ClientSettings) -> Iterator[Check]:
+    """Where Claude Code decides by itself which tool calls may run unasked."""
+    switch = settings.variable("CLAUDE_CODE_AUTO_MODE_SERVER")
+    if switch is not None and switch.value.strip().lower() in _OFF:
+        reason = (
+            f"{switch.place} has Claude Code check tool calls by itself: it sends them to "
+            "claude-sonnet-5, which goes where the conversation goes"
+        )
+        fix = "remove CLAUDE_CODE_AUTO_MODE_SERVER: then the gateway answers without a model"
+        yield Check("auto mode of the client", "warned", reason, switch.fix(fix))
+
+
+def _split(url: str) -> SplitResult | None:
     try:
-        document = as_object(yaml.safe_load(config.read_text("utf-8")))
-    except (OSError, ValueError, yaml.YAMLError):
-        return set()
-    return {as_object(entry).get("use") for entry in as_list(document.get("plugins"))}
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
-def _is_here(url: str, gateway: LocalGateway) -> bool:
-    return url.rstrip("/").removesuffix("/v1") == gateway.url
+def _shown(parts: SplitResult | None) -> str:
+    """An address without the user, password and query that it may have."""
+    if parts is None or not parts.hostname:
+        return "a value that names no server"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_host_of(parts: SplitResult, gateway: LocalGateway) -> bool:
+    own = urlsplit(gateway.url).hostname or ""
+    return parts.hostname == own or (_is_loopback(parts.hostname or "") and _is_loopback(own))
+
+
+def _is_host_and_port_of(parts: SplitResult | None, gateway: LocalGateway) -> bool:
+    return parts is not None and _is_host_of(parts, gateway) and _port(parts) == gateway.port
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listens(parts: SplitResult) -> bool:
+    with suppress(OSError), socket.create_connection((parts.hostname, _port(parts)), _SECONDS):
+        return True
+    return False
+
+
+def _spares(value: str, host: str, port: int) -> bool:
+    """Whether `NO_PROXY` keeps a host out of the proxy, in the forms that Claude Code 2.1.332
+    takes: `*`, a host, a host with its port, a suffix with its dot, a network."""
+    for entry in re.split(r"[,\s]+", value):
+        if entry in ("*", host, f"{host}:{port}") or (entry[:1] == "." and host.endswith(entry)):
+            return True
+        with suppress(ValueError):
+            if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
+                return True
+    return False
 
 
 def _is_taken(gateway: LocalGateway, token: str) -> bool:
     """Whether the running gateway takes a token: limited ones are not the user's own."""
-    request = urllib.request.Request(  # the gateway's own address
-        f"{gateway.url}/v1/models", headers={"authorization": f"Bearer {token}"}
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
+        request = urllib.request.Request(  # the gateway's own address
+            f"{gateway.url}/v1/models", headers={"authorization": f"Bearer {token}"}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=_SECONDS) as answer:
             return answer.status == 200
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return False
-
-
-def _set_in(folder: Path, variable: str) -> list[tuple[str, str]]:
-    """Where a variable is set for Claude Code, what wins first.
-
-    Managed settings win over the command line, over `.claude/settings.local.json`, over
-    `.claude/settings.json`, over the user's settings (code.claude.com/docs/en/settings, "Settings
-    precedence"); `env` in any of them wins over the shell's variable.
-    """
-    managed = managed_folder()
-    files = [
-        *sorted((managed / "managed-settings.d").glob("*.json"), reverse=True),
-        managed / "managed-settings.json",
-        folder / ".claude/settings.local.json",
-        folder / ".claude/settings.json",
-        claude_folder() / "settings.json",
-    ]
-    found = [(str(file), value) for file in files if (value := _value_in(file, variable))]
-    shell = os.environ.get(variable, "")
-    return [*found, *([(f"the variable {variable}", shell)] if shell else [])]
-
-
-def _value_in(file: Path, variable: str) -> str:
-    try:
-        document = as_object(orjson.loads(file.read_bytes()))
-    except (OSError, orjson.JSONDecodeError):
-        return ""
-    value = as_object(document.get("env")).get(variable)
-    return value if isinstance(value, str) else ""
 
 
 def _set_up() -> None:

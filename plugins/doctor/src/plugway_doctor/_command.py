@@ -13,18 +13,22 @@ from rich.console import Console
 from rich.text import Text
 
 from plugway import ConfigError, LocalGateway, PlugwayError
-from plugway_doctor import _checks, _client_settings, _trial
-from plugway_doctor._checks import Check
+from plugway_doctor import _agent, _checks, _client_models, _client_settings, _stack, _trial
+from plugway_doctor._checks import Check, Found
+from plugway_doctor._settings_files import ClientSettings, Setting
 
 doctor_app = typer.Typer(name="doctor", rich_markup_mode=None)
 
 _MARKS = {"passed": ("ok", "green"), "warned": ("!", "yellow"), "failed": ("FAIL", "bold red")}
+_EXIT_FAILED = 1
+_EXIT_WARNED = 4
 Tell = Callable[[Check], None]
 
 
 @doctor_app.command(
     epilog="Examples: plugway doctor; plugway doctor --fix --agent; plugway doctor --json | jq. "
-    "Exit codes: 0 nothing failed, 1 something did, 2 configuration or usage.",
+    "Exit codes: 0 all in order, 1 something failed, 2 usage, 4 nothing failed, and something is "
+    "to be looked at.",
 )
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what a program can mend.")] = False,
@@ -44,7 +48,7 @@ def doctor(
         int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=1, max=1800, help="Limit for each question to a model.")
+        float, typer.Option(min=1, max=1800, help="Limit for each question, and for the task.")
     ] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
@@ -61,14 +65,15 @@ def doctor(
 
     report = _Report(tell, fix)
     checks = report.run(config, port, seconds, offline=offline, agent=agent, model=model)
-    failed = [check for check in checks if check.outcome == "failed"]
+    failed = [check for check in checks if check.is_failed]
+    warned = [check for check in checks if check.outcome == "warned"]
     if as_json:
         document = {"ok": not failed, "checks": [check.as_json() for check in checks]}
         print(json.dumps(document, indent=2))
     else:
-        warned = sum(check.outcome == "warned" for check in checks)
-        console.print(f"\n{len(checks)} checks: {len(failed)} failed, {warned} to look at")
-    raise typer.Exit(1 if failed else 0)
+        counts = f"{len(failed)} failed, {len(warned)} to look at"
+        console.print(f"\n{len(checks)} checks: {counts}")
+    raise typer.Exit(_EXIT_FAILED if failed else _EXIT_WARNED if warned else 0)
 
 
 class _Report:
@@ -77,6 +82,8 @@ class _Report:
     def __init__(self, tell: Tell, fix: bool) -> None:
         self._tell = tell
         self._fix = fix
+        self._settings = ClientSettings({}, {})
+        self._here: Setting | None = None
         self.checks: list[Check] = []
 
     def run(
@@ -90,30 +97,46 @@ class _Report:
         model: str | None,
     ) -> list[Check]:
         """Every check, in the order in which one is of use after the other."""
-        if self._mended(_checks.token_file).outcome == "failed":
+        if self._failed(_checks.state_folder()) or self._mended(_checks.token_file).is_failed:
             return self.checks
-        if self._add(_checks.configuration(config)).outcome == "failed":
+        if self._failed(*_checks.configuration(config)):
             return self.checks
         try:
             gateway = LocalGateway.find(config, port)
         except ConfigError as error:
-            self._add(Check("gateway", "failed", str(error), "mend what is named"))
+            self._add(Check("gateway", "failed", str(error), "change what is named"))
             return self.checks
-        found, state = _checks.running(gateway)
-        self._add(found)
-        self._add(_checks.client_version())
-        self._mended(lambda: _client_settings.base_url(gateway, Path.cwd()))
-        self._add(_client_settings.credential(gateway, Path.cwd(), runs=state is not None))
-        self._add(_client_settings.auto_mode(gateway, Path.cwd()))
-        if offline or found.outcome == "failed":
+        found = self._client(gateway)
+        if offline or not found.usable:
+            self._failed(*_stack.stack(gateway, found.state))
             return self.checks
         try:
-            own = contextlib.nullcontext(gateway) if state else _trial.started(config)
+            own = contextlib.nullcontext(gateway) if found.state else _trial.started(config)
             with own as tried:
+                self._failed(*_stack.stack(gateway, tried.state()))
                 self._try(tried, seconds, agent=agent, model=model)
         except PlugwayError as error:
             self._add(Check("models", "failed", str(error), "see the lines above"))
         return self.checks
+
+    def _client(self, gateway: LocalGateway) -> Found:
+        """What runs at the gateway's address, Claude Code, and how it would come there."""
+        settings = self._settings = ClientSettings.read(Path.cwd())
+        here = self._here = _client_settings.points_here(gateway, settings)
+        starts = settings.starts_gateway()
+        found = _checks.running(gateway, here.place if here else "", starts=starts)
+        self._add(found.check)
+        self._add(_checks.client_version())
+        self._failed(*_client_settings.readable(settings))
+        self._mended(lambda: _client_settings.base_url(gateway, ClientSettings.read(Path.cwd())))
+        self._add(_client_settings.provider(settings, here))
+        self._add(_client_settings.proxy(gateway, settings, here))
+        runs = found.state is not None
+        self._add(_client_settings.credential(gateway, settings, here, runs=runs))
+        self._failed(*_client_settings.auto_mode(settings))
+        if here:
+            self._add(_client_models.discovery(settings))
+        return found
 
     def _try(
         self, gateway: LocalGateway, seconds: float, *, agent: bool, model: str | None
@@ -127,9 +150,12 @@ class _Report:
             return
         for check in _checks.windows(models):
             self._add(check)
+        if self._here:
+            for check in _client_models.all_of(gateway, self._settings, models, seconds):
+                self._add(check)
         self.checks += _trial.backends(gateway, models, seconds, self._tell)
         if agent:
-            self._add(_trial.agent(gateway, model))
+            _agent.agent(gateway, model, seconds, self.checks, self._add)
 
     def _mended(self, look: Callable[[], Check]) -> Check:
         """A check, looked at again after it was mended."""
@@ -141,6 +167,11 @@ class _Report:
                 after = Check(check.name, "passed", f"mended: {check.reason}")
             return self._add(after)
         return self._add(check)
+
+    def _failed(self, *checks: Check) -> bool:
+        """Adds them; whether one of them failed."""
+        added = [self._add(check) for check in checks]
+        return any(check.is_failed for check in added)
 
     def _add(self, check: Check) -> Check:
         self.checks.append(check)

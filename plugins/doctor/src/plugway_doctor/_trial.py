@@ -1,4 +1,4 @@
-"""What is tried for real: a gateway for the time of it, each backend, and an agent's task."""
+"""What is tried for real: a gateway for the time of it, and each backend."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-import yaml
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
-from plugway_claude_client import ClientUnfit, find_client, plugway_command
+from plugway_claude_client import plugway_command
 from plugway_doctor._checks import Check
+from plugway_doctor._stack import base_urls
 from plugway_probe import Finding, ListedModel, list_models, one_per_backend, probe
 
-TASK = "Create the file hello.txt with the text hi"
 _START_SECONDS = 30.0
-_TASK_SECONDS = 600.0
 _UNLISTED_SECONDS = 20.0
 """Patience with a server that did not even list its models in time."""
 
@@ -70,7 +68,7 @@ def unlisted(
 ) -> Iterator[Check]:
     """Backends without a model in the list: each is asked for one, to learn why from its answer."""
     state, there = gateway.state() or {}, {model.backend for model in models}
-    urls = _base_urls(gateway)
+    urls = base_urls(gateway)
     for backend in map(as_object, as_list(state.get("backends"))):
         name = str(backend.get("name"))
         if name in there:
@@ -95,7 +93,7 @@ def backends(
 ) -> list[Check]:
     """One stream, one forced tool call, one overflow and one cancel on each backend."""
     checks: list[Check] = []
-    urls = _base_urls(gateway)
+    urls = base_urls(gateway)
 
     def take(url: str | None, finding: Finding) -> None:
         reason = finding.reason if finding.ok else _placed(finding.reason, url)
@@ -122,59 +120,3 @@ def backends(
 def _placed(reason: str, url: str | None) -> str:
     """A reason that names the address of the server, where that is known."""
     return reason if url is None or url in reason else f"{reason} ({url})"
-
-
-def _base_urls(gateway: LocalGateway) -> dict[str, str]:
-    """The `base_url` of each instance that the configuration gives one."""
-    try:
-        document = as_object(yaml.safe_load(gateway.config_path.read_text("utf-8")))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    found: dict[str, str] = {}
-    for entry in map(as_object, as_list(document.get("plugins"))):
-        url = as_object(entry.get("options")).get("base_url")
-        if isinstance(url, str):
-            found[str(entry.get("name") or entry.get("use"))] = url.rstrip("/")
-    return found
-
-
-def agent(gateway: LocalGateway, model: str | None) -> Check:
-    """Claude Code creates a file in a folder of its own; the file is looked at."""
-    name = "agent"
-    try:
-        find_client()
-    except ClientUnfit as error:
-        return Check(name, "skipped", error.reason)
-    words = [plugway_command(), "claude", "--port", str(gateway.port), "--yes"]
-    words += ["--config", str(gateway.config_path)] if gateway.configured else []
-    words += ["--model", model] if model else []
-    words += ["--", "-p", TASK, "--permission-mode", "acceptEdits"]
-    with tempfile.TemporaryDirectory(prefix="plugway-doctor-") as folder:
-        try:
-            done = subprocess.run(
-                words,
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=_TASK_SECONDS,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            reason = f"the task was not done within {_TASK_SECONDS:g} s"
-            return Check(name, "failed", reason, "take a smaller or faster model")
-        return _judged(name, Path(folder, "hello.txt"), done)
-
-
-def _judged(name: str, file: Path, done: subprocess.CompletedProcess[str]) -> Check:
-    if file.is_file():
-        text = file.read_text("utf-8", "replace")
-        if text.strip() == "hi":
-            return Check(name, "passed", "Claude Code made the file it was asked for")
-        reason = f"the file was made with {text[:40]!r} in it instead of 'hi'"
-        return Check(name, "failed", reason, "take a larger model: this one loses text")
-    said = (done.stderr.strip() or done.stdout.strip())[-300:]
-    if "No such command" in said:
-        return Check(name, "skipped", "install the package `plugway-claude-code` for this check")
-    reason = f"the file was not made; Claude Code said: {said or 'nothing'}"
-    return Check(name, "failed", reason, "see the lines on `tool` above, or take another model")

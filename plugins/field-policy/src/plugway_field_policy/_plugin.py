@@ -5,6 +5,7 @@ What servers take is in `_presets`; what is done to conversation and tools, in `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from plugway_field_policy._presets import REASONS
 from plugway_field_policy._rewrite import Rewriter
 
 BETA_HEADER: Final = "anthropic-beta"
+_BETA: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,6}-20\d\d-\d\d-\d\d")
 
 
 class FieldPolicy(Plugin[FieldPolicyOptions]):
@@ -89,10 +91,16 @@ def _betas(request: MessagesRequest, policy: Policy) -> MessagesRequest:
         return request
     values = [value.strip() for value in ",".join(lines).split(",")]
     kept = [value for value in values if value and policy.takes_beta(value)]
-    gone = [value for value in values if value and value not in kept]
+    gone: dict[str, list[str]] = {}
+    for value in values:
+        if value and value not in kept:
+            gone.setdefault(policy.beta_reason(value), []).append(value)
     if not gone:
         return request
-    reason = f"their half in the body does not go there either: {', '.join(gone)}"
+    reason = "; ".join(
+        f"{why}: {', '.join(value if _BETA.fullmatch(value) else 'another' for value in named)}"
+        for why, named in gone.items()
+    )
     line = ",".join(kept) or REMOVE
     return request.replace(because=reason, headers={BETA_HEADER: line})
 
@@ -102,7 +110,7 @@ def _output_config(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     if policy.output_keys is None or not config or config.keys() <= policy.output_keys:
         return request
     kept = {key: value for key, value in config.items() if key in policy.output_keys}
-    gone = ", ".join(f"`{key}`" for key in config if key not in kept)
+    gone = ", ".join(f"`{key[:64]}`" for key in config if key not in kept)
     return request.replace(
         because=f"`{policy.preset}` takes no {gone}", output_config=kept or REMOVE
     )

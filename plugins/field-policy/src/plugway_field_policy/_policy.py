@@ -18,6 +18,8 @@ from plugway_field_policy._presets import (
     SystemTurns,
 )
 
+TRANSLATING: Final = "translating"
+"""The preset of backends that read a request themselves, and send no header of it."""
 _KINDS: Final[dict[str, PresetName]] = {name: name for name in PRESETS}
 
 
@@ -50,14 +52,30 @@ class Policy:
 
     def takes_beta(self, value: str) -> bool:
         """Whether a value of `anthropic-beta` stays: where its half in the body does."""
-        name = next((name for prefix, name in BETAS if value.startswith(prefix)), None)
-        if name is None:
+        name = _half_of(value)
+        if name is None or self.preset == TRANSLATING:
             return self.everything
         field, _, part = name.partition(".")
         if self.everything:
             return not {name, field} & self.drops
         whole = f"{field}.*" in self.takes or (field == "output_config" and field in self.takes)
         return name in self.takes or (bool(part) and whole)
+
+    def beta_reason(self, value: str) -> str:
+        """Why a value of `anthropic-beta` does not stay."""
+        name = _half_of(value)
+        if self.preset == TRANSLATING:
+            return "only servers of the Messages API know betas"
+        if name is None:
+            return "nobody here knows what they change in the body"
+        if name == "betas":
+            return f"`{self.preset}` is not known to have them"
+        return "their half in the body does not go there either"
+
+
+def _half_of(value: str) -> str | None:
+    """The name of what a value of `anthropic-beta` changes in the body, where it is known."""
+    return next((name for prefix, name in BETAS if value.startswith(prefix)), None)
 
 
 def preset_of(backend: Backend, unknown: PresetName) -> PresetName:
@@ -68,7 +86,7 @@ def preset_of(backend: Backend, unknown: PresetName) -> PresetName:
     """
     native = getattr(backend, "native", None)
     if native is None:
-        return "translating"
+        return TRANSLATING
     if native:
         return "anthropic"
     kind = getattr(backend, "kind", "")

@@ -11,7 +11,15 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_field_policy._policy import Policy
 from plugway_field_policy._presets import BETA_BLOCKS, SERVER_BLOCKS
-from plugway_translation import in_words, is_attribution, reminder, said_in
+from plugway_translation import (
+    PLACEHOLDER_LEFT_OUT,
+    in_words,
+    is_attribution,
+    is_placeholder,
+    reminder,
+    said_in,
+    type_name,
+)
 
 _TURN_KEYS: Final = frozenset(("role", "content"))
 
@@ -64,11 +72,16 @@ class Rewriter:
         keys = self._policy.tool_keys
         if keys is not None and fields.keys() <= keys and "type" not in fields:
             return tool
+        if is_placeholder(fields) and "tools.defer_loading" not in self._policy.takes:
+            self.notes[f"{PLACEHOLDER_LEFT_OUT}: left out"] += 1
+            return None
         kind = fields.get("type")
         typed = kind not in (None, "custom") and "input_schema" not in fields
         if typed and "server_tools" not in self._policy.takes:
             name = fields.get("name")
-            self.notes[f"`{name}` (`{kind}`) is Anthropic's own and has no schema: left out"] += 1
+            self.notes[
+                f"`{name}` (`{type_name(kind)}`) is Anthropic's own and has no schema: left out"
+            ] += 1
             return None
         if keys is None or typed or fields.keys() <= keys:
             return tool
@@ -165,7 +178,7 @@ class Rewriter:
         else:
             known = kind not in BETA_BLOCKS or "beta_blocks" in takes
         if not known:
-            self.notes[f"a `{kind}` block told in words"] += 1
+            self.notes[f"a `{type_name(kind)}` block told in words"] += 1
             return text_block(in_words(block))
         if "cache_control" in block and "cache_control" not in takes:
             return self._without(block, {"cache_control"})

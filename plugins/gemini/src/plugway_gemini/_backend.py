@@ -15,6 +15,7 @@ from urllib.parse import quote
 import orjson
 
 from plugway import (
+    MAX_MODELS,
     Attempt,
     BackendRefused,
     Headers,
@@ -39,6 +40,8 @@ from plugway_upstream_errors import meaning_of
 PROVIDER: Final = "gemini"
 """The name in the ledger."""
 MAX_PAGES: Final = 20
+MAX_TOKEN: Final = 2048
+"""Characters of the longest token of a next page."""
 _LINES: Final[Headers] = (("content-type", "application/json"),)
 
 _log = logging.getLogger("plugway.gemini")
@@ -90,6 +93,7 @@ class GeminiBackend:
 
         async def again() -> UpstreamResponse:
             _log.info("`%s` ended without a word: asked again with simpler tools", attempt.target)
+            attempt.notes.append("asked again with simpler tools: the answer ended without a word")
             return await self._simpler(request, attempt, asked, reader)
 
         if request.stream:
@@ -122,10 +126,12 @@ class GeminiBackend:
             page = as_object(await self.upstream.fetch_json(path))
             found += models_in(page)
             following = page.get("nextPageToken")
-            if not isinstance(following, str) or not following:
+            if not isinstance(following, str) or not 0 < len(following) <= MAX_TOKEN:
+                break
+            if len(found) >= MAX_MODELS:
                 break
             token = f"&pageToken={quote(following, safe='')}"
-        return found
+        return found[:MAX_MODELS]
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body that would be sent, for `explain`."""
@@ -251,12 +257,16 @@ class GeminiBackend:
         refusal = BackendRefused(status, body, headers=headers)
         meaning = meaning_of(refusal)
         if meaning.kind == "auth":
-            message = (
-                f"Google does not accept the key in option `api_key` of `{self.name}` "
-                f"({refusal.message}). Mend it with `plugway keys`, or in the environment variable "
-                "that the option names, and restart"
+            what = f"Google does not accept the key in option `api_key` of `{self.name}`"
+            return BackendRefused(
+                401,
+                body,
+                headers=headers,
+                message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the "
+                "environment variable that the option names, and restart",
+                permanent=True,
+                record=what,
             )
-            return BackendRefused(401, body, headers=headers, message=message, permanent=True)
         return BackendRefused(
             status,
             body,

@@ -21,6 +21,7 @@ from plugway_translation import (
     Turn,
     in_words,
     media_of,
+    note_extras,
     reminder,
     result_media,
     result_text,
@@ -33,10 +34,11 @@ BYPASS: Final = "skip_thought_signature_validator"
 know what it was thinking."""
 IDS: Final = IdCodec(limit=256)
 _IMAGES: Final = frozenset(("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"))
-_EXTRAS: Final = {
+EXTRAS: Final = {
     "cache_control": "Gemini caches prefixes by itself",
     "citations": "Gemini has nothing like it",
 }
+"""Members of blocks that are not carried over, and why."""
 _FILES: Final = "https://generativelanguage.googleapis.com/"
 
 Part = dict[str, Any]
@@ -51,14 +53,6 @@ def _add(contents: list[dict[str, Any]], role: str, parts: list[Part]) -> None:
         last += parts
     else:
         contents.append({"role": role, "parts": parts})
-
-
-def note_extras(blocks: Sequence[Any], where: str, notes: Notes) -> None:
-    """Notes the members of blocks that are not carried over."""
-    for block in map(as_object, blocks):
-        for key, because in _EXTRAS.items():
-            if block.get(key):
-                notes.add(f"{where}.{key}", "drop", because)
 
 
 class Contents:
@@ -82,7 +76,7 @@ class Contents:
             if turn.role == "assistant":
                 _add(found, "model", self._model_turn(turn))
                 continue
-            note_extras([*turn.results, *turn.blocks], "messages", self._notes)
+            note_extras([*turn.results, *turn.blocks], "messages", EXTRAS, self._notes)
             if results := [self._result(block) for block in turn.results]:
                 found.append({"role": "user", "parts": results})
             _add(found, "user", self._user_turn(turn))
@@ -90,7 +84,8 @@ class Contents:
             found.pop()
             self._notes.add("messages", "drop", "Gemini cannot go on with an answer that is begun")
         if not found:
-            raise InvalidRequest("messages: there is no user turn to answer", retry=False)
+            message = "messages: there is no user turn to answer"
+            raise InvalidRequest(message, retry=False, record=True)
         if found[0]["role"] == "model":
             self._notes.add("messages", "emulate", "a user turn was put before the first answer")
             found.insert(0, {"role": "user", "parts": [{"text": "[the conversation goes on]"}]})
@@ -102,7 +97,7 @@ class Contents:
     # ── what the model said ──────────────────────────────────────────────────────────────────
 
     def _model_turn(self, turn: Turn) -> list[Part]:
-        note_extras(turn.blocks, "messages", self._notes)
+        note_extras(turn.blocks, "messages", EXTRAS, self._notes)
         parts: list[Part] = []
         following = ""
         ids: set[str] = set()
@@ -116,7 +111,8 @@ class Contents:
                     part = self._call(block, ids)
                 case "text":
                     part = {"text": block.get("text")} if block.get("text") else {}
-                case _:
+                case kind:
+                    self._notes.add(f"messages.{kind}", "translate", "told in words")
                     part = {"text": in_words(block)}
             if part and following:
                 part["thoughtSignature"], following = following, ""
@@ -168,14 +164,24 @@ class Contents:
         parts: list[Part] = []
         for block in turn.results:
             for inner in result_media(block):
+                because = "its media follow it as the user's"
+                self._notes.add("tool_result.content", "translate", because)
                 name = self._called.get(str(block.get("tool_use_id")), "")
                 parts += [{"text": f"[from the result of `{name}`]"}, *self._media(inner)]
         for block in turn.blocks:
-            if block.get("type") in {"image", "document"}:
+            if block.get("type") in ("image", "document"):
                 parts += self._media(block)
             elif text := in_words(block):
-                parts.append({"text": reminder(text) if turn.role == "system" else text})
+                parts.append({"text": self._words(turn, block, text)})
         return parts
+
+    def _words(self, turn: Turn, block: dict[str, Any], text: str) -> str:
+        if block.get("type") != "text":
+            self._notes.add(f"messages.{block.get('type')}", "translate", "told in words")
+        if turn.role != "system":
+            return text
+        self._notes.add("messages.system", "translate", "told as a reminder in a user turn")
+        return reminder(text)
 
     def _result(self, block: dict[str, Any]) -> Part:
         """Gemini has a word for failure, so the text needs no mark."""
@@ -212,4 +218,4 @@ class Contents:
         if not media.data:
             return "Gemini does not fetch addresses, and has no file of that id"
         known = _IMAGES if media.kind == "image" else {"application/pdf"}
-        return "" if media.mime in known else f"Gemini takes no {media.mime or 'unknown type'}"
+        return "" if media.mime in known else "Gemini takes no media of its type"

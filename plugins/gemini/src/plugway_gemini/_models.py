@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from plugway import ModelInfo, as_list
+from plugway import ModelInfo, as_list, named_entries
 from plugway_capabilities import Facts
 from plugway_translation import Effort, MediaPolicy, Reasoning, count
 
@@ -85,8 +85,8 @@ def resource(model: str) -> str:
 def models_in(page: Mapping[str, Any]) -> list[ModelInfo]:
     """The models of one page of the list that write text."""
     found: list[ModelInfo] = []
-    for entry in as_list(page.get("models")):
-        name = str(entry.get("name", "")).removeprefix("models/")
+    for entry in named_entries(page.get("models"), "name"):
+        name = entry["name"].removeprefix("models/")
         writes = "generateContent" in as_list(entry.get("supportedGenerationMethods"))
         if name and writes and not any(part in name for part in _NO_CHAT):
             found.append(_model(name, entry))

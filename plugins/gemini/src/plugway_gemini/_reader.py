@@ -121,11 +121,13 @@ class Reader:
             raise StreamInterrupted("the stream ended before Gemini said that it was done")
         why = f"{self._reason or self._blocked}{f': {self._message}' if self._message else ''}"
         if self.useless:
-            raise BackendProtocolError(f"Gemini ended its answer with {why} and without a word")
+            record = "Gemini ended its answer without a word"
+            raise BackendProtocolError(f"{record}: {why}", record=record)
         events = self._last_call()
         stop = self._stop()
         if stop is None:  # a broken call after text: a client heals from a cut, not from an end
-            raise StreamInterrupted(f"Gemini broke its answer off with {why}")
+            record = "Gemini broke its answer off"
+            raise StreamInterrupted(f"{record}: {why}", record=record)
         if (
             not self._said and not self._cut
         ):  # a turn without a word stops agents, or makes them ask for ever

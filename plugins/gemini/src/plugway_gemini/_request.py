@@ -12,11 +12,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_gemini._contents import Contents, note_extras
+from plugway_gemini._contents import EXTRAS, Contents
 from plugway_gemini._models import Target
 from plugway_gemini._schema import gemini_schema
 from plugway_gemini._thinking import thinking_config
-from plugway_translation import Notes, Rule, ToolNames, count, drop_by, reminder, system_text
+from plugway_translation import (
+    PLACEHOLDER_LEFT_OUT,
+    Notes,
+    Rule,
+    ToolNames,
+    count,
+    drop_by,
+    is_placeholder,
+    note_extras,
+    reminder,
+    system_text,
+    type_name,
+)
 
 NAME: Final = r"(?:[a-zA-Z_]|(?<!^)[0-9.:-])"
 """Characters of a function's name, which begins with a letter or an underscore."""
@@ -92,7 +104,7 @@ def translate(
             as_list(body.get("messages"))
         )
     }
-    note_extras(as_list(body.get("system")), "system", notes)
+    note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
     if system := system_text(body.get("system"), notes):
         _instruct(made, system, target, notes)
     choice = as_object(body.get("tool_choice"))
@@ -128,11 +140,14 @@ def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]
     """The tools that have a schema; those that Anthropic's own servers run have none."""
     found: list[dict[str, Any]] = []
     for tool in map(as_object, as_list(body.get("tools"))):
-        if isinstance(tool.get("name"), str) and tool.get("type", "custom") in {"custom", None}:
+        if is_placeholder(tool):
+            notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
+        elif isinstance(tool.get("name"), str) and tool.get("type") in ("custom", None):
             drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
             found.append(tool)
         else:
-            notes.add("tools", "drop", f"`{tool.get('type')}` is a tool of Anthropic's servers")
+            kind = type_name(tool.get("type"))
+            notes.add("tools", "drop", f"`{kind}` is a tool of Anthropic's servers")
     return found
 
 
@@ -158,7 +173,7 @@ def _tool_config(
         case "none":
             config = {"mode": "NONE"}
         case "tool":
-            if choice.get("name") not in {tool["name"] for tool in tools}:
+            if choice.get("name") not in [tool["name"] for tool in tools]:
                 notes.add("tool_choice", "drop", "the tool that it names was left out")
                 return {}
             config = {"mode": "ANY", "allowedFunctionNames": [names.out(str(choice["name"]))]}

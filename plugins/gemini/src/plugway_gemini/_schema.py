@@ -115,6 +115,7 @@ class _Shaper:
         parts = [as_object(part) for part in as_list(found.get("allOf"))]
         if "allOf" not in found:
             return dict(found)
+        self._said("allOf", "its parts are put together")
         whole = {key: item for key, item in found.items() if key != "allOf"}
         for part in map(self._merged, parts):
             properties = {**as_object(whole.get("properties")), **as_object(part.get("properties"))}
@@ -123,12 +124,13 @@ class _Shaper:
             if properties:
                 whole["properties"] = properties
             if required:
-                whole["required"] = list(dict.fromkeys(required))
+                whole["required"] = list(dict.fromkeys(map(str, required)))
         return whole
 
     def _choice(self, found: dict[str, Any]) -> dict[str, Any]:
         """`oneOf` as `anyOf`; a choice of nothing but null and one other is that other."""
         if "oneOf" in found:
+            self._said("oneOf", "as `anyOf`")
             found["anyOf"] = [*as_list(found.get("anyOf")), *as_list(found.pop("oneOf"))]
         if "anyOf" not in found:
             return found
@@ -159,7 +161,8 @@ class _Shaper:
         inner = as_object(found.pop("properties", None))
         for key in ("items", "prefixItems", "enum"):
             found.pop(key, None)
-        required = [str(name) for name in as_list(found.pop("required", None)) if name in inner]
+        wanted = map(str, as_list(found.pop("required", None)))
+        required = [name for name in wanted if name in inner]
         if depth > self._most:
             if inner:
                 self._note("nesting", "deeper than Gemini takes; what is inside is not described")
@@ -176,6 +179,8 @@ class _Shaper:
         for key in ("properties", "required", "enum"):
             found.pop(key, None)
         parts = [as_object(part) for part in as_list(found.pop("prefixItems", None))]
+        if parts:
+            self._said("prefixItems", "as items that may be any of its parts, in any order")
         items = as_object(found.get("items")) or ({"anyOf": parts} if parts else {"type": "string"})
         if depth > self._most:
             self._note("nesting", "deeper than Gemini takes; what is inside is not described")
@@ -184,6 +189,9 @@ class _Shaper:
         else:
             items = self.schema(items, depth + 1)
         return {**found, "items": items}
+
+    def _said(self, what: str, how: str) -> None:
+        self._notes.add(f"{self._where}.{what}", "translate", how)
 
     def _note(self, what: str, because: str) -> None:
         self._notes.add(f"{self._where}.{what}", "drop", because)

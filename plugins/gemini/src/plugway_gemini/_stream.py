@@ -95,5 +95,6 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
         answer = {}
     if not answer:
         told = raw[:200].decode("utf-8", "replace")
-        raise BackendProtocolError(f"it answered 200, but not with a JSON object: {told}")
+        record = "it answered 200, but not with a JSON object"
+        raise BackendProtocolError(f"{record}: {told}", record=record)
     return reader.feed(answer)

@@ -24,7 +24,7 @@ def thinking_config(
     """`thinkingConfig`, and tokens to add to the limit of the answer; empty and 0 for neither."""
     thinking = as_object(body.get("thinking"))
     effort = effort_of(body)
-    if effort is None and thinking.get("type") not in {"adaptive", "enabled"}:
+    if effort is None and thinking.get("type") not in ("adaptive", "enabled"):
         effort = "none"  # without the field the Messages API does not think
     if not target.thinks_by:
         if effort != "none":
@@ -37,7 +37,10 @@ def thinking_config(
         config["thinkingBudget"] = _budget(effort, thinking, target)
     elif effort is not None:
         config["thinkingLevel"] = level = clamp_effort(effort, target.levels)
-        if level != effort:
+        asked = as_object(body.get("output_config")).get("effort")
+        if asked is None and "budget_tokens" in thinking:
+            notes.add("thinking.budget_tokens", "translate", f"as level `{level}`")
+        elif level != effort:
             notes.add("output_config.effort", "translate", f"told as `{level}`, the nearest")
     return config, 0
 

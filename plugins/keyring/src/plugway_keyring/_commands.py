@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import anyio
@@ -38,6 +39,10 @@ A store in plain text is never used."""
 
 Name = Annotated[str, typer.Argument(help="Lower-case letters, digits, `.`, `_`, `-`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration whose keys count as used.", metavar="FILE"),
+]
 
 
 @keys_app.command(
@@ -81,10 +86,10 @@ def set_command(
 @keys_app.command(
     "list", epilog="Example: plugway keys list --json. Exit codes: 0 listed, 1 no keyring."
 )
-def list_command(as_json: Json = False) -> None:
+def list_command(as_json: Json = False, config: ConfigPath = None) -> None:
     """Names, addresses and last characters of the keys; never a key."""
     ring = _open("NAME")
-    noted, used = _names.noted(), _names.referenced()
+    noted, used = _names.noted(), _names.referenced(config)
     rows = [_row(ring, name, name in used) for name in sorted({*noted, *used})]
     if as_json:
         print(json.dumps(rows, indent=2))

@@ -37,11 +37,17 @@ def noted() -> list[str]:
     return sorted(name for name in found if is_name(name))
 
 
-def referenced() -> list[str]:
-    """Names that the configuration refers to."""
+def referenced(config: Path | None = None) -> list[str]:
+    """Names that the configuration refers to: the one that is given, or the usual one.
+
+    Raises:
+        PlugwayError: the one that is given cannot be read.
+    """
     try:
-        text = LocalGateway.find().config_path.read_text("utf-8")
+        text = LocalGateway.find(config).config_path.read_text("utf-8")
     except (PlugwayError, OSError, UnicodeDecodeError):
+        if config is not None:
+            raise
         return []
     lines = (line.partition("#")[0] for line in text.splitlines())
     return sorted({name for line in lines for name in _REFERENCE.findall(line)})

@@ -21,6 +21,7 @@ from plugway import (
     StreamEvent,
     StreamInterrupted,
 )
+from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
@@ -52,7 +53,7 @@ class LlamaCppBackend:
         loaded = await self.loader.get(attempt.model)
         header = {
             "op": "generate",
-            "caller": attempt.caller.share if attempt.caller else "",
+            "caller": _share(attempt),
             "session": attempt.session_id,
             "agent": request.header("x-claude-code-agent-id"),
         }
@@ -69,7 +70,7 @@ class LlamaCppBackend:
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Tokens of the rendered prompt, exactly."""
         loaded = await self.loader.get(attempt.model)
-        call = await loaded.supervisor.call({"op": "count"}, request.raw)
+        call = await loaded.supervisor.call({"op": "count", "caller": _share(attempt)}, request.raw)
         try:
             async for frame in call:
                 _raise_error(frame.header)
@@ -100,7 +101,8 @@ class LlamaCppBackend:
     def _info(self, name: str) -> ModelInfo:
         loaded = self.loader.loaded.get(name)
         if loaded is None:
-            return ModelInfo(name, display_name=name, state="unloaded")
+            notice = DEMO_NOTICE if name == DEMO else ""
+            return ModelInfo(name, display_name=name, state="unloaded", notice=notice)
         size = {"parameters": loaded.header.parameters, "bytes": loaded.header.size}
         return ModelInfo(
             name,
@@ -112,6 +114,7 @@ class LlamaCppBackend:
                 {"tools", "structured_output", *(["images"] if loaded.mmproj else [])}
             ),
             extra={"architecture": loaded.header.architecture, **size},
+            notice=DEMO_NOTICE if loaded.is_demo else "",
         )
 
 
@@ -213,11 +216,16 @@ class Generation:
         _log.info("%s", text)
 
 
+def _share(attempt: Attempt) -> str:
+    return attempt.caller.share if attempt.caller else ""
+
+
 def _raise_error(header: Mapping[str, Any]) -> None:
     error = header.get("error")
     if error is None:
         return
     message, status = str(error["message"]), int(error.get("status", 500))
     if status < 500:
-        raise RequestRejected(message, status=status, retry=error.get("retry"))
+        record = str(error.get("record") or "")
+        raise RequestRejected(message, status=status, retry=error.get("retry"), record=record)
     raise BackendUnavailable(message, status=status, permanent=bool(error.get("permanent")))

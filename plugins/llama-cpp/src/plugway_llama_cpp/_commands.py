@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from plugway import LocalGateway, PlugwayError
 from plugway_llama_cpp._control import ask_gateways
 from plugway_llama_cpp._folder import ModelFile, NoSuchModel, find_model, list_models, models_folder
 from plugway_llama_cpp._gguf import Header, HostileFile, read_header
@@ -36,6 +37,10 @@ _talk = Console(stderr=True, soft_wrap=True)
 _LOAD_SECONDS = 600.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option("--config", help="Only the gateway of this configuration.", metavar="FILE"),
+]
 Name = Annotated[str, typer.Argument(help="Name as `plugway models list` shows it, or a path.")]
 
 
@@ -141,9 +146,9 @@ def rm_command(
 
 
 @models_app.command("ps", epilog="Example: plugway models ps --json")
-def ps_command(as_json: Json = False) -> None:
+def ps_command(as_json: Json = False, config: ConfigPath = None) -> None:
     """The models that running gateways have loaded."""
-    answers = _answers({"do": "ps"})
+    answers = _answers({"do": "ps"}, config)
     rows = [{"instance": a["instance"], **m} for a in answers for m in a.get("models", ())]
     if as_json:
         _print_json(rows)
@@ -159,30 +164,44 @@ def ps_command(as_json: Json = False) -> None:
 
 
 @models_app.command("load", epilog="Example: plugway models load demo")
-def load_command(name: Name) -> None:
+def load_command(name: Name, config: ConfigPath = None) -> None:
     """Load a model into the running gateway; also ends a quarantine after crashes."""
-    answers = _answers({"do": "load", "model": name}, _LOAD_SECONDS)
+    answers = _answers({"do": "load", "model": name}, config, _LOAD_SECONDS)
     for row in answers[0].get("models", ()):
         _talk.print(f"{answers[0]['instance']}: {row['model']} is {row['state']}")
 
 
 @models_app.command("unload", epilog="Example: plugway models unload demo")
-def unload_command(name: Name) -> None:
+def unload_command(name: Name, config: ConfigPath = None) -> None:
     """Take a model out of the running gateway's memory."""
-    answers = _answers({"do": "unload", "model": name})
+    answers = _answers({"do": "unload", "model": name}, config)
     if not any(answer.get("unloaded") for answer in answers):
         _fail(f"`{name}` is not loaded; `plugway models ps` shows what is")
     _talk.print(f"unloaded {name}")
 
 
-def _answers(command: dict[str, Any], timeout: float = 10.0) -> list[dict[str, Any]]:
-    answers = ask_gateways(command, timeout)
+def _answers(
+    command: dict[str, Any], config: Path | None, timeout: float = 10.0
+) -> list[dict[str, Any]]:
+    answers = ask_gateways(command, timeout, pid=_gateway_of(config) if config else None)
     good = [answer for answer in answers if "error" not in answer]
     if not answers:
         _fail("no gateway with a `llama-cpp` plugin is running: `plugway serve`")
     if not good:
         _fail("; ".join(str(answer["error"]) for answer in answers))
     return good
+
+
+def _gateway_of(config: Path) -> int:
+    """The process of the gateway at the address of a configuration."""
+    try:
+        gateway = LocalGateway.find(config)
+        state = gateway.state()
+    except PlugwayError as error:
+        _fail(str(error))
+    if state is None:
+        _fail(f"no gateway answers at {gateway.url}: run `plugway serve --config {config}`")
+    return int(state["pid"])
 
 
 def _with_demo() -> list[ModelFile]:

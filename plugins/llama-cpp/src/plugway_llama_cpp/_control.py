@@ -99,11 +99,15 @@ def _row(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def ask_gateways(command: Mapping[str, Any], timeout: float = 5.0) -> list[dict[str, Any]]:
-    """The answers of all running instances. Called by commands, outside of any event loop."""
+def ask_gateways(
+    command: Mapping[str, Any], timeout: float = 5.0, *, pid: int | None = None
+) -> list[dict[str, Any]]:
+    """The answers of all running instances, or of those in one process. Called by commands, outside
+    of any event loop."""
     answers: list[dict[str, Any]] = []
     folder = control_folder()
-    for path in sorted(folder.glob("*.sock")) if folder.is_dir() else ():
+    named = f"*-{pid}.sock" if pid else "*.sock"
+    for path in sorted(folder.glob(named)) if folder.is_dir() else ():
         try:
             answers.append(_ask(path, command, timeout))
         except ConnectionRefusedError:

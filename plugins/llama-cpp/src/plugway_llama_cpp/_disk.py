@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
-from plugway_llama_cpp._slots import Checkpoint
+from plugway_llama_cpp._slots import Checkpoint, Owner
 from plugway_llama_cpp._states import SavedState
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Blob, Tokens
 
-_MAGIC: Final = b"PLWYKV01"
+_MAGIC: Final = b"PLWYKV02"
 _LENGTHS: Final = struct.Struct("<II")
 _HEADER_LIMIT: Final = 1 << 20
 _log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class Stored:
 
     path: Path
     tokens: Tokens
+    caller: str
+    """Who may use it, see `Owner.caller`."""
     positions: tuple[int, ...]
     """Checkpoints in it."""
     size: int
@@ -64,7 +66,9 @@ class DiskCache:
         """Write in the background; returns the file's name, empty where it is not kept."""
         if self.limit <= 0 or state.size > self.limit // 2:
             return ""
-        name = hashlib.blake2b(state.tokens.tobytes(), digest_size=16).hexdigest() + ".kv"
+        whose = hashlib.sha256(state.owner.caller.encode()).digest()
+        digest = hashlib.blake2b(state.tokens.tobytes(), digest_size=16, key=whose)
+        name = f"{digest.hexdigest()}.kv"
         try:
             self._queue.put_nowait((name, state, replaces if replaces != name else ""))
         except queue.Full:
@@ -84,10 +88,10 @@ class DiskCache:
         entry.used = time.time()
         return state
 
-    def known(self) -> list[Stored]:
-        """The files there are."""
+    def of_caller(self, caller: str) -> list[Stored]:
+        """The files that caller may use."""
         with self._lock:
-            return list(self.entries)
+            return [entry for entry in self.entries if entry.caller == caller]
 
     def flush(self, seconds: float) -> None:
         """Wait for what is being written."""
@@ -106,7 +110,8 @@ class DiskCache:
                     path.unlink()
                 continue
             positions = tuple(int(p) for p in header["positions"])
-            entry = Stored(path, tokens, positions, status.st_size, status.st_mtime)
+            caller = str(header["caller"])
+            entry = Stored(path, tokens, caller, positions, status.st_size, status.st_mtime)
             self.entries.append(entry)
         for leftover in self.folder.glob("*.part"):
             with contextlib.suppress(OSError):
@@ -131,7 +136,8 @@ class DiskCache:
             _write(file, state)
         part.replace(path)
         positions = tuple(c.position for c in state.checkpoints)
-        entry = Stored(path, state.tokens, positions, path.stat().st_size, time.time())
+        size, caller = path.stat().st_size, state.owner.caller
+        entry = Stored(path, state.tokens, caller, positions, size, time.time())
         with self._lock:
             old = [e for e in self.entries if e.path.name in (name, replaces)]
             self.entries = [e for e in self.entries if e not in old] + [entry]
@@ -161,6 +167,7 @@ def _write(file: BinaryIO, state: SavedState) -> None:
     header = json.dumps(
         {
             "tokens": len(state.tokens),
+            "caller": state.owner.caller,
             "positions": [c.position for c in state.checkpoints],
             "sizes": [blob.nbytes for blob in blobs],
             "sums": [zlib.crc32(blob.data) for blob in blobs],
@@ -198,4 +205,5 @@ def _read(file: BinaryIO) -> SavedState:
             raise ValueError("its data is damaged")
         blobs.append(blob)
     points = zip(header["positions"], blobs[1:], strict=True)
-    return SavedState(tokens, blobs[0], tuple(Checkpoint(p, b) for p, b in points))
+    checkpoints = tuple(Checkpoint(p, b) for p, b in points)
+    return SavedState(tokens, blobs[0], checkpoints, Owner(caller=str(header["caller"])))

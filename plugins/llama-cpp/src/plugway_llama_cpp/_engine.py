@@ -20,6 +20,7 @@ from plugway_llama_cpp._guess import guess
 from plugway_llama_cpp._job import Job, checkpoints_due
 from plugway_llama_cpp._report import explain_reuse
 from plugway_llama_cpp._tell import Teller
+from plugway_local_engine import EngineFailed
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Logits, Tokens
@@ -165,11 +166,11 @@ class Engine:
         for another one's prefix."""
         for job in list(self._waiting):
             found = self._prefix.find(job.prompt, job.owner)
-            donor = self._prefix.worth_waiting_for(job.prompt, found.length)
+            donor = self._prefix.worth_waiting_for(job.prompt, job.owner, found.length)
             if donor is not None:
                 self._wait_for(*donor)
                 continue
-            notes = explain_reuse(self._slots, self._prefix.parked, job, found, self._context.model)
+            notes = explain_reuse(self._slots, self._prefix.parked, job, found)
             slot = self._prefix.place(found, job.owner, job)
             if slot is None:
                 return
@@ -242,7 +243,7 @@ class Engine:
         elif status == NO_ROOM:
             self._make_room()
         else:
-            raise RuntimeError(f"llama_decode failed with {status}")
+            raise EngineFailed(f"llama_decode failed with {status}")
 
     # Images
 
@@ -278,7 +279,7 @@ class Engine:
         if status == NO_ROOM:
             self._make_room()
         elif status != ABORTED:
-            raise RuntimeError(f"an image cannot be decoded: {status}")
+            raise EngineFailed(f"an image cannot be decoded: {status}")
 
     def _fail(self, job: Job, message: str) -> None:
         self._teller.fail(job, message)

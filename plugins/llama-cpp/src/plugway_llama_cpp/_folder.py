@@ -18,6 +18,10 @@ import platformdirs
 DEMO: Final = "demo"
 DEMO_TITLE: Final = "Plugway demo model"
 """`general.name` in its file."""
+DEMO_NOTICE: Final = (
+    "The model behind this is a tiny demonstration model: it can greet, say what Plugway is, and "
+    "create, append to or show a file. It shows that everything works, and can do nothing else."
+)
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 

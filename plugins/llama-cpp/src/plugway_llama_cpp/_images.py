@@ -72,13 +72,13 @@ class Images:
 
     # Called by the thread that prepares requests
 
-    def picture(self, source: Mapping[str, Any]) -> Picture:
-        """The image of a `base64` source.
+    def picture(self, source: Mapping[str, Any], caller: str) -> Picture:
+        """The image of a `base64` source, read and encoded once per caller (`Owner.caller`).
 
         Raises `UnreadableImage`.
         """
         data = _decode(source)
-        digest = hashlib.sha256(data).digest()
+        digest = hashlib.sha256(b"%s/%s" % (caller.encode(), data)).digest()
         known = self._pictures.get(digest)
         if known is None:
             known = self._pictures[digest] = self._read(data, digest)
@@ -151,7 +151,7 @@ class Images:
             except Exception as error:
                 # This thread serves all requests: one that breaks it must not end the others.
                 _log.exception("an image cannot be encoded")
-                self._rows[media] = f"{type(error).__name__}: {error}"
+                self._rows[media] = f"an image cannot be encoded ({type(error).__name__})"
             self._wanted.discard(media)
             self._wake()
 

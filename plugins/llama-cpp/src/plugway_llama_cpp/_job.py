@@ -58,6 +58,8 @@ class Job:
     notes: list[str] = field(default_factory=list[str])
     media: tuple[tuple[int, Media], ...] = ()
     """Parts of images in the prompt, with the tokens at which they begin."""
+    messages: tuple[int, ...] = ()
+    """Where texts of messages end in the prompt, in order."""
     arrived: float = field(default_factory=time.monotonic)
     slot: Slot | None = None
     reused: int = 0

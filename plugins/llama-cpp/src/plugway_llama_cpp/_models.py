@@ -128,11 +128,12 @@ class Models:
         if main is not None and wanted in (self._options.model, main.name, main.path.name):
             return main
         if "/" in wanted and Path(wanted).is_absolute():
-            raise RequestRejected(f"model: {wanted}", status=404, retry=False)
+            raise RequestRejected(f"model: {wanted}", status=404, retry=False, record=True)
         try:
             return await anyio.to_thread.run_sync(find_model, wanted)
         except NoSuchModel as error:
-            raise RequestRejected(f"model: {error}", status=404, retry=False) from None
+            message = f"model: {error}"
+            raise RequestRejected(message, status=404, retry=False, record=True) from None
 
     async def _load(self, file: ModelFile) -> Loaded:
         try:

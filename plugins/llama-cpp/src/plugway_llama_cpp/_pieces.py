@@ -93,9 +93,13 @@ class Pieces:
 
 
 def to_pieces(
-    model: Model, text: str, images: Images | None, sources: Sequence[Mapping[str, Any]]
+    model: Model,
+    text: str,
+    images: Images | None,
+    sources: Sequence[Mapping[str, Any]],
+    caller: str = "",
 ) -> Pieces:
-    """`text` in tokens, with the images of `sources` where their markers stand."""
+    """`text` in tokens, with the caller's images of `sources` where their markers stand."""
     pieces = Pieces(model)
     if images is None or not sources:
         pieces.add_text(text, 0)
@@ -105,7 +109,7 @@ def to_pieces(
     for match in re.finditer(re.escape(before) + r"(\d+)" + re.escape(after), text):
         held += text[at : match.start()]
         try:
-            picture = images.picture(sources[int(match[1])])
+            picture = images.picture(sources[int(match[1])], caller)
         except UnreadableImage as error:
             pieces.notes.append(f"image: replaced by a placeholder, {error}")
             held += UNREADABLE.format(error)

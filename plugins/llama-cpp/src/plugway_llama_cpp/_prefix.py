@@ -2,6 +2,9 @@
 
 Decides where a request goes on and puts the state there. Models with sliding windows or recurrent
 layers cannot be cut at any token; they go on from checkpoints.
+
+What a caller with a limited token has computed serves that caller alone, and nothing else serves
+it: otherwise the time and the counts of a request would tell that somebody else sent the same text.
 """
 
 from __future__ import annotations
@@ -77,31 +80,33 @@ class PrefixCache:
     # Finding
 
     def find(self, prompt: Tokens, owner: Owner) -> Found:
-        """The most that can be reused now. At least one token is always left to compute."""
-        best = Found()
-        for slot in self._slots.slots:
+        """The most that can be reused now of what the owner's caller has computed. At least one
+        token is always left to compute."""
+        best, caller = Found(), owner.caller
+        for slot in self._slots.of_caller(caller):
             common = min(common_prefix(slot.content, prompt), len(prompt) - 1)
             usable = self._usable_in(slot, common)
             own = may_continue(slot, owner, usable)
             if (usable, own) > (best.length, best.source == "slot"):
                 best = Found(usable, "slot" if own else "copy", slot, common=common)
-        for state in self._memory.states:
+        for state in self._memory.of_caller(caller):
             common = min(common_prefix(state.tokens, prompt), len(prompt) - 1)
             positions = [c.position for c in state.checkpoints]
             usable = self._usable(len(state.tokens), positions, common)
             if usable > best.length:
                 best = Found(usable, "memory", state=state, common=common)
-        for entry in self._disk.known():
+        for entry in self._disk.of_caller(caller):
             common = min(common_prefix(entry.tokens, prompt), len(prompt) - 1)
             usable = self._usable(len(entry.tokens), entry.positions, common)
             if usable > best.length + _FILE_GAIN:
                 best = Found(usable, "disk", file=entry, common=common)
         return best
 
-    def worth_waiting_for(self, prompt: Tokens, now: int) -> tuple[Slot, int] | None:
-        """A request that is computing a prefix of `prompt` which is longer than what there is."""
+    def worth_waiting_for(self, prompt: Tokens, owner: Owner, now: int) -> tuple[Slot, int] | None:
+        """A request of the same caller that is computing a prefix of `prompt` which is longer than
+        what there is."""
         best: tuple[Slot, int] | None = None
-        for slot in self._slots.slots:
+        for slot in self._slots.of_caller(owner.caller):
             job = slot.job
             if job is None or job.prefilled:
                 continue
@@ -278,7 +283,7 @@ class PrefixCache:
     def remember(self, slot: Slot) -> None:
         """Keep a slot's state in memory, unless a state there covers it."""
         content = slot.content
-        for state in self._memory.states:
+        for state in self._memory.of_caller(slot.owner.caller):
             if common_prefix(state.tokens, content) == slot.length:
                 state.used = time.monotonic()
                 return

@@ -75,6 +75,8 @@ class Rendered:
     """Parts of images, with the tokens at which they begin."""
     prefill: str
     notes: tuple[str, ...]
+    messages: tuple[int, ...]
+    """Tokens at which texts of messages end, in order."""
 
 
 class Preparer:
@@ -125,23 +127,28 @@ class Preparer:
             try:
                 self._serve(number, frame)
             except Refused as error:
-                self._refuse(number, str(error), error.status, error.retry)
+                self._refuse(number, str(error), error.status, error.retry, str(error))
             except TemplateError as error:
-                self._refuse(number, str(error), 400, False)
+                # Templates may quote a message in the reason that they give.
+                record = "the chat template refuses the request"
+                self._refuse(number, str(error), 400, False, record)
             except Exception as error:
                 # This thread serves all requests: one that breaks it must not end the others.
                 _log.exception("request %d cannot be prepared", number)
-                self._refuse(number, f"{type(error).__name__}: {error}", 500, None)
+                self._refuse(number, type(error).__name__, 500, None)
 
-    def _refuse(self, number: int, message: str, status: int, retry: bool | None) -> None:
-        error = {"message": message, "status": status, "retry": retry}
+    def _refuse(
+        self, number: int, message: str, status: int, retry: bool | None, record: str = ""
+    ) -> None:
+        error = {"message": message, "status": status, "retry": retry, "record": record}
         self._channel.send({"id": number, "end": True, "error": error})
 
     def _serve(self, number: int, frame: Frame) -> None:
         body: Any = orjson.loads(frame.body)
         if not isinstance(body, dict):
             raise Refused("the body must be a JSON object")
-        rendered = self._render(body)  # pyright: ignore[reportUnknownArgumentType]
+        caller = frame.header.get("caller") or ""
+        rendered = self._render(body, caller)  # pyright: ignore[reportUnknownArgumentType]
         if frame.header["op"] == "count":
             self._channel.send({"id": number, "end": True, "count": len(rendered.tokens)})
         else:
@@ -149,7 +156,7 @@ class Preparer:
 
     # Rendering
 
-    def _render(self, body: Mapping[str, Any]) -> Rendered:
+    def _render(self, body: Mapping[str, Any], caller: str) -> Rendered:
         marker = self._images.marker if self._images else ""
         conversation = build_conversation(
             body, family=self._family, traits=self._traits, image_marker=marker
@@ -162,7 +169,7 @@ class Preparer:
             # An extension of llama-server: variables of the chat template.
             extra.update({str(name): value for name, value in wanted.items()})  # pyright: ignore
         prompt = render_prompt(self._template, conversation, extra=extra)
-        pieces = to_pieces(self._model, prompt.text, self._images, conversation.images)
+        pieces = to_pieces(self._model, prompt.text, self._images, conversation.images, caller)
         tokens = pieces.tokens
         if len(tokens) and tokens[-1] < 0:
             raise Refused("the chat template ends with the image; it must add something after it")
@@ -173,6 +180,7 @@ class Preparer:
             tuple(pieces.media),
             conversation.prefill,
             (*conversation.notes, *prompt.notes, *pieces.notes),
+            tuple(pieces.position(mark.offset) for mark in prompt.marks if mark.in_message),
         )
 
     def _boundaries(self, prompt: Prompt, pieces: Pieces, tokens: Tokens) -> tuple[int, ...]:
@@ -235,6 +243,7 @@ class Preparer:
             limit < wishes.max_tokens,
             notes,
             media=rendered.media,
+            messages=rendered.messages,
         )
 
     def _wishes(self, body: Mapping[str, Any], window: int) -> Wishes:
@@ -260,9 +269,9 @@ def _number(
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused(f"`{field}`: {value!r} is not a number", retry=False)
+        raise Refused(f"`{field}` is not a number", retry=False)
     if not least <= value <= most:
-        raise Refused(f"`{field}`: {value!r} is not between {least:g} and {most:g}", retry=False)
+        raise Refused(f"`{field}` is not between {least:g} and {most:g}", retry=False)
     return value
 
 

@@ -1,24 +1,27 @@
-"""Says why a prompt was or was not reused: what changed, at which token, how much was lost."""
+"""Says why a prompt was or was not reused: at which token it changed, and how much was lost.
+
+It never says what stands there: these lines are recorded.
+"""
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from plugway_llama_cpp._slots import SlotTable, common_prefix
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Model, Tokens
+    from plugway_llama_cpp._binding import Tokens
     from plugway_llama_cpp._job import Job
     from plugway_llama_cpp._prefix import Found
     from plugway_llama_cpp._states import SavedState
 
 _WORTH_TELLING: Final = 256
-_CONTEXT: Final = 12
 
 
 def explain_reuse(
-    slots: SlotTable, states: Sequence[SavedState], job: Job, found: Found, model: Model
+    slots: SlotTable, states: Sequence[SavedState], job: Job, found: Found
 ) -> list[str]:
     """Notes for the receipt: where the beginning comes from, and a miss of this conversation."""
     notes: list[str] = []
@@ -36,9 +39,7 @@ def explain_reuse(
         return notes
     note = f"prefix: {lost:,} tokens of this conversation are computed again"
     if common < len(nearest):
-        was = _text(model, nearest[common:])
-        now = _text(model, job.prompt[common:])
-        note += f": at token {common:,} it says `{now}` where it said `{was}`"
+        note += f": it differs from token {common:,} of {len(nearest):,} on, {_place(job, common)}"
     if found.length < common:
         note += f"; the model can only go on from token {found.length:,}"
     return [*notes, note]
@@ -69,9 +70,9 @@ def _nearest(slots: SlotTable, states: Sequence[SavedState], job: Job) -> Tokens
     return best[1] if best else None
 
 
-def _text(model: Model, tokens: Tokens) -> str:
-    if len(tokens) and tokens[0] < 0:
-        return "(an image)"
-    data = b"".join(model.piece(int(token)) for token in tokens[:_CONTEXT] if token >= 0)
-    text = data.decode("utf-8", "replace").replace("\n", "\\n")
-    return text[:40]
+def _place(job: Job, token: int) -> str:
+    """Where in the request a token of its prompt stands; none of its words."""
+    ended = bisect.bisect_right(job.messages, token)
+    if not ended:
+        return "in the tools, the system prompt or the first message"
+    return f"after {ended} of {len(job.messages)} texts of the messages"

@@ -29,7 +29,8 @@ class Owner(NamedTuple):
     session: str | None = None
     agent: str | None = None
     caller: str = ""
-    """A caller with a limited token, who shares nothing that was computed with anybody else."""
+    """A caller with a limited token, who shares nothing that was computed with anybody else; empty
+    for all others together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,10 @@ class SlotTable:
     def of(cls, count: int, capacity: int) -> SlotTable:
         """Empty slots."""
         return cls([Slot(index, capacity) for index in range(count)])
+
+    def of_caller(self, caller: str) -> list[Slot]:
+        """The slots whose content that caller may use."""
+        return [slot for slot in self.slots if slot.owner.caller == caller]
 
     def idle(self) -> list[Slot]:
         """Slots without a request."""

@@ -47,17 +47,25 @@ class StateStore:
         self.limit = limit
         self.states: list[SavedState] = []
 
+    def of_caller(self, caller: str) -> list[SavedState]:
+        """The states that caller may use."""
+        return [state for state in self.states if state.owner.caller == caller]
+
     @property
     def size(self) -> int:
         """Bytes held."""
         return sum(state.size for state in self.states)
 
     def add(self, state: SavedState) -> bool:
-        """Keep a state; those it makes superfluous go, and the oldest until all fits."""
+        """Keep a state; those of its caller that it makes superfluous go, and the oldest until all
+        fits."""
         if state.size > self.limit:
             return False
         self.states = [
-            s for s in self.states if common_prefix(s.tokens, state.tokens) < len(s.tokens)
+            s
+            for s in self.states
+            if s.owner.caller != state.owner.caller
+            or common_prefix(s.tokens, state.tokens) < len(s.tokens)
         ]
         self.states.append(state)
         while self.size > self.limit:

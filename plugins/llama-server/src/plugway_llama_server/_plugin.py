@@ -13,6 +13,7 @@ from plugway_anthropic_wire import (
     zone_of,
 )
 from plugway_llama_server._models import info_of
+from plugway_translation import Media
 
 
 class LlamaServerOptions(EndpointOptions):
@@ -27,6 +28,10 @@ class LlamaServerBackend(AnthropicBackend):
 
     kind = "llama-server"
     _known: tuple[str, ...] = ()
+
+    def unfit(self, media: Media) -> str:
+        """llama-server has no documents: it leaves them out in silence."""
+        return "llama-server takes no documents" if media.kind == "document" else ""
 
     async def models(self) -> Sequence[ModelInfo]:
         """What it serves. While it loads it answers nothing else: what was known, as loading."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from plugway import ModelInfo, as_list, as_object
+from plugway import ModelInfo, as_list, as_object, named_entries
 from plugway_anthropic_wire import positive, seen
 
 
@@ -18,11 +18,9 @@ def models_of(listed: Any, unloaded_window: int) -> list[ModelInfo]:
     `unloaded_window` is the window of models that are not loaded; 0 takes their largest one.
     """
     found = as_object(listed)
-    new = [as_object(item) for item in as_list(found.get("models"))]
-    old = [as_object(item) for item in as_list(found.get("data"))]
     models = [
-        *(_from_v1(entry) for entry in new if isinstance(entry.get("key"), str)),
-        *(_from_v0(entry) for entry in old if isinstance(entry.get("id"), str)),
+        *map(_from_v1, named_entries(found.get("models"), "key")),
+        *map(_from_v0, named_entries(found.get("data"))),
     ]
     return [_info(unloaded_window, **model) for model in models if model]
 

@@ -16,6 +16,7 @@ from plugway_anthropic_wire import (
     zone_of,
 )
 from plugway_lmstudio._models import models_of
+from plugway_translation import Media
 
 
 class LmStudioOptions(EndpointOptions):
@@ -34,6 +35,10 @@ class LmStudioBackend(AnthropicBackend):
 
     kind = "lmstudio"
     unloaded_context_tokens = 0
+
+    def unfit(self, media: Media) -> str:
+        """LM Studio has no documents: its page on the Messages API names none."""
+        return "LM Studio takes no documents" if media.kind == "document" else ""
 
     async def models(self) -> Sequence[ModelInfo]:
         """What is downloaded and can chat."""

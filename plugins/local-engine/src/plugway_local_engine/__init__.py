@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from plugway_local_engine._grammar import Constraint, arguments_constraint, build_constraint
     from plugway_local_engine._mask import GrammarError, GrammarTokenizer, TokenMask
     from plugway_local_engine._supervisor import Call, Limits, Supervisor, WorkerSpec
-    from plugway_local_engine._worker import Channel, LoadFailed
+    from plugway_local_engine._worker import Channel, EngineFailed, LoadFailed
 
 _LATER = {
     "Constraint": "_grammar",
@@ -58,6 +58,7 @@ _LATER = {
     "WorkerSpec": "_supervisor",
     "Frame": "_frames",
     "Channel": "_worker",
+    "EngineFailed": "_worker",
     "LoadFailed": "_worker",
 }
 
@@ -76,6 +77,7 @@ __all__ = [
     "ChatTemplate",
     "Constraint",
     "Conversation",
+    "EngineFailed",
     "Family",
     "Frame",
     "GrammarError",

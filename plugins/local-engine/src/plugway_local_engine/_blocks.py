@@ -52,7 +52,7 @@ class BlockReader:
                 self.notes.append("`redacted_thinking`: another model's, left out")
                 return ""
             case kind:
-                self.notes.append(f"`{kind}` block: shown as a placeholder")
+                self.notes.append("a block of another type: shown as a placeholder")
                 return f"[a `{kind}` block that this model cannot read]"
 
     def result(self, block: Mapping[str, Any]) -> str:
@@ -67,7 +67,7 @@ class BlockReader:
             return self.image_marker.replace("{}", str(len(self.images) - 1))
         if self.image_marker:
             kind = source.get("type")
-            self.notes.append(f"image by `{kind}`: replaced by a placeholder, nothing is fetched")
+            self.notes.append("image: replaced by a placeholder, nothing is fetched")
             return f"[an image given by `{kind}`, which is not fetched]"
         self.notes.append("image: replaced by a placeholder, the model reads text only")
         return "[an image that this model cannot see]"
@@ -82,7 +82,7 @@ class BlockReader:
             body = self.text_of(source.get("content"))
         else:
             what = source.get("media_type") or kind or "document"
-            self.notes.append(f"document {title!r} ({what}): replaced by a placeholder")
+            self.notes.append("document: replaced by a placeholder, the model cannot read it")
             return f"[the document {title!r} ({what}), which this model cannot read]"
         context = str(block.get("context") or "")
         head = f'<document title="{title}">' if title else "<document>"

@@ -59,6 +59,8 @@ class Mark:
     """In characters."""
     kind: str
     """`system`, `message`, `cache_control`, or `end` (where the reply's own header begins)."""
+    in_message: bool = False
+    """A text of a message ends here, marked by the client or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _found(text: str, anchors: list[Anchor], at: int) -> list[Mark]:
         found = text.find(needle, at) if needle else -1
         if found >= 0:
             at = found + len(needle)
-            marks.append(Mark(at, anchor.kind))
+            marks.append(Mark(at, anchor.kind, not anchor.in_system))
     return marks
 
 

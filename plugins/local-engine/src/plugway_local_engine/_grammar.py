@@ -141,7 +141,7 @@ def _allowed(tools: Sequence[Tool], choice: ToolChoice, notes: list[str]) -> Seq
         return tools
     named = [tool for tool in tools if tool.name == choice.name]
     if not named:
-        notes.append(f"`tool_choice`: there is no tool `{choice.name}`")
+        notes.append("`tool_choice`: there is no tool of that name")
     return named or tools
 
 
@@ -187,8 +187,8 @@ def _prepared(key: str, is_object: bool) -> tuple[dict[str, Any], tuple[str, ...
     if is_object:
         plain["type"] = "object"
     if not _problem(plain):
-        return plain, (*prepared.notes, f"no pattern is enforced: {problem}")
-    return any_object(), (*prepared.notes, f"not constrained: {problem}")
+        return plain, (*prepared.notes, "no pattern is enforced: the grammar refuses them")
+    return any_object(), (*prepared.notes, "not constrained: the grammar refuses the schema")
 
 
 def _problem(schema: Mapping[str, Any]) -> str:

@@ -117,7 +117,7 @@ class Lark:
 
     def _tag(self, shape: Shape, name: str, schema: dict[str, Any]) -> str:
         words = _words(schema)
-        typed = schema.get("type") in {"integer", "number", "boolean", "array", "object"}
+        typed = schema.get("type") in ("integer", "number", "boolean", "array", "object")
         opening = (shape.typed or shape.key) if typed else shape.key
         head = self.literal(opening.replace("{key}", name))
         if words:
@@ -154,7 +154,7 @@ class Lark:
             return self.rule(options)
         if kind == "string":
             return self.rule(f"{self.literal(quote)} {self._until(quote)}")
-        if kind in {"integer", "number", "boolean", "null"}:
+        if kind in ("integer", "number", "boolean", "null"):
             return self.json(schema)
         if kind == "array" and depth < _MAX_DEPTH:
             item = self._brace_value(quote, schema.get("items"), depth + 1)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from plugway_translation import PLACEHOLDER_LEFT_OUT, is_placeholder
+
 ChoiceMode = Literal["auto", "any", "tool", "none"]
 
 
@@ -56,8 +58,10 @@ def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
     for entry in as_list(body.get("tools")):
         item = as_object(entry)
         name, kind = str(item.get("name", "")), item.get("type")
-        if kind not in {None, "custom"}:
-            notes.append(f"tool `{name}`: the server tool `{kind}` is not run by a local model")
+        if kind not in (None, "custom"):
+            notes.append(f"tool `{name}`: a server's own tool, which no local model runs")
+        elif is_placeholder(item):
+            notes.append(f"tools: {PLACEHOLDER_LEFT_OUT}: left out")
         elif name:
             schema = as_object(item.get("input_schema"))
             tools.append(Tool(name, str(item.get("description") or ""), schema))

@@ -40,6 +40,10 @@ class LoadFailed(Exception):
         self.status = status
 
 
+class EngineFailed(Exception):
+    """The engine cannot go on. Everybody who waits is told why, so that it quotes no prompt."""
+
+
 class Channel:
     """The worker's end of the line. `send` may be called from any thread."""
 
@@ -107,7 +111,7 @@ class Channel:
                         self.on_cancel(int(frame.header["id"]))
                     self.post(frame)
         except (OSError, FrameError):
-            traceback.print_exc()
+            _log.exception("what the gateway sent cannot be read")
         # The gateway is gone. The engine's thread may be deep in native code: nothing to wait for.
         os._exit(0)
 
@@ -121,7 +125,11 @@ def main(network: str) -> None:
     _no_core_dumps()
     reader, writer = _take_standard_streams()
     channel = Channel(reader, writer)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    threading.excepthook = lambda args: _log.critical("a thread failed", exc_info=args.exc_value)
+    sys.unraisablehook = lambda args: _log.error("a clean-up failed", exc_info=args.exc_value)
     if network:
         _log.warning("the worker keeps access to the network: %s", network)
     channel.start()
@@ -133,13 +141,26 @@ def main(network: str) -> None:
     except LoadFailed as error:
         channel.send({"op": "fatal", "message": str(error), "status": error.status})
     except BaseException as error:
-        traceback.print_exc()
+        _log.critical("the engine failed", exc_info=True)
         with contextlib.suppress(OSError):
-            channel.send({"op": "crash", "message": f"{type(error).__name__}: {error}"})
+            channel.send({"op": "crash", "message": _said(error)})
         code = 70
     sys.stderr.flush()
     # Destructors of a native engine that failed half-way have nothing left to save.
     os._exit(code)
+
+
+class _Formatter(logging.Formatter):
+    """Stacks without the exceptions' own texts, which may quote a prompt."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name that `logging` calls
+        """The stack and what it came to."""
+        return "".join([*traceback.format_tb(ei[2]), _said(ei[1])])
+
+
+def _said(error: BaseException) -> str:
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, EngineFailed) else name
 
 
 def _entry(name: str) -> Entry:

@@ -65,8 +65,11 @@ class Mcp(Plugin[NoOptions]):
 
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
-        """Keeps in mind a request that offers our tools: only there their calls are looked for."""
-        if exchange.endpoint == "messages" and offers_ours(request):
+        """Keeps in mind a request that offers our tools: only there their calls are looked for. A
+        limited caller cannot call them, so the id of a call in its replies stands for nobody."""
+        if exchange.caller.limited or exchange.endpoint != "messages":
+            return
+        if offers_ours(request):
             exchange.state[_OFFERED] = request
 
     @hookimpl

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from plugway import ModelInfo, as_list, as_object
+from plugway import ModelInfo, as_list, as_object, named_entries
 from plugway_anthropic_wire import positive, seen
 
 
 def names_of(tags: Any) -> dict[str, dict[str, Any]]:
     """The entries of `/api/tags` or `/api/ps` by name."""
-    entries = [as_object(item) for item in as_list(as_object(tags).get("models"))]
-    return {entry["name"]: entry for entry in entries if isinstance(entry.get("name"), str)}
+    entries = named_entries(as_object(tags).get("models"), "name")
+    return {entry["name"]: entry for entry in entries}
 
 
 def is_cloud(entry: Mapping[str, Any]) -> bool:
@@ -45,13 +45,16 @@ def info_of(
     capabilities = seen(
         ("tools", "tools" in able), ("images", "vision" in able), ("thinking", "thinking" in able)
     )
+    extra: dict[str, Any] = {"trained_context_tokens": limit} if limit else {}
+    if not is_cloud(entry):
+        extra["cuts_prompts"] = True  # what `context-guard` asks; there is no refusal to wait for
     return ModelInfo(
         id=str(entry["name"]),
         context_tokens=min(window, limit) if limit else window,
         state="loaded" if running is not None else "unloaded",
         capabilities=capabilities,
         created_at=str(entry.get("modified_at") or "1970-01-01T00:00:00Z"),
-        extra={"trained_context_tokens": limit} if limit else {},
+        extra=extra,
     )
 
 

@@ -13,10 +13,13 @@ from plugway import (
     Attempt,
     BackendError,
     BackendRefused,
+    Exchange,
     MessagesRequest,
     ModelInfo,
     Reply,
+    as_list,
     as_object,
+    hookimpl,
 )
 from plugway_anthropic_wire import (
     AnthropicBackend,
@@ -25,6 +28,7 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
+from plugway_ollama._choice import chosen
 from plugway_ollama._models import (
     info_of,
     is_cloud,
@@ -34,8 +38,10 @@ from plugway_ollama._models import (
     variant_name,
     window_for,
 )
+from plugway_translation import Media
 
 _ASKED_AT_ONCE = 8
+PARALLEL = "Ollama ignores `disable_parallel_tool_use`: an answer may have several calls"
 MAKE_SECONDS = 30.0
 """Patience with Ollama while it writes the manifest of a variant; no weights are copied."""
 
@@ -75,18 +81,32 @@ class OllamaBackend(AnthropicBackend):
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """Ollama's answer; a cloud model needs consent, because this backend says `local`."""
         if not self._options.cloud_models and is_cloud_name(attempt.model):
-            raise BackendRefused(
-                403,
+            refused = BackendRefused(
+                400,  # of 401 and 403 Claude Code says that it failed to authenticate (2.1.332)
                 b"",
                 message=f"`{attempt.model}` runs on Ollama's own machines; set "
                 f"`cloud_models: true` in the options of `{self.name}` to let prompts go there",
                 permanent=True,
             )
+            refused.try_next = True
+            raise refused
         name = await self._variant_of(attempt.model)
         if name != attempt.model:
             attempt.notes.append(f"asked for `{name}`, which is loaded with that window")
             request = request.replace(model=name, because="Ollama takes no window in a request")
         return await super().send(request, attempt)
+
+    async def sees_images(self, model: str) -> bool | None:
+        """Whether a model has `vision`, as `/api/show` says; older servers do not."""
+        able = (await self._show(model, "")).get("capabilities")
+        return "vision" in as_list(able) if able else None
+
+    def unfit(self, media: Media) -> str:
+        """Ollama leaves documents out in silence, and refuses images that are not in the request
+        (`convertMessage` and `resolveImageSource` of its `anthropic/anthropic.go`)."""
+        if media.kind == "document":
+            return "Ollama takes no documents"
+        return "" if media.data else "Ollama fetches no images"
 
     async def _variant_of(self, model: str) -> str:
         """The model to ask for, so that it is loaded with the window that is wanted.
@@ -126,6 +146,7 @@ class OllamaBackend(AnthropicBackend):
                 f"`OLLAMA_CONTEXT_LENGTH={window}` and take `context_tokens` out of the options of "
                 f"`{self.name}`",
                 permanent=True,
+                record=f"Ollama did not make `{name}`",
             ) from None
 
     async def models(self) -> Sequence[ModelInfo]:
@@ -172,6 +193,25 @@ class OllamaBackend(AnthropicBackend):
 
 class Ollama(EndpointPlugin[OllamaOptions]):
     """Registers one Ollama server as a backend."""
+
+    @hookimpl
+    async def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """The request as Ollama takes it; a choice of tools is made by what is offered.
+
+        Ollama parses `tool_choice` and does not use it (`FromMessagesRequest` of its
+        `anthropic/anthropic.go`). That a call is made at all is up to the model; `tool-repair` asks
+        again where it is not.
+        """
+        prepared = await super().prepare_attempt(request, attempt, exchange)
+        if attempt.backend is not self.backend:
+            return prepared
+        prepared = chosen(prepared or request)
+        choice = as_object(prepared.get("tool_choice"))
+        if choice.get("disable_parallel_tool_use") is True:
+            exchange.note(self.name, PARALLEL, stage="prepare_attempt")
+        return prepared
 
     def make_backend(self) -> AnthropicBackend:
         """The server at `base_url`."""

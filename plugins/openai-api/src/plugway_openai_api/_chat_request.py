@@ -117,7 +117,7 @@ class _Messages:
 
     def _call(self, call: Mapping[str, Any], path: str) -> dict[str, Any]:
         kind = optional_text(call, "type", f"{path}.type") or "function"
-        if kind not in {"function", "custom"}:
+        if kind not in ("function", "custom"):
             raise wrong_value(f"{path}.type", kind, "'function' and 'custom'")
         told = as_object(call.get(kind))
         name = text(told, "name", f"{path}.{kind}.name")

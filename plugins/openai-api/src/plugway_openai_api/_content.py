@@ -83,7 +83,7 @@ class Parts:
                 raise wrong_value(f"{path}.type", other, _TYPES)
 
     def _detail(self, holder: Mapping[str, Any]) -> None:
-        if holder.get("detail") not in {None, "auto"}:
+        if holder.get("detail") not in (None, "auto"):
             self._notes.add("detail", "drop", "images have one resolution in the Messages API")
 
     def _image(self, holder: Mapping[str, Any], key: str, path: str) -> dict[str, Any] | None:

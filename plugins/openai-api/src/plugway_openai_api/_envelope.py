@@ -13,7 +13,7 @@ from plugway import as_object
 from plugway_signature import parse_signature, signature
 
 MAKER: Final = "openai-api"
-KINDS: Final = frozenset(("thinking", "redacted_thinking"))
+KINDS: Final = ("thinking", "redacted_thinking")
 
 
 def sealed(block: Mapping[str, Any], model: str) -> str:

@@ -13,21 +13,20 @@ from plugway import InvalidRequest, as_list, as_object
 MAX_INTEGER = 2**31 - 1
 
 
-def invalid(message: str) -> InvalidRequest:
-    """A 400 that asking again does not help."""
-    return InvalidRequest(message, retry=False)
+def invalid(message: str, *, record: bool = False) -> InvalidRequest:
+    """A 400 that asking again does not help; `record`: it quotes nothing of the request."""
+    return InvalidRequest(message, retry=False, record=record)
 
 
 def missing(path: str) -> InvalidRequest:
     """A field that must be there is not."""
-    return invalid(f"Missing required parameter: '{path}'.")
+    return invalid(f"Missing required parameter: '{path}'.", record=True)
 
 
 def wrong_type(path: str, expected: str, value: Any) -> InvalidRequest:
     """A field has another type: `expected` is `a string`, `an array of objects`."""
-    return invalid(
-        f"Invalid type for '{path}': expected {expected}, but got {kind(value)} instead."
-    )
+    message = f"Invalid type for '{path}': expected {expected}, but got {kind(value)} instead."
+    return invalid(message, record=True)
 
 
 def wrong_value(path: str, value: Any, supported: str) -> InvalidRequest:

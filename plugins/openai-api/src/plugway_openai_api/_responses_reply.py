@@ -176,7 +176,7 @@ class ResponsesEncoder:
         if kind == "text":
             return self._said() + self._sent(self._delta(block))
         pieces = self._close()
-        if kind in {"thinking", "redacted_thinking"}:
+        if kind in ("thinking", "redacted_thinking"):
             self._item = Reasoning(self._id("rs"), block, str(self._head.get("model")))
         elif kind == "tool_use":
             tool = self._tools.get(block.get("name"))

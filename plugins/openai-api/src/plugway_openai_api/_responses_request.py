@@ -29,7 +29,7 @@ from plugway_openai_api._policy import RESPONSES, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, thinking, who
 from plugway_openai_api._tools import INPUT, call_input, choice_of, offered, response_tools
 from plugway_openai_api._turns import Turns
-from plugway_translation import MediaPolicy, Notes, encode_id
+from plugway_translation import MediaPolicy, Notes, encode_id, type_name
 
 _REASONING: Final = "reasoning.encrypted_content"
 
@@ -45,7 +45,7 @@ def responses_request(
     turns.instruct(optional_text(body, "instructions", "instructions"))
     _conversation(body, turns, Parts(notes, media), notes)
     told = optional_object(body, "text", "text")
-    if told.get("verbosity") not in {None, "medium"}:
+    if told.get("verbosity") not in (None, "medium"):
         notes.add("text.verbosity", "drop", "the Messages API has none")
     form = optional_object(told, "format", "text.format")
     config, as_json = format_of(form, "text.format")
@@ -56,7 +56,7 @@ def responses_request(
     settle(found, "reasoning", notes)
     for wanted in as_list(body.get("include")):
         if wanted != _REASONING:
-            notes.add("include", "drop", f"nothing here has `{str(wanted)[:60]}`")
+            notes.add("include", "drop", "nothing here has what else it asks for")
     if boolean(body, "stream"):
         found["stream"] = True
     return found
@@ -114,7 +114,7 @@ class _Items:
             raise missing(f"{path}.type")
         reader = self._readers.get(kind)
         if reader is None:
-            self._notes.add(f"input.{kind[:40]}", "drop", "only OpenAI can read it")
+            self._notes.add(f"input.{type_name(kind)}", "drop", "only OpenAI can read it")
         else:
             reader(item, path)
 

@@ -100,7 +100,7 @@ def thinking(
 
 def settle(found: dict[str, Any], path: str, notes: Notes) -> None:
     """Take `thinking` away where a call is forced: Anthropic refuses both together."""
-    forced = as_object(found.get("tool_choice")).get("type") in {"any", "tool"}
+    forced = as_object(found.get("tool_choice")).get("type") in ("any", "tool")
     if forced and as_object(found.get("thinking")).get("type") == "adaptive":
         del found["thinking"]
         notes.add(path, "translate", "a forced call goes without thinking; the effort stays")

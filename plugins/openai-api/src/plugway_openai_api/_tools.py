@@ -23,7 +23,7 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Notes, parse_arguments
+from plugway_translation import Notes, parse_arguments, type_name
 
 INPUT: Final = "input"
 """The one argument of the function that stands for a `custom` tool, whose input is plain text."""
@@ -96,7 +96,7 @@ def chat_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
     for index, item in enumerate(objects(body, "tools", "tools")):
         path = f"tools[{index}]"
         kind = optional_text(item, "type", f"{path}.type") or "function"
-        if kind not in {"function", "custom"}:
+        if kind not in ("function", "custom"):
             raise wrong_value(f"{path}.type", kind, "'function' and 'custom'")
         path += f".{kind}"
         told = optional_object(item, kind, path)
@@ -125,9 +125,8 @@ def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> l
                 found += [_inside(name, t) for t in _response_tools(inner, f"{path}.tools", notes)]
                 notes.add("tools.namespace", "translate", "its name stands before its tools' names")
             case kind:
-                notes.add(
-                    f"tools.{kind[:40]}", "drop", "a tool that OpenAI runs; nothing does here"
-                )
+                named = f"tools.{type_name(kind)}"
+                notes.add(named, "drop", "a tool that OpenAI runs; nothing does here")
     return found
 
 
@@ -217,7 +216,7 @@ def choice_of(body: Mapping[str, Any]) -> Choice | None:
 
 
 def _callable(tool: Mapping[str, Any]) -> bool:
-    return tool.get("type") in {"function", "custom"}
+    return tool.get("type") in ("function", "custom")
 
 
 def _chosen(told: Mapping[str, Any], path: str) -> str:

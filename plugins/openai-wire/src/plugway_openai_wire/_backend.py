@@ -43,6 +43,8 @@ from plugway_openai_wire._events import (
 )
 from plugway_openai_wire._models import models_of
 
+PASSING: Final = ("openai-", "x-codex-")
+"""Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
 _TEACHING: Final = frozenset((400, 404, 422, 500))
 """Statuses of refusals that may speak of a field."""
 
@@ -79,6 +81,7 @@ class OpenAIBackend:
         self.name = name
         self.zone = zone
         self.upstream = upstream
+        upstream.passing = PASSING
         self.api = api
         self.provider = provider or name
         self.ledger = ledger
@@ -266,7 +269,8 @@ def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
     except BackendProtocolError:
         kind = response.content_type or "no content type"
         told = BackendRefused(response.status, body).message[:300]
-        raise BackendProtocolError(f"it answered {response.status} with {kind}: {told}") from None
+        record = f"it answered {response.status} with {kind}"
+        raise BackendProtocolError(f"{record}: {told}", record=record) from None
     error = answer.get("error")
     if error and not isinstance(answer.get("choices"), list) and "output" not in answer:
         code = as_object(error).get("code")

@@ -181,7 +181,8 @@ def parsed(payload: bytes) -> dict[str, Any]:
         value: Any = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         start = payload[:200].decode("utf-8", "replace")
-        raise BackendProtocolError(f"it sent no JSON ({error.msg}): {start}") from None
+        record = f"it sent no JSON ({error.msg})"
+        raise BackendProtocolError(f"{record}: {start}", record=record) from None
     if not isinstance(value, dict):
         raise BackendProtocolError(f"it sent {type(value).__name__} where an object belongs")
     return as_object(value)

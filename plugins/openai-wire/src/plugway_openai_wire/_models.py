@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from plugway import ModelInfo, as_list, as_object
+from plugway import ModelInfo, as_list, as_object, named_entries
 from plugway_anthropic_wire import model_of, positive
 from plugway_capabilities import Facts
 
@@ -14,12 +14,7 @@ from plugway_capabilities import Facts
 def models_of(listed: Any, facts: Callable[[str], Facts]) -> list[ModelInfo]:
     """The models of a list, which is an array or in `data`; without those that cannot chat."""
     entries = as_list(listed) or as_list(as_object(listed).get("data"))
-    found = [as_object(entry) for entry in entries]
-    return [_info(e, facts(e["id"])) for e in found if _has_id(e) and _chats(e)]
-
-
-def _has_id(entry: Mapping[str, Any]) -> bool:
-    return isinstance(entry.get("id"), str) and bool(entry["id"])
+    return [_info(e, facts(e["id"])) for e in named_entries(entries) if _chats(e)]
 
 
 def _chats(entry: Mapping[str, Any]) -> bool:

@@ -8,7 +8,11 @@ from typing import Final
 from plugway_translation import Rule
 
 CACHE: Final = Rule("drop", "the API has no marks for caching")
+EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API takes none back"}
+"""Members of blocks that are not carried over, and why."""
 ONE_PROVIDER: Final = Rule("drop", "only Anthropic has it")
+
+CACHE_KEY: Final = "a hash that stands for this conversation, so that its cached prefix is found"
 
 OUTPUT: Final[Mapping[str, Rule]] = {
     "effort": Rule("translate"),

@@ -22,6 +22,8 @@ class ListedModel:
     window: int = 0
     """Tokens that its prompt may have; 0 where nobody knows."""
     max_output: int = 0
+    notice: str = ""
+    """What a person should read before the first prompt."""
 
     @property
     def backend(self) -> str:
@@ -59,4 +61,5 @@ def _model(item: dict[str, Any]) -> ListedModel:
         return value if isinstance(value, int) else 0
 
     name, shown = str(item.get("id", "")), str(item.get("display_name", ""))
-    return ListedModel(name, shown, number("max_input_tokens"), number("max_tokens"))
+    sizes = number("max_input_tokens"), number("max_tokens")
+    return ListedModel(name, shown, *sizes, notice=str(item.get("notice", "")))

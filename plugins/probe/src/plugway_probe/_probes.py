@@ -136,7 +136,8 @@ def _flaw(heard: Heard) -> tuple[str, str] | None:
     """What is wrong with a stream that should be whole: reason and fix."""
     if heard.error:
         return heard.error, "look at the log of the model's server"
-    if heard.types[:1] != ["message_start"] or not heard.ended:
+    first = next((kind for kind in heard.types if kind != "ping"), "")
+    if first != "message_start" or not heard.ended:
         return "the stream has no beginning or no end", "look at the log of the model's server"
     if not heard.started:
         fix = "choose another model, or list `tool-repair`, which asks again after an empty turn"

@@ -41,7 +41,7 @@ def choose(
         return Advice(None, reason, tuple(lines))
     fit.sort(key=lambda c: (*_rank(c, patience), _lacks_thinking(c, needs), c.endpoint.id))
     best, others = fit[0], fit[1:]
-    lines = [f"`{c.endpoint.id}`: {_numbers(c) or 'not measured yet'}" for c in others] + lines
+    lines = [f"`{c.endpoint.id}`: {_known(c)}" for c in others] + lines
     return Advice(best.endpoint, _reason(best, others, needs, patience), tuple(lines))
 
 
@@ -88,6 +88,11 @@ def _reason(best: Candidate, others: Sequence[Candidate], needs: Needs, patience
     parts = [f"{_conversation(needs)} fits{window}"]
     numbers = _numbers(best)
     parts.append(numbers or "nothing was measured of it yet")
+    if info.context_tokens and (passed_over := next(filter(_free_but_unknown, others), None)):
+        parts.append(
+            f"`{passed_over.endpoint.id}` costs nothing, but its window is not known: give it "
+            "under `windows` of `context-guard`"
+        )
     if _lacks_thinking(best, needs):
         parts.append("it does not think, though the client asks for it")
     slower = [c for c in others if c.seconds is not None and c.seconds > patience]
@@ -109,6 +114,18 @@ def _conversation(needs: Needs) -> str:
     return f"a conversation of {about}{needs.tokens:,} tokens{extra}"
 
 
+def _free_but_unknown(candidate: Candidate) -> bool:
+    """It would have been free, and nobody knows whether the conversation fits."""
+    return candidate.dollars == 0 and not candidate.endpoint.info.context_tokens
+
+
+def _known(candidate: Candidate) -> str:
+    """What there is to say of an endpoint that was not chosen."""
+    numbers = _numbers(candidate) or "not measured yet"
+    known = candidate.endpoint.info.context_tokens
+    return numbers if known else f"{numbers}; its window is not known"
+
+
 def _numbers(candidate: Candidate) -> str:
     parts: list[str] = []
     speed = candidate.speed
@@ -116,6 +133,11 @@ def _numbers(candidate: Candidate) -> str:
         speeds = [f"{speed.prefill:,.0f} tokens/s in"] if speed.prefill else []
         speeds.append(f"{speed.decode:,.0f} out")
         parts.append(f"an answer takes about {_time(candidate.seconds)} ({', '.join(speeds)})")
+    elif speed.first_seconds or speed.prefill:
+        first = f"after about {_time(speed.first_seconds)}" if speed.first_seconds else ""
+        read = f"at {speed.prefill:,.0f} tokens/s in" if speed.prefill else ""
+        heard = " or ".join(filter(None, (first, read)))
+        parts.append(f"its first words come {heard}; its answers were too short to time the rest")
     if candidate.dollars is not None:
         parts.append(f"it costs {_money(candidate.dollars)}")
     return " and ".join(parts)

@@ -34,6 +34,11 @@ class Key:
     target: str
     credential: Hashable
 
+    @property
+    def names(self) -> tuple[Hashable, ...]:
+        """Under which something may be held against it."""
+        return self.credential, (self.target, self.credential), self.target
+
 
 class Health:
     """The circuits of targets, and the time-outs that they gave themselves."""
@@ -43,7 +48,7 @@ class Health:
         self._chance = chance
         self._breakers: dict[str, Breaker] = {}
         self._blocks: dict[Hashable, Block] = {}
-        """By target, or by credential."""
+        """By target, by credential, or by both."""
         self._open: set[str] = set()
         """Targets whose circuit is open, so that asking costs nothing while none is."""
 
@@ -61,8 +66,8 @@ class Health:
 
     def clear(self, key: Key) -> None:
         """The target answered: nothing is held against it or its credential."""
-        self._blocks.pop(key.target, None)
-        self._blocks.pop(key.credential, None)
+        for name in key.names:
+            self._blocks.pop(name, None)
         self._open.discard(key.target)
 
     def opened(self, target: str) -> None:
@@ -76,7 +81,7 @@ class Health:
 
     def blocked(self, key: Key, now: float) -> Block | None:
         """Why the target is to be left alone now; None where it may be asked."""
-        for name in (key.credential, key.target):
+        for name in key.names:
             block = self._blocks.get(name)
             if block is not None and block.until > now:
                 return block

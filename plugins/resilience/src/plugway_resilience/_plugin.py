@@ -296,7 +296,8 @@ class Resilience(Plugin[ResilienceOptions]):
         elif kind is Kind.CREDENTIAL:
             until = now + options.credential_recheck_seconds
             reason = f"its credential was refused ({failure.status})"
-            whose = key.target if failure.status == 403 else key.credential
+            # A 403 is about a model, a 401 about everything that the same credential opens.
+            whose = (key.target, key.credential) if failure.status == 403 else key.credential
             self._health.block(whose, Block(kind, until, reason))
             self.log.warning("`%s`: %s", attempt.target, reason)
         own = bool(exchange.caller.credentials)
@@ -322,7 +323,6 @@ def _local(attempt: Attempt) -> bool:
 
 
 def _key(attempt: Attempt, exchange: Exchange) -> Key:
-    """A 403 is about a model, a 401 about everything that the same credential opens; a caller may
-    have brought one."""
+    """A caller may have brought a credential: what is refused to it is not held against others."""
     own = exchange.caller.credentials
     return Key(attempt.target, (attempt.backend.name, hash(own) if own else 0))

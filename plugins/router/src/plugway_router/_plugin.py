@@ -6,6 +6,7 @@ plugin skips there must not make a forbidden one the first.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -38,7 +39,8 @@ class Router(Plugin[RouterOptions]):
         self._table: Table | None = None
         self._known: tuple[str, ...] = ()
         """Model ids that were listed last, for suggestions."""
-        self._sessions = Sessions()
+        self._sessions: defaultdict[str, Sessions] = defaultdict(Sessions)
+        """By caller (`Caller.share`), so that nobody's many sessions push out another's."""
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
         """Targets that do not exist, aliases in a circle, and so on; makes the table if there are
@@ -70,7 +72,7 @@ class Router(Plugin[RouterOptions]):
             return await self._at_home(route, row, request, exchange) or route
         if not self.options.models and len(table.zones) == 1:
             return None
-        raise NoRoute(self._nothing_serves(asked, table), retry=False)
+        raise NoRoute(self._nothing_serves(asked, table), retry=False, record=True)
 
     @hookimpl
     def plan_attempts(
@@ -81,7 +83,7 @@ class Router(Plugin[RouterOptions]):
         if self._table is None or self._table.is_one_zone or session is None or not attempts:
             return
         if _is_conversation(request, exchange):
-            self._sessions.saw(session, attempts)
+            self._sessions[exchange.caller.share].saw(session, attempts)
 
     @hookimpl
     async def list_models(
@@ -122,7 +124,7 @@ class Router(Plugin[RouterOptions]):
             return None
         if _is_conversation(request, exchange):
             return None
-        home = await self._sessions.home(session)
+        home = await self._sessions[exchange.caller.share].home(session)
         if home is None or zone in home.zones or home.target[0] not in table.zones:
             return None
         if not home.is_local and row is not table.exact.get("*"):

@@ -120,7 +120,7 @@ class _Round:
         index = item.data.get("index")
         opened = self._open.get(index)
         if opened is None:
-            raise BackendProtocolError(f"a delta names block {index!r}, which is not open")
+            raise BackendProtocolError("a delta names a block that is not open")
         delta = as_object(item.data.get("delta"))
         if delta.get("type") == "signature_delta":
             opened.block["signature"] = delta.get("signature")
@@ -136,7 +136,7 @@ class _Round:
     def _stop(self, item: StreamEvent) -> list[StreamEvent]:
         opened = self._open.pop(item.data.get("index"), None)
         if opened is None:
-            raise BackendProtocolError(f"block {item.data.get('index')!r} ends that is not open")
+            raise BackendProtocolError("a block ends that is not open")
         block, text = opened.block, "".join(opened.parts)
         if block.get("type") in ("text", "thinking"):
             key = str(block["type"])
@@ -243,7 +243,7 @@ class Rounds:
         try:
             reply = await self._send(request, self._attempt)
         except BackendError as error:
-            self._note(f"the model could not be asked again: {str(error)[:200]}")
+            self._note(f"the model could not be asked again: {error.record[:200]}")
             return None
         if reply.status >= 400 or reply.dialect:
             self._note(f"the model could not be asked again: it answered {reply.status}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -76,15 +76,22 @@ def advice(
     endpoints: Sequence[Endpoint],
     last: Served | None,
     now: str,
+    refusal: Callable[[Endpoint], str],
 ) -> str:
-    """What the plugin `recommend` advises for the conversation; `now` serves its next turn."""
+    """What the plugin `recommend` advises for the conversation; `now` serves its next turn.
+
+    Of the others only those are advised that the conversation may go to: of the rest `refusal` says
+    why not.
+    """
     if advisor is None:
         return "The plugin `recommend` is not listed in the configuration: add it."
     needs = needs_of(request)
     if last is not None and last.prompt_tokens:
         needs = replace(needs, tokens=last.prompt_tokens, counted=True)
-    found = advisor.advise(needs, endpoints, now)
-    return "\n".join([found.reason, *(f"- {line}" for line in found.others)])
+    refused = {e.id: why for e in endpoints if e.id != now and (why := refusal(e))}
+    found = advisor.advise(needs, [e for e in endpoints if e.id not in refused], now)
+    lines = [*found.others, *refused.values()]
+    return "\n".join([found.reason, *(f"- {line}" for line in lines)])
 
 
 def listing(endpoints: Sequence[Endpoint], instances: Iterable[str], now: str, lost: bool) -> str:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import anyio
@@ -158,17 +159,18 @@ class Switch(Plugin[SwitchOptions]):
 
     @hookimpl
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
-        """The confirmation of a switch, in one line, without a model."""
+        """The confirmation of a switch, in one line, without a model. `explain` switches none."""
         wished = exchange.state.get(_WISHED)
         wish = wished.wish if wished else None
-        if wished is None or wish is None or exchange.endpoint != "messages":
+        if wished is None or wish is None:
             return None
         text = await self._said(wished, wish, request, exchange)
         if text is None:
             return None
         last = self._state.last(_session(exchange), exchange.agent_id)
         message = answers.message(request, text, last)
-        self._warm(wished, request, exchange, text)
+        if exchange.endpoint == "messages":
+            self._warm(wished, request, exchange, text)
         return Reply.message(message)
 
     @hookimpl
@@ -187,6 +189,7 @@ class Switch(Plugin[SwitchOptions]):
             f"this conversation was switched to `{target}`, which is not configured any more; "
             "`@plugway use default` goes back, `@plugway list` shows what there is",
             retry=False,
+            record=True,
         )
 
     @hookimpl
@@ -203,12 +206,16 @@ class Switch(Plugin[SwitchOptions]):
         kept = [a for a in attempts if "*" in allowed or a.backend.zone in allowed]
         if not kept:
             zones = sorted({a.backend.zone for a in attempts})
-            raise InvalidRequest(no_consent(wished.choice.target, zones, self.name), retry=False)
+            message = no_consent(wished.choice.target, zones, self.name)
+            raise InvalidRequest(message, retry=False, record=True)
         return kept
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Remember who served the conversation."""
+        """Remember who served the conversation, except for a limited caller: it can choose nothing,
+        and what is told of conversations is told to others."""
+        if exchange.caller.limited:
+            return
         session, served = _session(exchange), exchange.served_by
         if session is None or served is None or exchange.endpoint != "messages":
             return
@@ -295,7 +302,9 @@ class Switch(Plugin[SwitchOptions]):
         if wish.verb != "use":
             now, told = await self._next(request, exchange)
             if wish.verb == "recommend":
-                return answers.advice(self._state.advisor, request, endpoints, last, now)
+                refusal = partial(self._state.refusal, session=_session(exchange))
+                advisor = self._state.advisor
+                return answers.advice(advisor, request, endpoints, last, now, refusal)
             return answers.listing(endpoints, self._zones, told, wish.verb == "help")
         if not wished.found and not wished.default:
             return answers.unknown(wish.name, endpoints, self._zones)
@@ -331,13 +340,13 @@ class Switch(Plugin[SwitchOptions]):
         request: MessagesRequest,
         exchange: Exchange,
     ) -> str:
-        choices = self._state.choices
+        choices, counts = self._state.choices, exchange.endpoint == "messages"
         agent = AGENTS if wish.span == "agents" else ""
         if only is None:
-            was = await choices.clear(session, agent or None)
-            return answers.back(was)
+            return answers.back(counts and await choices.clear(session, agent or None))
         model = "" if agent else exchange.model_asked
-        await choices.set(session, agent, self._state.choice(only, model, session))
+        if counts:
+            await choices.set(session, agent, self._state.choice(only, model, session))
         last = self._state.last(session, exchange.agent_id)
         size = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
         return answers.switched(only, bool(agent), size)
@@ -375,7 +384,7 @@ class Switch(Plugin[SwitchOptions]):
             try:
                 await gateway.ask(warm, caller=exchange.caller)
             except PlugwayError as error:
-                self.log.info("`%s` was not warmed: %s", only.id, error)
+                self.log.info("`%s` was not warmed: %s", only.id, error.record)
 
         group.start_soon(ask)
 

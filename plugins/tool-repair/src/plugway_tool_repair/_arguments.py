@@ -80,13 +80,15 @@ class Fitter:
     def _unquoted(self, value: dict[str, Any]) -> dict[str, Any]:
         """Paths without quotes around them."""
         result = value
+        known = as_object(self._resolved(self._root).get("properties"))
         for key, item in value.items():
             if not isinstance(item, str) or not _PATH_KEY.search(key):
                 continue
             match = _QUOTED.fullmatch(item.strip())
             if match is not None:
                 result = {**result, key: match[2]}
-                self.fixes.append(f"`{key}`: quotes around the path")
+                named = f"`{key}`" if key in known else "an argument"
+                self.fixes.append(f"{named}: quotes around the path")
         return result
 
     # ── by schema ────────────────────────────────────────────────────────────────────────────
@@ -183,7 +185,7 @@ class Fitter:
         close = [o for o in options if isinstance(o, str) and normal(o) == normal(value)]
         if len(close) != 1:
             return value
-        self.fixes.append(f"`{path}`: {value!r} is {close[0]!r}")
+        self.fixes.append(f"`{path}`: one of its choices, written otherwise")
         return close[0]
 
     def _parsed(self, text: str, type_: type, path: str, *, quiet: bool = False) -> Any:

@@ -199,8 +199,7 @@ class Mender(Writer):
     def _leave_out(self, name: str) -> None:
         self.cut = self.cut or name
         self.changed = True
-        called = f"the call of `{name[:100]}`" if name else "a call"
-        self._note(f"{called} was cut off and left out")
+        self._note(f"{self._toolbox.called(name)} was cut off and left out")
 
     def _bounded(self) -> None:
         """Raises `BackendProtocolError` where what is open is too much together."""
@@ -339,12 +338,13 @@ class Mender(Writer):
         if not self.judged and self.bad is None:
             self.bad = BadCall(verdict.name, verdict.arguments, verdict.problems)
             return True
-        self._note(f"call of `{verdict.name}` handed on as it is: {verdict.problems[0][:200]}")
+        called, count = self._toolbox.called(verdict.name), len(verdict.problems)
+        self._note(f"{called} handed on as it is, with {count} problem{'s'[: count > 1]}")
         return False
 
     def _write_call(self, verdict: Verdict, identifier: str | None, out: list[StreamEvent]) -> None:
         for fix in verdict.fixes:
-            self._note(f"call of `{verdict.name}`: {fix}")
+            self._note(f"{self._toolbox.called(verdict.name)}: {fix}")
         identifier = identifier or new_id("toolu")
         self._ids.add(identifier)
         self.calls += 1
@@ -388,7 +388,7 @@ class Mender(Writer):
         self.changed = True
         new = {"usage": {"output_tokens": 0}, **item.data, "delta": delta}
         if wanted != reason:
-            self._note(f"stop_reason {reason} made {wanted}")
+            self._note(f"stop_reason made {wanted}")
             new["delta"] = {**delta, "stop_reason": wanted, "stop_sequence": None}
         if new["usage"] is None:
             new["usage"] = {"output_tokens": 0}

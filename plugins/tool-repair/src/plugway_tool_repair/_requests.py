@@ -99,7 +99,7 @@ def _user(
         identifier = str(block.get("tool_use_id"))
         if identifier not in calls or identifier in results:
             kind = "a second result" if identifier in results else "a result without its call"
-            notes.append(f"{kind} left out ({identifier[:60]})")
+            notes.append(f"{kind} left out")
             dropped = True
             continue
         moved = moved or bool(others)

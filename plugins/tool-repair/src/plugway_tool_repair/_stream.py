@@ -28,6 +28,7 @@ from plugway import (
     new_id,
     replay,
 )
+from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import BadCall, Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._tools import Toolbox
@@ -58,6 +59,7 @@ class Asking:
         self._note = note
         self._may_ask = options.ask_again
         self._may_grow = options.ask_again
+        self._demand = Demand(toolbox)
 
     async def run(self, request: MessagesRequest) -> Reply:
         """The reply that the client may get.
@@ -73,7 +75,7 @@ class Asking:
             except BackendError as error:
                 if cut is None:
                     raise
-                self._note(f"more room was refused: {str(error)[:200]}")
+                self._note(f"more room was refused: {error.record[:200]}")
                 return cut
             if cut is not None:
                 await cut.close()
@@ -87,10 +89,11 @@ class Asking:
                 request, cut = larger, answer
                 continue
             await reply.close()
-            request = self._again(request, mender.bad)
+            request = self._again(request, mender)
 
     async def _ask(self, request: MessagesRequest) -> tuple[Reply, Reply | None, Mender | None]:
         """The backend's reply, that reply mended, or None where it is not fit, and its mender."""
+        self._demand = Demand(self._toolbox)
         reply = await self._send(request, self._attempt)
         if reply.status >= 400 or reply.dialect:  # the client's own dialect is not touched
             return reply, None, None
@@ -101,15 +104,19 @@ class Asking:
             await reply.close()
             raise
 
-    def _again(self, request: MessagesRequest, bad: BadCall | None) -> MessagesRequest:
+    def _again(self, request: MessagesRequest, mender: Mender) -> MessagesRequest:
         """What to ask after an answer that is not fit. Raises `BackendError` where it is enough."""
+        bad = mender.bad
         if not self._may_ask:
             raise self._failure(bad)
         self._may_ask = False
-        if bad is None:
+        if bad is None and mender.empty:
             self._note("asked again: the answer had no content")
             return request
-        self._note(f"asked again: {_told(bad)[:300]}")
+        if bad is None:
+            self._note(f"asked again: the answer lacks {self._demand.told}")
+            return self._demand.repeated(request)
+        self._note(f"asked again: {_recorded(bad, self._toolbox)}")
         return _extended(request, bad)
 
     def _with_room(self, request: MessagesRequest, mender: Mender) -> MessagesRequest | None:
@@ -124,8 +131,8 @@ class Asking:
         if not (self._may_grow and by_limit and mender.repeatable and 0 < asked < room) or lowered:
             return None
         self._may_grow = False
-        named = f"the call of `{mender.cut}`" if mender.cut else "its call"
-        self._note(f"asked again: {named} was cut off; `max_tokens` raised from {asked} to {room}")
+        called = self._toolbox.called(mender.cut or "")
+        self._note(f"asked again: {called} was cut off; `max_tokens` raised from {asked} to {room}")
         return request.replace(max_tokens=room, because="a tool call was cut off by it")
 
     @property
@@ -152,22 +159,40 @@ class Asking:
     async def _read(self, reply: Reply, mender: Mender) -> Reply | None:
         """The reply, mended; None where it is not fit for the client."""
         if reply.body is not None:
-            found = await _whole(reply, reply.body, mender)
+            found = await _whole(reply, reply.body, mender, self._demand)
+            if found is not None and self._is_lacking(mender):
+                return None
             mender.repeatable = mender.cut is not None and not mender.calls
             return found
         source = events_of(reply)
         head: list[StreamEvent] = []
         hidden = {"thinking", "redacted_thinking"} if self._options.hold_thinking else set[str]()
-        while not mender.seen - hidden and not mender.ended:
+        demand = self._demand
+        while not mender.ended and (demand.open or not mender.seen - hidden) and not demand.full:
             item = await self._next(source)
             if item is None:
                 break
-            head += mender.feed(item)
+            fed = mender.feed(item)
+            demand.feed(fed)
+            head += fed
             if mender.bad is not None or mender.empty:
                 return None
+        if self._is_lacking(mender):
+            return None
         mender.judged = True
         mender.repeatable = mender.cut is not None and not mender.calls
         return reply.replace(events=None, chunks=_bytes(head, source, mender))
+
+    def _is_lacking(self, mender: Mender) -> bool:
+        """Whether to ask again for a call that the client demands; where it does not come, the
+        receipt says so. A call that was cut off is another matter, and a refusal stays one."""
+        demand = self._demand
+        if not demand.open or mender.cut is not None or not (mender.ended or demand.full):
+            return False
+        if self._may_ask and not demand.full and mender.reason != "refusal":
+            return True
+        self._note(f"the answer lacks {demand.told}; it is handed on as it is")
+        return False
 
     async def _next(self, source: AsyncIterator[StreamEvent]) -> StreamEvent | None:
         seconds = self._attempt.first_event_seconds
@@ -184,7 +209,9 @@ class Asking:
     def _failure(self, bad: BadCall | None) -> BackendError:
         if bad is None:
             return BackendProtocolError("it answered without content, twice")
-        error = BackendProtocolError(f"its tool call stayed wrong: {_told(bad)[:500]}")
+        what = "its tool call stayed wrong"
+        record = f"{what}: {_recorded(bad, self._toolbox)}"
+        error = BackendProtocolError(f"{what}: {_told(bad)[:500]}", record=record)
         error.try_next = self._options.unfixable == "fail_over"
         error.permanent = self._options.unfixable == "error"
         return error
@@ -205,7 +232,7 @@ async def _bytes(
             yield out[0].encode() if len(out) == 1 else b"".join(i.encode() for i in out)
 
 
-async def _whole(reply: Reply, body: bytes, mender: Mender) -> Reply | None:
+async def _whole(reply: Reply, body: bytes, mender: Mender, demand: Demand) -> Reply | None:
     """A reply in one piece: as its stream would be."""
     try:
         message = as_object(orjson.loads(body))
@@ -215,7 +242,9 @@ async def _whole(reply: Reply, body: bytes, mender: Mender) -> Reply | None:
         return reply
     found: list[StreamEvent] = []
     for item in _replayed(message, whole=reply.made):
-        found += mender.feed(item)
+        fed = mender.feed(item)
+        demand.feed(fed)
+        found += fed
         if mender.bad is not None or mender.empty:
             return None
     if not mender.changed:
@@ -252,11 +281,19 @@ async def _async(items: Iterable[StreamEvent]) -> AsyncIterable[StreamEvent]:
 def _interrupted(item: StreamEvent) -> StreamInterrupted:
     detail = as_object(item.data.get("error"))
     status = {"overloaded_error": 529, "rate_limit_error": 429}.get(str(detail.get("type")), 500)
-    return StreamInterrupted(str(detail.get("message") or "the stream failed"), status=status)
+    told = str(detail.get("message") or "the stream failed")
+    record = f"the stream ended with an error event (status {status})"
+    return StreamInterrupted(told, status=status, record=record)
 
 
 def _told(bad: BadCall) -> str:
     return f"`{bad.name}`: " + "; ".join(bad.problems)
+
+
+def _recorded(bad: BadCall, toolbox: Toolbox) -> str:
+    """The same for the receipt, without what the model has written."""
+    count = len(bad.problems)
+    return f"{toolbox.called(bad.name)} has {count} problem{'s'[: count > 1]}"
 
 
 def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:

@@ -13,6 +13,7 @@ import orjson
 from plugway import as_list, as_object
 from plugway_local_engine import Tool
 from plugway_tool_repair._arguments import Fitter, dumps, normal
+from plugway_translation import is_placeholder
 
 _PREFIX = re.compile(r"^(?:functions?|tools?|default_api)[.:/]")
 _MAX_NAMED: Final = 40
@@ -49,8 +50,14 @@ class Toolbox:
             for entry in as_list(body.get("tools")):
                 item = as_object(entry)
                 name = item.get("name")
-                if isinstance(name, str) and name:
+                if isinstance(name, str) and name and not is_placeholder(item):
                     self.tools[name] = Tool(name, schema=as_object(item.get("input_schema")))
+        choice = as_object(body.get("tool_choice"))
+        named = choice.get("name") in self.tools
+        self.forced: str | None = None
+        """The tool that must be called, empty for any of them; None where the model may choose."""
+        if self.tools and (choice.get("type") == "any" or (choice.get("type") == "tool" and named)):
+            self.forced = str(choice["name"]) if choice["type"] == "tool" else ""
         self._close: dict[str, list[str]] = {}
         for name in self.tools:
             self._close.setdefault(normal(name), []).append(name)
@@ -67,6 +74,10 @@ class Toolbox:
             return name
         close = self._close.get(normal(name), [])
         return close[0] if len(close) == 1 else None
+
+    def called(self, name: str) -> str:
+        """A call as the receipt has it: by the tool's name, unless the model has made that up."""
+        return f"the call of `{name}`" if name in self.tools else "a call"
 
     def judge(self, name: str, arguments: str) -> Verdict:
         """The call as it is, mended, or with its problems."""

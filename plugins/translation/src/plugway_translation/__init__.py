@@ -6,9 +6,9 @@ the notes in which a translator says what it could not carry over.
 
 from plugway_translation._arguments import parse_arguments
 from plugway_translation._ids import IdCodec, decode_id, encode_id
-from plugway_translation._media import Media, MediaPolicy, media_of, unseen
-from plugway_translation._names import ToolNames
-from plugway_translation._notes import Action, Note, Notes, Rule, drop_by
+from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
+from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
+from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
 from plugway_translation._schema import (
     ANY_SCHEMA,
@@ -41,6 +41,7 @@ __all__ = [
     "ATTRIBUTION",
     "ERROR_MARK",
     "NO_RESULT",
+    "PLACEHOLDER_LEFT_OUT",
     "SEPARATOR",
     "Action",
     "Effort",
@@ -65,9 +66,12 @@ __all__ = [
     "encode_id",
     "in_words",
     "is_attribution",
+    "is_placeholder",
     "media_of",
+    "note_extras",
     "parse_arguments",
     "reminder",
+    "replaced_media",
     "result_media",
     "result_text",
     "rules_without",
@@ -76,6 +80,7 @@ __all__ = [
     "system_text",
     "totals_of",
     "turns_of",
+    "type_name",
     "unseen",
     "usage_of",
 ]

@@ -3,7 +3,7 @@ cannot take."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,9 +76,51 @@ def unseen(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str
     what = media.kind if not media.mime else f"{media.kind} ({media.mime})"
     if policy == "reject":
         raise InvalidRequest(f"{what}: it cannot be sent to this model: {because}", retry=False)
-    notes.add(media.kind, "drop", f"{because}; words stand in its place")
+    notes.add(media.kind, "drop", f"{because}, so words stand in its place")
     title = f" {media.title!r}" if media.title else ""
     return f"[{what}{title} left out: this model cannot see it]"
+
+
+def replaced_media(
+    messages: Sequence[Any],
+    unfit: Callable[[Media], str],
+    notes: Notes,
+    policy: MediaPolicy = "placeholder",
+) -> Sequence[Any]:
+    """`messages` with words for the images and documents that `unfit` has a reason against, those
+    in results of tools too; the same object where there are none.
+
+    Raises `InvalidRequest` where the policy is to refuse.
+    """
+    found = [_replaced_in(message, unfit, notes, policy) for message in messages]
+    same = all(new is old for new, old in zip(found, messages, strict=True))
+    return messages if same else found
+
+
+def _replaced_in(
+    holder: Any, unfit: Callable[[Media], str], notes: Notes, policy: MediaPolicy
+) -> Any:
+    """A turn, or a result of a tool, with its content changed."""
+    fields = as_object(holder)
+    blocks, found = as_list(fields.get("content")), list[Any]()
+    for block in blocks:
+        inner = as_object(block)
+        media = media_of(inner)
+        if media is not None and (because := unfit(media)):
+            found.append({"type": "text", "text": _words(media, policy, notes, because)})
+        elif inner.get("type") == "tool_result":
+            found.append(_replaced_in(block, unfit, notes, policy))
+        else:
+            found.append(block)
+    same = all(new is old for new, old in zip(found, blocks, strict=True))
+    return holder if same else {**fields, "content": found}
+
+
+def _words(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:
+    if not media.text:
+        return unseen(media, policy, notes, because)
+    notes.add(media.kind, "translate", f"{because}, so its text stands in its place")
+    return media.said
 
 
 def _text(value: Any) -> str:

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 PATTERN: Final = r"[a-zA-Z0-9_-]"
 """The characters that most APIs take."""
+
+
+PLACEHOLDER: Final = "DeferredToolPlaceholder"
+"""The name of a tool that keeps Anthropic's servers loading tools later, and that nobody may call
+(Claude Code 2.1.332 sends it with `defer_loading` where it has deferred tools)."""
+PLACEHOLDER_LEFT_OUT: Final = f"`{PLACEHOLDER}` only means something to Anthropic's servers"
+
+
+def is_placeholder(tool: Mapping[str, Any]) -> bool:
+    """Whether this is no tool, but a mark for servers that load tools later."""
+    return tool.get("name") == PLACEHOLDER and tool.get("defer_loading") is True
 
 
 class ToolNames:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
+
+from plugway import as_object
 
 Action = Literal["translate", "emulate", "drop", "reject"]
 """`translate`: said in another way, with a loss; `emulate`: done by us instead; `drop`: left out;
@@ -45,6 +48,12 @@ class Notes:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def without(self, fields: Collection[str]) -> Notes:
+        """The same but for the notes of `fields`."""
+        new = Notes()
+        new._counts = {note: n for note, n in self._counts.items() if note.field not in fields}
+        return new
+
     def fields(self) -> set[str]:
         """The fields that something was done to."""
         return {note.field for note in self._counts}
@@ -66,6 +75,36 @@ class Rule:
     """Why, where it is dropped; what a user reads."""
 
 
+def note_extras(
+    blocks: Iterable[Any], where: str, reasons: Mapping[str, str], notes: Notes
+) -> None:
+    """Note the members of blocks that are not carried over: those that `reasons` names."""
+    for block in map(as_object, blocks):
+        for key, because in reasons.items():
+            if block.get(key):
+                notes.add(f"{where}.{key}", "drop", because)
+
+
+_TYPES: Final = (
+    "advisor apply approval audio bash browser call choice code compaction computer container"
+    " content context conv custom delta document edit editor error execution fetch fetched file"
+    " function generation image input interpreter item list local mcp memory message mid namespace"
+    " output patch preview reasoning redacted reference request response result results search"
+    " server shell system text thinking tool tools uploaded upload url use video web"
+)
+_WORDS: Final = frozenset(_TYPES.split())
+_NUMBER: Final = re.compile(r"[0-9]{1,8}")
+
+
+def type_name(kind: object) -> str:
+    """A `type` that a request has, as a note may name it: made of the words that the APIs make
+    their types of, such as `web_search_20250305`; `unknown` for any other, which may be anything.
+    """
+    words = str(kind)[:80].split("_")
+    fits = all(word in _WORDS or _NUMBER.fullmatch(word) for word in words)
+    return "_".join(words) if fits else "unknown"
+
+
 def drop_by(
     table: Mapping[str, Rule], names: Iterator[str] | Sequence[str], notes: Notes, prefix: str = ""
 ) -> None:
@@ -73,6 +112,6 @@ def drop_by(
     for name in names:
         rule = table.get(name)
         if rule is None:
-            notes.add(prefix + name, "drop", "this translation does not know it")
+            notes.add(prefix + name[:64], "drop", "this translation does not know it")
         elif rule.action == "drop":
             notes.add(prefix + name, "drop", rule.because)

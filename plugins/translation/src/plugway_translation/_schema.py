@@ -21,6 +21,15 @@ _LISTS: Final = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
 _SCHEMAS: Final = frozenset(
     ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
 )
+_FORMATS: Final = frozenset(
+    (
+        *("date", "date-time", "duration", "time", "email", "idn-email", "hostname"),
+        *("idn-hostname", "ipv4", "ipv6", "iri", "iri-reference", "uri", "uri-reference"),
+        *("uri-template", "uuid", "json-pointer", "relative-json-pointer", "regex", "binary"),
+        *("byte", "double", "float", "int32", "int64", "password"),
+    )
+)
+"""Values of `format` that a note may name: those of JSON Schema 2020-12 and OpenAPI 3.0."""
 _MAX_INLINED: Final = 2000
 """Schemas that references may unfold to."""
 
@@ -121,7 +130,7 @@ class _Cleaner:
         allowed = rules.keywords is None or key in rules.keywords
         if key == "format" and rules.formats is not None and item not in rules.formats:
             allowed = False
-            key = f"format {item}"
+            key = f"format {item}" if item in _FORMATS else "format"
         if allowed and key not in rules.drop:
             return False
         self._note(key, "the target does not take it")
@@ -147,6 +156,7 @@ class _Cleaner:
             why = "it names itself" if name in refs else "it names nothing here, or too much"
             self._note("$ref", why)
             return {}
+        self.notes.add(f"{self._field}.$ref", "translate", "what it names is put in its place")
         beside = {key: item for key, item in schema.items() if key != "$ref"}
         return self.schema({**target, **beside}, depth, (*refs, name))
 
@@ -168,15 +178,17 @@ class _Cleaner:
             if len(single) < len(kinds):
                 found["nullable"] = True
             if len(single) > 1:
-                self._note("type", f"one type only; the others of {kinds} were left out")
+                self._note("type", "one type only; the others were left out")
             return
         if "anyOf" not in found:
+            self.notes.add(f"{self._field}.type", "translate", "several types, as `anyOf`")
             found["anyOf"] = [{"type": kind} for kind in single]
         del found["type"]
 
     def _enum(self, found: dict[str, Any]) -> None:
         if self._rules.const_as_enum and "const" in found:
             found["enum"] = [found.pop("const")]
+            self.notes.add(f"{self._field}.const", "translate", "as `enum` of one value")
         values = found.get("enum")
         if self._rules.string_enums and values is not None:
             if all(isinstance(value, str) for value in as_list(values)):

@@ -14,6 +14,7 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
+from plugway_translation import Media
 
 
 class VllmOptions(EndpointOptions):
@@ -27,6 +28,10 @@ class VllmBackend(AnthropicBackend):
     """vLLM, whose models are all loaded."""
 
     kind = "vllm"
+
+    def unfit(self, media: Media) -> str:
+        """vLLM has no documents: it refuses blocks that its `AnthropicContentBlock` lacks."""
+        return "vLLM takes no documents" if media.kind == "document" else ""
 
     async def models(self) -> Sequence[ModelInfo]:
         """The served names; an adapter has the window of the model that it sits on."""

@@ -15,6 +15,7 @@ from plugway_openai_wire.chat._policy import Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import request_of
 from plugway_openai_wire.chat._told import totals_in, usage_in
+from plugway_signature import session_hash
 from plugway_translation import MediaPolicy, Reasoning, usage_of
 
 DIALECT: Final = "openai-chat"
@@ -33,7 +34,9 @@ class ChatApi:
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `RequestRejected` where there is none."""
         reasoning = Reasoning.of(attempt.backend.name, attempt.model, attempt.session_id)
-        target = Target(reasoning, self.quirks, facts, self.media, reasoning.session)
+        share = attempt.caller.share if attempt.caller else ""
+        key = reasoning.session or session_hash(share)
+        target = Target(reasoning, self.quirks, facts, self.media, key)
         made = request_of(request.body, target)
         return Call(made.body, made.notes, partial(ChatReader, made, attempt.model))
 

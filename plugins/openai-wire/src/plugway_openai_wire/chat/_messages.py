@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_object
+from plugway_openai_wire._policy import EXTRAS
 from plugway_openai_wire.chat._policy import Target
 from plugway_openai_wire.chat._thinking import PARTS, restored
 from plugway_translation import (
@@ -21,17 +22,19 @@ from plugway_translation import (
     Turn,
     in_words,
     media_of,
+    note_extras,
     reminder,
     result_media,
     result_text,
     turns_of,
+    type_name,
     unseen,
 )
 
 Message = dict[str, Any]
 Part = dict[str, Any]
 
-_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
+_THINKING: Final = ("thinking", "redacted_thinking")
 
 
 def messages_of(
@@ -65,12 +68,11 @@ class Conversation:
 
     def user(self, turn: Turn) -> list[Message]:
         """Results first, then what was shown in them, then what the user said."""
+        note_extras([*turn.results, *turn.blocks], "messages", EXTRAS, self._notes)
         parts: list[Part] = []
         found = [self._result(result, parts) for result in turn.results]
         for block in turn.blocks:
-            part = self._part(block)
-            if part is not None:
-                parts.append(part)
+            parts += self._parts(block)
         if parts:
             found.append({"role": "user", "content": self._content(parts)})
         return found
@@ -83,7 +85,7 @@ class Conversation:
         media = [found for block in result_media(result) if (found := media_of(block)) is not None]
         said = result_text(result)
         if media:
-            parts = [self._medium(item) for item in media]
+            parts = [part for item in media for part in self._medium(item)]
             words = [part["text"] for part in parts if part["type"] == "text"]
             seen = [part for part in parts if part["type"] != "text"]
             if seen:
@@ -94,37 +96,36 @@ class Conversation:
             said = "\n".join(filter(None, (said, *words)))
         return {"role": "tool", "tool_call_id": call_id, "content": said}
 
-    def _part(self, block: dict[str, Any]) -> Part | None:
-        if "cache_control" in block:
-            self._notes.add("messages.cache_control", "drop", "the API has no marks for caching")
+    def _parts(self, block: dict[str, Any]) -> list[Part]:
         if (kind := block.get("type")) == "text":
-            return _text(block["text"]) if block.get("text") else None
+            return [_text(block["text"])] if block.get("text") else []
         media = media_of(block)
         if media is not None:
             return self._medium(media)
-        self._notes.add(f"messages.{kind}", "translate", "told in words")
+        self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
         words = in_words(block)
-        return _text(words) if words else None
+        return [_text(words)] if words else []
 
-    def _medium(self, media: Media) -> Part:
+    def _medium(self, media: Media) -> list[Part]:
         quirks, facts = self._target.quirks, self._target.facts
         if media.kind == "document" and media.text:
-            return _text(media.said)
+            return [_text(media.said)]
         if media.kind == "image":
             takes = quirks.images and "image" not in facts.rejected_inputs
             if takes and (media.data or media.url):
                 url = media.url or media.data_url
-                return {"type": "image_url", "image_url": {"url": url}}
+                return [{"type": "image_url", "image_url": {"url": url}}]
             return self._unseen(media, "the model sees no images" if not takes else "it is a file")
         takes = quirks.documents and "document" not in facts.rejected_inputs
         if takes and media.data:
             name = media.title or "document.pdf"
             file = {"filename": name, "file_data": media.data_url}
-            return {"type": "file", "file": file}
+            context = [_text(media.context)] if media.context else []
+            return [*context, {"type": "file", "file": file}]
         return self._unseen(media, "the server takes no such documents")
 
-    def _unseen(self, media: Media, because: str) -> Part:
-        return _text(unseen(media, self._target.media, self._notes, because))
+    def _unseen(self, media: Media, because: str) -> list[Part]:
+        return [_text(unseen(media, self._target.media, self._notes, because))]
 
     def _content(self, parts: list[Part]) -> str | list[Part]:
         if len(parts) == 1 and parts[0]["type"] == "text":
@@ -150,6 +151,7 @@ class Conversation:
 
     def assistant(self, turn: Turn, *, last: bool) -> list[Message]:
         """What the model said and called, and the thinking of its own."""
+        note_extras(turn.blocks, "messages", EXTRAS, self._notes)
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
         thoughts: list[dict[str, Any]] = []
@@ -162,7 +164,7 @@ class Conversation:
             elif kind in _THINKING:
                 thoughts.append(block)
             else:
-                self._notes.add(f"messages.{kind}", "translate", "told in words")
+                self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
                 texts.append(in_words(block))
         texts = [text for text in texts if text]
         thought = restored(thoughts, self._target, self._notes, calls=bool(calls))

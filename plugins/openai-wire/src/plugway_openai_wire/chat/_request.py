@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
-from plugway_openai_wire._policy import OUTPUT
+from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT
 from plugway_openai_wire.chat._messages import messages_of
 from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, Target
 from plugway_openai_wire.chat._tools import choice_of, is_chosen, names_of, offered, tools_of
@@ -24,6 +24,7 @@ from plugway_translation import (
     clamp_effort,
     drop_by,
     effort_of,
+    note_extras,
     strict_fits,
     system_text,
 )
@@ -59,6 +60,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     tools = offered(as_list(body.get("tools")), target, notes)
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model")}
+    note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
     system = system_text(body.get("system"), notes)
     messages = as_list(body.get("messages"))
     found["messages"] = messages_of(messages, system, target, names, notes)
@@ -232,6 +234,7 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
             notes.add("metadata", "drop", "who asks is not told to this server")
     if quirks.cache_key_field and target.cache_key:
         found[quirks.cache_key_field] = target.cache_key
+        notes.add(quirks.cache_key_field, "emulate", CACHE_KEY)
     return found
 
 

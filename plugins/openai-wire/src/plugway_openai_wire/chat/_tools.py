@@ -8,13 +8,16 @@ from plugway import as_object
 from plugway_openai_wire._policy import TOOL
 from plugway_openai_wire.chat._policy import DEFAULT_LIMIT, Target
 from plugway_translation import (
+    PLACEHOLDER_LEFT_OUT,
     Notes,
     SchemaRules,
     ToolNames,
     clean_schema,
     drop_by,
+    is_placeholder,
     rules_without,
     strict_fits,
+    type_name,
 )
 
 _PLAIN = frozenset(("name", "description", "input_schema"))
@@ -31,8 +34,10 @@ def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, An
     found: list[dict[str, Any]] = []
     for item in tools:
         tool = as_object(item)
-        if "input_schema" not in tool and is_server_tool(tool):
-            because = f"`{tool.get('name')}` (`{tool.get('type')}`) is Anthropic's own"
+        if is_placeholder(tool):
+            notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
+        elif "input_schema" not in tool and is_server_tool(tool):
+            because = f"`{tool.get('name')}` (`{type_name(tool.get('type'))}`) is Anthropic's own"
             notes.add("tools", "drop", because)
         elif isinstance(tool.get("name"), str):
             found.append(tool)
@@ -94,7 +99,7 @@ def choice_of(value: Any, target: Target, names: ToolNames, notes: Notes) -> Any
     allowed = target.facts.allowed_values.get("tool_choice")
     known = allowed is None or (found if isinstance(found, str) else "function") in allowed
     if not known or not target.takes("tool_choice"):
-        notes.add("tool_choice", "drop", f"the server does not take `{kind}`")
+        notes.add("tool_choice", "drop", "the server does not take this choice")
         return None
     return found
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
+from plugway_openai_wire._policy import EXTRAS
 from plugway_openai_wire.responses._policy import Target
 from plugway_translation import (
     ERROR_MARK,
@@ -20,10 +21,12 @@ from plugway_translation import (
     Turn,
     in_words,
     media_of,
+    note_extras,
     result_media,
     result_text,
     said_in,
     turns_of,
+    type_name,
     unseen,
 )
 
@@ -103,7 +106,7 @@ class _Maker:
                 self._flush("assistant")
                 self._thought(block)
             case _:
-                self._notes.add(str(block.get("type")), "translate", "told in words")
+                self._notes.add(type_name(block.get("type")), "translate", "told in words")
                 self._parts.append(
                     {"type": "output_text", "text": in_words(block), "annotations": []}
                 )
@@ -133,13 +136,15 @@ class _Maker:
                 self._flush("user")
                 self._developer(block.get("content"))
             case _:
-                self._notes.add(str(block.get("type")), "translate", "told in words")
+                self._notes.add(type_name(block.get("type")), "translate", "told in words")
                 self._parts.append({"type": "input_text", "text": in_words(block)})
 
     def _result(self, block: Mapping[str, Any]) -> list[Item]:
         """Adds the output of a call; returns the parts that have to follow as the user's."""
         self._extras(block)
         fields = dict(block)
+        if fields.get("is_error") is True:
+            self._notes.add("tool_result.is_error", "translate", "said in the text of the result")
         output: str | list[Item] = result_text(fields)
         after: list[Item] = []
         if media := result_media(fields):
@@ -186,10 +191,7 @@ class _Maker:
 
     def _extras(self, block: Mapping[str, Any]) -> None:
         """Notes members of a block that have no place here."""
-        if "cache_control" in block:
-            self._notes.add("cache_control", "drop", "the API has no marks for caching")
-        if block.get("citations"):
-            self._notes.add("citations", "drop", "the API takes none back")
+        note_extras([block], "messages", EXTRAS, self._notes)
 
 
 def _image(media: Media) -> Item | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_openai_wire._policy import OUTPUT
+from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT
 from plugway_openai_wire.responses._items import input_of
 from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, Target
 from plugway_openai_wire.responses._tools import choice_of, names_of, searches_of, tools_of
@@ -25,6 +25,7 @@ from plugway_translation import (
     clean_schema,
     drop_by,
     effort_of,
+    note_extras,
     strict_fits,
     system_text,
 )
@@ -63,6 +64,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     tools = [as_object(tool) for tool in as_list(body.get("tools"))]
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model"), "store": False}
+    note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
     if system := system_text(body.get("system"), notes):
         found["instructions"] = system
     found["input"] = input_of(as_list(body.get("messages")), target, names, notes)
@@ -139,9 +141,11 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     if isinstance(user, str) and user:
         found["safety_identifier"] = _hash(user.partition("_session_")[0])
         notes.add("metadata.user_id", "translate", "as a hash, in `safety_identifier`")
-    if key := target.cache_key or (user if isinstance(user, str) else ""):
+    key = target.cache_key or (user if isinstance(user, str) else "")
+    if key or target.share:
         own = f"{target.share}/{key}" if target.share else key
         found["prompt_cache_key"] = _hash(own)[:32]
+        notes.add("prompt_cache_key", "emulate", CACHE_KEY)
     tier = body.get("service_tier")
     if told := _TIERS.get(str(tier)):
         found["service_tier"] = told

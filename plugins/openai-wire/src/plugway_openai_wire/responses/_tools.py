@@ -9,13 +9,16 @@ from plugway import as_object
 from plugway_openai_wire._policy import TOOL
 from plugway_openai_wire.responses._policy import DEFAULT_IDS, SEARCH, Target
 from plugway_translation import (
+    PLACEHOLDER_LEFT_OUT,
     Notes,
     SchemaRules,
     ToolNames,
     clean_schema,
     drop_by,
+    is_placeholder,
     rules_without,
     strict_fits,
+    type_name,
 )
 
 
@@ -32,12 +35,14 @@ def tools_of(
     rules = rules_without(target.facts.rejected_keywords)
     found: list[dict[str, Any]] = []
     for tool in tools:
-        if "input_schema" in tool:
+        if is_placeholder(tool):
+            notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
+        elif "input_schema" in tool:
             found.append(_function(tool, rules, names, notes))
         elif target.web_search and str(tool.get("type")).startswith(SEARCH):
             found.append(_search(tool, notes))
         else:
-            notes.add(f"tools.{tool.get('type')}", "drop", "the tool is Anthropic's own")
+            notes.add(f"tools.{type_name(tool.get('type'))}", "drop", "the tool is Anthropic's own")
     most = target.facts.tools_limit
     if most and len(found) > most:
         notes.add("tools", "drop", f"the API takes {most}; those after that were left out")
@@ -68,7 +73,7 @@ def _function(
 
 def _search(tool: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     """OpenAI's own search for Anthropic's."""
-    notes.add(f"tools.{tool.get('type')}", "translate", "OpenAI's own search does it")
+    notes.add(f"tools.{type_name(tool.get('type'))}", "translate", "OpenAI's own search does it")
     if tool.get("blocked_domains"):
         notes.add("tools.blocked_domains", "drop", "the API knows only domains that are allowed")
     made: dict[str, Any] = {"type": "web_search"}

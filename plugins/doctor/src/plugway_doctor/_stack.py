@@ -1,0 +1,116 @@
+"""What is checked of the configuration's own list: plugins that an agent needs with models that are
+not Anthropic's, and their order. Whether it loads at all is `plugway check`'s to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plugway import LocalGateway, as_list, as_object
+from plugway_doctor._checks import Check
+
+_NATIVE = "anthropic"
+"""The backend whose answers need none of these plugins."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    use: str
+    name: str
+    """Name of the check."""
+    present: str
+    absent: str
+    place: str
+
+
+_WANTED = (
+    _Wanted(
+        "auto-mode",
+        "auto mode",
+        "the gateway answers it for every backend",
+        "it works with Anthropic's own models alone",
+        "first under `plugins`",
+    ),
+    _Wanted(
+        "server-tools",
+        "server tools",
+        "a web search that nobody runs says so",
+        "a model other than Anthropic's invents the results of a web search",
+        "before `tool-repair`, `context-guard` and `field-policy`",
+    ),
+    _Wanted(
+        "tool-repair",
+        "tool repair",
+        "calls written as prose, wrong arguments and empty turns are put right",
+        "a call that a model writes as prose ends the agent's turn",
+        "after `server-tools`",
+    ),
+    _Wanted(
+        "error-normalizer",
+        "error messages",
+        "errors reach Claude Code in words that it acts on",
+        "Claude Code does not compact when another vendor says that the prompt is too long",
+        "after `resilience`",
+    ),
+)
+_OUTSIDE = (("resilience", "error-normalizer"),)
+"""Pairs that load in either order, and work in this one."""
+
+
+def listed(config: Path) -> list[dict[str, Any]]:
+    """The entries of a configuration's `plugins`; empty where it cannot be read."""
+    try:
+        document = as_object(yaml.safe_load(config.read_text("utf-8")))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return [as_object(entry) for entry in as_list(document.get("plugins"))]
+
+
+def base_urls(gateway: LocalGateway) -> dict[str, str]:
+    """The `base_url` of each instance that the configuration gives one."""
+    found: dict[str, str] = {}
+    for entry in listed(gateway.config_path):
+        url = as_object(entry.get("options")).get("base_url")
+        if isinstance(url, str):
+            found[str(entry.get("name") or entry.get("use"))] = url.rstrip("/")
+    return found
+
+
+def scales_usage(gateway: LocalGateway) -> bool:
+    """Whether clients are told scaled token counts, and so another window than the real one."""
+    options = (as_object(entry.get("options")) for entry in listed(gateway.config_path))
+    return any(option.get("scale_usage") is True for option in options)
+
+
+def stack(gateway: LocalGateway, state: Mapping[str, Any] | None) -> Iterator[Check]:
+    """Whether each wanted plugin is listed, and where to add it; their order.
+
+    `state` is what a running gateway says of itself, from which its backends are known.
+    """
+    uses = [entry.get("use") for entry in listed(gateway.config_path)]
+    if not gateway.configured or _is_native(gateway, state):
+        yield from (Check(one.name, "passed", one.present) for one in _WANTED)
+        return
+    for one in _WANTED:
+        if one.use in uses:
+            yield Check(one.name, "passed", one.present)
+        else:
+            reason = f"`{one.use}` is not listed: {one.absent}"
+            fix = f"add `- use: {one.use}` to {gateway.config_path}, {one.place}"
+            yield Check(one.name, "warned", reason, fix)
+    for outer, inner in _OUTSIDE:
+        if {outer, inner} <= {*uses} and uses.index(outer) > uses.index(inner):
+            reason = f"`{inner}` is listed before `{outer}`, which then asks again in vain"
+            fix = f"move `- use: {outer}` before `- use: {inner}` in {gateway.config_path}"
+            yield Check("plugin order", "warned", reason, fix)
+
+
+def _is_native(gateway: LocalGateway, state: Mapping[str, Any] | None) -> bool:
+    """Whether every backend that runs is Anthropic's own."""
+    backends = [str(as_object(item).get("name")) for item in as_list((state or {}).get("backends"))]
+    uses = {str(e.get("name") or e.get("use")): e.get("use") for e in listed(gateway.config_path)}
+    return bool(backends) and all(uses.get(name) == _NATIVE for name in backends)

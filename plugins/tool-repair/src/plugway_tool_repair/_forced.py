@@ -1,0 +1,70 @@
+"""A call that the client demands by `tool_choice`, and servers that do not honour it.
+
+Ollama's Messages API parses the field and does not use it (`FromMessagesRequest` of its
+`anthropic/anthropic.go`); templates and grammars of other servers do not know it either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from plugway import MAX_EVENT_BYTES, MessagesRequest, StreamEvent, as_list, as_object
+from plugway_tool_repair._tools import Toolbox
+
+_NO_WORDS: Final = "(I have not called a tool.)"
+"""Stands for an answer without text: a turn without content would be refused."""
+
+
+class Demand:
+    """Whether one answer has the call that the client demands; it is fed what the client gets."""
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self._name = toolbox.forced
+        self._said: list[str] = []
+        self._held = 0
+        self.open = toolbox.forced is not None
+        """The call is demanded and has not come yet."""
+
+    def feed(self, items: Iterable[StreamEvent]) -> None:
+        """More of the answer."""
+        if not self.open:
+            return
+        for item in items:
+            block = as_object(item.data.get("content_block"))
+            if block.get("type") == "tool_use" and self._name in ("", block.get("name")):
+                self.open = False
+                self._said.clear()
+                return
+            self._keep(as_object(item.data.get("delta")))
+
+    @property
+    def full(self) -> bool:
+        """More of the answer than this is not held back for a call that may still come."""
+        return self._held > MAX_EVENT_BYTES
+
+    @property
+    def told(self) -> str:
+        """What is missing."""
+        return f"the call of {self._wanted} that `tool_choice` demands"
+
+    def repeated(self, request: MessagesRequest) -> MessagesRequest:
+        """The conversation with the answer, and what it lacks."""
+        said = "".join(self._said).strip() or _NO_WORDS
+        text = f"Call {self._wanted} now. Answer with the call alone."
+        messages = [
+            *as_list(request.body.get("messages")),
+            {"role": "assistant", "content": [{"type": "text", "text": said}]},
+            {"role": "user", "content": [{"type": "text", "text": text}]},
+        ]
+        return request.replace(messages=messages, because="the model is told that it must call")
+
+    @property
+    def _wanted(self) -> str:
+        return f"the tool `{self._name}`" if self._name else "one of the tools"
+
+    def _keep(self, delta: dict[str, Any]) -> None:
+        self._held += sum(len(part) for part in delta.values() if isinstance(part, str))
+        text = delta.get("text")
+        if isinstance(text, str) and not self.full:
+            self._said.append(text)

@@ -1,0 +1,173 @@
+"""A server may list anything as its models: what is listed here is short, printable and asked once."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+import pytest
+
+from plugway import MAX_MODELS, ModelInfo, NoOptions, Plugin, hookimpl, is_model_name
+from plugway.testing import ScriptedUpstream, build_plugin, gateway, respond
+from plugway_anthropic import Anthropic
+from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_gemini import Gemini
+from plugway_llama_server import LlamaServer
+from plugway_lmstudio import LmStudio
+from plugway_ollama import Ollama
+from plugway_openai import OpenAI
+from plugway_openai_api import OpenAIApi
+from plugway_openai_compatible import OpenAICompatible
+from plugway_vllm import Vllm
+
+pytestmark = pytest.mark.anyio
+
+HOSTILE = [
+    "",
+    " ",
+    " padded ",
+    "a\nb",
+    "a\r\nset-cookie: x",
+    "a\tb",
+    "\x1b[31mred",
+    "nul\0",
+    "\u202egnp",
+    "zero\u200bwidth",
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "`rm -rf`",
+    "back\\slash",
+    "x" * 257,
+    "y" * 100_000,
+    None,
+    True,
+    7,
+    1e308,
+    ["m"],
+    {"id": "m"},
+    [[[]]],
+]
+SOUND = ["gemini-1", "org/name:4b@v1", "Ünïcode (local) +x"]
+
+
+def listing(names):
+    """The same list in the shape of each server: whoever looks for a key finds it."""
+    entries = [
+        {
+            "id": name,
+            "key": name,
+            "name": name,
+            "display_name": "<b>\n" + "d" * 1000,
+            "displayName": {"x": 1},
+            "created_at": "<script>",
+            "max_input_tokens": -5,
+            "context_length": 10**15,
+            "supportedGenerationMethods": ["generateContent"],
+        }
+        for name in names
+    ]
+    entries += [None, 7, "text", [], {}, [{"id": "inner"}]]
+    return {"data": entries, "models": entries, "has_more": False}
+
+
+PLUGINS = {
+    Anthropic: {"api_key": "k"},
+    AnthropicCompatible: {"zone": "vendor"},
+    OpenAICompatible: {"zone": "vendor"},
+    OpenAI: {"api_key": "k"},
+    Gemini: {"api_key": "k"},
+    LmStudio: {},
+    Ollama: {},
+    LlamaServer: {},
+    Vllm: {},
+}
+each_backend = pytest.mark.parametrize("kind", PLUGINS, ids=lambda kind: kind.__name__)
+
+
+async def listed(kind, answer):
+    """What clients of both APIs see of one backend, and what was asked."""
+    async with ScriptedUpstream(otherwise=lambda _: answer) as upstream:
+        backend = build_plugin(kind, "up", base_url=upstream.url, **PLUGINS[kind])
+        async with gateway([build_plugin(OpenAIApi, "openai-api"), backend]) as running:
+            ours = await running.client.get("/v1/models?limit=1000")
+            line = {"anthropic-version": "2023-06-01"}
+            theirs = await running.client.get("/v1/models?limit=1000", headers=line)
+            health = await running.client.get("/health")
+    assert {ours.status_code, theirs.status_code, health.status_code} == {200}
+    return ours.text, theirs.text, upstream
+
+
+@each_backend
+async def test_hostile_names_are_left_out_and_sound_ones_stay(kind):
+    body = json.dumps(listing([*HOSTILE, *SOUND, *SOUND])).encode()
+    for text in (await listed(kind, respond(200, body)))[:2]:
+        ids = [entry["id"] for entry in orjson.loads(text)["data"]]
+        names = [name.removeprefix("anthropic/up/").removeprefix("up/") for name in ids]
+        assert set(names) <= set(SOUND)
+        assert len(names) == len(set(names))
+        assert "gemini-1" in names or kind is OpenAI  # which lists what is OpenAI's alone
+        for part in ("<script>", "<b>", "\\n", "\\u0000", "1000000000000000"):
+            assert part not in text
+
+
+@each_backend
+async def test_of_thirty_thousand_a_thousand_are_listed(kind):
+    body = json.dumps({"data": many(), "models": many()}).encode()
+    for text in (await listed(kind, respond(200, body)))[:2]:
+        assert len(orjson.loads(text)["data"]) <= MAX_MODELS
+
+
+def many():
+    how = {"supportedGenerationMethods": ["generateContent"]}
+    return [{"id": f"gpt-{n}", "key": f"k{n}", "name": f"n{n}"} | how for n in range(30_000)]
+
+
+@each_backend
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"7", b'{"data":{}}', b'{"models":"x"}'])
+async def test_what_is_no_list_lists_nothing(kind, body):
+    for text in (await listed(kind, respond(200, body)))[:2]:
+        assert orjson.loads(text)["data"] == []
+
+
+@each_backend
+async def test_pages_that_never_end_are_not_followed_for_ever(kind):
+    page = listing([f"gemini-{n}" for n in range(200)])
+    page |= {"has_more": True, "last_id": "x" * 100_000, "nextPageToken": "y" * 100_000}
+    *_, upstream = await listed(kind, respond(200, page))
+    assert all(len(request.path) < 3000 for request in upstream.requests)
+
+
+async def test_what_a_plugin_lists_is_made_fit_too():
+    class Lists(Plugin[NoOptions]):
+        zone = "local"
+
+        @hookimpl
+        def register_backends(self):
+            return [self]
+
+        async def send(self, request, attempt):
+            raise AssertionError("never asked")
+
+        async def count(self, request, attempt):
+            return None
+
+        async def models(self):
+            odd = ModelInfo(
+                "fine", display_name="a<b>\n\x1b", created_at="now", context_tokens=True
+            )
+            return [odd, odd, ModelInfo("<i>"), "text", None, ModelInfo(7)]
+
+    async with gateway([Lists(NoOptions(), name="lists")]) as running:
+        (entry,) = (await running.client.get("/v1/models")).json()["data"]
+    assert entry["id"] == "anthropic/lists/fine"
+    assert entry["display_name"] == "ab"
+    assert entry["created_at"] == "1970-01-01T00:00:00Z"
+    assert "max_input_tokens" not in entry
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["qwen3:4b", "accounts/x/models/y", "gpt-5.1", "gguf (Q4_K_M)", "modèle", "a&b", "x" * 256],
+)
+def test_names_in_use_are_names(name):
+    assert is_model_name(name)
