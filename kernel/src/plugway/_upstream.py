@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
+from plugway._bounds import check_answer
 from plugway._connection import Answer, Unanswered
 from plugway._errors import (
     BackendError,
@@ -30,7 +31,7 @@ from plugway._url import is_loopback
 
 SHORTEST_SECRET: Final = 8
 """A credential of fewer characters is no secret: taking it out would only harm the text."""
-MAX_WHOLE_BYTES: Final = 64 * 2**20
+MAX_WHOLE_BYTES: Final = 16 * 2**20
 """Largest body that is read whole from an upstream."""
 MAX_REFUSAL_BYTES: Final = 2**20
 
@@ -92,11 +93,11 @@ class UpstreamResponse:
 
         Raises:
             StreamInterrupted: the body ends early.
-            BackendProtocolError: it is larger than `limit`.
+            BackendProtocolError: it is larger than `limit`, or holds too many JSON values.
         """
         pieces: list[bytes] = []
         size = 0
-        while chunk := await self._answer.take():
+        while chunk := await self._answer.take(limit + 1):
             size += len(chunk)
             if size > limit:
                 await self.aclose()
@@ -105,6 +106,11 @@ class UpstreamResponse:
             if self._answer.done:  # then that was all of it
                 break
         body = b"".join(pieces)
+        try:
+            check_answer(body)
+        except BackendProtocolError:
+            await self.aclose()
+            raise
         for secret in self._secrets:
             body = body.replace(secret, b"[redacted]")
         return body

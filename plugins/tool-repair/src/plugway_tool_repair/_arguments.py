@@ -79,15 +79,15 @@ class Fitter:
 
     def _unquoted(self, value: dict[str, Any]) -> dict[str, Any]:
         """Paths without quotes around them."""
-        result = value
+        bare = dict[str, str]()
         for key, item in value.items():
             if not isinstance(item, str) or not _PATH_KEY.search(key):
                 continue
             match = _QUOTED.fullmatch(item.strip())
             if match is not None:
-                result = {**result, key: match[2]}
+                bare[key] = match[2]
                 self.fixes.append(f"`{key}`: quotes around the path")
-        return result
+        return {**value, **bare} if bare else value
 
     # ── by schema ────────────────────────────────────────────────────────────────────────────
 

@@ -214,7 +214,7 @@ async def _whole(reply: Reply, body: bytes, mender: Mender) -> Reply | None:
     if not isinstance(message.get("content"), list):
         return reply
     found: list[StreamEvent] = []
-    for item in _replayed(message, whole=reply.made):
+    async for item in events_of(Reply.streamed(_async(_replayed(message, whole=reply.made)))):
         found += mender.feed(item)
         if mender.bad is not None or mender.empty:
             return None
