@@ -54,7 +54,7 @@ def parse(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise JsonError(_place(raw, error)) from None
-    if not _writable(value):
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and not _writable(value):
         raise JsonError(f"the body is nested more than {MAX_DEPTH} levels deep")
     return value
 
