@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import resource
+import subprocess
+import sys
 
 import anyio
 import pytest
@@ -21,6 +23,29 @@ def test_files_are_counted_against_the_limit():
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert Pressure(max_files=soft).look() == "calm"
     assert Pressure(max_files=3).look() == "pause"
+
+
+FULL = """
+import os, resource
+from plugway._pressure import Pressure
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+pressure = Pressure()
+before, held = pressure.look(), []
+try:
+    while True:
+        held.append(os.dup(0))
+except OSError:
+    full = pressure.look()
+for number in held:
+    os.close(number)
+print(before, full, pressure.look())
+"""
+
+
+def test_a_process_without_any_file_left_does_not_look_calm():
+    command = [sys.executable, "-c", FULL]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert found.stdout.split() == ["calm", "pause", "calm"]
 
 
 def test_memory_sheds_work_before_it_stops_connections(monkeypatch):

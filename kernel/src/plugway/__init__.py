@@ -4,6 +4,8 @@ Everything a plugin may use is exported here. `docs/writing-a-plugin.md` starts 
 """
 
 from plugway._backend import Attempt, Backend, Caller, ModelInfo, Usage
+from plugway._bounds import aside as aside
+from plugway._bounds import check_answer as check_answer
 from plugway._dialect import Dialect, DialectEncoder
 from plugway._emitter import Emitter, StopReason
 from plugway._errors import (

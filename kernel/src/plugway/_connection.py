@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, cast
 
+import anyio.lowlevel
 import httptools
 
 from plugway._errors import (
@@ -25,8 +26,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 """Largest head, and most bytes in a row that bring no body: trailers, extensions of chunks."""
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Bytes of a body that nobody has taken, above which the connection is not read."""
-
-
+MAX_TAKEN_BYTES: Final = 32 * 1024
+"""Bytes of a body that are worked on before the loop goes on."""
 NO_ANSWER: Final = (
     "closed the connection before it answered - look at the server's log; a port for https needs "
     "`https://` in `base_url`"
@@ -46,6 +47,7 @@ class Answer:
     """The answer to one request: its head, and its body as it arrives."""
 
     __slots__ = (
+        "_at_hand",
         "_connection",
         "_loop",
         "_pieces",
@@ -64,6 +66,8 @@ class Answer:
         self._loop = loop
         self._pieces: list[bytes] = []
         self._size = 0
+        self._at_hand = False
+        """What was taken last had been there before."""
         self.paused = False
         """More than enough is waiting, so that the connection is not read."""
         self._waiter: asyncio.Future[None] | None = None
@@ -93,11 +97,15 @@ class Answer:
             raise
         return self
 
-    async def take(self) -> bytes:
-        """What has arrived of the body, as soon as there is any; empty at its end.
+    async def take(self, most: int = MAX_TAKEN_BYTES) -> bytes:
+        """What has arrived of the body, as soon as there is any, up to `most` bytes; empty at its
+        end.
 
         Raises `StreamInterrupted`, after everything that came before the break was taken.
         """
+        if self._pieces and self._at_hand:  # again: what is always here must not hold the loop
+            await anyio.lowlevel.checkpoint()
+        self._at_hand = bool(self._pieces)
         while not self._pieces:
             if self.done:
                 return b""
@@ -105,9 +113,10 @@ class Answer:
                 raise self.error
             await self._wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        if self.paused:
+        data, rest = data[:most], data[most:]
+        self._pieces = [rest] if rest else []
+        self._size = len(rest)
+        if self.paused and not rest:
             self.paused = False
             self._connection.go_on(self)
         return data

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
+from plugway._bounds import TOGETHER, breath, check_answer
 from plugway._errors import BackendProtocolError, StreamInterrupted
 from plugway._gather import MAX_EVENT_BYTES, Gathered
 from plugway._json import as_list, as_object
@@ -57,9 +58,10 @@ class StreamEvent:
         """The JSON object of the event. Read-only: make a new event to change it.
 
         Raises:
-            BackendProtocolError: the upstream's data is not a JSON object.
+            BackendProtocolError: the upstream's data is not a JSON object, or a far too large one.
         """
         if self._data is None:
+            check_answer(self._payload)
             try:
                 parsed: Any = orjson.loads(self._payload) if self._payload else {}
             except orjson.JSONDecodeError as error:
@@ -118,10 +120,12 @@ async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
         BackendProtocolError: the events are out of order, the arguments of a call are no JSON, or
             the message is longer than `MAX_MESSAGE`, a call longer than 8 MiB.
     """
-    made = _Message()
+    made, count = _Message(), 0
     async for item in events:
         if made.add(item):
             return made.message
+        count += 1
+        await breath(count % TOGETHER == 0)
     raise StreamInterrupted(_NO_END)
 
 

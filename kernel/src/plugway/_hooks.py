@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar, cast
 from starlette.routing import BaseRoute
 
 from plugway._backend import Attempt, Backend, ModelInfo
+from plugway._bounds import breath
 from plugway._cancel import bounded
 from plugway._contain import describe, is_defect
 from plugway._dialect import Dialect
@@ -120,6 +121,7 @@ class Hooks:
     ) -> MessagesRequest:
         """The request after every plugin has had it."""
         for impl in self._impls["transform_request"]:
+            await breath(request.heavy)
             new = await self._call(impl, (request, exchange), MessagesRequest)
             request = _accept(impl, request, new, exchange)
         return request
@@ -155,6 +157,7 @@ class Hooks:
     ) -> MessagesRequest:
         """The request as this attempt sends it."""
         for impl in self._impls["prepare_attempt"]:
+            await breath(request.heavy)
             new = await self._call(impl, (request, attempt, exchange), MessagesRequest)
             request = _accept(impl, request, new, exchange)
         return request
@@ -167,6 +170,7 @@ class Hooks:
 
     def _layer(self, impl: Impl, inner: Send, exchange: Exchange) -> Send:
         async def layer(request: MessagesRequest, attempt: Attempt) -> Reply:
+            await breath(request.heavy)
             args = (inner, request, attempt, exchange)
             reply = await self._call(impl, args, Reply)
             if reply is None:
@@ -237,6 +241,8 @@ class Hooks:
         self, hook: str, args: tuple[object, ...], expected: type[T]
     ) -> tuple[Impl, T] | None:
         for impl in self._impls[hook]:
+            if isinstance(args[0], MessagesRequest):
+                await breath(args[0].heavy)
             result = await self._call(impl, args, expected)
             if result is not None:
                 return impl, result

@@ -15,10 +15,8 @@ import orjson
 MAX_DEPTH: Final = 254
 """Containers inside containers that a body may have: what orjson writes. It reads 1024."""
 
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_SCALAR_RUN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", re.DOTALL)
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _KEY = re.compile(rb"\s*+(" + _STRING + rb")\s*+:\s*+", re.DOTALL)
-_SCALAR = re.compile(_STRING + rb"|[^,\[\]{}\s]++", re.DOTALL)
 _SEPARATOR = re.compile(rb"\s*+([,}])")
 
 
@@ -56,7 +54,7 @@ def parse(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise JsonError(_place(raw, error)) from None
-    if not _writable(value):
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and not _writable(value):
         raise JsonError(f"the body is nested more than {MAX_DEPTH} levels deep")
     return value
 
@@ -99,13 +97,15 @@ def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
 
     A name that stands twice is an error, because two readers could take two different values.
     """
+    values = members(raw) or {}
     spans: dict[str, tuple[int, int]] = {}
     at = raw.index(b"{") + 1
     while match := _KEY.match(raw, at):
         name = orjson.loads(match[1])
+        value = bytes(values.get(name, b""))
         start = match.end()
-        end = _end_of_value(raw, start)
-        if name in spans:
+        end = start + len(value)
+        if name in spans or not value or raw[start:end] != value:
             raise JsonError(f"the body has the field {name!r} twice")
         spans[name] = (start, end)
         separator = _SEPARATOR.match(raw, end)
@@ -113,21 +113,6 @@ def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
             break
         at = separator.end()
     return spans
-
-
-def _end_of_value(raw: bytes, start: int) -> int:
-    if raw[start] not in b"[{":
-        match = _SCALAR.match(raw, start)
-        return match.end() if match else start
-    depth, at = 0, start
-    while True:
-        byte = raw[at]
-        depth += 1 if byte in b"[{" else -1
-        at += 1
-        if depth == 0:
-            return at
-        run = _SCALAR_RUN.match(raw, at)
-        at = run.end() if run else at
 
 
 def edit(raw: bytes, changes: Mapping[str, Any], removed: frozenset[str]) -> bytes:

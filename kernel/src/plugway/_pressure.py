@@ -6,6 +6,7 @@ breaks the exchanges that are in flight.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from contextlib import suppress
@@ -46,9 +47,13 @@ class Pressure:
 
 
 def _open_files() -> int:
+    """How many there are: all that may be, where there is none left to look with."""
     for folder in ("/proc/self/fd", "/dev/fd"):
-        with suppress(OSError):
+        try:
             return len(os.listdir(folder))
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return _file_limit()
     return 0
 
 

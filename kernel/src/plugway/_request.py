@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from plugway import _json
+from plugway._bounds import is_heavy
 from plugway._change import REMOVE as REMOVE
 from plugway._change import Change as Change
 from plugway._change import Removed
@@ -76,7 +77,7 @@ _SMALL: Final = 4096
 class _Source:
     """The client's bytes, of which every copy of a request makes the same: parsed once, if ever."""
 
-    __slots__ = ("_members", "_values", "raw", "whole")
+    __slots__ = ("_heavy", "_members", "_values", "raw", "whole")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -84,6 +85,14 @@ class _Source:
         """The body, once all of it is parsed."""
         self._members: Mapping[str, msgspec.Raw] | None = None
         self._values: dict[str, Any] = {}
+        self._heavy: bool | None = None
+
+    @property
+    def heavy(self) -> bool:
+        """Whether it is so large that work on it is done in steps."""
+        if self._heavy is None:
+            self._heavy = is_heavy(self.raw)
+        return self._heavy
 
     @property
     def parsed(self) -> dict[str, Any]:
@@ -226,6 +235,12 @@ class MessagesRequest:
     def stream(self) -> bool:
         """Whether the client asked for a stream."""
         return self.get("stream") is True
+
+    @property
+    def heavy(self) -> bool:
+        """Whether the client's body is so large that work on it would hold everybody else up:
+        `aside` does it in a thread."""
+        return self._source.heavy
 
     @property
     def offers_tools(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope, Send
 
 from plugway._backend import Caller
+from plugway._bounds import breath
 from plugway._cancel import Cancellable
 from plugway._channel import channel_of
 from plugway._contain import is_defect
@@ -114,7 +115,9 @@ class ExchangeRun:
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
+            await breath(self.request.heavy)
             validate(self.request, counting=self.endpoint != "messages")
+            await breath(self.request.heavy)
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)
             self.server.admit()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from functools import partial
 from typing import Final
 
 import anyio
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from plugway._bounds import aside, check_values, is_heavy
 from plugway._channel import channel_of
 from plugway._contain import Contained
 from plugway._dialect import DialectAnswer
@@ -99,7 +101,8 @@ class ExchangeServer:
             request = MessagesRequest(body, lines, query=query)
         else:
             try:
-                request = _decoded(answer, body, lines)
+                read = partial(_decoded, answer, body, lines)
+                request = await aside(is_heavy(body), read)
             except (RequestRejected, HookError) as error:
                 await refuse(error, scope, receive, send)
                 return
@@ -114,14 +117,15 @@ class ExchangeServer:
     async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
         """The whole body, within the limits; None where the client has left or is refused."""
         try:
-            here = channel_of(scope, receive, send).whole_body()
-            if here is None:
-                return await read_body(
+            body = channel_of(scope, receive, send).whole_body()
+            if body is None:
+                body = await read_body(
                     scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds
                 )
-            if len(here) > self._max_body:
+            if len(body) > self._max_body:
                 raise too_large(self._max_body)
-            return here
+            await check_values(body)
+            return body
         except ClientGone:
             return None
         except RequestRejected as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from plugway._bounds import check_answer
 from plugway._errors import BackendProtocolError
 from plugway._events import StreamEvent
 from plugway._gather import MAX_EVENT_BYTES
@@ -81,8 +82,9 @@ def _decode(raw: bytes) -> StreamEvent | None:
 def _type_in(payload: bytes) -> str:
     """Some servers leave the `event:` line out; the data's own `type` is the same name."""
     try:
+        check_answer(payload)
         parsed: Any = orjson.loads(payload)
-    except orjson.JSONDecodeError:
+    except (BackendProtocolError, orjson.JSONDecodeError):
         return ""
     return str(as_object(parsed).get("type", ""))
 
@@ -159,7 +161,8 @@ class StreamScan:
         """The parsed data of the last event called `name` of those kept; {} where there is none."""
         line = self._kept.get(name, b"")
         try:
+            check_answer(line)
             parsed: Any = orjson.loads(line.partition(b":")[2]) if line else {}
-        except orjson.JSONDecodeError:
+        except (BackendProtocolError, orjson.JSONDecodeError):
             return {}
         return as_object(parsed)

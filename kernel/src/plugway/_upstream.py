@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
+from plugway._bounds import check_answer
 from plugway._errors import (
     BackendError,
     BackendProtocolError,
@@ -82,11 +83,11 @@ class UpstreamResponse:
 
         Raises:
             StreamInterrupted: the body ends early.
-            BackendProtocolError: it is larger than `limit`.
+            BackendProtocolError: it is larger than `limit`, or holds too many JSON values.
         """
         pieces: list[bytes] = []
         size = 0
-        while chunk := await self._answer.take():
+        while chunk := await self._answer.take(limit + 1):
             size += len(chunk)
             if size > limit:
                 await self.aclose()
@@ -96,6 +97,11 @@ class UpstreamResponse:
             if self._answer.done:  # then that was all of it
                 break
         body = b"".join(pieces)
+        try:
+            check_answer(body)
+        except BackendProtocolError:
+            await self.aclose()
+            raise
         for secret in self._secrets:
             body = body.replace(secret, b"[redacted]")
         return body

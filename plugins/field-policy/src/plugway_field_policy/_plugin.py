@@ -26,7 +26,7 @@ from plugway_field_policy._presets import REASONS
 from plugway_field_policy._rewrite import Rewriter
 
 BETA_HEADER: Final = "anthropic-beta"
-_BETA: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,6}-20\d\d-\d\d-\d\d")
+_BETA: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,6}-20\d\d-?\d\d-?\d\d")
 
 
 class FieldPolicy(Plugin[FieldPolicyOptions]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
+    aside,
     collect,
     new_id,
 )
@@ -106,7 +108,8 @@ class GeminiBackend:
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """Gemini's own count."""
-        whole = self._translated(request, attempt, self._target(attempt)).body
+        work = partial(self._translated, request, attempt, self._target(attempt))
+        whole = (await aside(request.heavy, work)).body
         asked = {"model": resource(attempt.model), **whole}
         response = await self._post("countTokens", attempt, {"generateContentRequest": asked})
         try:
@@ -146,11 +149,13 @@ class GeminiBackend:
     async def _asked(self, request: MessagesRequest, attempt: Attempt) -> _Asked:
         """The head of an answer that is no error; a refusal that teaches is answered once."""
         target = self._target(attempt)
-        translation = self._translated(request, attempt, target)
+        work = partial(self._translated, request, attempt, target)
+        translation = await aside(request.heavy, work)
         response = await self._generate(request, attempt, translation)
         if response.status >= 400:
             failure = await self._refusal(response)
-            target, better = self._adapted(request, attempt, translation, failure)
+            work = partial(self._adapted, request, attempt, translation, failure)
+            target, better = await aside(request.heavy, work)
             if better is None:
                 raise failure
             translation = better
@@ -163,9 +168,9 @@ class GeminiBackend:
         self, request: MessagesRequest, attempt: Attempt, asked: _Asked, reader: Reader
     ) -> UpstreamResponse:
         """The answer to the same request with tools in fewer words."""
-        translation = translate(
-            request.body, asked.target, simple=True, signatures=asked.translation.signatures
-        )
+        signatures = asked.translation.signatures
+        work = partial(translate, request.body, asked.target, simple=True, signatures=signatures)
+        translation = await aside(request.heavy, work)
         response = await self._generate(request, attempt, translation)
         if response.status >= 400:
             raise await self._refusal(response)

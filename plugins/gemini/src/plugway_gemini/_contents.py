@@ -26,6 +26,7 @@ from plugway_translation import (
     result_media,
     result_text,
     turns_of,
+    type_name,
     unseen,
 )
 
@@ -112,7 +113,7 @@ class Contents:
                 case "text":
                     part = {"text": block.get("text")} if block.get("text") else {}
                 case kind:
-                    self._notes.add(f"messages.{kind}", "translate", "told in words")
+                    self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
                     part = {"text": in_words(block)}
             if part and following:
                 part["thoughtSignature"], following = following, ""
@@ -177,7 +178,8 @@ class Contents:
 
     def _words(self, turn: Turn, block: dict[str, Any], text: str) -> str:
         if block.get("type") != "text":
-            self._notes.add(f"messages.{block.get('type')}", "translate", "told in words")
+            kind = type_name(block.get("type"))
+            self._notes.add(f"messages.{kind}", "translate", "told in words")
         if turn.role != "system":
             return text
         self._notes.add("messages.system", "translate", "told as a reminder in a user turn")

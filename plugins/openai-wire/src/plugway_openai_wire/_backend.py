@@ -28,6 +28,7 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
+    aside,
     collected,
 )
 from plugway_anthropic_wire import key_refusal, retry_after
@@ -105,13 +106,12 @@ class OpenAIBackend:
         """The server's answer as events, or as it is where the client speaks the same API."""
         if (original := self._original(request)) is not None:
             return await self._relayed(original, request, attempt)
-        call = self.api.call(request, attempt, self.facts(attempt.model))
-        raw = orjson.dumps(call.body)
+        call, raw = await self._written(request, attempt)
         try:
             response = await self._post(raw, request, attempt)
         except BackendRefused as refusal:
-            call = self._learnt(refusal, raw, request, attempt)
-            response = await self._post(orjson.dumps(call.body), request, attempt)
+            call, raw = await self._learnt(refusal, raw, request, attempt)
+            response = await self._post(raw, request, attempt)
         attempt.notes.extend(call.notes.lines())
         return await self._read(response, call, stream=request.stream)
 
@@ -185,19 +185,31 @@ class OpenAIBackend:
         lines = response.headers
         raise self.refused(BackendRefused(response.status, told, headers=lines, retry_after=wait))
 
-    def _learnt(
+    async def _written(self, request: MessagesRequest, attempt: Attempt) -> tuple[Call, bytes]:
+        """The request as the server has it, and its bytes."""
+        facts = self.facts(attempt.model)
+
+        def write() -> tuple[Call, bytes]:
+            call = self.api.call(request, attempt, facts)
+            return call, orjson.dumps(call.body)
+
+        return await aside(request.heavy, write)
+
+    async def _learnt(
         self, refusal: BackendRefused, sent: bytes, request: MessagesRequest, attempt: Attempt
-    ) -> Call:
+    ) -> tuple[Call, bytes]:
         """The request once more, adapted to what the refusal taught; the refusal where nothing."""
         model = attempt.model
         if self.ledger is None or refusal.status not in _TEACHING:
             raise refusal
         taught = self.ledger.learn(self.provider, model, refusal.status, refusal.body)
-        call = self.api.call(request, attempt, self.facts(model)) if taught else None
-        if call is None or orjson.dumps(call.body) == sent:
+        if not taught:
+            raise refusal
+        call, raw = await self._written(request, attempt)
+        if raw == sent:
             raise refusal
         attempt.notes.append(f"asked again after a refusal that taught: {'; '.join(taught)}")
-        return call
+        return call, raw
 
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
         try:

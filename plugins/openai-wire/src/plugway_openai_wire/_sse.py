@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from plugway import BackendProtocolError
+from plugway import BackendProtocolError, check_answer
 
 DONE: Final = b"[DONE]"
 """The data of the last event of a Chat Completions stream."""
-MAX_EVENT_BYTES: Final = 16 * 2**20
+MAX_EVENT_BYTES: Final = 8 * 2**20
 _PIECES: Final = 4096
 _LINE: Final = 64
 """What a line is counted for beside its text."""
@@ -34,7 +34,8 @@ class Payloads:
         """The data of the events that are complete with `chunk`.
 
         Raises:
-            BackendProtocolError: an event is longer than `MAX_EVENT_BYTES`.
+            BackendProtocolError: an event is longer than `MAX_EVENT_BYTES`, or holds too many
+                values.
         """
         self._size += len(chunk)
         if b"\n" not in chunk:
@@ -53,6 +54,7 @@ class Payloads:
                 self._lines.append(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._lines:
                 found.append(b"\n".join(self._lines))
+                check_answer(found[-1])
                 self._lines = []
         self._size = len(self._rest[0]) + sum(len(line) + _LINE for line in self._lines)
         if self._size > MAX_EVENT_BYTES:

@@ -79,17 +79,17 @@ class Fitter:
 
     def _unquoted(self, value: dict[str, Any]) -> dict[str, Any]:
         """Paths without quotes around them."""
-        result = value
         known = as_object(self._resolved(self._root).get("properties"))
+        bare = dict[str, str]()
         for key, item in value.items():
             if not isinstance(item, str) or not _PATH_KEY.search(key):
                 continue
             match = _QUOTED.fullmatch(item.strip())
             if match is not None:
-                result = {**result, key: match[2]}
+                bare[key] = match[2]
                 named = f"`{key}`" if key in known else "an argument"
                 self.fixes.append(f"{named}: quotes around the path")
-        return result
+        return {**value, **bare} if bare else value
 
     # ── by schema ────────────────────────────────────────────────────────────────────────────
 

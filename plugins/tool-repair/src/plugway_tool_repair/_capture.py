@@ -24,6 +24,8 @@ from plugway_tool_repair._marks import (
 )
 from plugway_tool_repair._tools import Toolbox
 
+MAX_CALL: Final = 256 * 1024
+"""Characters of a call in text: reading all of it again at its end must not take long."""
 _HEAD: Final = 400
 _SMALL: Final = 4096
 _BARE: Final = 80
@@ -63,7 +65,7 @@ class Capture:
         """Where the call begins, after its opening or header."""
         self._name = ""
         self.text = ""
-        self._held = Gathered("a tool call that it writes as text")
+        self._held = Gathered("a tool call that it writes as text", MAX_CALL)
         self._waiting = 0
         self._named = False
 

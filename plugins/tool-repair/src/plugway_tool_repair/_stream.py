@@ -241,7 +241,7 @@ async def _whole(reply: Reply, body: bytes, mender: Mender, demand: Demand) -> R
     if not isinstance(message.get("content"), list):
         return reply
     found: list[StreamEvent] = []
-    for item in _replayed(message, whole=reply.made):
+    async for item in events_of(Reply.streamed(_async(_replayed(message, whole=reply.made)))):
         fed = mender.feed(item)
         demand.feed(fed)
         found += fed

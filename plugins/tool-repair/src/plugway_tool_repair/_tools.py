@@ -53,7 +53,8 @@ class Toolbox:
                 if isinstance(name, str) and name and not is_placeholder(item):
                     self.tools[name] = Tool(name, schema=as_object(item.get("input_schema")))
         choice = as_object(body.get("tool_choice"))
-        named = choice.get("name") in self.tools
+        name = choice.get("name")
+        named = isinstance(name, str) and name in self.tools
         self.forced: str | None = None
         """The tool that must be called, empty for any of them; None where the model may choose."""
         if self.tools and (choice.get("type") == "any" or (choice.get("type") == "tool" and named)):

@@ -6,10 +6,17 @@ What the events mean is `_mend`'s business.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import Final
 
-from plugway import MAX_EVENT_BYTES, BackendProtocolError, Reply, StreamEvent
+import anyio.lowlevel
 
+from plugway import MAX_EVENT_BYTES, BackendProtocolError, Reply, StreamEvent, as_object
+
+PIECE: Final = 16 * 1024
+"""Characters of a text, or bytes of an event, that are looked at without a break."""
+EVENTS: Final = 64
+"""The same in events."""
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 
 
@@ -52,7 +59,20 @@ def _event(raw: bytes) -> StreamEvent:
 
 
 async def events_of(reply: Reply) -> AsyncIterator[StreamEvent]:
-    """The events of a reply that is a stream."""
+    """The events of a reply that is a stream; a long text comes in pieces, between which, and after
+    some events, the loop goes on."""
+    since = 0
+    async for item in _events(reply):
+        pieces = _pieces(item)
+        for piece in pieces:
+            yield piece
+            since += 1
+            if len(pieces) > 1 or since == EVENTS:
+                since = 0
+                await anyio.lowlevel.checkpoint()
+
+
+async def _events(reply: Reply) -> AsyncIterator[StreamEvent]:
     if reply.events is not None:
         source: AsyncIterable[StreamEvent] = reply.events
         async for item in source:
@@ -62,3 +82,15 @@ async def events_of(reply: Reply) -> AsyncIterator[StreamEvent]:
         async for chunk in reply.chunks:
             for item in decoder.feed(chunk):
                 yield item
+
+
+def _pieces(item: StreamEvent) -> Sequence[StreamEvent]:
+    if item.type != "content_block_delta" or (item.raw is not None and len(item.raw) <= PIECE):
+        return (item,)
+    text = as_object(item.data.get("delta")).get("text")
+    if not isinstance(text, str) or len(text) <= PIECE:
+        return (item,)
+    deltas = (
+        {**item.data["delta"], "text": text[i : i + PIECE]} for i in range(0, len(text), PIECE)
+    )
+    return [StreamEvent(item.type, {**item.data, "delta": delta}) for delta in deltas]
