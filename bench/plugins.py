@@ -27,10 +27,10 @@ from typing import Any
 
 from bench import bodies
 from plugway import Attempt, MessagesRequest, ModelInfo, NoOptions, Plugin, Reply, hookimpl
-from plugway._channel import AsgiChannel
-from plugway._hooks import Hooks
-from plugway._pipeline import Limits, Pipeline
-from plugway._serve import ExchangeServer
+from plugway.exchange.channel import AsgiChannel
+from plugway.exchange.intake import ExchangeServer
+from plugway.exchange.pipeline import Limits, Pipeline
+from plugway.plugins.hooks import Hooks
 from plugway.testing import anthropic_stream, build_plugin
 from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer

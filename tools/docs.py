@@ -16,10 +16,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
-from plugway import _errors
-from plugway._hookspecs import Hookspecs, hook_infos
-from plugway._plugin import Options, Plugin
-from plugway._settings import ServerOptions
+from plugway.config.settings import ServerOptions
+from plugway.plugins.hookspecs import Hookspecs, hook_infos
+from plugway.plugins.plugin import Plugin
+from plugway.types import errors as _errors
+from plugway.types.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 

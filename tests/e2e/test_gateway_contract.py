@@ -10,7 +10,7 @@ from gemini_answers import answered, piece
 from gemini_answers import text as gemini_text
 from openai_answers import answer_of, message, streamed
 
-from plugway import _snapshot
+from plugway.http import snapshot as _snapshot
 from plugway.testing import (
     Hold,
     ScriptedUpstream,

@@ -150,7 +150,7 @@ def test_a_mistake_in_the_configuration_shows_no_secret(tmp_path):
 
 
 def test_the_log_hides_what_looks_like_a_key(caplog):
-    from plugway._log import redact
+    from plugway.log import redact
 
     logging.getLogger("x").warning("authorization: Bearer abc")
     assert "sk-ant-abcdef0123456789" not in redact("key sk-ant-abcdef0123456789 sent")

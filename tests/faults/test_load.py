@@ -17,11 +17,11 @@ import anyio
 import orjson
 import pytest
 
-from plugway._app import App
-from plugway._bind import bind
-from plugway._config import parse_config
-from plugway._server import Server
-from plugway._snapshot import Snapshot
+from plugway.config.config import parse_config
+from plugway.http.app import App
+from plugway.http.bind import bind
+from plugway.http.server import Server
+from plugway.http.snapshot import Snapshot
 from plugway.testing import (
     Hold,
     LeakCheck,

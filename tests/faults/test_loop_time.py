@@ -14,7 +14,6 @@ import anyio
 import orjson
 import pytest
 
-from plugway import _request
 from plugway.testing import (
     RawClient,
     ScriptedUpstream,
@@ -22,6 +21,7 @@ from plugway.testing import (
     respond,
     sse,
 )
+from plugway.types import request as _request
 from tests.faults import hostile
 from tests.faults.answers import APIS, event, streamed, whole
 from tests.faults.whole_stack import BACKENDS, slowness, watched_gateway, whole_stack

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from plugway import ConfigError
-from plugway._approval import Approvals, approvals_path, approve, fingerprint
-from plugway._config import parse_config
-from plugway._loader import load_plugins
+from plugway.config.config import parse_config
+from plugway.plugins.approval import Approvals, approvals_path, approve, fingerprint
+from plugway.plugins.loader import load_plugins
 
 
 def refusal(name, path):

@@ -6,8 +6,15 @@ import orjson
 import pytest
 
 from plugway import BackendProtocolError, MessagesRequest
-from plugway._bounds import MAX_DIGITS, MAX_ESCAPES, MAX_VALUES, aside, check_answer, check_values
-from plugway._errors import RequestRejected
+from plugway.types.bounds import (
+    MAX_DIGITS,
+    MAX_ESCAPES,
+    MAX_VALUES,
+    aside,
+    check_answer,
+    check_values,
+)
+from plugway.types.errors import RequestRejected
 
 pytestmark = pytest.mark.anyio
 MIB = 2**20

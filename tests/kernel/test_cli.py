@@ -20,16 +20,16 @@ from typing import Any, ClassVar
 import pytest
 import typer
 
-from plugway import _commands_new
-from plugway._app import model_object
-from plugway._approval import approvals_path
-from plugway._backend import ModelInfo
-from plugway._cli import app, main
-from plugway._commands_config import chosen_config
-from plugway._commands_serve import Reloader, connection, token_hint
-from plugway._config import Config, parse_config
-from plugway._errors import ConfigError
-from plugway._loader import installed
+from plugway.cli import new as _commands_new
+from plugway.cli.config import chosen_config
+from plugway.cli.main import app, main
+from plugway.cli.serve import Reloader, connection, token_hint
+from plugway.config.config import Config, parse_config
+from plugway.http.app import model_object
+from plugway.plugins.approval import approvals_path
+from plugway.plugins.loader import installed
+from plugway.types.backend import ModelInfo
+from plugway.types.errors import ConfigError
 
 STACK = [
     "dashboard",
@@ -402,7 +402,7 @@ def announced(tmp_path: Path) -> Any:
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from plugway._cli import main; main()", *words],
+            [sys.executable, "-c", "from plugway.cli.main import main; main()", *words],
             env={**os.environ, "PLUGWAY_CONFIG": str(broken), "PYTHONPATH": str(tmp_path)},
             capture_output=True,
             text=True,
@@ -742,7 +742,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
     token: str, shell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "abcdefghijklmnop")
-    monkeypatch.setattr("plugway._keyring.keyring_password", lambda name: "abcdefghijklmnop")
+    monkeypatch.setattr("plugway.config.keyring.keyring_password", lambda name: "abcdefghijklmnop")
     config = parse_config(f"server: {{token: {token}}}\nplugins: [{{use: other}}]")
     assert token_hint(config)[0] == shell
     text = connection(config, "http://127.0.0.1:8484", None, ["local"])
@@ -825,7 +825,7 @@ def test_serve_names_the_model_that_the_router_leads_to(
     )
     path = written(tmp_path / "served.yaml", text)
     process = subprocess.Popen(
-        [sys.executable, "-c", "from plugway._cli import main; main()", "serve", str(path)],
+        [sys.executable, "-c", "from plugway.cli.main import main; main()", "serve", str(path)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -887,7 +887,7 @@ def serving(tmp_path: Path) -> Iterator[tuple[str, Path, subprocess.Popen[str]]]
     path = written(tmp_path / "served.yaml", "server: {port: 0}\nplugins: [{use: echo}]")
     words = ["serve", "--config", str(path), "--log-json"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from plugway._cli import main; main()", *words],
+        [sys.executable, "-c", "from plugway.cli.main import main; main()", *words],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -937,7 +937,7 @@ def test_serve_answers_keeps_the_old_configuration_and_stops_on_a_signal(
 def test_who_stops_a_gateway_at_work_is_told_what_it_waits_for(tmp_path: Path) -> None:
     path = written(tmp_path / "c.yaml", "server: {port: 0, token: t}\nplugins: [{use: echo}]")
     process = subprocess.Popen(
-        [sys.executable, "-c", "from plugway._cli import main; main()", "serve", str(path)],
+        [sys.executable, "-c", "from plugway.cli.main import main; main()", "serve", str(path)],
         stderr=subprocess.PIPE,
         text=True,
     )

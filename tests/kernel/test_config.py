@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway._config import (
+from plugway.config.config import (
     Config,
     ExposedError,
     ServerOptions,
@@ -23,9 +23,9 @@ from plugway._config import (
     load_config,
     parse_config,
 )
-from plugway._document import MAX_VALUES, read_document
-from plugway._errors import ConfigError, Problem
-from plugway._settings import is_loopback
+from plugway.config.document import MAX_VALUES, read_document
+from plugway.config.settings import is_loopback
+from plugway.types.errors import ConfigError, Problem
 
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes")
 

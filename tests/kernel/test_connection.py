@@ -14,11 +14,11 @@ from plugway import (
     BackendUnavailable,
     StreamInterrupted,
     Upstream,
-    _network,
-    _pool,
 )
-from plugway._connection import MAX_HEAD_BYTES, MAX_WAITING_BYTES
 from plugway.testing import Cut, Hold, Reset, ScriptedUpstream, Sleep, respond, sse
+from plugway.upstream import network as _network
+from plugway.upstream import pool as _pool
+from plugway.upstream.connection import MAX_HEAD_BYTES, MAX_WAITING_BYTES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 

@@ -23,10 +23,10 @@ from plugway import (
     Reply,
     hookimpl,
 )
-from plugway._app import App
-from plugway._config import parse_config
-from plugway._contain import is_defect
-from plugway._snapshot import Snapshot
+from plugway.config.config import parse_config
+from plugway.http.app import App
+from plugway.http.snapshot import Snapshot
+from plugway.plugins.contain import is_defect
 from plugway.testing import gateway, request_body
 
 pytestmark = pytest.mark.anyio
@@ -474,10 +474,10 @@ def test_a_coroutine_that_is_thrown_away_may_end():
 PROGRAM = """
 import asyncio, sys
 from plugway import Plugin, NoOptions, hookimpl
-from plugway._app import App
-from plugway._config import parse_config
-from plugway._server import run
-from plugway._snapshot import Snapshot
+from plugway.http.app import App
+from plugway.config.config import parse_config
+from plugway.http.server import run
+from plugway.http.snapshot import Snapshot
 
 async def ends(error):
     raise error

@@ -4,9 +4,10 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from plugway._errors import RequestRejected
-from plugway._guard import Caller, ClientGone, Guard, GuardPolicy, read_body
-from plugway._server import serving
+from plugway.exchange.body import ClientGone, read_body
+from plugway.http.guard import Caller, Guard, GuardPolicy
+from plugway.http.server import serving
+from plugway.types.errors import RequestRejected
 
 pytestmark = pytest.mark.anyio
 

@@ -17,9 +17,9 @@ from plugway import (
     Route,
     hookimpl,
 )
-from plugway._hooks import Hooks
-from plugway._impls import STRIKES
-from plugway._plugin import NoOptions
+from plugway.plugins.hooks import Hooks
+from plugway.plugins.impls import STRIKES
+from plugway.types.options import NoOptions
 
 pytestmark = pytest.mark.anyio
 RAW = b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}'

@@ -4,9 +4,9 @@ import httpx2
 import orjson
 import pytest
 
-from plugway._config import parse_config
-from plugway._errors import ConfigError
+from plugway.config.config import parse_config
 from plugway.testing import build_plugin, gateway, request_body
+from plugway.types.errors import ConfigError
 from plugway_echo import Echo
 from plugway_openai_api import OpenAIApi
 from plugway_resilience import Resilience

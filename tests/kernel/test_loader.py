@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from plugway._audit import startup_files
-from plugway._config import parse_config
-from plugway._errors import ConfigError, Problem
-from plugway._loader import installed, load_plugins
-from plugway._plugin import Plugin
+from plugway.config.config import parse_config
+from plugway.plugins.audit import startup_files
+from plugway.plugins.loader import installed, load_plugins
+from plugway.plugins.plugin import Plugin
+from plugway.types.errors import ConfigError, Problem
 
 GOOD = """
 from plugway import Options, Plugin, Secret

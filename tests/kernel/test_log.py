@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from plugway import BackendError, _log
-from plugway._log import LogWriter, configure, redact, register_secret
+from plugway import BackendError
+from plugway import log as _log
+from plugway.log import LogWriter, configure, redact, register_secret
 
 log = logging.getLogger("plugway.test")
 
@@ -290,7 +291,7 @@ def test_a_closed_stream_is_survived() -> None:
 
 def test_what_is_queued_is_written_when_the_process_ends() -> None:
     code = (
-        "import logging; from plugway._log import configure; configure('info', True);"
+        "import logging; from plugway.log import configure; configure('info', True);"
         "[logging.getLogger('plugway.x').info('n%d', n) for n in range(500)]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

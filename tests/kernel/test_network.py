@@ -9,8 +9,8 @@ import trustme
 from pydantic import ValidationError
 
 from plugway import BackendUnavailable, NetworkOptions, Upstream
-from plugway._network import is_near, way_to
 from plugway.testing import Hold, ScriptedUpstream, respond
+from plugway.upstream.network import is_near, way_to
 from tests.kernel.forward_proxy import ForwardProxy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]

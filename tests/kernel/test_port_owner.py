@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from plugway import _port_owner
-from plugway._bind import BindError, bind
-from plugway._port_owner import Owner, port_owner
+from plugway.http import port_owner as _port_owner
+from plugway.http.bind import BindError, bind
+from plugway.http.port_owner import Owner, port_owner
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import sys
 import anyio
 import pytest
 
-from plugway._pressure import PRESSURE, Pressure
-from plugway._server import serving
+from plugway.exchange.pressure import PRESSURE, Pressure
+from plugway.http.server import serving
 from plugway.testing import RawClient, gateway, messages_request
 from plugway.testing._plain import PlainBackend, PlainOptions
 
@@ -27,7 +27,7 @@ def test_files_are_counted_against_the_limit():
 
 FULL = """
 import os, resource
-from plugway._pressure import Pressure
+from plugway.exchange.pressure import Pressure
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 pressure = Pressure()
 before, held = pressure.look(), []
@@ -52,7 +52,7 @@ def test_memory_sheds_work_before_it_stops_connections(monkeypatch):
     pressure = Pressure(max_bytes=1000)
     found = []
     for used in (899, 900, 949, 950):
-        monkeypatch.setattr("plugway._pressure._resident_bytes", lambda used=used: used)
+        monkeypatch.setattr("plugway.exchange.pressure._resident_bytes", lambda used=used: used)
         found.append(pressure.look())
     assert found == ["calm", "shed", "shed", "pause"]
 

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 
-from plugway._server import serving
-from plugway._wire import WireLimits
+from plugway.http.server import serving
+from plugway.upstream.wire import WireLimits
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugway import REMOVE, InvalidRequest, MessagesRequest
-from plugway._validate import validate
+from plugway.exchange.validate import validate
 
 RAW = b'{ "model":"m",  "max_tokens":5, "new_field":[1.50,  "\\u00e9"], "stream": true }'
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from plugway._errors import NoRoute
-from plugway._hooks import Hooks
-from plugway._pipeline import Limits, Pipeline
+from plugway.exchange.pipeline import Limits, Pipeline
+from plugway.plugins.hooks import Hooks
+from plugway.types.errors import NoRoute
 
 
 def pipeline(*names: str) -> Pipeline:

@@ -14,15 +14,17 @@ from typing import ClassVar
 import pytest
 from pydantic import Field
 
-from plugway import _keyring
-from plugway._document import Document, read_document
-from plugway._errors import BackendProtocolError, PlugwayError
-from plugway._keyring import KEYRINGS, Keyring, StoredKey, origin_of, store_command, system_keyrings
-from plugway._log import redact
-from plugway._options import build_options
-from plugway._plugin import Options, Secret
-from plugway._secrets import Resolution, resolve
-from plugway._upstream import Upstream
+from plugway.config import keyring as _keyring
+from plugway.config.document import Document, read_document
+from plugway.config.keyring import KEYRINGS, Keyring, store_command, system_keyrings
+from plugway.config.options import build_options
+from plugway.config.secrets import Resolution, resolve
+from plugway.log import redact
+from plugway.types.errors import BackendProtocolError, PlugwayError
+from plugway.types.options import Options, Secret
+from plugway.upstream import origins as _origins
+from plugway.upstream.origins import StoredKey, origin_of
+from plugway.upstream.upstream import Upstream
 
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes")
 
@@ -286,7 +288,7 @@ def writable(stores: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Fak
     monkeypatch.setattr(FakeStore, "set_password", set_password, raising=False)
     monkeypatch.setattr(FakeStore, "delete_password", delete_password, raising=False)
     yield FakeStore
-    _keyring._bound.clear()
+    _origins._bound.clear()
 
 
 def test_a_key_goes_to_its_origin_and_nowhere_else(writable: type[FakeStore]) -> None:
@@ -382,14 +384,14 @@ def test_a_document_without_positions_still_names_the_file() -> None:
 
 
 def test_a_key_may_be_read_while_requests_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_keyring, "_bound", {})
+    monkeypatch.setattr(_origins, "_bound", {})
     text = _keyring._encoded(StoredKey("key-of-one-place", "https://one.test"))
     for name in ("a", "b"):
         _keyring._remembered(name, text)
-    checked = iter(_keyring._bound.values())
+    checked = iter(_origins._bound.values())
     assert next(checked).origin == "https://one.test"
     _keyring._remembered("a", "another, for anywhere")
     _keyring._remembered("c", text)
     assert len(list(checked)) == 1
-    assert _keyring.misdirected("https://two.test", {"x": "key-of-one-place"})
-    assert not _keyring.misdirected("https://one.test", {"x": "key-of-one-place"})
+    assert _origins.misdirected("https://two.test", {"x": "key-of-one-place"})
+    assert not _origins.misdirected("https://one.test", {"x": "key-of-one-place"})

@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 
-from plugway._bind import BindError, bind
-from plugway._server import Server, StartFailed, serving
-from plugway._watch import Watchdog, watch_file
+from plugway.http.bind import BindError, bind
+from plugway.http.server import Server, StartFailed, serving
+from plugway.http.watch import Watchdog, watch_file
 
 pytestmark = pytest.mark.anyio
 
@@ -356,7 +356,7 @@ PROGRAM = """
 import logging, resource, sys, threading
 from pathlib import Path
 import anyio.to_thread
-from plugway._server import run
+from plugway.http.server import run
 
 logging.basicConfig(level="INFO", format="%(message)s")
 print = __import__("functools").partial(print, flush=True)

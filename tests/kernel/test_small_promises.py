@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from plugway import BackendProtocolError, BackendUnavailable, NoOptions, Plugin, Upstream, hookimpl
-from plugway._commands_serve import Reloader, banner
-from plugway._config import parse_config
-from plugway._log import TextFormatter
+from plugway.cli.serve import Reloader, banner
+from plugway.config.config import parse_config
+from plugway.log import TextFormatter
 from plugway.testing import ScriptedUpstream, gateway, request_body, respond
 
 pytestmark = pytest.mark.anyio

@@ -10,11 +10,12 @@ import anyio
 import pytest
 
 from plugway import Gateway, PluginError
-from plugway._config import Config, parse_config
-from plugway._errors import ConfigError
-from plugway._hookspecs import hookimpl
-from plugway._plugin import NoOptions, Plugin
-from plugway._snapshot import Snapshot
+from plugway.config.config import Config, parse_config
+from plugway.http.snapshot import Snapshot
+from plugway.plugins.hookspecs import hookimpl
+from plugway.plugins.plugin import Plugin
+from plugway.types.errors import ConfigError
+from plugway.types.options import NoOptions
 
 TEXT = """
 plugins:

@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from plugway._config import parse_config
-from plugway._snapshot import build_snapshot
+from plugway.config.config import parse_config
+from plugway.http.snapshot import build_snapshot
 from plugway.testing import PlainBackend, ScriptedUpstream, build_plugin, gateway, respond
 
 ROOT = Path(__file__).resolve().parents[2]

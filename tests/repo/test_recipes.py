@@ -14,9 +14,9 @@ import anyio
 import httpx2
 import pytest
 
-from plugway._app import App
-from plugway._config import ServerOptions, parse_config
-from plugway._server import serving
+from plugway.config.config import ServerOptions, parse_config
+from plugway.http.app import App
+from plugway.http.server import serving
 from plugway.testing import ScriptedUpstream, anthropic_message, respond
 
 ROOT = Path(__file__).resolve().parents[2]

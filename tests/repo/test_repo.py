@@ -12,7 +12,7 @@ import pytest
 
 import plugway
 import plugway.testing
-from plugway._hookspecs import hook_infos
+from plugway.plugins.hookspecs import hook_infos
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = ROOT / "kernel/src/plugway"
@@ -32,7 +32,7 @@ def tracked():
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_files_and_functions_stay_readable(path):
     text = path.read_text()
-    limit = 400 if "plugins" in path.parts or "testing" in path.parts else 340
+    limit = 380 if KERNEL in path.parents and "testing" not in path.parts else 400
     assert text.count("\n") <= limit
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -83,7 +83,7 @@ def test_the_kernel_imports_no_plugin_and_names_no_provider():
     providers = re.compile(
         r"\b(ollama|lmstudio|lm studio|vllm|llama-server|openai|gemini|openrouter|deepseek)\b", re.I
     )
-    for path in KERNEL.glob("_*.py"):
+    for path in KERNEL.rglob("*.py"):
         assert not any(m.startswith("plugway_") for m in imported(path)), path.name
         code = "\n".join(line.partition("#")[0] for line in path.read_text().splitlines())
         assert not providers.search(code), f"{path.name} names {providers.search(code)}"

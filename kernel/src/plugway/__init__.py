@@ -3,12 +3,17 @@
 Everything a plugin may use is exported here. `docs/writing-a-plugin.md` starts with thirty lines.
 """
 
-from plugway._backend import Attempt, Backend, Caller, ModelInfo, Usage
-from plugway._bounds import aside as aside
-from plugway._bounds import check_answer as check_answer
-from plugway._dialect import Dialect, DialectEncoder
-from plugway._emitter import Emitter, StopReason
-from plugway._errors import (
+from plugway.cli.local import LocalGateway
+from plugway.config.keyring import Keyring
+from plugway.plugins.gateway import Gateway
+from plugway.plugins.hookspecs import Send, hookimpl
+from plugway.plugins.plugin import Plugin
+from plugway.types.backend import Attempt, Backend, Caller, ModelInfo, Usage
+from plugway.types.bounds import aside as aside
+from plugway.types.bounds import check_answer as check_answer
+from plugway.types.dialect import Dialect, DialectEncoder
+from plugway.types.emitter import Emitter, StopReason
+from plugway.types.errors import (
     BackendError,
     BackendProtocolError,
     BackendRefused,
@@ -28,7 +33,7 @@ from plugway._errors import (
     StreamInterrupted,
     Unauthenticated,
 )
-from plugway._events import (
+from plugway.types.events import (
     CUT_REASONS,
     EventStream,
     StreamEvent,
@@ -38,21 +43,18 @@ from plugway._events import (
     event,
     replay,
 )
-from plugway._exchange import Exchange, Outcome, Route, StateKey
-from plugway._gateway import Gateway
-from plugway._gather import MAX_EVENT_BYTES, Gathered
-from plugway._hookspecs import Send, hookimpl
-from plugway._ids import new_id
-from plugway._json import as_list, as_object
-from plugway._keyring import Keyring, StoredKey, origin_of
-from plugway._local import LocalGateway
-from plugway._models import MAX_MODELS, is_model_name, named_entries
-from plugway._network import NetworkOptions
-from plugway._plugin import NoOptions, Options, Plugin, Secret
-from plugway._request import REMOVE, Change, MessagesRequest, Original
-from plugway._response import Reply
-from plugway._upstream import Upstream, UpstreamResponse
-from plugway._url import url_problem
+from plugway.types.exchange import Exchange, Outcome, Route, StateKey
+from plugway.types.gather import MAX_EVENT_BYTES, Gathered
+from plugway.types.ids import new_id
+from plugway.types.json import as_list, as_object
+from plugway.types.models import MAX_MODELS, is_model_name, named_entries
+from plugway.types.options import NoOptions, Options, Secret
+from plugway.types.request import REMOVE, Change, MessagesRequest, Original
+from plugway.types.response import Reply
+from plugway.upstream.network import NetworkOptions
+from plugway.upstream.origins import StoredKey, origin_of
+from plugway.upstream.upstream import Upstream, UpstreamResponse
+from plugway.upstream.url import url_problem
 
 __all__ = [
     "CUT_REASONS",

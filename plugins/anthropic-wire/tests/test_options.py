@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from plugway import Exchange, MessagesRequest, Upstream
-from plugway._backend import Attempt
 from plugway.testing import build_plugin
+from plugway.types.backend import Attempt
 from plugway_anthropic_wire import (
     AnthropicBackend,
     EndpointOptions,

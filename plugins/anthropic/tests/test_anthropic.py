@@ -4,7 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from plugway import Attempt, BackendRefused, MessagesRequest
-from plugway._backend import Caller
 from plugway.testing import (
     anthropic_error,
     build_plugin,
@@ -12,6 +11,7 @@ from plugway.testing import (
     request_body,
     respond,
 )
+from plugway.types.backend import Caller
 from plugway_anthropic import Anthropic
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]

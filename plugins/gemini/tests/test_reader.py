@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway import BackendProtocolError, BackendRefused, StreamInterrupted, collect
-from plugway._emitter import Order
+from plugway.types.emitter import Order
 from plugway_capabilities import Facts
 from plugway_gemini._models import Target
 from plugway_gemini._reader import Reader

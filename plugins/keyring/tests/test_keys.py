@@ -10,7 +10,7 @@ import pytest
 from keyring.backend import KeyringBackend
 from typer.testing import CliRunner
 
-import plugway._keyring
+import plugway.config.keyring
 from plugway import Keyring, StoredKey
 from plugway.testing import ScriptedUpstream, anthropic_error, respond
 from plugway_keyring import keys_app
@@ -50,11 +50,11 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(home, monkeypatch):
-    monkeypatch.setattr(plugway._keyring, "KEYRINGS", (f"{__name__}.MemoryKeyring",))
+    monkeypatch.setattr(plugway.config.keyring, "KEYRINGS", (f"{__name__}.MemoryKeyring",))
     monkeypatch.setitem(sys.modules, __name__, sys.modules[MemoryKeyring.__module__])
     MemoryKeyring.held = {}
     yield MemoryKeyring.held
-    plugway._keyring._bound.clear()
+    plugway.upstream.origins._bound.clear()
 
 
 def run(*words, stdin=""):
@@ -142,7 +142,7 @@ def test_a_removed_key_is_gone_from_the_list_too(store):
 
 
 def test_a_store_that_does_not_give_back_what_it_took_is_told(store, monkeypatch):
-    monkeypatch.setattr(plugway._keyring, "KEYRINGS", (f"{__name__}.ForgetfulKeyring",))
+    monkeypatch.setattr(plugway.config.keyring, "KEYRINGS", (f"{__name__}.ForgetfulKeyring",))
     done = run("set", "openai", stdin=CANARY)
     assert "did not give it back" in str(done.exception)
     assert json.loads(run("list", "--json").stdout) == []

@@ -23,17 +23,18 @@ import pytest
 from blockbuster import blockbuster_ctx
 from pydantic import ValidationError
 
-from plugway._backend import Attempt, Backend
-from plugway._config import parse_config
-from plugway._emitter import Order
-from plugway._errors import BackendError
-from plugway._hooks import Hooks
-from plugway._hookspecs import hook_infos
-from plugway._plugin import Options, Plugin
-from plugway._request import MessagesRequest
-from plugway._response import DecodedStream, Reply
-from plugway._snapshot import Snapshot
+from plugway.config.config import parse_config
+from plugway.http.snapshot import Snapshot
+from plugway.plugins.hooks import Hooks
+from plugway.plugins.hookspecs import hook_infos
+from plugway.plugins.plugin import Plugin
 from plugway.testing._gateway import build_plugin, gateway, request_body
+from plugway.types.backend import Attempt, Backend
+from plugway.types.emitter import Order
+from plugway.types.errors import BackendError
+from plugway.types.options import Options
+from plugway.types.request import MessagesRequest
+from plugway.types.response import DecodedStream, Reply
 
 
 class PluginContract:

@@ -14,13 +14,14 @@ from typing import Any
 import httpx2
 import orjson
 
-from plugway._app import App
-from plugway._config import parse_config
-from plugway._json import as_object
-from plugway._plugin import Options, Plugin
-from plugway._server import serving
-from plugway._snapshot import Snapshot
-from plugway._sse import Decoder
+from plugway.config.config import parse_config
+from plugway.http.app import App
+from plugway.http.server import serving
+from plugway.http.snapshot import Snapshot
+from plugway.plugins.plugin import Plugin
+from plugway.types.json import as_object
+from plugway.types.options import Options
+from plugway.types.sse import Decoder
 
 TOKEN = "test-token"
 

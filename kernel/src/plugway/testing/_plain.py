@@ -7,14 +7,15 @@ from typing import Any
 
 import orjson
 
-from plugway._backend import Attempt, Backend, ModelInfo
-from plugway._emitter import Emitter
-from plugway._events import StreamEvent
-from plugway._hookspecs import hookimpl
-from plugway._plugin import NoOptions, Plugin
-from plugway._request import MessagesRequest
-from plugway._response import Reply
+from plugway.plugins.hookspecs import hookimpl
+from plugway.plugins.plugin import Plugin
 from plugway.testing._gateway import request_body
+from plugway.types.backend import Attempt, Backend, ModelInfo
+from plugway.types.emitter import Emitter
+from plugway.types.events import StreamEvent
+from plugway.types.options import NoOptions
+from plugway.types.request import MessagesRequest
+from plugway.types.response import Reply
 
 
 class PlainOptions(NoOptions):

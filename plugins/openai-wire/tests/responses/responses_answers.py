@@ -3,7 +3,7 @@
 from itertools import count
 
 from plugway import collect
-from plugway._emitter import Order
+from plugway.types.emitter import Order
 from plugway_openai_wire.responses import Reader, Reading
 from plugway_translation import IdCodec, Reasoning, ToolNames
 

@@ -21,7 +21,7 @@ from responses_answers import (
 from responses_strategies import ANSWERS
 
 from plugway import BackendProtocolError, BackendRefused, StreamInterrupted
-from plugway._emitter import Order
+from plugway.types.emitter import Order
 from plugway_translation import ToolNames
 
 pytestmark = pytest.mark.timeout(20)

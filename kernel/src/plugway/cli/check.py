@@ -1,0 +1,77 @@
+"""`plugway check`: everything that is wrong with a configuration, and what is only odd in it.
+
+What is wrong is found by the loader and by the plugins; what is odd they log as warnings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from plugway.cli.config import chosen_config
+from plugway.http.snapshot import build_snapshot
+from plugway.log import redact
+from plugway.plugins.audit import startup_files
+from plugway.types.backend import Reaching
+from plugway.types.errors import ConfigError, PluginError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a configuration is like."""
+
+    error: ConfigError | PluginError | None
+    """Why it cannot be used; None where it can."""
+    warnings: tuple[str, ...]
+    ways: tuple[tuple[str, str], ...] = ()
+    """How the server of each backend is reached: its name and the way in words."""
+
+    def as_json(self) -> dict[str, object]:
+        """For a script."""
+        if isinstance(self.error, ConfigError):
+            problems = self.error.problems
+        else:
+            problems = (Problem("", "", str(self.error)),) if self.error else ()
+        rows = [
+            {"where": item.where, "path": item.path, "reason": item.reason, "fix": item.fix}
+            for item in problems
+        ]
+        return {
+            "valid": not problems,
+            "problems": rows,
+            "warnings": list(self.warnings),
+            "ways": dict(self.ways),
+        }
+
+
+def checked(explicit: Path | None) -> Report:
+    """Load the configuration with its plugins, and start nothing of it."""
+    with _warnings_logged() as logged:
+        try:
+            snapshot = build_snapshot(chosen_config(explicit))
+        except (ConfigError, PluginError) as found:
+            error, backends = found, ()
+        else:
+            error, backends = None, snapshot.backends.values()
+    ways = tuple((item.name, item.way) for item in backends if isinstance(item, Reaching))
+    return Report(error, (*startup_files().warnings, *logged), ways)
+
+
+@contextmanager
+def _warnings_logged() -> Generator[list[str]]:
+    """What is logged in the block, with the name of the plugin, or of the part, that says it."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(redact(f"{record.name.removeprefix('plugway.')}: {record.getMessage()}"))
+
+    listener, root = Listener(logging.WARNING), logging.getLogger()
+    root.addHandler(listener)
+    try:
+        yield said
+    finally:
+        root.removeHandler(listener)

@@ -1,0 +1,349 @@
+"""The command `plugway`: what can be asked, and how problems are told.
+
+Each command is a few lines here; the work is in the `_commands_*` modules.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, NoReturn, cast
+
+import typer
+from rich.console import Console
+
+from plugway import log as _log
+from plugway.cli import config as configs
+from plugway.cli import new as new_plugins
+from plugway.cli import running as running
+from plugway.cli import serve as serving
+from plugway.cli.plugins import (
+    add_command,
+    installed_command,
+    installed_command_names,
+    installed_packages,
+    packages_of,
+    plugin_rows,
+)
+from plugway.config.config import (
+    Config,
+    ExposedError,
+    default_config_path,
+    find_config,
+    load_config,
+)
+from plugway.config.settings import token_path
+from plugway.plugins.approval import approvals_path, approve
+from plugway.plugins.audit import startup_files
+from plugway.types.errors import ConfigError, PluginError, PlugwayError
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_EXPOSED = 3
+_tell = serving.tell
+SHOWN_MODELS = 12
+"""Most ids of models that `plugway status` shows."""
+
+app = typer.Typer(
+    name="plugway",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(
+    help="The configuration: an example, its path, its schema.", no_args_is_help=True
+)
+app.add_typer(config_app, name="config")
+
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", help="Configuration file.", metavar="FILE")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="Configuration file, as with --config.", metavar="FILE")
+]
+Host = Annotated[str | None, typer.Option("--host", help="Address; wins over the file.")]
+Port = Annotated[str | None, typer.Option("--port", help="Port; wins over the file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 configuration or usage, 3 unprotected."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _add_plugin_commands(words)
+        app(words, prog_name="plugway")
+    except ExposedError as error:
+        _tell(f"plugway: {error.problems[0]}")
+        sys.exit(EXIT_EXPOSED)
+    except ConfigError as error:
+        _tell(f"plugway: {configs.all_problems(error)}")
+        sys.exit(EXIT_CONFIG)
+    except PlugwayError as error:
+        _tell(f"plugway: {error}")
+        sys.exit(EXIT_CONFIG if isinstance(error, PluginError) else EXIT_FAILED)
+    except OSError as error:  # such as a full disk
+        place = f" ({error.filename})" if error.filename else ""
+        _tell(f"plugway: {(error.strerror or str(error)).lower()}{place}")
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(version("plugway"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    shown: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """One local address between an agent client and every model."""
+
+
+@app.command(epilog="Example: plugway serve ~/.config/plugway/config.yaml --port 9000")
+def serve(
+    file: ConfigFile = None,
+    config: ConfigPath = None,
+    port: Port = None,
+    host: Host = None,
+    log_level: Annotated[
+        str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")
+    ] = "info",
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Write the log as JSON lines, without the banner.")
+    ] = False,
+) -> None:
+    """Run the gateway, from a configuration or the installed stack."""
+    path, overrides = _one_file(file, config), _overrides(host, port)
+    try:
+        writer = _log.configure(log_level, log_json)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--log-level") from None
+    _log.log_uncaught()
+    try:
+        for warning in startup_files().warnings:
+            _tell(f"plugway: warning: {warning}")
+        raise typer.Exit(_serve(lambda: configs.chosen_config(path, overrides), log_json))
+    finally:
+        writer.close()
+
+
+def _serve(read: Callable[[], Config], log_json: bool) -> int:
+    config = read()
+    from plugway.http.app import build  # half a second of imports that a mistake need not wait for
+    from plugway.http.server import run
+    from plugway.upstream.wire import WireLimits
+
+    gateway, server = build(config), config.server
+
+    async def announce(port: int) -> None:
+        address = running.base_url(server.model_copy(update={"port": port}))
+        if log_json:
+            logging.getLogger("plugway").info("listening", extra={"address": address})
+        else:
+            _tell(serving.banner(config, version("plugway"), address))
+            _tell(await serving.how_to_connect(config, address, gateway.snapshot.gateway))
+
+    def draining() -> None:
+        gateway.drain()
+        if gateway.active and not log_json:
+            _tell(f"plugway: {serving.wait_words(gateway.active, server.drain_seconds)}")
+
+    return run(
+        gateway,
+        host=server.host,
+        port=server.port,
+        drain_seconds=server.drain_seconds,
+        limits=WireLimits(
+            head_seconds=server.head_seconds, stall_seconds=server.stalled_client_seconds
+        ),
+        on_reload=serving.Reloader(gateway, config, read),
+        on_draining=draining,
+        watch=config.path,
+        announce=announce,
+    )
+
+
+@app.command(epilog="Example: plugway check config.yaml && plugway serve config.yaml")
+def check(file: ConfigFile = None, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Validate the configuration and its plugins; opens no socket."""
+    from plugway.cli.check import checked  # imports all that is needed to serve
+
+    report = checked(_one_file(file, config))
+    if as_json:
+        _print_json(report.as_json())
+        raise typer.Exit(EXIT_CONFIG if report.error else 0)
+    for warning in report.warnings:
+        _tell(f"plugway: warning: {warning}")
+    if report.error is not None:
+        raise report.error
+    for name, way in report.ways:
+        _tell(f"`{name}` is reached {way}")
+    _tell("the configuration is valid")
+
+
+@app.command(epilog="Example: plugway status --json")
+def status(
+    config: ConfigPath = None, port: Port = None, host: Host = None, as_json: AsJson = False
+) -> None:
+    """Tell what runs here, which models it serves, and where the gateway's token is."""
+    server = running.server_settings(config, _overrides(host, port))
+    url = running.base_url(server)
+    try:
+        answer = running.ask(server, "GET", "/health")
+    except running.NotRunning:
+        if not as_json:
+            raise
+        _print_json({"running": False, "address": url})
+        raise typer.Exit(EXIT_FAILED) from None
+    if as_json:
+        listed = running.models(server)
+        _print_json({"running": True, "address": url, **answer, "models": listed})
+    else:
+        path = find_config(config)
+        token = serving.token_hint(load_config(path))[1] if path else str(token_path())
+        facts = {"address": url, "token": token, **answer}
+        listed = running.models(server, most=SHOWN_MODELS)
+        running.show({**facts, "models": listed}, Console(), "Plugway")
+
+
+@app.command(epilog="Example: plugway plugins --approve plugway-my-filter")
+def plugins(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Packages or plugins to approve.")
+    ] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+    approved: Annotated[
+        bool,
+        typer.Option(
+            "--approve",
+            help="Approve the files of these packages, or of all that are installed, as they are. "
+            "From then on what is not approved, or has changed, is not loaded.",
+        ),
+    ] = False,
+) -> None:
+    """List the installed plugins, and which the configuration uses."""
+    rows = plugin_rows(configs.listed_config(config))
+    if approved:
+        now = packages_of(names) if names else installed_packages()
+        count = len(approve(now))
+        _tell(f"approved: {', '.join(now)}; {approvals_path()} has {count} packages now")
+        return
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        _tell("no plugins are installed: install the package `plugway-starter`")
+        return
+    shown = [{**row, "instances": ", ".join(cast("list[str]", row["instances"]))} for row in rows]
+    for row in shown:
+        rivals = cast("list[str]", row.pop("conflicts_with"))
+        if rivals:
+            row["conflict"] = f"also claimed by {', '.join(rivals)}"
+    Console().print(running.table(shown))
+
+
+@app.command(epilog="Example: plugway new my-filter && cd plugway-my-filter")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-filter.")],
+    directory: Annotated[
+        Path | None, typer.Option(help="Folder to create; plugway-NAME by default.")
+    ] = None,
+) -> None:
+    """Start a plugin of your own from a working, tested template."""
+    target = new_plugins.new_plugin(name, directory)
+    print(target)
+    _tell(f"next:\n  pip install -e '{target}[test]'\n  pytest {target}")
+
+
+@app.command(epilog="Example: plugway explain request.json --model default")
+def explain(
+    file: Annotated[
+        str | None, typer.Argument(help="Request body; - for standard input.", metavar="FILE")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
+    path: Annotated[str, typer.Option(help="Path that the client asks.")] = "/v1/messages",
+    config: ConfigPath = None,
+    port: Port = None,
+    host: Host = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the running gateway would do with a request, without doing it.
+
+    Without FILE the request is read from standard input, or is a greeting where `--model` is given.
+    """
+    server = running.server_settings(config, _overrides(host, port))
+    piped = file == "-" or (file is None and model is None and not sys.stdin.isatty())
+    body = running.explain_body(file, model, sys.stdin.read() if piped else None)
+    answer = running.ask(server, "POST", f"{path}/explain", body)
+    if as_json:
+        _print_json(answer)
+    else:
+        running.show(answer, Console(), "Plugway would do this")
+
+
+@config_app.command("example", epilog="Example: plugway config example > config.yaml")
+def config_example() -> None:
+    """Print a configuration to start from; it runs as it is, without network."""
+    print(configs.installed_stack().example, end="")
+
+
+@config_app.command("path", epilog="Example: $EDITOR $(plugway config path)")
+def config_path(config: ConfigPath = None) -> None:
+    """Print the path of the configuration that would be used."""
+    path = find_config(config) or default_config_path()
+    if not path.exists():
+        _tell(f"there is no file yet: run `plugway config example > {path}`")
+    print(path)
+
+
+@config_app.command("schema", epilog="Example: plugway config schema > plugway.schema.json")
+def config_schema(file: ConfigFile = None, config: ConfigPath = None) -> None:
+    """Print the JSON schema of the configuration for an editor, listed plugins included."""
+    _print_json(configs.config_schema(configs.chosen_config(_one_file(file, config))))
+
+
+def _add_plugin_commands(words: Sequence[str]) -> None:
+    """Find the command that was asked for among the installed ones, if it is not built in."""
+    word = words[0] if words else "-"
+    if word.startswith("-"):
+        if names := installed_command_names():
+            app.info.epilog = f"Commands of installed plugins: {', '.join(names)}"
+    elif word not in _built_in() and (command := installed_command(word)) is not None:
+        add_command(app, word, command)
+
+
+def _built_in() -> set[str]:
+    names = {
+        command.name or getattr(command.callback, "__name__", "")
+        for command in app.registered_commands
+    }
+    return names | {"config"}
+
+
+def _one_file(file: Path | None, config: Path | None) -> Path | None:
+    """The configuration that was named, in one way or the other."""
+    if file is not None and config is not None and file != config:
+        raise typer.BadParameter(f"`{file}` is given too: name one file", param_hint="--config")
+    return file or config
+
+
+def _overrides(host: str | None, port: str | None) -> Mapping[str, object]:
+    given = {"host": host, "port": port}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,83 @@
+"""`plugway new`: a plugin of one's own, copied from the template and renamed.
+
+Knows the template's names, not what is in it.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+import shutil
+from pathlib import Path
+
+from plugway.plugins.loader import installed
+from plugway.types.errors import PlugwayError
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_SKIPPED = ("__pycache__", ".*", "*.pyc", "*.egg-info", "dist", "build")
+_MAX_NAME = 40
+
+
+def new_plugin(name: str, directory: Path | None = None) -> Path:
+    """Copy the template to `directory` (`plugway-NAME` here) under the name; the new folder."""
+    _refuse_name(name)
+    target = (directory or Path(f"plugway-{name}")).expanduser()
+    if target.exists():
+        raise PlugwayError(f"`{target}` exists already: give another name or `--directory`")
+    shutil.copytree(template_folder(), target, ignore=shutil.ignore_patterns(*_SKIPPED))
+    for path in sorted(target.rglob("*"), reverse=True):
+        if path.is_file():
+            _rewrite(path, name)
+        path.rename(path.with_name(renamed(path.name, name)))
+    return target
+
+
+def template_folder() -> Path:
+    """The template: of the checkout that this package runs from, else the copy that it carries."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package.parents[2] / "plugin-template", package / "_template"):
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    raise PlugwayError("the plugin template is missing from this installation: reinstall `plugway`")
+
+
+def renamed(text: str, name: str) -> str:
+    """`text` of the template with every name of the template replaced by those of `name`."""
+    module = name.replace("-", "_")
+    title = "".join(part.capitalize() for part in name.split("-"))
+    for pattern, replacement in (
+        (r"plugway-template", f"plugway-{name}"),
+        (r"plugway_template", f"plugway_{module}"),
+        (r"\btest_template\b", f"test_{module}"),
+        (r"\bTemplate(?=[A-Z]|\b)", title),
+        (r"""(["'`])template\1""", rf"\g<1>{name}\g<1>"),
+        (r"(?m)^template(?= *= *[\"']plugway_)", name),
+        (r"\b(use|name): template\b", rf"\g<1>: {name}"),
+        (r"\bplugins/template\b", f"plugins/{name}"),
+    ):
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def _rewrite(path: Path, name: str) -> None:
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        return
+    path.write_text(renamed(text, name), "utf-8")
+
+
+def _refuse_name(name: str) -> None:
+    if name.startswith("plugway-"):
+        short = name.removeprefix("plugway-")
+        raise PlugwayError(f"`{name}`: leave out `plugway-`, the package gets it: `{short}`")
+    if not _NAME.fullmatch(name) or len(name) > _MAX_NAME:
+        raise PlugwayError(
+            f"{name!r} is no name for a plugin: use lower-case letters, digits and single `-`, "
+            f"beginning with a letter, at most {_MAX_NAME} characters"
+        )
+    if keyword.iskeyword(name.capitalize()):
+        raise PlugwayError(f"`{name}` is a word of Python: choose another name")
+    if (twin := installed().get(name)) is not None or name == "template":
+        source = f" (`{twin.distribution}`)" if twin else ""
+        raise PlugwayError(f"a plugin `{name}` exists already{source}: choose another name")

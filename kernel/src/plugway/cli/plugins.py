@@ -1,0 +1,102 @@
+"""`plugway plugins`, and the commands that plugins bring themselves.
+
+Which plugins there are is the loader's knowledge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+import typer
+
+from plugway.config.config import Config
+from plugway.plugins.approval import Approvals
+from plugway.plugins.contain import describe
+from plugway.plugins.loader import GROUP, installed
+from plugway.types.errors import PluginError, PlugwayError
+
+COMMAND_GROUP = "plugway.commands"
+"""Entry point group of commands: each name is a `typer.Typer`."""
+
+
+def plugin_rows(config: Config | None) -> list[dict[str, object]]:
+    """Every installed plugin and the names of its instances in `config`; imports none of them."""
+    entries = config.plugins if config else ()
+    return [
+        {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "instances": [entry.name for entry in entries if entry.use == plugin.name],
+            "conflicts_with": list(plugin.rivals),
+        }
+        for plugin in installed().values()
+    ]
+
+
+def installed_command_names() -> list[str]:
+    """The commands that installed packages announce; imports none of them."""
+    return sorted({point.name for point in entry_points(group=COMMAND_GROUP)})
+
+
+def installed_packages() -> list[str]:
+    """The packages that bring plugins, commands or a stack."""
+    points = [*entry_points(group=GROUP), *entry_points(group=COMMAND_GROUP)]
+    return sorted({point.dist.name for point in points if point.dist})
+
+
+def packages_of(names: Sequence[str]) -> list[str]:
+    """The packages that are meant by their own names or by those of their plugins.
+
+    Raises:
+        PlugwayError: a name is neither's.
+    """
+    packages = installed_packages()
+    plugins = {plugin.name: plugin.distribution for plugin in installed().values()}
+    found: set[str] = set()
+    for name in names:
+        package = name if name in packages else plugins.get(name, "")
+        if package not in packages:
+            reason = f"no installed plugin or package of plugins is called `{name}`"
+            raise PlugwayError(f"{reason}: `plugway plugins` lists them")
+        found.add(package)
+    return sorted(found)
+
+
+def installed_command(name: str) -> typer.Typer | None:
+    """The command that an installed package announces under this name; only that is imported.
+
+    Raises:
+        PluginError: two packages claim the name, or what they announce is no command.
+    """
+    points = list(entry_points(group=COMMAND_GROUP, name=name))
+    if not points:
+        return None
+    sources = [point.dist.name if point.dist else point.value for point in points]
+    if len(points) > 1:
+        raise PluginError(name, f"the command is claimed by {' and '.join(sources)}", sources[0])
+    if points[0].dist and (reason := Approvals().refusal(sources[0])):
+        fix = f"run `plugway plugins --approve {sources[0]}`"
+        raise PluginError(name, f"the command {reason}: {fix}", sources[0])
+    try:
+        found: object = points[0].load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
+        reason = f"the command cannot be imported: {describe(error)}"
+        raise PluginError(name, reason, sources[0]) from error
+    if not isinstance(found, typer.Typer):
+        raise PluginError(name, f"`{points[0].value}` is no `typer.Typer`", sources[0])
+    return found
+
+
+def add_command(app: typer.Typer, name: str, command: typer.Typer) -> None:
+    """Put what `installed_command` found into `app`; a group of one command is that command."""
+    single = not command.registered_groups and command.registered_callback is None
+    if single and len(command.registered_commands) == 1:
+        info = command.registered_commands[0]
+        info.name = name
+        app.registered_commands.append(info)
+    else:
+        app.add_typer(command, name=name)

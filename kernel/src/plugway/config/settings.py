@@ -1,0 +1,203 @@
+"""The gateway's own settings: address, token, limits.
+
+Where they are read from is the configuration's business.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from plugway.config.document import Document
+from plugway.log import register_secret
+from plugway.types.backend import RESERVED_CALLERS
+from plugway.types.errors import ConfigError, Problem
+from plugway.types.options import Options, Secret
+
+Seconds = Annotated[float, Field(gt=0, le=24 * 3600, allow_inf_nan=False)]
+
+
+def _fits_a_header(token: Secret) -> Secret:
+    text = token.get_secret_value()
+    if not text or not all("!" <= character <= "~" for character in text):
+        raise ValueError("should be visible ASCII characters without spaces")
+    return token
+
+
+Token = Annotated[Secret, AfterValidator(_fits_a_header)]
+
+
+class LimitedToken(Options):
+    """A token for somebody who may use some of the models, and nothing else of the gateway."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    """Who it is for, in the log, on receipts and in errors; `owner` and `anonymous` are taken."""
+    token: Token
+    """What that caller must present; use `$env` or `$keyring`."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Patterns of `instance/model` that it may use, such as `local/*`: where a request goes, not
+    what it asks for."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name in RESERVED_CALLERS:
+            raise ValueError("should be another name: the gateway uses this one itself")
+        return name
+
+
+class ServerOptions(Options):
+    """The gateway itself: its address, who may use it, its limits."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `token` and `behind_tls`."""
+    port: int = Field(default=8484, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one. `plugway serve --port` wins."""
+    token: Token | None = None
+    """What callers must present; use `$env` or `$keyring`. Without it one is minted and stored."""
+    tokens: tuple[LimitedToken, ...] = ()
+    """Further tokens, each for some models only: `{name: phone, token: …, models: [local/*]}`."""
+    allowed_hosts: tuple[str, ...] = ()
+    """`Host` headers to accept besides those of the address itself."""
+    allowed_origins: tuple[str, ...] = ()
+    """`Origin` headers of web pages that may call the gateway; none by default."""
+    behind_tls: bool = False
+    """States that a proxy in front of the gateway encrypts what leaves this machine."""
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    """Largest request body."""
+    max_streams: int = Field(default=512, ge=1)
+    """Most exchanges at once; the next one is told to come back later."""
+    head_seconds: Seconds = 10.0
+    """How long a caller may take to send the head of a request."""
+    body_seconds: Seconds = 30.0
+    """How long a caller may take to send the body, besides what a slow line needs."""
+    ping_seconds: Seconds = 10.0
+    """A stream that is silent for so long gets a `ping`."""
+    first_event_seconds: Seconds = 120.0
+    """How long a remote backend may take until its first content event."""
+    first_event_local_seconds: Seconds = 1800.0
+    """The same for a backend on this machine, which may be reading a long prompt."""
+    idle_seconds: Seconds = 120.0
+    """How long a backend may send no byte at all in the middle of a stream."""
+    stalled_client_seconds: Seconds = 120.0
+    """How long a caller may take no byte of a stream before it is given up."""
+    drain_seconds: Seconds = 28.0
+    """How long exchanges in flight may go on after the gateway was told to stop; told once more, it
+    cuts them off."""
+
+    @property
+    def address(self) -> str:
+        """The base URL for clients on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and info.field_name != "behind_tls":
+            raise ValueError("should not be a yes or no")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address(cls, host: str) -> str:
+        if not host.strip() or any(character in host for character in "/@ \t"):
+            raise ValueError("should be an address such as 127.0.0.1, without scheme, port or path")
+        return host.strip("[]")
+
+    @field_validator("tokens")
+    @classmethod
+    def _tokens_differ(
+        cls, tokens: tuple[LimitedToken, ...], info: ValidationInfo
+    ) -> tuple[LimitedToken, ...]:
+        if len({one.name for one in tokens}) < len(tokens):
+            raise ValueError("should each have a name of its own")
+        known = [one.token for one in tokens] + [t for t in (info.data.get("token"),) if t]
+        if len({one.get_secret_value() for one in known}) < len(known):
+            raise ValueError("should all differ, from `token` too")
+        return tokens
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reachable from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().removesuffix(".") == "localhost"
+
+
+def exposure(server: ServerOptions, document: Document) -> Problem | None:
+    """What is missing before the gateway may listen beyond this machine."""
+    if is_loopback(server.host) or (server.token and server.behind_tls):
+        return None
+    missing = [
+        *([] if server.token else ["a `token`"]),
+        *([] if server.behind_tls else ["`behind_tls: true` and a proxy that encrypts"]),
+    ]
+    reason = (
+        f"`{server.host}` can be reached from other machines; that needs {' and '.join(missing)}"
+    )
+    return document.problem(("server", "host"), reason, "or listen on 127.0.0.1")
+
+
+def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> str:
+    """The configured token, or the one minted on first use and kept in the user's state folder."""
+    if server.token is not None:
+        return server.token.get_secret_value()
+    path = token_path(state_dir)
+    try:
+        token = _stored_token(path) or _mint(path)
+    except OSError as error:
+        reason = f"the gateway's token cannot be kept here: {error.strerror}"
+        raise ConfigError([Problem(str(path), "", reason, "set `server.token`")]) from None
+    register_secret(token)
+    return token
+
+
+def token_path(state_dir: Path | None = None) -> Path:
+    """The file that holds the minted token."""
+    folder = state_dir or platformdirs.user_state_path("plugway", appauthor=False)
+    return folder / "token"
+
+
+def _stored_token(path: Path) -> str | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return None
+    with open(descriptor, encoding="ascii", errors="replace") as file:
+        status = os.fstat(file.fileno())
+        text = file.read(4096).strip()
+    if os.name != "nt" and (status.st_mode & 0o077 or status.st_uid != os.geteuid()):
+        mode = f"{stat.S_IMODE(status.st_mode):04o}, uid {status.st_uid}"
+        reason = f"the gateway's token may be known to other users (mode {mode})"
+        raise ConfigError([Problem(str(path), "", reason, f"run `rm {path}`; a new one is minted")])
+    return text if len(text) >= 32 and text.isascii() and text.isprintable() else None
+
+
+def _mint(path: Path) -> str:
+    """Store a new token; of several gateways that start at once all get the same."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    token = secrets.token_urlsafe(32)
+    draft = path.with_name(f".token-{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    try:
+        with suppress(OSError):  # a file system without hard links: the last one wins
+            os.link(draft, path)
+            return token
+        if (other := _stored_token(path)) is not None:
+            return other
+        os.replace(draft, path)
+        return token
+    finally:
+        draft.unlink(missing_ok=True)

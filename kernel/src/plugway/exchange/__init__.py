@@ -1,0 +1,1 @@
+"""Through: one request and its answer, from intake to outcome."""

@@ -1,0 +1,195 @@
+"""Other APIs on the way in: requests put into the inner language, answers put back into theirs.
+
+The inner language is the Messages API. What a dialect says is a plugin's business; here is how an
+exchange is run in one, and how a backend of the same dialect is relayed byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from starlette.types import Message, Send
+
+from plugway.exchange.channel import Channel
+from plugway.plugins.contain import Contained, next_of
+from plugway.types.backend import Attempt, Relaying
+from plugway.types.dialect import Dialect, DialectEncoder
+from plugway.types.errors import Headers, StreamInterrupted, error_type
+from plugway.types.exchange import Exchange
+from plugway.types.json import as_object, loaded
+from plugway.types.request import MessagesRequest, Original
+from plugway.types.sse import Decoder
+
+PING = b": ping\n\n"
+"""A comment line of an event stream, which every client skips (WHATWG HTML, "Parsing an event
+stream"): what stands for the Messages API's `ping`."""
+
+
+class DialectAnswer:
+    """An ASGI `send`, and a `Channel`, that put what passes through them into a dialect."""
+
+    def __init__(
+        self, dialect: Dialect, send: Send, path: str, channel: Channel, plugin: str = ""
+    ) -> None:
+        """`plugin` is the one that registered `dialect`."""
+        self.dialect = dialect
+        self.plugin = plugin or dialect.name
+        self.whole_body, self._whole = channel.whole_body, channel.whole
+        self.on_leave, self.cut = channel.on_leave, channel.cut
+        self.raw = False
+        """The answer is in the dialect already: it passes as it is."""
+        self.original = Original(dialect.name, path)
+        self._send = send
+        self._head: Message | None = None
+        self._encoder: DialectEncoder | None = None
+        self._decoder: Decoder | None = None
+
+    async def __call__(self, message: Message) -> None:
+        """Send one ASGI message on, in the dialect."""
+        if message["type"] == "http.response.start" and not self.raw:
+            self._head = message
+            if _header(message, b"content-type").startswith(b"text/event-stream"):
+                self._decoder = Decoder()
+                await self._send_head(None)
+        elif message["type"] != "http.response.body" or self.raw:
+            await self._send(message)
+        elif self._decoder is not None:
+            data = self._streamed(self._decoder, message.get("body", b""))
+            if data or not message.get("more_body"):
+                await self._send({**message, "body": data})
+        else:
+            assert self._head is not None
+            status, body = self._encoded(self._head["status"], message.get("body", b""))
+            self._head = {**self._head, "status": status}
+            await self._send_head(len(body))
+            await self._send({**message, "body": body})
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer in one piece, in the dialect."""
+        if not self.raw:
+            status, body = self._encoded(status, body)
+            lines = {**dict(headers), "content-length": str(len(body))}
+            if request_id := lines.get("request-id"):
+                lines["x-request-id"] = request_id
+            headers = tuple(lines.items())
+        await self._whole(status, headers, body)
+
+    async def _send_head(self, length: int | None) -> None:
+        assert self._head is not None
+        kept = [line for line in self._head["headers"] if line[0] != b"content-length"]
+        if length is not None:
+            kept.append((b"content-length", b"%d" % length))
+        if request_id := _header(self._head, b"request-id"):
+            kept.append((b"x-request-id", request_id))
+        await self._send({**self._head, "headers": kept})
+
+    def _streamed(self, decoder: Decoder, chunk: bytes) -> bytes:
+        encoder, pieces = self._the_encoder(), list[bytes]()
+        for item in decoder.feed(chunk):
+            if item.type == "ping":
+                pieces.append(PING)
+            elif item.type == "error":
+                error = as_object(item.data.get("error"))
+                with self._contained():
+                    pieces.append(encoder.error(500, error, streaming=True))
+            elif item.type:  # not an upstream's comment
+                with self._contained():
+                    pieces.append(encoder.event(item))
+        return b"".join(pieces)
+
+    def _encoded(self, status: int, body: bytes) -> tuple[int, bytes]:
+        """A whole answer as the dialect says it."""
+        if not body:
+            return status, body
+        answer = loaded(body)
+        encoder = self._the_encoder()
+        with self._contained():
+            if status < 400:
+                return status, encoder.message(answer)
+            known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))
+            told = self.dialect.statuses.get(status, status)
+            return told, encoder.error(told, known, streaming=False)
+
+    def _the_encoder(self) -> DialectEncoder:
+        if self._encoder is None:
+            with self._contained():
+                self._encoder = self.dialect.encoder(self.original)
+        return self._encoder
+
+    def _contained(self) -> Contained:
+        return Contained(self.plugin, "register_dialects")
+
+
+class ForeignRelay:
+    """An upstream's bytes in the client's own dialect: relayed, and not looked at.
+
+    `usage` is the reply's own.
+
+    Where they stop before their end, the backend's iterator raises `StreamInterrupted`.
+    """
+
+    finished = True
+    failed = False
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[bytes],
+        usage: Callable[[], Mapping[str, Any]] | None = None,
+        *,
+        source: str = "",
+    ) -> None:
+        """`source` is the plugin whose `chunks` they are."""
+        self._chunks = chunks
+        self._source = source
+        self._usage = usage
+        self._held: list[bytes] = []
+
+    def data(self, name: str) -> Mapping[str, Any]:
+        """Nothing is known of what passes but the usage, where the backend says it."""
+        if name == "message_start" and self._usage is not None:
+            return {"message": {"usage": self._usage()}}
+        return {}
+
+    async def prime(self) -> None:
+        """Read, and hold, the first piece. Raises `StreamInterrupted` where there is none."""
+        piece = await anext(self._chunks, None)
+        if piece is None:
+            raise StreamInterrupted("the stream ended before its first piece")
+        self._held = [piece]
+
+    def __aiter__(self) -> ForeignRelay:
+        """The bytes, those held first."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece."""
+        return self._held.pop() if self._held else await next_of(self._chunks, self._source)
+
+
+def note_way(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> None:
+    """What the Messages API could not say is on the receipt where it matters: a server that gets
+    the client's own bytes gets all of it, and nothing that was done to fields of ours."""
+    original, backend = request.original, attempt.backend
+    if original is None:
+        return
+    if not (isinstance(backend, Relaying) and backend.relays(request, attempt)):
+        note_decoding(request, exchange)
+        return
+    void = {change.told for change in request.changes if change.field in original.made_up}
+    exchange.receipt[:] = [
+        entry for entry in exchange.receipt if entry.stage != "decode" and entry.what not in void
+    ]
+
+
+def note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
+    """What was lost on the way into the Messages API, once."""
+    original = request.original
+    if original is None or any(entry.stage == "decode" for entry in exchange.receipt):
+        return
+    for what in original.notes:
+        exchange.note(original.dialect, what, stage="decode")
+
+
+def _header(head: Message, name: bytes) -> bytes:
+    return next((value for key, value in head["headers"] if key == name), b"")

@@ -1,0 +1,92 @@
+"""The road of an exchange without inference: token counts, and what would be sent where."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from plugway.exchange.dialect import note_way
+from plugway.exchange.failures import Failed, rejection_reply
+from plugway.exchange.pipeline import Pipeline, note_sent
+from plugway.plugins.contain import Contained
+from plugway.types.backend import Attempt, would_send
+from plugway.types.errors import BackendError, BackendTimeout, NoRoute, RequestRejected
+from plugway.types.exchange import Exchange
+from plugway.types.request import MessagesRequest
+from plugway.types.response import Reply
+
+
+async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange) -> Reply:
+    """The answer to `count_tokens`: the first target's own count."""
+    request = await pipeline.hooks.transform_request(request, exchange)
+    attempt = (await pipeline.plan(request, exchange))[0]
+    prepared = await pipeline.prepare(request, attempt, exchange)
+    exchange.served_by = attempt
+    try:
+        counted = await _counted(pipeline, prepared, attempt)
+    except BackendError as error:
+        error.backend = attempt.backend.name
+        reply = await pipeline.told(Failed(error, attempt), exchange)
+    else:
+        reply = _count_reply(counted, attempt, exchange)
+    note_sent(attempt, exchange)
+    return await pipeline.hooks.transform_response(reply, exchange)
+
+
+async def explain(
+    pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
+) -> Mapping[str, Any]:
+    """What would happen to this request; nothing is sent where a plugin answers it."""
+    request = await pipeline.hooks.transform_request(request, exchange)
+    if (reply := await pipeline.hooks.answer(request, exchange)) is not None:
+        await reply.close()
+        nobody = dict.fromkeys(("input_tokens", "upstream_request"))
+        answered = {"answered_by": exchange.receipt[-1].plugin, "attempts": ()}
+        return {**exchange.summary(), **answered, **nobody}
+    attempts = await pipeline.plan(request, exchange)
+    prepared = await pipeline.prepare(request, attempts[0], exchange)
+    try:
+        counted = await _counted(pipeline, prepared, attempts[0])
+    except (BackendError, RequestRejected) as error:
+        exchange.note("kernel", f"tokens were not counted: {error.record}", stage="count")
+        counted = None
+    if isinstance(counted, Reply):
+        counted = counted.parsed.get("input_tokens")
+    attempts[0].notes.clear()
+    note_way(prepared, attempts[0], exchange)
+    with Contained(attempts[0].backend.name, "send"):
+        sent = would_send(prepared, attempts[0])
+    note_sent(attempts[0], exchange)
+    tried = [{"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts]
+    return {
+        **exchange.summary(),
+        "attempts": tried,
+        "input_tokens": counted,
+        "unchanged": not prepared.changed,
+        "upstream_request": sent,
+    }
+
+
+async def _counted(
+    pipeline: Pipeline, request: MessagesRequest, attempt: Attempt
+) -> int | Reply | None:
+    seconds = pipeline.limits.first_event_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            with Contained(attempt.backend.name, "count", TimeoutError):
+                return await attempt.backend.count(request, attempt)
+    except TimeoutError:
+        late = f"`{attempt.target}` did not count the tokens within {seconds:g} s"
+        raise BackendTimeout(late) from None
+
+
+def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchange) -> Reply:
+    """A count as an answer; where there is none, a 404 that a plugin may replace by an estimate."""
+    if isinstance(counted, Reply):
+        return counted
+    if counted is not None:
+        return Reply.message({"input_tokens": counted})
+    cannot = f"`{attempt.target}` cannot count tokens"
+    exchange.note("kernel", cannot, stage="count")
+    return rejection_reply(NoRoute(cannot, retry=False, record=True), exchange)

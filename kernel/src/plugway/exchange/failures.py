@@ -1,0 +1,99 @@
+"""What a client is told of a failure.
+
+Which failures are tried again is the policy plugins' business.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+from plugway.log import redact
+from plugway.types.backend import Attempt
+from plugway.types.errors import (
+    BackendError,
+    BackendRefused,
+    Headers,
+    HookError,
+    RequestRejected,
+    error_body,
+    error_type,
+)
+from plugway.types.exchange import Exchange
+from plugway.types.reason import code_in
+from plugway.types.response import Reply
+
+log = logging.getLogger("plugway.exchange")
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failure of the whole exchange, with the attempt that it is told from."""
+
+    error: BackendError
+    attempt: Attempt
+
+
+def order_of_telling(failed: Failed) -> tuple[int, float]:
+    """Of several failures the client is told the one it can do most about (`docs/errors.md`), and
+    of several rate limits the one that ends first."""
+    error = failed.error
+    if isinstance(error, BackendRefused):
+        known = {429: 0, 401: 1, 402: 1, 403: 1, 404: 3, 501: 4}
+        rank = known.get(error.status, 2 if error.status < 500 else 5)
+    else:
+        rank = 0 if error.status == 429 else 6
+    return rank, math.inf if error.retry_after is None else error.retry_after
+
+
+def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
+    """The kernel's own rendering of a failure: an Anthropic upstream's answer as it is, anything
+    else in the Anthropic envelope."""
+    headers = error.headers
+    if isinstance(error, BackendRefused) and error.native:
+        return Reply.whole(error.status, error.body, headers=headers)
+    status = 529 if error.status == 503 and not error.permanent else error.status
+    extra: Headers = (("content-type", "application/json"),)
+    if error.permanent:
+        extra += (("x-should-retry", "false"),)
+    where = f"`{error.backend}`: " if error.backend else ""
+    # An upstream's words may repeat the key that it was sent.
+    body = error_body(error_type(status), where + redact(error.message), exchange.id)
+    return Reply.whole(status, body, headers=(*headers, *extra))
+
+
+def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> Reply:
+    """A refusal, or a plugin's failure, in the Anthropic envelope."""
+    if isinstance(error, HookError):
+        message = f"{error}. The gateway's log has the details."
+        body = error_body("api_error", message, exchange.id)
+        return Reply.whole(500, body, headers=(("content-type", "application/json"),))
+    body = error_body(error.type, error.message, exchange.id)
+    return Reply.whole(
+        error.status, body, headers=(("content-type", "application/json"), *error.headers)
+    )
+
+
+def defect_reply(exchange: Exchange) -> Reply:
+    """For an exception that nobody foresaw; call it where it is handled, so that it is logged."""
+    log.exception("exchange %s failed", exchange.id, extra={"caller": exchange.caller.name})
+    message = "a defect of the gateway stopped this request; its log has the details"
+    body = error_body("api_error", message, exchange.id)
+    return Reply.whole(500, body, headers=(("content-type", "application/json"),))
+
+
+def heals(reply: Reply) -> bool:
+    """Whether a client that sees the failure as a broken connection gains by asking again."""
+    retry = reply.header("x-should-retry")
+    return reply.status >= 429 and reply.status != 501 and retry != "false"
+
+
+def recorded(exchange: Exchange, reply: Reply) -> str:
+    """What the log says of an error reply, which has the upstream's words, or a plugin's."""
+    target = exchange.served_by.target if exchange.served_by else ""
+    failed = [a for a in exchange.attempts if a.target == target and a.result != "answered"]
+    if failed:
+        return failed[-1].result
+    code = code_in(reply.body or b"")
+    return f"{reply.status} {code}" if code else str(reply.status)

@@ -1,0 +1,255 @@
+"""What a caller with a limited token may say: nothing by which an upstream would go beyond a grant.
+
+A grant is for models. Servers that route on their own take a model, a server, a key, a plugin or a
+price from fields, header lines and queries of a request, under names that grow by the week. So what
+is known to do none of this goes on as it came; what by its name would do it is refused with 403,
+on every path; and what nobody knows is left out before anything is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from plugway.types import json as _json
+from plugway.types.backend import Caller
+from plugway.types.errors import Forbidden, InvalidRequest
+from plugway.types.exchange import SESSION_HEADER, Exchange
+from plugway.types.request import MessagesRequest, Original
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FIELDS: Final = _words(
+    # The Messages API.
+    "cache_control context_management diagnostics max_tokens messages metadata model output_config"
+    " output_format safeguards stop_sequences stream system temperature thinking tool_choice tools"
+    " top_k top_p"
+    # Further ones of the other APIs that clients speak, and of what servers add to them.
+    " audio best_of chat_template_kwargs dry_allowed_length dry_base dry_multiplier"
+    " dry_penalty_last_n dry_sequence_breakers enable_thinking frequency_penalty function_call"
+    " functions grammar guided_choice guided_grammar guided_json guided_regex include"
+    " include_reasoning include_stop_str_in_output input instructions json_schema logit_bias"
+    " logprobs max_completion_tokens max_output_tokens max_tool_calls min_p min_tokens mirostat"
+    " mirostat_eta mirostat_tau modalities moderation n parallel_tool_calls prediction"
+    " presence_penalty prompt_cache_key prompt_cache_options prompt_cache_retention prompt_mode"
+    " random_seed reasoning reasoning_effort reasoning_format repeat_last_n repeat_penalty"
+    " repetition_penalty response_format safe_prompt safety_identifier seed skip_special_tokens"
+    " stop stop_token_ids stream_options structured_outputs text top_a top_logprobs truncation"
+    " typical_p user verbosity xtc_probability xtc_threshold"
+)
+"""Fields of a body that choose none of it, in whatever API. What is in `tools`, `messages`, `input`
+and `metadata` is looked at too."""
+
+VALUES: Final[Mapping[str, tuple[Any, ...]]] = {
+    "background": (None, False),
+    "inference_geo": (None, "global"),
+    "service_tier": (None, "auto", "default", "standard", "standard_only"),
+    "speed": (None, "standard"),
+    "store": (None, False, True),
+}
+"""Fields that choose a price or a place, and the values with which they choose nothing."""
+
+HEADERS: Final = _words(
+    "accept accept-language anthropic-beta anthropic-dangerous-direct-browser-access"
+    " anthropic-version content-type traceparent tracestate user-agent x-app x-client-request-id"
+    " x-request-id"
+)
+HEADER_PREFIXES: Final = ("plugway-", "x-claude-code-", "x-stainless-")
+"""With `HEADERS`, the lines that go on as they came."""
+_HARMLESS: Final = frozenset(("idempotency-key", "sec-websocket-key"))
+
+QUERY: Final = (("beta", "true"),)
+"""What a query may say to an upstream."""
+
+_STEERING: Final = _words(
+    "account accounts adapter adapters advisor apibase apikey auth authorization base baseurl"
+    " budget callback callbacks config configs connector container containers cost credential"
+    " credentials custom customer deployment deployments engine fallback fallbacks guardrail"
+    " guardrails key keys lora loras model models org organization partner partners plugin"
+    " plugins preset presets price"
+    " pricing project projects provider providers proxy region regions route router routes routing"
+    " secret subscription tags target targets tenant tier token transform transforms virtual"
+    " workspace"
+)
+"""Words in names of header lines and queries that steer."""
+_STEERING_FIELDS: Final = _STEERING | _words(
+    "additional api body conversation endpoint endpoints extra geo header headers host hosts"
+    " location mcp order params prompt query response server servers service speed store"
+    " uri url vector web"
+)
+"""The same for fields of a body, and for labels."""
+_STEERING_TOOLS: Final = _STEERING | frozenset(("headers", "server", "servers", "url", "vector"))
+"""The same for settings of tools that a server runs."""
+_WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+_TOOL_TYPES: Final = re.compile(
+    r"(?:function|custom|namespace|apply_patch|bash|code_execution|code_interpreter|computer"
+    r"|local_shell|memory|shell|str_replace_based_edit_tool|text_editor|tool_search|web_fetch"
+    r"|web_search)(?:_[a-z0-9_]+)?"
+)
+"""Types of tools that neither ask another model nor another server, nor read what is stored."""
+_OWN_TOOLS: Final = (None, "function", "custom")
+_STORED: Final = ("container_upload", "item_reference")
+_UNKNOWN: Final = "nobody here knows it, and its caller may choose nothing but a model"
+_CONVERSATION: Final = (SESSION_HEADER, "x-claude-code-agent-id", "x-claude-code-parent-agent-id")
+_APART: Final = "an id of this caller's own, whatever others call theirs"
+_DEPTH: Final = 12
+"""Levels of content that are looked at: results of tools in turns, and parts of these."""
+
+
+def check_grants(request: MessagesRequest, caller: Caller) -> None:
+    """Let pass what a limited caller may say.
+
+    Raises:
+        Forbidden: something in it would choose what is not the caller's to choose.
+        InvalidRequest: a field stands twice, so that two readers could take two different values.
+    """
+    for name, _ in request.headers:
+        if not _passes(name) and name not in _HARMLESS and _steers(name, _STEERING):
+            raise _refusal(caller, f"the header `{name[:64]}`")
+    for name, _ in parse_qsl(request.query, keep_blank_values=True):
+        if name != "token" and _steers(name, _STEERING):
+            raise _refusal(caller, f"`{name[:64]}` in the query")
+    original = request.original
+    if original is not None and original.body:
+        body, raw = original.parsed, original.body
+    else:
+        body, raw = request.body, request.raw
+    try:
+        _json.member_spans(raw)
+    except _json.JsonError as error:
+        raise InvalidRequest(str(error), retry=False) from None
+    if (found := next(_choosing(body), None)) is not None:
+        raise _refusal(caller, f"`{found[:128]}`")
+
+
+def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesRequest:
+    """The request as it may go on: without what nobody here knows, in a session of its own."""
+    caller = exchange.caller
+    unknown = [name for name in request.fields if not _is_known(name)]
+    if unknown:
+        changed = request.without(unknown, because=_UNKNOWN)
+        exchange.note_changes("grants", "kernel", changed.changes[len(request.changes) :])
+        request = changed
+    headers = tuple(_line(caller, line) for line in request.headers if _passes(line[0]))
+    for name in _CONVERSATION:
+        if request.header(name) is not None:
+            exchange.note("kernel", f"set header:{name}: {_APART}", stage="grants")
+    for name in dict.fromkeys(n for n, _ in request.headers if not _passes(n)):
+        exchange.note("kernel", f"remove header:{name[:64]}: {_UNKNOWN}", stage="grants")
+    said = [pair for pair in parse_qsl(request.query) if pair in QUERY]
+    query = "&".join(f"{name}={value}" for name, value in dict.fromkeys(said))
+    original = request.original and _own(request.original, caller, exchange)
+    return request.resent(headers, query, original)
+
+
+def _own(original: Original, caller: Caller, exchange: Exchange) -> Original:
+    """The client's own bytes without what nobody knows, and with a cache key of its own."""
+    body = original.parsed
+    unknown = frozenset(name for name in body if not _is_known(name))
+    changes: dict[str, Any] = {}
+    if isinstance(key := body.get("prompt_cache_key"), str) and key:
+        changes["prompt_cache_key"] = own_key(caller, key)
+    if not unknown and not changes:
+        return original
+    for name in sorted(unknown):
+        exchange.note("kernel", f"remove {name[:64]}: {_UNKNOWN}", stage="grants")
+    return original.written(_json.edit(original.body, changes, unknown))
+
+
+def _line(caller: Caller, line: tuple[str, str]) -> tuple[str, str]:
+    """A header line; a conversation gets an id that no other caller can name, in a UUID's form."""
+    name, value = line
+    return (name, str(UUID(own_key(caller, value)))) if name in _CONVERSATION else line
+
+
+def own_key(caller: Caller, key: str) -> str:
+    """A key of an upstream's cache that no other caller can name."""
+    return hashlib.sha256(f"{caller.name}/{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _is_known(field: str) -> bool:
+    return field in FIELDS or field in VALUES
+
+
+def _passes(name: str) -> bool:
+    return name in HEADERS or name.startswith(HEADER_PREFIXES)
+
+
+def _steers(name: str, words: frozenset[str]) -> bool:
+    """Whether a name speaks of something that is chosen, such as `api_base` and `API-BASE`."""
+    found = {word.lower() for word in _WORDS.findall(name)}
+    return not words.isdisjoint(found) or name.lower() in words
+
+
+def _choosing(body: Mapping[str, Any]) -> Iterator[str]:
+    """Names of what in a body chooses."""
+    for name, value in body.items():
+        if name in VALUES:
+            if value not in VALUES[name]:
+                yield name
+        elif name not in FIELDS and _steers(name, _STEERING_FIELDS):
+            yield name
+    yield from _in_labels(body.get("metadata"), "metadata")
+    yield from _in_tools(body.get("tools"), "tools")
+    for name in ("messages", "input", "system"):
+        yield from _in_content(body.get(name), name, _DEPTH)
+
+
+def _in_labels(value: Any, place: str) -> Iterator[str]:
+    """In labels; what is no text there is for servers that read more out of it."""
+    for name, label in _json.as_object(value).items():
+        plain = label is None or isinstance(label, str)
+        if not plain or (name != "user_id" and _steers(name, _STEERING_FIELDS)):
+            yield f"{place}.{name}"
+
+
+def _in_tools(value: Any, place: str) -> Iterator[str]:
+    """In tools: those that a server runs may ask another model, another server, or what is stored
+    there."""
+    for at, item in enumerate(_json.as_list(value)):
+        tool, here = _json.as_object(item), f"{place}[{at}]"
+        kind = tool.get("type")
+        if kind is not None and not (isinstance(kind, str) and _TOOL_TYPES.fullmatch(kind)):
+            yield f"{here}.type"
+        yield from _in_tools(tool.get("tools"), f"{here}.tools")
+        if kind not in _OWN_TOOLS:
+            for name, inner in tool.items():
+                if name not in ("tools", "name", "description"):
+                    yield from _in_settings(name, inner, f"{here}.{name}", _DEPTH)
+
+
+def _in_settings(name: str, value: Any, place: str, depth: int) -> Iterator[str]:
+    inside = _json.as_object(value)
+    fresh = name == "container" and inside.get("type") == "auto"
+    if not fresh and (name == "file_ids" or _steers(name, _STEERING_TOOLS)):
+        yield place
+    for key, inner in inside.items() if depth else ():
+        yield from _in_settings(key, inner, f"{place}.{key}", depth - 1)
+
+
+def _in_content(value: Any, place: str, depth: int) -> Iterator[str]:
+    """In what is said: whatever is stored at the upstream is somebody's who is not asked."""
+    if not depth:
+        return
+    for at, item in enumerate(_json.as_list(value)):
+        block, here = _json.as_object(item), f"{place}[{at}]"
+        if block.get("type") in _STORED:
+            yield f"{here}.type"
+        for holder in (block, *(_json.as_object(block.get(n)) for n in ("source", "file"))):
+            if holder.get("file_id") is not None:
+                yield f"{here}.file_id"
+        for name in ("content", "output"):
+            yield from _in_content(block.get(name), f"{here}.{name}", depth - 1)
+
+
+def _refusal(caller: Caller, what: str) -> Forbidden:
+    may = f"the token `{caller.name}` may use some models, and {what} could choose more than that"
+    return Forbidden(f"{may} where the request goes: leave it out", retry=False)

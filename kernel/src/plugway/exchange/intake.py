@@ -1,0 +1,189 @@
+"""Takes exchanges in: reads their bodies, bounds their number, and runs each to its end.
+
+What happens in one exchange is in `_run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from functools import partial
+from typing import Final
+
+import anyio
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from plugway.exchange.body import ClientGone, read_body, too_large
+from plugway.exchange.channel import channel_of
+from plugway.exchange.dialect import DialectAnswer
+from plugway.exchange.failures import rejection_reply
+from plugway.exchange.pipeline import Limits, Pipeline
+from plugway.exchange.pressure import PRESSURE
+from plugway.exchange.run import ExchangeRun
+from plugway.exchange.writer import Responder
+from plugway.plugins.contain import Contained
+from plugway.types.bounds import aside, check_values, is_heavy
+from plugway.types.errors import Headers, HookError, Overloaded, RequestRejected
+from plugway.types.exchange import Endpoint, Exchange
+from plugway.types.request import MessagesRequest, Original
+from plugway.types.response import Reply
+from plugway.upstream.lines import named_by
+
+log = logging.getLogger("plugway.exchange")
+
+_MEMO_SECONDS: Final = 5.0
+_CONNECTION = frozenset(
+    b"host connection keep-alive te trailer transfer-encoding upgrade expect content-length"
+    b" accept-encoding".split()
+)
+"""Headers of the connection with the client; no plugin or upstream is concerned with them."""
+
+_ORDINARY: Final = frozenset(("keep-alive", "close"))
+"""What a `connection` line says that names no other line."""
+
+
+class WarmFailures:
+    """Remembers, for a moment, failures that could only be told inside a stream.
+
+    A client that gets an `error` event asks again at once without a stream (measured with Claude
+    Code 2.1.329: `docs/errors.md`); it then gets the status that the stream could not carry.
+    """
+
+    def __init__(self) -> None:
+        self._memo: dict[str, tuple[float, Reply]] = {}
+
+    def remember(self, request: MessagesRequest, exchange: Exchange, reply: Reply) -> None:
+        """Keep `reply` for the same request asked again."""
+        self._memo[_fingerprint(request, exchange)] = (time.monotonic() + _MEMO_SECONDS, reply)
+
+    def recall(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
+        """The reply kept for this request, once."""
+        if not self._memo:
+            return None
+        now = time.monotonic()
+        self._memo = {k: v for k, v in self._memo.items() if v[0] > now}
+        found = self._memo.pop(_fingerprint(request, exchange), None)
+        return found[1] if found else None
+
+
+def _fingerprint(request: MessagesRequest, exchange: Exchange) -> str:
+    body = {k: v for k, v in request.body.items() if k != "stream"}
+    text = orjson.dumps([exchange.caller.name, exchange.session_id, body])
+    return hashlib.sha256(text).hexdigest()
+
+
+class ExchangeServer:
+    """Serves the exchanges of one snapshot of the configuration."""
+
+    def __init__(
+        self, pipeline: Pipeline, limits: Limits, *, max_body_bytes: int, body_seconds: float
+    ) -> None:
+        self.pipeline = pipeline
+        self.limits = limits
+        self.active = 0
+        """Exchanges in flight."""
+        self._max_body = max_body_bytes
+        self._body_seconds = body_seconds
+        self._warm_failures = WarmFailures()
+        self._idle = anyio.Event()
+
+    async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        """One exchange, from the first byte of its body to `finished`."""
+        body = await self.body(scope, receive, send)
+        if body is None:
+            return
+        lines = _forwarded(scope["headers"])
+        query = scope["query_string"].decode("latin-1")
+        answer: DialectAnswer | None = scope.get("plugway.dialect")
+        if answer is None:
+            request = MessagesRequest(body, lines, query=query)
+        else:
+            try:
+                read = partial(_decoded, answer, body, lines)
+                request = await aside(is_heavy(body), read)
+            except (RequestRejected, HookError) as error:
+                await refuse(error, scope, receive, send)
+                return
+        self.active += 1
+        try:
+            await ExchangeRun(self, endpoint, request, scope, receive, send).run()
+        finally:
+            self.active -= 1
+            if not self.active:
+                self._idle.set()
+
+    async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+        """The whole body, within the limits; None where the client has left or is refused."""
+        try:
+            body = channel_of(scope, receive, send).whole_body()
+            if body is None:
+                body = await read_body(
+                    scope, receive, max_bytes=self._max_body, deadline_seconds=self._body_seconds
+                )
+            if len(body) > self._max_body:
+                raise too_large(self._max_body)
+            await check_values(body)
+            return body
+        except ClientGone:
+            return None
+        except RequestRejected as error:
+            await refuse(error, scope, receive, send)
+            return None
+
+    async def idle(self) -> None:
+        """Return when no exchange is in flight."""
+        while self.active:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def admit(self) -> None:
+        """Raises `Overloaded` where too many exchanges are in flight, or memory runs out."""
+        if PRESSURE.state != "calm":
+            message = "the gateway is short of memory or open files; `plugway status`"
+            raise Overloaded(message, record=True)
+        if self.active > self.limits.max_streams:
+            message = f"the gateway already serves {self.limits.max_streams} requests"
+            raise Overloaded(message, record=True)
+
+    @property
+    def warm_failures(self) -> WarmFailures:
+        """Failures that were told inside a stream."""
+        return self._warm_failures
+
+
+def _forwarded(received: list[tuple[bytes, bytes]]) -> Headers:
+    """A request's lines but those of the connection with the client (RFC 9110, 7.6.1)."""
+    lines = tuple(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in received
+        if name not in _CONNECTION
+    )
+    named = named_by(v.decode("latin-1") for name, v in received if name == b"connection")
+    if named <= _ORDINARY:
+        return lines
+    return tuple(line for line in lines if line[0] not in named)
+
+
+def _decoded(answer: DialectAnswer, body: bytes, headers: Headers) -> MessagesRequest:
+    """The Messages request for one of another dialect. Raises `RequestRejected`."""
+    dialect = answer.dialect
+    original = Original(dialect.name, answer.original.path, body, headers)
+    with Contained(answer.plugin, "register_dialects"):
+        inner = orjson.dumps(dialect.decode(original))
+    answer.original = original
+    return MessagesRequest(inner, headers, original=original)
+
+
+async def refuse(
+    error: RequestRejected | HookError, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer a request that is not even read."""
+    request_id: str = scope.get("plugway.request_id", "")
+    caller = scope.get("plugway.caller")
+    exchange = Exchange(MessagesRequest(b"{}"), id=request_id or None, caller=caller)
+    reply = rejection_reply(error, exchange)
+    channel = channel_of(scope, receive, send)
+    responder = Responder(send, channel, lambda: (("request-id", exchange.id),))
+    await responder.whole(reply.status, reply.headers, reply.body or b"")

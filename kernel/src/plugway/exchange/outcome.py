@@ -1,0 +1,79 @@
+"""How an exchange ended: token counts read from what the client was told, and the log line."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+from plugway.exchange.relay import Watched
+from plugway.types.backend import Usage
+from plugway.types.emitter import StopReason
+from plugway.types.exchange import Exchange, Outcome
+from plugway.types.json import as_object
+
+log = logging.getLogger("plugway.exchange")
+
+_REASONS: Final = frozenset(get_args(StopReason))
+_BLANK: Final = vars(
+    logging.makeLogRecord({"name": log.name, "levelno": logging.INFO, "levelname": "INFO"})
+)
+
+
+def usage_of(relay: Watched | None, message: Mapping[str, Any]) -> tuple[Usage, str | None]:
+    """Usage and stop reason of a relayed stream, or of a whole message."""
+    if relay is None or not (start := relay.data("message_start")):
+        return parse_usage(as_object(message.get("usage"))), _reason(message.get("stop_reason"))
+    end = relay.data("message_delta")
+    first = as_object(as_object(start.get("message")).get("usage"))
+    last = {k: v for k, v in as_object(end.get("usage")).items() if v is not None}
+    reason = as_object(end.get("delta")).get("stop_reason")
+    return parse_usage({**first, **last}), _reason(reason)
+
+
+def parse_usage(usage: Mapping[str, Any]) -> Usage:
+    """The counts of an Anthropic `usage` object; what is missing or absurd counts as 0."""
+    return Usage(
+        _count(usage.get("input_tokens")),
+        _count(usage.get("output_tokens")),
+        _count(usage.get("cache_read_input_tokens")),
+        _count(usage.get("cache_creation_input_tokens")),
+    )
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**40 else 0
+
+
+def _reason(value: Any) -> str | None:
+    """A reason to stop that the API documents: any other would be a word of the upstream's."""
+    return value if isinstance(value, str) and value in _REASONS else None
+
+
+def log_outcome(exchange: Exchange, outcome: Outcome) -> None:
+    """One line per exchange, without any of its content."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    served = exchange.served_by.target if exchange.served_by else "-"
+    # As `log.info(..., extra=...)` makes it, for a quarter of what that costs.
+    now = time.time()
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    record.__dict__.update(
+        _BLANK,
+        created=now,
+        msecs=now % 1 * 1000,
+        msg=f"{exchange.endpoint} {served} {outcome.status} {outcome.kind}",
+        request_id=exchange.id,
+        caller=exchange.caller.name,
+        session_id=exchange.session_id,
+        model=exchange.model_asked,
+        served_by=served,
+        status=outcome.status,
+        outcome=outcome.kind,
+        ms=round(outcome.seconds * 1000, 1),
+        input_tokens=outcome.usage.input_tokens,
+        output_tokens=outcome.usage.output_tokens,
+        error=outcome.error[:300],
+    )
+    log.handle(record)

@@ -1,0 +1,253 @@
+"""Replies on their way through: held until their first content event, and followed to their end.
+
+How bytes are written to the client is `_stream`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import anyio.lowlevel
+
+from plugway.exchange.dialect import ForeignRelay
+from plugway.exchange.writer import Resources, Responder
+from plugway.plugins.contain import next_of
+from plugway.plugins.layer import Signed
+from plugway.types.emitter import Order
+from plugway.types.errors import BackendProtocolError, StreamInterrupted
+from plugway.types.events import StreamEvent, interrupted, renamed
+from plugway.types.gather import MAX_EVENT_BYTES
+from plugway.types.json import as_object, edit
+from plugway.types.response import Reply
+from plugway.types.sse import Decoder, StreamScan
+
+MAX_TOGETHER_BYTES: Final = 16 * 1024
+"""Events that are at hand go to the client in one piece, up to this size."""
+
+
+class Watched(Protocol):
+    """A stream whose progress the kernel follows."""
+
+    @property
+    def finished(self) -> bool:
+        """The backend really said that it is done."""
+        ...
+
+    def data(self, name: str) -> Mapping[str, Any]:
+        """Data of `message_start`, `message_delta` or `error`, as last seen."""
+        ...
+
+
+class RawRelay:
+    """An upstream's bytes, followed but not parsed."""
+
+    def __init__(
+        self, chunks: AsyncIterator[bytes], *, cut_on_error: bool = False, source: str = ""
+    ) -> None:
+        """`source` is the plugin whose `chunks` they are."""
+        self._chunks = chunks
+        self._source = source
+        self._cut_on_error = cut_on_error
+        self._held: list[bytes] = []
+        self._scan = StreamScan()
+
+    @property
+    def finished(self) -> bool:
+        """`message_stop` has passed."""
+        return self._scan.finished
+
+    @property
+    def failed(self) -> bool:
+        """An `error` event has passed."""
+        return self._scan.failed
+
+    def data(self, name: str) -> Mapping[str, Any]:
+        """Data of the last event of that name."""
+        return self._scan.data(name)
+
+    async def prime(self) -> None:
+        """Read, and hold, up to the first content event.
+
+        Raises:
+            BackendError: the stream fails, or ends, before it.
+        """
+        scan, size = self._scan, 0
+        while not scan.content:
+            chunk = await anext(self._chunks, None)
+            if chunk is not None:
+                size += len(chunk)
+                if size > MAX_EVENT_BYTES:
+                    raise BackendProtocolError(f"no content within {MAX_EVENT_BYTES} bytes")
+                self._held.append(chunk)
+                scan.feed(chunk)
+            if scan.failed and (self._cut_on_error or not scan.content):
+                raise interrupted(scan.data("error"))
+            if chunk is None:
+                raise _ended_early(scan.started, any(self._held))
+
+    def rename(self, model: str) -> None:
+        """Have the `message_start` that is held name `model`; every other byte stays."""
+        held = b"".join(self._held)
+        for item in Decoder().feed(held):
+            if item.type == "message_start":
+                self._held = [held.replace(item.encode(), renamed(item, model).encode(), 1)]
+                return
+
+    def __aiter__(self) -> RawRelay:
+        """The bytes, those held first."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece. Raises `StreamInterrupted` where an error is to cut the stream."""
+        if self._held:
+            return self._held.pop(0)
+        chunk = await next_of(self._chunks, self._source)
+        self._scan.feed(chunk)
+        if self._cut_on_error and self._scan.failed:
+            raise interrupted(self._scan.data("error"))
+        return chunk
+
+
+class EventRelay(Signed):
+    """Events from a backend, checked for their order."""
+
+    def __init__(self, events: AsyncIterable[StreamEvent], *, source: str = "") -> None:
+        """`source` is the plugin whose `events` they are."""
+        self._events = aiter(events)
+        self._source = source
+        self._held: list[StreamEvent] = []
+        self._order = Order()
+        self._data: dict[str, Mapping[str, Any]] = {}
+        self.failed = False
+
+    @property
+    def finished(self) -> bool:
+        """`message_stop` has passed."""
+        return self._order.ended
+
+    def data(self, name: str) -> Mapping[str, Any]:
+        """Data of the last event of that name."""
+        return self._data.get(name, {})
+
+    async def prime(self) -> None:
+        """Read, and hold, up to the first content event. Raises as `RawRelay.prime` does."""
+        while True:
+            item = await anext(self._events, None)
+            if item is None:
+                raise _ended_early("message_start" in self._data, bool(self._held))
+            self._note(item)
+            if self.failed:
+                raise interrupted(item.data)
+            self._held.append(item)
+            if item.type in {"content_block_start", "message_delta"}:
+                return
+
+    def rename(self, model: str) -> None:
+        """Have the `message_start` that is held name `model`."""
+        self._held = [
+            renamed(item, model) if item.type == "message_start" else item for item in self._held
+        ]
+
+    def __aiter__(self) -> EventRelay:
+        """The events, those held first."""
+        return self
+
+    @property
+    def pending(self) -> bool:
+        """The next event is here."""
+        return bool(self._held) or at_hand(self._events)
+
+    async def __anext__(self) -> StreamEvent:
+        """The next event."""
+        if self._held:
+            return self._held.pop(0)
+        item = await next_of(self._events, self._source)
+        self._note(item)
+        return item
+
+    async def aclose(self) -> None:
+        """Nothing: the reply that owns the events is closed by the kernel."""
+
+    def _note(self, item: StreamEvent) -> None:
+        self._order.check(item)
+        if item.type in {"message_start", "message_delta", "error"}:
+            self._data[item.type] = item.data
+            self.failed = self.failed or item.type == "error"
+
+
+def _ended_early(started: bool, any_bytes: bool) -> Exception:
+    if started or not any_bytes:
+        return StreamInterrupted("the stream ended before its first content")
+    return BackendProtocolError("the answer is not an Anthropic event stream (no `event:` lines)")
+
+
+async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> None:
+    """Relay bytes. Raises `StreamInterrupted` where they stop before the real end."""
+    async for chunk in relay:
+        await responder.chunk(chunk)
+    if not (relay.finished or relay.failed):
+        raise StreamInterrupted("the upstream ended its stream without `message_stop`")
+
+
+async def write_events(events: AsyncIterable[StreamEvent], responder: Responder) -> None:
+    """Write events, checked once more where a plugin's layer made them."""
+    order, together, size = Order(), list[bytes](), 0
+    async for item in events:
+        if item.type == "error":
+            raise interrupted(as_object(item.data))
+        order.check(item)
+        together.append(item.encode())
+        size += len(together[-1])
+        if not order.ended and size < MAX_TOGETHER_BYTES and at_hand(events):
+            continue
+        await responder.chunk(b"".join(together))
+        await anyio.lowlevel.checkpoint()
+        if order.ended:
+            return
+        together, size = [], 0
+    raise StreamInterrupted("the stream ended without `message_stop`")
+
+
+def at_hand(events: object) -> bool:
+    """Whether a stream says that it has its next event without waiting for it (`pending`)."""
+    return getattr(events, "pending", False) is True
+
+
+async def primed(reply: Reply, resources: Resources, source: str = "") -> Reply:
+    """`reply` with its first content event read and held; it is closed where that fails. `source`
+    is the plugin that gave it."""
+    if not reply.is_stream:
+        return reply
+    relay: RawRelay | EventRelay | ForeignRelay
+    if reply.chunks is not None and reply.dialect:
+        relay = ForeignRelay(reply.chunks, reply.usage, source=source)
+        reply = reply.replace(chunks=relay)
+    elif reply.chunks is not None:
+        relay = RawRelay(reply.chunks, cut_on_error=reply.cut_on_error, source=source)
+        reply = reply.replace(chunks=relay)
+    else:
+        assert reply.events is not None
+        relay = EventRelay(reply.events, source=source)
+        reply = reply.replace(events=relay)
+    own = Resources()
+    own.add(reply.close)
+    try:
+        await relay.prime()
+    except BaseException:
+        await own.aclose()
+        raise
+    resources.add(own.aclose)
+    return reply
+
+
+def under_name(reply: Reply, model: str) -> Reply:
+    """`reply` naming the model that the client asked for; nothing else in it changes."""
+    relay = reply.events if reply.chunks is None else reply.chunks
+    if isinstance(relay, RawRelay | EventRelay):
+        relay.rename(model)
+    elif reply.body is not None and reply.body.lstrip().startswith(b"{"):
+        with suppress(ValueError, IndexError):  # not JSON after all: it stays as it is
+            return reply.replace(body=edit(reply.body, {"model": model}, frozenset()))
+    return reply

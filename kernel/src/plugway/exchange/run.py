@@ -1,0 +1,343 @@
+"""One exchange: run the pipeline, write the reply, tell how it ended.
+
+The stages in between are in `_pipeline`; the rules of writing a stream are in `_stream`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import Receive, Scope, Send
+
+from plugway.exchange.channel import channel_of
+from plugway.exchange.dialect import DialectAnswer, ForeignRelay
+from plugway.exchange.dry import count, explain
+from plugway.exchange.failures import defect_reply, failure_reply, heals, recorded, rejection_reply
+from plugway.exchange.grants import check_grants
+from plugway.exchange.outcome import log_outcome, usage_of
+from plugway.exchange.relay import EventRelay, RawRelay, write_events, write_raw
+from plugway.exchange.validate import validate
+from plugway.exchange.writer import Clock, Resources, Responder, timeout_of
+from plugway.plugins.contain import is_defect
+from plugway.types.backend import Caller
+from plugway.types.bounds import breath
+from plugway.types.cancel import Cancellable
+from plugway.types.errors import (
+    BackendError,
+    BackendProtocolError,
+    Headers,
+    HookError,
+    PlugwayError,
+    RequestRejected,
+    StreamInterrupted,
+    error_type,
+)
+from plugway.types.events import collect, event, interrupted, replayed
+from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
+from plugway.types.json import loaded
+from plugway.types.reason import reason_in
+from plugway.types.request import MessagesRequest
+from plugway.types.response import DecodedStream, Reply
+
+if TYPE_CHECKING:
+    from plugway.exchange.intake import ExchangeServer
+
+log = logging.getLogger("plugway.exchange")
+
+
+class ExchangeRun:
+    """The state of one exchange while it is served."""
+
+    exchange: Exchange | None = None
+    gone = False
+    """The client has left."""
+    error = ""
+    first_content: float | None = None
+    """Seconds after which the first content went out."""
+    relay: RawRelay | EventRelay | ForeignRelay | None = None
+    clock: Clock | None = None
+
+    def __init__(
+        self,
+        server: ExchangeServer,
+        endpoint: Endpoint,
+        request: MessagesRequest,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.server = server
+        self.pipeline = server.pipeline
+        self.endpoint: Endpoint = endpoint
+        self.request = request
+        self.channel = channel_of(scope, receive, send)
+        self.request_id: str | None = scope.get("plugway.request_id")
+        self.caller: Caller | None = scope.get("plugway.caller")
+        self.answer: DialectAnswer | None = scope.get("plugway.dialect")
+        self.resources = Resources()
+        self.message: Mapping[str, Any] = {}
+        self.responder = Responder(send, self.channel, self._headers)
+
+    async def run(self) -> None:
+        """Serve it, whatever happens, and tell the plugins how it ended."""
+        # A task group would cost a fifth of all the time a small request takes (bench/gateway.py).
+        scope = Cancellable()
+        unwatch = self._watch(scope)
+        try:
+            with scope:
+                await self._serve(scope)
+            if self.clock is not None and self.clock.verdict:
+                self._broken_off(timeout_of(self.clock))
+        finally:
+            unwatch()
+            if self.clock is not None:
+                self.clock.stop()
+            if self.exchange is not None:
+                await self._finish(self.exchange)
+            self.responder.release()
+
+    def _watch(self, scope: Cancellable) -> Callable[[], object]:
+        """Notice a client that leaves, also while the backend has not answered yet."""
+
+        def left() -> None:
+            self.gone = True
+            if self.exchange is None or not self.exchange.goes_on(scope.cancel):
+                scope.cancel()
+
+        return self.channel.on_leave(left)
+
+    async def _serve(self, scope: Cancellable) -> None:
+        try:
+            # Either raises where it is not a JSON object.
+            _ = self.request.body if self.pipeline.reads_all else self.request.fields
+            exchange = self.exchange = Exchange(
+                self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
+            )
+            await breath(self.request.heavy)
+            validate(self.request, counting=self.endpoint != "messages")
+            await breath(self.request.heavy)
+            if exchange.caller.limited:
+                check_grants(self.request, exchange.caller)
+            self.server.admit()
+        except RequestRejected as error:
+            exchange = self.exchange or Exchange(
+                MessagesRequest(b"{}"),
+                id=self.request_id,
+                caller=self.caller,
+                endpoint=self.endpoint,
+            )
+            self.exchange = exchange
+            self.error = error.record
+            await self._whole(rejection_reply(error, exchange))
+            return
+        if self.endpoint != "messages":
+            await self._asked(exchange)
+            return
+        if self.request.stream:
+            self.clock = self._clock(scope)
+            self.clock.start()
+        await self._answer(exchange)
+
+    async def _asked(self, exchange: Exchange) -> None:
+        """`count_tokens` and `explain`: answers without inference."""
+        try:
+            if self.endpoint == "explain":
+                reply = Reply.message(await explain(self.pipeline, self.request, exchange))
+            else:
+                reply = await count(self.pipeline, self.request, exchange)
+        except (RequestRejected, HookError) as error:
+            self.error = error.record
+            reply = rejection_reply(error, exchange)
+        except BaseException as error:
+            if not is_defect(error):
+                raise
+            reply = defect_reply(exchange)
+        await self._whole(reply)
+
+    def _clock(self, scope: Cancellable) -> Clock:
+        limits = self.server.limits
+        clock = Clock(
+            scope,
+            self.responder.ping,
+            ping_seconds=limits.ping_seconds,
+            idle_seconds=limits.idle_seconds,
+            stalled_seconds=limits.stalled_client_seconds,
+        )
+        self.responder.clock = clock
+        return clock
+
+    async def _answer(self, exchange: Exchange) -> None:
+        reply = self.server.warm_failures.recall(self.request, exchange)
+        try:
+            if reply is None:
+                reply = await self.pipeline.run(self.request, exchange, self.resources)
+            if reply.status >= 400:
+                await self._failure(reply, exchange)
+            elif reply.dialect:
+                await self._foreign(reply, exchange)
+            elif self.request.stream:
+                await self._stream(reply, exchange)
+            else:
+                await self._collected(reply, exchange)
+        except BaseException as error:
+            if not is_defect(error):
+                raise
+            await self._failed(error, exchange)
+
+    async def _foreign(self, reply: Reply, exchange: Exchange) -> None:
+        """A backend that speaks the client's own dialect: its bytes, as they are."""
+        if self.answer is None or self.answer.dialect.name != reply.dialect:
+            raise BackendProtocolError(f"an answer in `{reply.dialect}` is not what was asked for")
+        self.first_content = exchange.seconds
+        self.answer.raw = True
+        if isinstance(reply.chunks, ForeignRelay):
+            self.relay = reply.chunks
+            await self._relayed(reply.chunks, reply.headers)
+        else:
+            self.message = {"usage": reply.usage() if reply.usage else {}}
+            await self._whole(reply)
+
+    async def _relayed(self, raw: RawRelay | ForeignRelay, headers: Headers) -> None:
+        await self.responder.begin(headers)
+        await write_raw(raw, self.responder)
+        await self.responder.end()
+
+    async def _collected(self, reply: Reply, exchange: Exchange) -> None:
+        """A client that wants the whole message."""
+        if reply.is_stream:
+            events = reply.events
+            if events is None:
+                assert reply.chunks is not None
+                self.relay = EventRelay(DecodedStream(reply.chunks))
+                events = self.relay
+            self.message = await collect(self._layered(events, exchange))
+            reply = Reply.message(self.message, headers=reply.headers)
+        elif reply.body is not None:
+            self.message = reply.parsed
+        self.first_content = exchange.seconds
+        await self._whole(reply)
+
+    async def _stream(self, reply: Reply, exchange: Exchange) -> None:
+        """A client that wants a stream."""
+        self.first_content = exchange.seconds
+        if reply.body is not None:
+            events = EventRelay(replayed(reply.parsed))
+        elif reply.events is not None:
+            made = reply.events  # by a plugin, where it is not followed yet
+            events = made if isinstance(made, EventRelay) else EventRelay(made)
+        else:
+            assert reply.chunks is not None
+            raw = reply.chunks if isinstance(reply.chunks, RawRelay) else RawRelay(reply.chunks)
+            self.relay = raw
+            decoded = DecodedStream(raw)
+            events = self._layered(decoded, exchange)
+            if events is decoded:
+                await self._relayed(raw, reply.headers)
+                return
+        if self.relay is None:
+            assert isinstance(events, EventRelay)
+            self.relay = events
+            events = self._layered(events, exchange)
+        await self.responder.begin(reply.headers)
+        await write_events(events, self.responder)
+        await self.responder.end()
+
+    def _layered(self, events: Any, exchange: Exchange) -> Any:
+        layers = self.pipeline.hooks.transform_stream(events, exchange)
+        for layer in layers:
+            self.resources.add(layer.aclose)
+        return layers[-1] if layers else events
+
+    # ── failures ─────────────────────────────────────────────────────────────────────────────
+
+    async def _failed(self, error: BaseException, exchange: Exchange) -> None:
+        """Tell what ended the exchange; called where it is handled, so that it is logged."""
+        known = error if isinstance(error, PlugwayError) else None
+        if self.responder.state == "streaming":
+            if known is None:
+                who = {"caller": exchange.caller.name}
+                log.exception("exchange %s failed", exchange.id, extra=who)
+            self._broken_off(known or StreamInterrupted("a defect of the gateway; see the log"))
+        elif isinstance(error, BackendError):
+            await self._failure(failure_reply(error, exchange), exchange, error)
+        elif isinstance(error, RequestRejected | HookError):
+            await self._failure(rejection_reply(error, exchange), exchange, error)
+        else:
+            await self._failure(defect_reply(exchange), exchange)
+
+    async def _failure(
+        self, reply: Reply, exchange: Exchange, error: PlugwayError | None = None
+    ) -> None:
+        """Tell a failure before any content: as a status, or in a stream that is warm already."""
+        body = reply.body or b""
+        self.error = error.record if error else recorded(exchange, reply)
+        if self.responder.state != "warm":
+            await self._whole(reply)
+            return
+        if heals(reply):
+            self.responder.cut()
+            return
+        self.server.warm_failures.remember(self.request, exchange, reply)
+        parsed = loaded(body) or {
+            "error": {"type": error_type(reply.status), "message": reason_in(body) or self.error}
+        }
+        detail = event("error", **{k: v for k, v in parsed.items() if k != "type"})
+        await self.responder.begin(())
+        await self.responder.chunk(detail.encode())
+        await self.responder.end()
+
+    def _broken_off(self, error: PlugwayError) -> None:
+        """A stream fails after its first content: cut it, so that the client heals (E-21, E-23)."""
+        self.error = error.record
+        who = self.exchange.caller.name if self.exchange else None
+        fields = {"request_id": self.request_id, "caller": who, "error": self.error}
+        log.warning("stream cut: %s", self.error, extra=fields)
+        if self.responder.state not in {"new", "done"}:
+            self.responder.cut()
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────
+
+    def _whole(self, reply: Reply) -> Awaitable[None]:
+        return self.responder.whole(reply.status, reply.headers, reply.body or b"")
+
+    def _headers(self) -> Headers:
+        exchange = self.exchange
+        if exchange is None:
+            return (("request-id", self.request_id or ""),)
+        lines: Headers = (
+            ("request-id", exchange.id),
+            ("plugway-request-id", exchange.id),
+            ("plugway-receipt", exchange.receipt_header()),
+        )
+        return lines
+
+    async def _finish(self, exchange: Exchange) -> None:
+        await self.resources.aclose()
+        outcome = self._outcome(exchange)
+        await self.pipeline.hooks.finished(exchange, outcome)
+        log_outcome(exchange, outcome)
+
+    def _outcome(self, exchange: Exchange) -> Outcome:
+        responder = self.responder
+        kind: OutcomeKind = "completed"
+        if self.clock is not None and self.clock.client_stalled:
+            kind = "disconnected"
+        elif responder.state != "done":
+            kind = "disconnected" if self.gone else "failed"
+        elif self.error:
+            kind = "rejected" if 400 <= responder.status < 500 else "failed"
+        elif self.relay is not None and self.relay.failed:
+            kind = "failed"
+            self.error = interrupted(self.relay.data("error")).record
+        usage, stop_reason = usage_of(self.relay, self.message)
+        return Outcome(
+            kind,
+            responder.status,
+            exchange.seconds,
+            self.first_content,
+            usage,
+            stop_reason,
+            self.error,
+        )

@@ -1,0 +1,128 @@
+"""What every request must be before a plugin sees it, in the words of the API.
+
+Only what all backends need: what lies deeper is the business of the backend that knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from plugway.types.errors import InvalidRequest
+from plugway.types.json import as_list, as_object
+from plugway.types.request import MessagesRequest
+
+MAX_MODEL_CHARACTERS: Final = 256
+MAX_TOKENS: Final = 2**31 - 1
+
+
+def validate(request: MessagesRequest, *, counting: bool = False) -> None:
+    """Raises `InvalidRequest` naming the first wrong field; `counting` needs no `max_tokens`."""
+    problem = (
+        _model(request.get("model", ...))
+        or ("" if _sound(request) else _messages(request.get("messages", ...)))
+        or ("" if counting else _max_tokens(request.get("max_tokens", ...)))
+        or _stream(request.get("stream", ...))
+    )
+    if problem:
+        raise InvalidRequest(problem, retry=False, record=True)
+
+
+def _model(value: Any) -> str:
+    if value is ...:
+        return "model: Field required"
+    if not isinstance(value, str):
+        return "model: Input should be a valid string"
+    if not value.strip():
+        return "model: String should have at least 1 character"
+    if len(value) > MAX_MODEL_CHARACTERS:
+        return f"model: String should have at most {MAX_MODEL_CHARACTERS} characters"
+    if not value.isprintable():
+        return "model: String should have printable characters only"
+    return ""
+
+
+def validate_blocks(body: Mapping[str, Any]) -> None:
+    """For a backend that puts a request into another API: raises `InvalidRequest` naming the first
+    part of a list that is no object, or no block with a `type`, which would be lost on the way."""
+    problem = _blocks(body.get("system"), "system") or _objects(body.get("tools"), "tools")
+    for index, message in enumerate(as_list(body.get("messages"))):
+        problem = problem or _blocks(message["content"], f"messages.{index}.content")
+    if problem:
+        raise InvalidRequest(problem, retry=False)
+
+
+def _blocks(value: Any, place: str) -> str:
+    if problem := _objects(value, place):
+        return problem
+    for index, block in enumerate(as_list(value)):
+        if not isinstance(block.get("type"), str):
+            return f"{place}.{index}.type: Field required"
+        if block["type"] == "tool_result":
+            inner = block.get("content")
+            if not (inner is None or isinstance(inner, str | list)):
+                return f"{place}.{index}.content: Input should be a string or a list of blocks"
+            if problem := _blocks(inner, f"{place}.{index}.content"):
+                return problem
+    return ""
+
+
+def _objects(value: Any, place: str) -> str:
+    for index, item in enumerate(as_list(value)):
+        if not isinstance(item, dict):
+            return f"{place}.{index}: Input should be an object"
+    return ""
+
+
+class _Turn(msgspec.Struct):
+    role: str
+    content: msgspec.Raw
+
+
+_TURNS: Final = msgspec.json.Decoder(list[_Turn])
+
+
+def _sound(request: MessagesRequest) -> bool:
+    """Whether `messages` are as they should be, seen without parsing what they hold."""
+    raw = request.unparsed("messages")
+    if raw is None:
+        return False
+    try:
+        turns = _TURNS.decode(raw)
+    except msgspec.DecodeError:
+        return False
+    return bool(turns) and all(memoryview(turn.content)[0] in b'"[' for turn in turns)
+
+
+def _messages(value: Any) -> str:
+    if value is ...:
+        return "messages: Field required"
+    if not isinstance(value, list):
+        return "messages: Input should be a valid list"
+    if not value:
+        return "messages: at least one message is required"
+    for index, item in enumerate(as_list(value)):
+        if not isinstance(item, dict):
+            return f"messages.{index}: Input should be an object"
+        message = as_object(item)
+        if not isinstance(message.get("role"), str):
+            return f"messages.{index}.role: Field required"
+        if not isinstance(message.get("content"), str | list):
+            return f"messages.{index}.content: Input should be a string or a list of blocks"
+    return ""
+
+
+def _max_tokens(value: Any) -> str:
+    if value is ...:
+        return "max_tokens: Field required"
+    if not isinstance(value, int) or isinstance(value, bool):
+        return "max_tokens: Input should be a valid integer"
+    if not 0 <= value <= MAX_TOKENS:
+        return f"max_tokens: Input should be between 0 and {MAX_TOKENS}"
+    return ""
+
+
+def _stream(value: Any) -> str:
+    return "" if value is ... or isinstance(value, bool) else "stream: Input should be a boolean"

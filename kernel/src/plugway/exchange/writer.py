@@ -1,0 +1,235 @@
+"""Writing to the client: the one writer, the clock that watches it, and what must be closed.
+
+The rules are those of `docs/errors.md`: nothing is sent before the first content event but pings;
+after it a failure cuts the body; no end is sent that the backend did not send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import anyio
+
+from plugway.exchange.channel import Channel
+from plugway.plugins.contain import is_defect
+from plugway.types.cancel import Cancellable
+from plugway.types.errors import BackendTimeout, Headers
+from plugway.types.events import PING
+from plugway.types.response import Close
+from plugway.upstream.lines import to_client
+
+log = logging.getLogger("plugway.stream")
+
+CLOSE_SECONDS: Final = 5.0
+"""How long all clean-up of one exchange may take before it is abandoned."""
+
+STREAM_HEADERS: Final[Headers] = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),
+)
+
+
+_OF_WHOLE: Final = frozenset(("content-type", "content-length"))
+"""Lines of a whole answer that a stream does not have; its own type may say more than ours."""
+
+
+class Resources:
+    """What an exchange holds open; closed in reverse order of opening, shielded and bounded."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open: list[Close] = []
+
+    def add(self, close: Close) -> None:
+        """Have `close` called at the end."""
+        self._open.append(close)
+
+    async def aclose(self) -> None:
+        """Close everything; a failure is logged and does not keep the rest open."""
+        if not self._open:
+            return
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True) as scope:
+            while self._open:
+                close = self._open.pop()
+                try:
+                    await close()
+                except BaseException as error:
+                    if not is_defect(error):
+                        raise
+                    log.exception("closing a stream failed")
+        if scope.cancelled_caught:
+            log.error("closing a stream took more than %s s; abandoned", CLOSE_SECONDS)
+
+
+class Clock:
+    """One timer for an exchange: pings while all is silent, and the limits on silence.
+
+    It costs one callback every few seconds and one assignment per piece of the stream.
+    """
+
+    def __init__(
+        self,
+        scope: Cancellable,
+        ping: Callable[[], Coroutine[None, None, None]],
+        *,
+        ping_seconds: float,
+        idle_seconds: float,
+        stalled_seconds: float,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._scope = scope
+        self._ping = ping
+        self._every = ping_seconds
+        self._idle = idle_seconds
+        self._stalled = stalled_seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._pinging: asyncio.Task[None] | None = None
+        now = self._loop.time()
+        self.heard = now
+        """When the backend was last heard; set to `now()` by the reader."""
+        self.written = now
+        """When the last bytes went to the client."""
+        self.writing = False
+        """Bytes are on their way to a client that does not take them."""
+        self.streaming = False
+        """The first content is out: silence of the backend counts from here."""
+        self.verdict = ""
+        """Why the clock ended the exchange, if it did."""
+        self.client_stalled = False
+        """It did because of the client."""
+
+    def now(self) -> float:
+        """The loop's time in seconds."""
+        return self._loop.time()
+
+    def start(self) -> None:
+        """Begin to tick; a limit that passes cancels the scope."""
+        self._timer = self._loop.call_later(self._every, self._tick)
+
+    def stop(self) -> None:
+        """Never tick again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._pinging is not None:
+            self._pinging.cancel()
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        if self.writing and now - self.written >= self._stalled:
+            self.client_stalled = True
+            self._end(f"the client took nothing for {self._stalled:g} s")
+            return
+        if self.streaming and not self.writing and now - self.heard >= self._idle:
+            self._end(f"the backend was silent for {self._idle:g} s")
+            return
+        quiet = now - self.written
+        if quiet >= self._every and not self.writing:
+            self._pinging = self._loop.create_task(self._ping())
+            quiet = 0.0
+        due = self._every - quiet
+        if self.streaming:
+            due = min(due, self._idle - (now - self.heard))
+        self._timer = self._loop.call_later(max(0.01, due), self._tick)
+
+    def _end(self, verdict: str) -> None:
+        self.verdict = verdict
+        self._scope.cancel()
+
+
+Send = Callable[[Any], Any]
+
+
+class Responder:
+    """The one writer of an answer: a whole one, or a stream that may begin with pings.
+
+    `state` goes from `new` to `warm` (200 and pings are out) to `streaming`, and ends at `done`.
+    """
+
+    def __init__(self, send: Send, channel: Channel, headers: Callable[[], Headers]) -> None:
+        """`headers` gives the lines that every answer carries, when its head is written."""
+        self._send = send
+        self._channel = channel
+        self._headers = headers
+        self.state: str = "new"
+        self.status = 0
+        self.clock: Clock | None = None
+        self._at_boundary = True
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """An answer in one piece."""
+        own = (*self._headers(), ("content-length", str(len(body))))
+        lines = _merged(to_client(headers), own)
+        self.status, self.state = status, "done"
+        await self._channel.whole(status, lines, body)
+
+    async def ping(self) -> None:
+        """A `ping` where one may stand; begins the stream if nothing was sent yet."""
+        if self.state == "new":
+            await self._head(200, _merged(self._headers(), STREAM_HEADERS))
+            self.state = "warm"
+        if self.state in {"warm", "streaming"} and self._at_boundary:
+            await self._write(PING.encode())
+
+    async def begin(self, headers: Headers) -> None:
+        """The head of a stream; its own lines are lost where pings have gone out before."""
+        if self.state == "new":
+            kept = [h for h in headers if h[0] not in _OF_WHOLE or "event-stream" in h[1]]
+            lines = _merged((*STREAM_HEADERS, *to_client(tuple(kept))), self._headers())
+            await self._head(200, lines)
+        self.state = "streaming"
+        if self.clock is not None:
+            self.clock.heard = self.clock.now()
+            self.clock.streaming = True
+
+    async def chunk(self, data: bytes) -> None:
+        """Bytes of a stream, to the client before this returns."""
+        if self.clock is not None:
+            self.clock.heard = self.clock.now()
+        self._at_boundary = data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+        await self._write(data)
+
+    async def end(self) -> None:
+        """The real end of a stream."""
+        self.state = "done"
+        await self._send({"type": "http.response.body", "body": b""})
+
+    def cut(self) -> None:
+        """Break the stream off so that the client can tell."""
+        self.state = "done"
+        self._channel.cut()
+
+    def release(self) -> None:
+        """Let go of the exchange, which else keeps its bodies until the next garbage collection."""
+        self._headers = tuple
+        self.clock = None
+
+    async def _head(self, status: int, headers: Headers) -> None:
+        self.state = "head"
+        self.status = status
+        lines = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+
+    async def _write(self, data: bytes) -> None:
+        clock = self.clock
+        if clock is not None:
+            clock.writing = True
+            clock.written = clock.now()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if clock is not None:
+            clock.writing = False
+
+
+def _merged(first: Headers, last: Headers) -> Headers:
+    """Lines of both, the last line of a name winning."""
+    return tuple(dict([*first, *last]).items())
+
+
+def timeout_of(clock: Clock) -> BackendTimeout:
+    """The failure that a clock's verdict stands for."""
+    return BackendTimeout(clock.verdict)

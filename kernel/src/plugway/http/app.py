@@ -1,0 +1,348 @@
+"""The application: routes, the guard around them, and the swap of one snapshot for the next.
+
+What happens inside an exchange is in `_serve` and `_pipeline`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from plugway.config.config import Config, gateway_token
+from plugway.exchange.channel import channel_of
+from plugway.exchange.dialect import DialectAnswer
+from plugway.exchange.failures import rejection_reply
+from plugway.exchange.intake import refuse
+from plugway.http.guard import Guard, GuardPolicy
+from plugway.http.snapshot import Snapshot, build_snapshot
+from plugway.plugins.contain import Contained
+from plugway.types.backend import OWNER, Caller, ModelInfo
+from plugway.types.errors import Forbidden, HookError, InvalidRequest, NoRoute, RequestRejected
+from plugway.types.exchange import EXCHANGES, EXPLAIN, Exchange
+from plugway.types.request import MessagesRequest
+
+log = logging.getLogger("plugway.app")
+
+_SLASH = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
+FORCED_CLOSE_SECONDS = 1800.0
+"""An old snapshot is closed after this time even if an exchange still runs on it."""
+
+
+class App:
+    """The gateway as an ASGI application."""
+
+    def __init__(self, config: Config, snapshot: Snapshot | None = None) -> None:
+        """Raises `ConfigError` or `PluginError` before anything is opened."""
+        self.snapshot = snapshot or build_snapshot(config)
+        self.draining = False
+        self.stale = False
+        """The configuration has changed since, and could not be used as it is now."""
+        self.started = time.monotonic()
+        self._policy = _policy(config)
+        self._group: anyio.abc.TaskGroup | None = None
+        self._asgi: ASGIApp = Guard(_Front(self, self._starlette()), lambda: self._policy)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope. `/v1/v1/…` is taken for `/v1/…`: base URLs end in `/v1` often."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if path.startswith("/v1/v1/"):
+                path = path[3:]
+                scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
+            served = path.removesuffix(EXPLAIN)
+            spoken = self.snapshot.dialects.get(served)
+            if spoken is not None and scope["method"] == "POST":
+                plugin, dialect = spoken
+                channel = channel_of(scope, receive, send)
+                send = DialectAnswer(dialect, send, served, channel, plugin)
+                send.raw = served != path  # what is explained is told in the gateway's own words
+                scope = {**scope, "plugway.dialect": send, "extensions": {"plugway": send}}
+        await self._asgi(scope, receive, send)
+
+    @property
+    def active(self) -> int:
+        """Exchanges in flight on the current snapshot."""
+        return self.snapshot.exchanges.active
+
+    async def reload(self, config: Config) -> None:
+        """Build a snapshot of `config` and use it for new exchanges.
+
+        Raises `ConfigError` or `PluginError`, and the old one stays in use.
+        """
+        fresh = await anyio.to_thread.run_sync(build_snapshot, config)  # a key store may be slow
+        assert self._group is not None, "reload needs a running application"
+        await self._group.start(fresh.run)
+        old, self.snapshot = self.snapshot, fresh
+        self._policy = _policy(config)
+        self._group.start_soon(_retire, old)
+
+    def drain(self) -> None:
+        """Say on `/readyz` that no new work is wanted."""
+        self.draining = True
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
+        async with anyio.create_task_group() as group:
+            self._group = group
+            await group.start(self.snapshot.run)
+            try:
+                yield
+            finally:
+                self.snapshot.close()
+                with anyio.move_on_after(5, shield=True):
+                    await self.snapshot.closed.wait()
+                group.cancel_scope.cancel()
+
+    # ── routes ───────────────────────────────────────────────────────────────────────────────
+
+    def _starlette(self) -> Starlette:
+        routes = [
+            Route("/v1/models", self._models, methods=["GET"]),
+            Route("/v1/models/{model_id:path}", self._model, methods=["GET"]),
+            Route("/health", self._health, methods=["GET"]),
+            Route("/readyz", self._readyz, methods=["GET"]),
+            Route("/", _hello, methods=["GET"]),
+            Route("/api/hello", _hello, methods=["GET"]),
+        ]
+        app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
+        app.router.redirect_slashes = False  # a client takes any redirect for a failure
+        return app
+
+    async def _models(self, request: Request) -> Response:
+        limit = _limit(request.query_params.get("limit", "20"))
+        listed = await self.snapshot.listed(request.scope["plugway.caller"])
+        after = request.query_params.get("after_id")
+        if after is not None:
+            ids = [info.id for info in listed]
+            if after not in ids:
+                raise InvalidRequest(f"after_id: no model is called {after!r}", retry=False)
+            listed = listed[ids.index(after) + 1 :]
+        page = listed[:limit]
+        body = {
+            "data": [model_object(info) for info in page],
+            "has_more": len(listed) > limit,
+            "first_id": page[0].id if page else None,
+            "last_id": page[-1].id if page else None,
+        }
+        return _json(body, request)
+
+    async def _model(self, request: Request) -> Response:
+        wanted = request.path_params["model_id"]
+        for info in await self.snapshot.listed(request.scope["plugway.caller"]):
+            if wanted in {info.id, info.id.removeprefix("anthropic/")}:
+                return _json(model_object(info), request)
+        raise NoRoute(f"model: {wanted}", retry=False)
+
+    async def _health(self, request: Request) -> Response:
+        """Alive; with the token also what runs."""
+        body: dict[str, Any] = {"status": "draining" if self.draining else "ok"}
+        if request.scope["plugway.caller"].name == OWNER:
+            body |= self._state() | ({"config_stale": True} if self.stale else {})
+        return _json(body, request)
+
+    def _state(self) -> dict[str, Any]:
+        snapshot = self.snapshot
+        path = snapshot.config.path
+        return {
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self.started, 1),
+            "config": str(path) if path else None,
+            "active": self.active,
+            "plugins": [plugin.name for plugin in snapshot.plugins],
+            "quarantined": [f"{p}.{hook}" for p, hook in snapshot.hooks.quarantined()],
+            "backends": [{"name": b.name, "zone": b.zone} for b in snapshot.backends.values()],
+        }
+
+    async def _readyz(self, request: Request) -> Response:
+        status = 503 if self.draining else 200
+        body: dict[str, Any] = {"status": "draining" if self.draining else "ready"}
+        if self.stale:
+            body["config_stale"] = True
+        return _json(body, request, status=status)
+
+
+class _Front:
+    """Sends exchanges straight to their server, and everything else through Starlette.
+
+    Starlette's layers around an endpoint would cost a tenth of a small request and a little of
+    every piece of a stream.
+    """
+
+    def __init__(self, app: App, rest: ASGIApp) -> None:
+        self._app = app
+        self._rest = rest
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != "http":
+            return self._rest(scope, receive, send)
+        path: str = scope["path"]
+        raw: bytes = scope.get("raw_path") or b""
+        if b"%" in raw and _SLASH.search(raw) and not raw.startswith(b"/v1/models/"):
+            message = f"{path[:200]!r} is not served here: a slash in a path is written as it is"
+            return refuse(NoRoute(message, retry=False), scope, receive, send)
+        endpoint = EXCHANGES.get(path)
+        if "plugway.dialect" in scope:
+            endpoint = "explain" if path.endswith(EXPLAIN) else "messages"
+        if endpoint is None:
+            return self._other(scope, receive, send)
+        if scope["method"] != "POST":
+            message = f"{scope['method']} {path} is not served here"
+            rejected = RequestRejected(message, status=405, headers={"allow": "POST"})
+            return refuse(rejected, scope, receive, send)
+        return self._app.snapshot.exchanges.serve(endpoint, scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A plugin's route, its body within the limits of exchanges, or one of the kernel's own."""
+        snapshot = self._app.snapshot
+        matching = (item for item in snapshot.routes if item[1].matches(scope)[0] is Match.FULL)
+        plugin, found = next(matching, (None, None))
+        if plugin is None or found is None:
+            await self._rest(scope, receive, send)
+            return
+        caller: Caller = scope["plugway.caller"]
+        if caller.limited and not getattr(found, "limited_callers", False):
+            message = f"the token `{caller.name}` is for models, and for nothing else here"
+            await refuse(Forbidden(message, retry=False), scope, receive, send)
+            return
+        body = await snapshot.exchanges.body(scope, receive, send)
+        if body is not None:
+            app = ExceptionMiddleware(_Contained(plugin.name, found), _HANDLERS)
+            await app(scope, _after(body, receive), send)
+
+
+class _Contained:
+    """One route of a plugin, with the plugin's name on what it raises."""
+
+    def __init__(self, plugin: str, route: BaseRoute) -> None:
+        self._plugin = plugin
+        self._route = Router([route], redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with Contained(self._plugin, "register_routes", HTTPException):
+            await self._route(scope, receive, send)
+
+
+def _after(body: bytes, receive: Receive) -> Receive:
+    """`receive` as it was before `body` was read."""
+    held: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return held.pop() if held else await receive()
+
+    return again
+
+
+async def _retire(old: Snapshot) -> None:
+    """Close a snapshot when its last exchange has ended."""
+    with anyio.move_on_after(FORCED_CLOSE_SECONDS):
+        await old.exchanges.idle()
+    old.close()
+
+
+def _policy(config: Config) -> GuardPolicy:
+    server = config.server
+    return GuardPolicy(
+        tokens={
+            gateway_token(server).encode(): Caller(),
+            **{
+                one.token.get_secret_value().encode(): Caller(one.name, models=one.models)
+                for one in server.tokens
+            },
+        },
+        hosts=frozenset(server.allowed_hosts),
+        origins=frozenset(server.allowed_origins),
+        max_body_bytes=server.max_body_bytes,
+    )
+
+
+def model_object(info: ModelInfo) -> dict[str, Any]:
+    """A model as the API lists it (`types/model_info.py` of the `anthropic` SDK)."""
+    item: dict[str, Any] = {
+        "type": "model",
+        "id": info.id,
+        "display_name": info.display_name or info.id,
+        "created_at": info.created_at,
+    }
+    if info.context_tokens:
+        item["max_input_tokens"] = info.context_tokens
+    if info.max_output_tokens:
+        item["max_tokens"] = info.max_output_tokens
+    if "capabilities" in info.extra:
+        item["capabilities"] = info.extra["capabilities"]
+    if info.notice:
+        item["notice"] = info.notice
+    return item
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= 1000:
+        raise InvalidRequest("limit: Input should be between 1 and 1000", retry=False)
+    return int(text)
+
+
+async def _hello(request: Request) -> Response:
+    return _json({"status": "ok"}, request)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path, method = request.scope["path"][:200], request.scope["method"]
+    text = error.detail
+    if error.status_code == 404:
+        text = (
+            f"{method} {path} is not served here: no plugin in the configuration serves it "
+            "(`plugway plugins` shows all that are installed)"
+        )
+    elif error.status_code == 405:
+        text = f"{method} {path} is not served here"
+    rejected = RequestRejected(text, status=error.status_code, headers=error.headers or {})
+    return await _rejected(request, rejected)
+
+
+async def _rejected(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestRejected | HookError)
+    exchange = _unread(request)
+    reply = rejection_reply(error, exchange)
+    headers = {**dict(reply.headers), "request-id": exchange.id}
+    return Response(reply.body, reply.status, headers=headers)
+
+
+def _unread(request: Request) -> Exchange:
+    """The exchange of a request that is none, for the words of its answer."""
+    scope = request.scope
+    caller, id_ = scope.get("plugway.caller"), scope.get("plugway.request_id")
+    return Exchange(MessagesRequest(b"{}"), id=id_, caller=caller)
+
+
+_HANDLERS: Mapping[Any, Any] = {
+    HTTPException: _http_error,
+    RequestRejected: _rejected,
+    HookError: _rejected,
+}
+
+
+def _json(body: object, request: Request, *, status: int = 200) -> Response:
+    headers = {"request-id": request.scope.get("plugway.request_id", "")}
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+
+
+def build(config: Config) -> App:
+    """The application of `config`. Raises `ConfigError` or `PluginError`."""
+    return App(config)

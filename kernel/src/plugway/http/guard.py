@@ -1,0 +1,225 @@
+"""The outer guard: one ASGI layer that decides who may speak to the gateway at all.
+
+What a request means, and which models its caller may use, is decided further in.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NoReturn
+
+import anyio
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from plugway.exchange.body import check_length
+from plugway.types.backend import Caller
+from plugway.types.errors import (
+    Forbidden,
+    InvalidRequest,
+    RateLimited,
+    RequestRejected,
+    Unauthenticated,
+    error_body,
+)
+from plugway.types.ids import new_id
+
+PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
+FAILURES_PER_MINUTE = 20
+PEERS_REMEMBERED = 1024
+
+_Line = tuple[bytes, bytes]
+_Lines = list[_Line]
+_Named = dict[bytes, bytes]
+
+_TOKEN_HEADERS = frozenset({b"authorization", b"x-api-key", b"plugway-token"})
+_CREDENTIALS = _TOKEN_HEADERS | {b"api-key", b"x-goog-api-key"}
+# Nothing inside may believe a word that any client can write about where it comes from.
+_DROPPED = frozenset(
+    b"cookie forwarded proxy-authorization x-forwarded-for x-forwarded-host x-forwarded-port"
+    b" x-forwarded-prefix x-forwarded-proto x-http-method-override x-real-ip".split()
+)
+_KEPT_BACK = _CREDENTIALS | _DROPPED
+_ONCE = _CREDENTIALS | frozenset(b"host origin sec-fetch-site content-type content-length".split())
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPolicy:
+    """What the guard lets in; without a token it lets nobody in."""
+
+    tokens: Mapping[bytes, Caller] = field(repr=False)
+    """Who presents which token."""
+    hosts: frozenset[str] = frozenset()
+    """`host` or `host:port` values allowed besides the loopback names with the listening port."""
+    origins: frozenset[str] = frozenset()
+    public_paths: frozenset[str] = PUBLIC_PATHS
+    """Paths that GET and HEAD reach without a credential."""
+    max_body_bytes: int = 32 * 2**20
+
+
+class Guard:
+    """Refuses what must not come in; hands the rest inwards without the gateway's credential."""
+
+    def __init__(self, app: ASGIApp, policy: Callable[[], GuardPolicy]) -> None:
+        self._app = app
+        self._policy = policy
+        self._failures = _Failures()
+        self._large_bodies = anyio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope; adds `plugway.caller` and `plugway.request_id` to it."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                return await send({"type": "websocket.close", "code": 1008})
+            return await self._app(scope, receive, send)
+        request_id = new_id("req")
+        try:
+            caller, headers = self._admit(scope, self._policy())
+        except RequestRejected as rejected:
+            return await _refuse(send, rejected, request_id, scope["method"] == "HEAD")
+        inner = {
+            **scope,
+            "headers": headers,
+            "plugway.caller": caller,
+            "plugway.request_id": request_id,
+            "plugway.large_bodies": self._large_bodies,
+        }
+        await self._app(inner, receive, send)
+
+    def _admit(self, scope: Scope, policy: GuardPolicy) -> tuple[Caller, _Lines]:
+        lines: _Lines = scope["headers"]
+        named = dict(lines)
+        if len(named) < len(lines):
+            _check_once([name for name, _ in lines])
+        _check(scope, named, policy)
+        kept = [line for line in lines if line[0] not in _KEPT_BACK]
+        credentials = [(name, named[name]) for name in sorted(_CREDENTIALS & named.keys())]
+        known, foreign = _match(credentials, policy.tokens)
+        if known is not None:
+            return replace(known, credentials=tuple(foreign)) if foreign else known, kept
+        if scope["path"] in policy.public_paths and scope["method"] in ("GET", "HEAD"):
+            return Caller("anonymous", tuple(foreign)), kept
+        self._unauthenticated(scope)
+
+    def _unauthenticated(self, scope: Scope) -> NoReturn:
+        peer = (scope.get("client") or ("",))[0]
+        if wait := self._failures.count(peer):
+            message = "too many requests with a wrong credential; see `plugway status`"
+            raise RateLimited(message, headers={"retry-after": str(wait)}, retry=False)
+        message = "no valid token: set ANTHROPIC_AUTH_TOKEN (`plugway status` shows where it is)"
+        raise Unauthenticated(message, retry=False)
+
+
+class _Failures:
+    """Counts wrong credentials per peer in windows of a minute.
+
+    A right credential is never refused: all local programs share one address, and one of them
+    guessing must not lock the user out. Guessing is hopeless by the token's length.
+    """
+
+    def __init__(self) -> None:
+        self._peers: dict[str, tuple[float, int]] = {}
+
+    def count(self, peer: str) -> int:
+        """Seconds until the peer may fail again, 0 while it may."""
+        now = time.monotonic()
+        since, failures = self._peers.pop(peer, (now, 0))
+        if now - since >= 60:
+            since, failures = now, 0
+        if len(self._peers) >= PEERS_REMEMBERED:
+            del self._peers[next(iter(self._peers))]
+        self._peers[peer] = (since, failures + 1)
+        return 0 if failures < FAILURES_PER_MINUTE else max(1, round(since + 60 - now))
+
+
+def _check_once(names: list[bytes]) -> None:
+    for name in _ONCE:
+        if names.count(name) > 1:
+            message = f"more than one `{name.decode()}` header"
+            status = 415 if name == b"content-type" else 400
+            raise RequestRejected(message, status=status, retry=False)
+
+
+def _check(scope: Scope, headers: _Named, policy: GuardPolicy) -> None:
+    port = (scope.get("server") or ("", 0))[1]
+    _check_host(headers.get(b"host"), port, policy)
+    if b"origin" in headers or b"sec-fetch-site" in headers:
+        _check_browser(headers, policy)
+    method: str = scope["method"]
+    if method == "POST":
+        _check_content_type(headers.get(b"content-type"))
+    elif method not in METHODS:
+        allowed = {"allow": "GET, HEAD, POST, DELETE"}
+        message = f"method {method[:32]!r} is not served here"
+        raise RequestRejected(message, status=405, headers=allowed, retry=False)
+    check_length(headers.get(b"content-length"), policy.max_body_bytes)
+
+
+def _check_host(host: bytes | None, port: int, policy: GuardPolicy) -> None:
+    if host is None:
+        raise InvalidRequest("no `Host` header where exactly one is needed")
+    allowed = _allowed_hosts(policy.hosts, port)
+    if host not in allowed and host.lower() not in allowed:
+        message = f"host {host[:100].decode('latin-1')!r} is not in `server.allowed_hosts`"
+        raise RequestRejected(message, status=421, retry=False)
+
+
+def _match(lines: _Lines, tokens: Mapping[bytes, Caller]) -> tuple[Caller | None, _Lines]:
+    """Who presents these credentials, and those that are for somebody else. Of two tokens the one
+    that may do more counts."""
+    known: Caller | None = None
+    foreign: _Lines = []
+    for line in lines:
+        name, value = line
+        if name == b"authorization":
+            value = value[7:] if value[:7].lower() == b"bearer " else b""
+        matched: Caller | None = None
+        if value and name in _TOKEN_HEADERS:
+            # All are compared before any decides: the time says nothing about which is near.
+            for token, caller in tokens.items():
+                if hmac.compare_digest(value, token):
+                    matched = caller
+        if matched is not None and (known is None or known.limited):
+            known = matched
+        if matched is None and name != b"plugway-token":
+            foreign.append(line)
+    return known, foreign
+
+
+@lru_cache(maxsize=8)
+def _allowed_hosts(configured: frozenset[str], port: int) -> frozenset[bytes]:
+    names = {"127.0.0.1", "localhost", "[::1]"}
+    names |= {f"{name}:{port}" for name in names} | {host.lower() for host in configured}
+    return frozenset(name.encode("latin-1", "replace") for name in names)
+
+
+def _check_browser(headers: _Named, policy: GuardPolicy) -> None:
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1") not in policy.origins:
+        raise Forbidden("requests from web pages are refused: this `Origin` is not configured")
+    if headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site"):
+        raise Forbidden("requests from pages of other sites are refused")
+
+
+def _check_content_type(value: bytes | None) -> None:
+    if value == b"application/json":
+        return
+    if value is None or value.partition(b";")[0].strip().lower() != b"application/json":
+        message = "a POST needs exactly one `content-type`, and it must be `application/json`"
+        raise RequestRejected(message, status=415, retry=False)
+
+
+async def _refuse(send: Send, rejected: RequestRejected, request_id: str, head: bool) -> None:
+    body = b"" if head else error_body(rejected.type, rejected.message, request_id)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"request-id", request_id.encode()),
+        *((name.encode(), value.encode()) for name, value in rejected.headers),
+    ]
+    await send({"type": "http.response.start", "status": rejected.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

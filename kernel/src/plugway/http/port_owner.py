@@ -1,0 +1,86 @@
+"""Who listens on a port of this machine: asked of `/proc`, without being root.
+
+Where there is no `/proc`, or the process belongs to another user, less is said.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from plugway.log import redact
+
+__all__ = ["Owner", "port_owner"]
+
+_LISTENING = "0A"
+"""State of a listening socket in the tables of `/proc/net` (proc(5))."""
+_LONGEST = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who has a port, as far as it is known."""
+
+    pid: int = 0
+    command: tuple[str, ...] = ()
+    """The words that it was started with."""
+    user: str = ""
+    """Whose it is, where only that is known."""
+    port: int = 0
+
+    @property
+    def is_gateway(self) -> bool:
+        """It was started by `plugway serve`."""
+        names = [Path(word).name for word in self.command]
+        return "serve" in names and "plugway" in names[: names.index("serve")]
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        if self.pid:
+            command = redact(" ".join(self.command))
+            cut = f"{command[:_LONGEST]}…" if len(command) > _LONGEST else command
+            return f"process {self.pid}" + (f" ({cut})" if cut else "")
+        if self.user:
+            return f"a process of {self.user} (`sudo ss -ltnp sport = :{self.port}` tells which)"
+        return f"another process (`lsof -nP -iTCP:{self.port} -sTCP:LISTEN` tells which)"
+
+
+def port_owner(port: int) -> Owner:
+    """Who listens on a TCP port here, on whatever address."""
+    sockets = dict(_listening(port))
+    for link in Path("/proc").glob("[0-9]*/fd/*") if sockets else ():
+        with suppress(OSError):
+            if str(link.readlink()) in sockets:
+                return Owner(int(link.parts[2]), _command(link.parents[1]), port=port)
+    return Owner(user=next((_user(uid) for uid in sockets.values()), ""), port=port)
+
+
+def _listening(port: int) -> Iterator[tuple[str, int]]:
+    """How a descriptor of each socket that listens reads as a link, and the user it belongs to."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            for line in Path(table).read_text("ascii").splitlines()[1:]:
+                columns = line.split()
+                if columns[3] == _LISTENING and columns[1].endswith(f":{port:04X}"):
+                    yield f"socket:[{columns[9]}]", int(columns[7])
+
+
+def _command(process: Path) -> tuple[str, ...]:
+    with suppress(OSError):
+        words = (process / "cmdline").read_bytes().decode("utf-8", "replace")
+        return tuple(word for word in words.split("\0") if word)
+    return ()
+
+
+def _user(uid: int) -> str:
+    if os.name != "posix":
+        return str(uid)
+    import pwd
+
+    with suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)

@@ -1,0 +1,374 @@
+"""One connection with a client: uvicorn's protocol over llhttp, and what a gateway needs beyond it.
+
+uvicorn's own takes heads of any size, at any pace, with several `Host` lines and any target, and
+answers what it refuses in plain text. Here a head is bounded in bytes, lines and time, a refusal
+is an error of the API, a client that does not read is left, and one that still sends when it has
+its answer can read it. The answer itself is `_turn.py`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, NoReturn, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from plugway.http.turn import OldTurn, Turn, refusal
+from plugway.upstream.wire import WireError, WireLimits
+
+log = logging.getLogger("plugway.protocol")
+
+MAX_WAITING_BYTES: Final = 256 * 1024
+"""Bytes of a body that nobody has received, above which the connection is not read: what the loop
+reads at once."""
+MAX_WAITING_TURNS: Final = 100
+"""Requests that a client may send ahead of an answer."""
+MAX_TRAILER_BYTES: Final = 8192
+_METHODS: Final = {
+    name.encode(): name
+    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
+}
+_TARGET = re.compile(rb"/[!\"$-~]*")
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """Serves one request at a time; whatever is doubtful is answered with 4xx and closed."""
+
+    app: Any
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: WireLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._running: Turn | None = None
+        """The turn that is being answered; those that were sent ahead of it wait in `pipeline`."""
+        self._arriving: Turn | None = None
+        """The turn whose body has not all come, while it is wanted."""
+        self._in_head = False
+        self._in_body = False
+        self._heard = False
+        """A piece of a body was in what came last."""
+        self._bytes = 0
+        """Of the head, or of the trailer, so far."""
+        self._wrong: WireError | None = None
+        """Why nothing more is read."""
+        self._ended = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
+        self.door = Door(self)
+        """What turns write to."""
+
+    # ── the connection ───────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Start the clock: a silent connection is closed like one that drips."""
+        super().connection_made(transport)
+        self.door.write = transport.write
+        self.door.is_closing = transport.is_closing
+        self._arm(self._limits.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection; a running exchange is told."""
+        self._ended = True
+        for timer in (self._deadline, self._stall, self._idle):
+            if timer is not None:
+                timer.cancel()
+        self.pipeline.clear()
+        self._abandon()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived: heads and bodies of requests, one after the other."""
+        if self._ended or self._wrong is not None:
+            return
+        in_head = self._in_head
+        try:
+            self.parser.feed_data(data)
+            if self._heard:
+                self._heard, self._bytes = False, 0
+            elif self._in_body or (in_head and self._in_head):
+                self._count(len(data))
+        except httptools.HttpParserUpgrade as upgrade:
+            self._serve_without_upgrade(data[upgrade.args[0] :])
+        except (httptools.HttpParserError, WireError) as error:
+            self._reject(self._wrong or _refused(error))
+        if self._in_head and self._deadline is None and not self._ended:
+            self._arm(self._limits.head_seconds)
+
+    def _serve_without_upgrade(self, rest: bytes) -> None:
+        """Read the request again without the wish for another protocol: the parser ends where one
+        is wished for, and takes the body for what that protocol says (RFC 9110, 7.8)."""
+        method = self.parser.get_method()
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % line for line in self.headers if line[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+
+    # ── what the parser finds ────────────────────────────────────────────────────────────────
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request is here."""
+        super().on_message_begin()
+        self._in_head, self._bytes = True, 0
+
+    def on_url(self, url: bytes) -> None:
+        """The target of the request, or a piece of it."""
+        super().on_url(url)
+        if len(self.url) > self._limits.target_bytes:
+            self._refuse(414, f"URL is longer than {self._limits.target_bytes} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head; those of a trailer are counted, and dropped."""
+        self._count(len(name) + len(value) + 4)
+        if not self._in_head:
+            return
+        if len(self.headers) >= self._limits.head_lines:
+            self._refuse(431, f"more than {self._limits.head_lines} headers")
+        super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        most = self._limits.head_bytes if self._in_head else MAX_TRAILER_BYTES
+        if self._bytes > most:
+            what = "request head" if self._in_head else "trailer of the body"
+            self._refuse(431, f"the {what} is larger than {most} bytes")
+
+    def on_headers_complete(self) -> None:
+        """Serve the request whose head is now complete."""
+        self._in_head, self._bytes = False, 0
+        self._disarm()
+        parser = self.parser
+        version = parser.get_http_version()
+        self._check(parser.get_method(), version)
+        if parser.should_upgrade():
+            return
+        self._in_body = True
+        path, _, query = self.url.partition(b"?")
+        text = path.decode()
+        scope: Any = self.scope
+        scope["method"] = _METHODS[parser.get_method()]
+        scope["http_version"] = version
+        scope["path"] = unquote(text) if "%" in text else text
+        scope["raw_path"] = path
+        scope["query_string"] = query
+        is_new = version == "1.1"
+        turn = (Turn if is_new else OldTurn)(
+            self,
+            scope,
+            expects=is_new and self.expect_100_continue,
+            keep_alive=is_new and parser.should_keep_alive(),
+        )
+        scope["extensions"] = {"plugway": turn}
+        self.cycle = self._arriving = turn
+        if self._running is None:
+            self._start(turn)
+        elif len(self.pipeline) < MAX_WAITING_TURNS:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((turn, self.app))
+        else:
+            self._refuse(400, "too much was sent ahead of an answer")
+
+    def _check(self, method: bytes, version: str) -> None:
+        """What llhttp lets pass and no two servers read in the same way (RFC 9112, 11.2)."""
+        if method == b"CONNECT":
+            self._refuse(405, "this is no forward proxy")
+        if method not in _METHODS:
+            self._refuse(405, "unknown method")
+        if version not in ("1.1", "1.0"):
+            self._refuse(400, "not an HTTP/1.1 request line")
+        if not _TARGET.fullmatch(self.url):
+            self._refuse(400, "the target must be a path of visible ASCII characters")
+        named = dict(self.headers)
+        if len(named) < len(self.headers) or b"host" not in named:
+            hosts = [name for name, _ in self.headers].count(b"host")
+            if hosts != 1:
+                self._refuse(400, "exactly one `Host` header is needed")
+        coding = named.get(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or version != "1.1"):
+            self._refuse(400, "the only `Transfer-Encoding` is `chunked`, in HTTP/1.1")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body; it is thrown away where the request has its answer."""
+        self._heard = True
+        turn = self._arriving
+        if turn is not None and turn.put(body) > MAX_WAITING_BYTES:
+            self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """All of a request is here."""
+        self._in_body, self._bytes = False, 0
+        turn, self._arriving = self._arriving, None
+        if turn is not None:
+            turn.end_body()
+        elif self._running is None:
+            self._disarm()
+            self._wait_for_the_next()
+
+    def _refuse(self, status: int, reason: str) -> NoReturn:
+        self._wrong = WireError(status, reason)
+        raise self._wrong
+
+    def _reject(self, error: WireError) -> None:
+        """End the connection with a refusal, once what came before it has its answer."""
+        self._wrong = error
+        log.debug("refused %s: %s", self.client, error)
+        turn, arriving = self._running, self._arriving
+        if turn is not None and turn is not arriving:
+            if arriving is not None:  # it waits in the line, and will never be whole
+                self.pipeline.popleft()
+                self._arriving = None
+            self.flow.pause_reading()
+        elif turn.response_started if turn is not None else self._in_body:
+            self.cut()
+        else:
+            self._abandon()
+            self.transport.write(
+                refusal(error.status, str(error), self.server_state.default_headers)
+            )
+            self._linger()
+
+    # ── its answers ──────────────────────────────────────────────────────────────────────────
+
+    def _start(self, turn: Turn) -> None:
+        self._running = turn
+        self._start_asgi_task(turn, self.app)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, once the body of this one has been thrown away."""
+        if self._arriving is self._running:
+            self._arriving = None
+        self._running = None
+        self.server_state.total_requests += 1
+        if self._ended or self.transport.is_closing():
+            return
+        if self.pipeline:
+            turn, _ = self.pipeline.pop()
+            self._start(cast("Turn", turn))
+            return
+        if self._wrong is not None:
+            self._reject(self._wrong)
+            return
+        self.flow.resume_reading()
+        if self._in_body:
+            self._arm(self._limits.linger_seconds)
+        else:
+            self._wait_for_the_next()
+
+    def cut(self) -> None:
+        """End the connection here: what was written is flushed, nothing says it is complete."""
+        self._ended = True
+        self._abandon()
+        self.transport.close()
+        self._arm(self._limits.stall_seconds)
+
+    def _abandon(self) -> None:
+        """Tell a running exchange that nothing it sends will arrive."""
+        turn, self._running, self._arriving = self._running, None, None
+        if turn is not None:
+            turn.left()
+        self.resume_writing()
+
+    def hang_up(self) -> None:
+        """Close after an answer; where that came before the request's end, so that it can be read.
+
+        Closing with unread input makes the kernel reset the connection, and some clients then
+        report the reset instead of the answer.
+        """
+        if self._in_body:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        self._ended = True
+        self.flow.resume_reading()
+        with suppress(OSError, RuntimeError):
+            self.transport.write_eof()
+        self._arm(self._limits.linger_seconds)
+
+    def shutdown(self) -> None:
+        """Close now if nothing is in flight, after the answer otherwise."""
+        if self._running is not None:
+            self._running.keep_alive = False
+        elif self._ended:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    # ── pace ─────────────────────────────────────────────────────────────────────────────────
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read, but not for ever."""
+        super().pause_writing()
+        if self._stall is None:
+            self._stall = self.loop.call_later(self._limits.stall_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _wait_for_the_next(self) -> None:
+        # One timer looks again when it is due: one for every request would cost more than this.
+        self._idle_since = self.loop.time()
+        if self._idle is None:
+            self._idle = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._idle = None
+        if self._running is not None or self._in_body or self._in_head:
+            return  # a request is here, or arriving in the time that it has
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle = self.loop.call_later(left, self._close_idle)
+        else:
+            self.transport.close()
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Door:
+    """The transport as turns see it: closing it waits for what the client still sends."""
+
+    __slots__ = ("_connection", "is_closing", "write")
+
+    write: Callable[[bytes], None]
+    is_closing: Callable[[], bool]
+
+    def __init__(self, connection: GatewayProtocol) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """The answer was the connection's last."""
+        self._connection.hang_up()
+
+
+def _refused(error: Exception) -> WireError:
+    return WireError(400, f"not a valid HTTP/1.1 request: {error}")

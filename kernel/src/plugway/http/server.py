@@ -1,0 +1,347 @@
+"""The server's life: bind, announce, serve, reload, drain, exit.
+
+What is served is the application's business, how bytes become requests the protocol's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.server import ServerState
+
+from plugway.exchange.pressure import PRESSURE, Pressure
+from plugway.http.bind import BACKLOG, BindError, bind
+from plugway.http.protocol import GatewayProtocol
+from plugway.http.watch import Watchdog, watch_file
+from plugway.plugins.contain import Unending, unending
+from plugway.types.errors import PlugwayError
+from plugway.upstream.wire import WireLimits
+
+__all__ = ["BindError", "Server", "StartFailed", "bind", "run", "serving"]
+
+EXIT_NOT_STARTED = 3
+CUT_SECONDS = 1.5
+"""What cut exchanges get to clean up, and then once more the application."""
+HURRY_SECONDS = 0.3
+"""The same after a second signal."""
+
+log = logging.getLogger("plugway.server")
+
+
+class StartFailed(PlugwayError):
+    """The application's startup failed; the log has the reason."""
+
+
+class Server:
+    """Serves an application on a listening socket until `stop()`."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        *,
+        drain_seconds: float = 28,
+        keep_alive_seconds: int = 75,
+        limits: WireLimits | None = None,
+        on_reload: Callable[[], Awaitable[None]] | None = None,
+        on_draining: Callable[[], None] | None = None,
+        watch: Path | None = None,
+        pressure: Pressure | None = None,
+    ) -> None:
+        self.port: int = sock.getsockname()[1]
+        self.started = anyio.Event()
+        """Set when requests are answered."""
+        self._sock = sock
+        self._drain_seconds = drain_seconds
+        self._on_reload = on_reload
+        self._on_draining = on_draining
+        self._watch = watch
+        self._stopping = anyio.Event()
+        self._hurried = anyio.Event()
+        self._reload_wanted = anyio.Event()
+        self._pressure = pressure or PRESSURE
+        self._listener: asyncio.Server | None = None
+        self._limits = limits or WireLimits()
+        self._shared = ServerState()
+        self._config = Config(
+            cast("Any", app),
+            interface="asgi3",
+            lifespan="on",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # who asks is told by the connection alone
+            timeout_keep_alive=keep_alive_seconds,
+        )
+
+    def stop(self) -> None:
+        """Let exchanges end, then cut the rest; the second call cuts at once."""
+        if self._stopping.is_set():
+            self._hurried.set()
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Ask for one call of `on_reload`; wishes that come while it runs make one more."""
+        self._reload_wanted.set()
+
+    async def serve(self) -> None:
+        """Serve until `stop()`; raises `StartFailed`."""
+        self._config.load()
+        lifespan = LifespanOn(self._config)
+        try:
+            await lifespan.startup()
+            if lifespan.should_exit:
+                raise StartFailed("the application did not start; the log says why")
+            self._listener = await self._listen(lifespan)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._every_second, lifespan)
+                if self._on_reload is not None:
+                    tasks.start_soon(self._reloading, self._on_reload)
+                    if self._watch is not None:
+                        tasks.start_soon(watch_file, self._watch, self.reload)
+                self.started.set()
+                await self._stopping.wait()
+                if self._on_draining is not None:
+                    self._on_draining()
+                self._close_listener()
+                self._sock.close()
+                await self._drain()
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._end(lifespan)
+
+    async def _listen(self, lifespan: LifespanOn) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        self._set_date()
+        protocol = partial(
+            GatewayProtocol, self._config, self._shared, lifespan.state, loop, limits=self._limits
+        )
+        # A copy, so that a pause closes the copy and connections wait at the socket itself.
+        copy = self._sock.dup()
+        try:
+            return await loop.create_server(protocol, sock=copy, backlog=BACKLOG)
+        except BaseException:
+            copy.close()
+            raise
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    async def _drain(self) -> None:
+        for connection in list(self._shared.connections):
+            connection.shutdown()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_hurried, tasks.cancel_scope)
+            await self._until_idle(self._drain_seconds)
+            tasks.cancel_scope.cancel()
+
+    async def _cancel_when_hurried(self, scope: anyio.CancelScope) -> None:
+        await self._hurried.wait()
+        scope.cancel()
+
+    async def _end(self, lifespan: LifespanOn) -> None:
+        """Cut what is left; give it, and then the application, a bounded time to clean up."""
+        self._close_listener()
+        self._sock.close()
+        if self._shared.tasks:
+            log.warning("cutting %d exchanges that have not ended", len(self._shared.tasks))
+        for connection in list(self._shared.connections):
+            cast("GatewayProtocol", connection).cut()
+        seconds = HURRY_SECONDS if self._hurried.is_set() else CUT_SECONDS
+        await self._until_idle(seconds)
+        for task in list(self._shared.tasks):
+            task.cancel("the server ends")
+        await self._until_idle(HURRY_SECONDS)
+        with anyio.move_on_after(seconds):
+            await lifespan.shutdown()
+
+    async def _until_idle(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            while self._shared.connections or self._shared.tasks:  # noqa: ASYNC110 - plain sets
+                await anyio.sleep(0.01)
+
+    def _set_date(self) -> None:
+        self._shared.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+
+    async def _every_second(self, lifespan: LifespanOn) -> None:
+        while True:
+            await anyio.sleep(1)
+            self._set_date()
+            await self._accept_or_not(lifespan)
+
+    async def _accept_or_not(self, lifespan: LifespanOn) -> None:
+        """Leave connections waiting while the process is about to run out of files or memory."""
+        wanted = self._pressure.look() != "pause"
+        if self._stopping.is_set():
+            return
+        if wanted and self._listener is None:
+            try:
+                listener = await self._listen(lifespan)
+            except OSError as error:  # the last file has just gone; the next look may find one
+                log.warning("connections are not accepted yet: %s", error)
+                return
+            if self._stopping.is_set():
+                listener.close()
+                return
+            self._listener = listener
+            log.warning("connections are accepted again")
+        elif not wanted and self._listener is not None:
+            self._close_listener()
+            log.warning("no connection is accepted until files or memory are free again")
+
+    async def _reloading(self, on_reload: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted = anyio.Event()
+            try:
+                await on_reload()
+            except Exception as error:  # whatever is wrong with a new config must not stop the old
+                log.warning("kept the old config because %s", error)
+            else:
+                log.info("the config was reloaded")
+
+
+@asynccontextmanager
+async def serving(
+    app: ASGIApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    drain_seconds: float = 1,
+    keep_alive_seconds: int = 75,
+    limits: WireLimits | None = None,
+    pressure: Pressure | None = None,
+) -> AsyncGenerator[int]:
+    """Serve in the running loop for the length of the block; yields the port."""
+    server = Server(
+        app,
+        bind(host, port),
+        drain_seconds=drain_seconds,
+        keep_alive_seconds=keep_alive_seconds,
+        limits=limits,
+        pressure=pressure,
+    )
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve)
+        await server.started.wait()
+        try:
+            yield server.port
+        except Exception as error:  # raised below, so that it does not arrive inside a group
+            failure = error
+        server.stop()
+    if failure is not None:
+        raise failure
+
+
+async def _silently(port: int) -> None:
+    """Tells nobody where it listens."""
+
+
+def run(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    drain_seconds: float = 28,
+    limits: WireLimits | None = None,
+    on_reload: Callable[[], Awaitable[None]] | None = None,
+    on_draining: Callable[[], None] | None = None,
+    watch: Path | None = None,
+    announce: Callable[[int], Awaitable[None]] = _silently,
+) -> int:
+    """Serve until a signal says to stop; the exit status. `announce` gets the real port."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        sock = bind(host, port)
+    except BindError as error:
+        print(error, file=sys.stderr)
+        return EXIT_NOT_STARTED
+    server = Server(
+        app,
+        sock,
+        drain_seconds=drain_seconds,
+        limits=limits,
+        on_reload=on_reload,
+        on_draining=on_draining,
+        watch=watch,
+    )
+    status = 0
+    try:
+        anyio.run(_main, server, announce, drain_seconds, backend_options=_loop_options())
+    except* StartFailed as failed:
+        print(failed.exceptions[0], file=sys.stderr)
+        status = EXIT_NOT_STARTED
+    return status
+
+
+async def _main(
+    server: Server, announce: Callable[[int], Awaitable[None]], drain_seconds: float
+) -> None:
+    # What was loaded stays: looking through it again and again would take 8 % of all time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    loop = asyncio.get_running_loop()
+    watchdog = Watchdog(loop)
+    watchdog.start()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_obey_signals, server, drain_seconds)
+            tasks.start_soon(_announce, server, announce)
+            with unending(loop):
+                await server.serve()
+            tasks.cancel_scope.cancel()
+    finally:
+        watchdog.stop()
+
+
+async def _announce(server: Server, announce: Callable[[int], Awaitable[None]]) -> None:
+    await server.started.wait()
+    await announce(server.port)
+
+
+async def _obey_signals(server: Server, drain_seconds: float) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        limit = drain_seconds + 4
+        async for number in signals:
+            if number == signal.SIGHUP:
+                server.reload()
+                continue
+            server.stop()
+            # A thread that hangs, or a handler that blocks the loop, must not keep the process.
+            last_resort = threading.Timer(limit, os._exit, (1,))
+            last_resort.daemon = True
+            last_resort.start()
+            limit = 1.0
+
+
+def _loop_options() -> dict[str, Any]:
+    try:
+        kind = importlib.import_module("uvloop").Loop
+    except ImportError:
+        kind = asyncio.SelectorEventLoop
+    return {"loop_factory": type("GatewayLoop", (Unending, kind), {})}

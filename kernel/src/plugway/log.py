@@ -1,0 +1,340 @@
+"""The log: lines built and written by one thread of their own, without secrets in them.
+
+Whoever logs only appends to a bounded queue; what the stream cannot take is counted and dropped.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import json
+import logging
+import re
+import sys
+import threading
+import time
+import warnings
+from functools import lru_cache
+from typing import Any, Final, TextIO
+
+import orjson
+
+from plugway.trace import trace
+
+_log = logging.getLogger("plugway.process")
+
+QUEUE_RECORDS: Final = 10_000
+"""Most records that wait to be written; beyond it the oldest is dropped."""
+BATCH_RECORDS: Final = 1000
+"""Most records in one write."""
+GATHER_SECONDS: Final = 0.02
+"""How long records gather, so that the event loop is not interrupted for every single one."""
+
+_ALWAYS: Final = frozenset(("caller",))
+"""Extra fields that a person sees also where a word beside them happens to be the same."""
+_STANDARD = frozenset(
+    (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message")
+)
+_CONTROL = {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))
+}
+_VALUE = r"[^\s\"'\\,;&)}\]]+"
+_SEPARATOR = r"[\\\"']{0,4}\s{0,3}[:=,]\s{0,3}(?:b(?=[\\\"']))?[\\\"']{0,4}"
+_SCHEMES = "(?:basic|bearer|digest|negotiate|token)"
+_PATTERNS: Final = tuple(
+    # Searching for the word first is ten times as fast, and most lines hold none of them.
+    (word, re.compile(pattern, re.IGNORECASE), replacement)
+    for word, pattern, replacement in (
+        ("bearer", rf"(\bbearer\s+){_VALUE}", r"\1***"),
+        ("auth", rf"(authorization{_SEPARATOR}(?:{_SCHEMES}\s+)?){_VALUE}", r"\1***"),
+        ("api", rf"((?:x-|x-goog-)?api[-_]?key{_SEPARATOR}){_VALUE}", r"\1***"),
+        ("cookie", rf"(cookie{_SEPARATOR})[^\"'\\\n]+", r"\1***"),
+        ("key=", rf"([?&]key=){_VALUE}", r"\1***"),
+        ("token=", rf"([?&](?:access_)?token=){_VALUE}", r"\1***"),
+        ("sk-", r"\bsk-[A-Za-z0-9_-]{8,}", "sk-***"),
+    )
+)
+
+
+class _Secrets:
+    """The values that must never be logged, as one pattern."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: set[str] = set()
+        self.pattern: re.Pattern[str] | None = None
+
+    def add(self, value: str) -> None:
+        escaped = json.dumps(value, ensure_ascii=False)[1:-1]  # takes lone surrogates too
+        with self._lock:
+            if value in self._values:
+                return
+            self._values |= {value, escaped}
+            longest_first = sorted(self._values, key=lambda text: (-len(text), text))
+            self.pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+
+_secrets = _Secrets()
+
+
+def register_secret(value: str) -> None:
+    """Keep `value` out of every line that is logged from now on; very short ones are ignored."""
+    if len(value) >= 6:
+        _secrets.add(value)
+
+
+def redact(text: str) -> str:
+    """`text` without registered secrets and without what looks like a credential."""
+    if _secrets.pattern is not None:
+        text = _secrets.pattern.sub("***", text)
+    lower = text.lower()
+    for word, pattern, replacement in _PATTERNS:
+        if word in lower:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record: time, level, logger, message, and what was given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line of JSON."""
+        line: dict[str, Any] = {
+            "time": _timestamp(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            line["error"] = "\n".join(trace(record.exc_info[1]))
+        options = orjson.OPT_NON_STR_KEYS
+        return redact(_visible(orjson.dumps(line, default=str, option=options).decode()))
+
+
+class TextFormatter(logging.Formatter):
+    """A record for a person: further lines of it and its traceback are indented."""
+
+    def __init__(self, *, colour: bool = False) -> None:
+        super().__init__()
+        self.colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line such as `12:30:01 INFO plugway.router: text key=value`."""
+        clock = _clock(int(record.created))
+        said = record.getMessage()
+        extra = _news(record, said)
+        text, *more = map(_visible, f"{said}{extra}".split("\n"))
+        level = record.levelname
+        if self.colour:
+            level = f"\x1b[{_COLOURS.get(level, '0')}m{level}\x1b[0m"
+        lines = [redact(f"{clock} {level} {_visible(record.name)}: {text}")]
+        lines += [f"    {redact(line)}" for line in more]
+        if record.exc_info:
+            lines += [f"    {redact(_visible(line))}" for line in trace(record.exc_info[1])]
+        return "\n".join(lines)
+
+
+LONGEST_VALUE: Final = 400
+"""Characters of a field's value that are written for a person."""
+_PLAIN: Final = re.compile(r"[\w./:@%+,;*-]+")
+_COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.startswith("plugway")
+
+
+def _without_values(record: logging.LogRecord) -> str:
+    """What a library logs, without the values in it, which may be a part of a request.
+
+    That is its text before they are put in, or what stands before the first; a text that came with
+    its values in it is left out.
+    """
+    text = str(record.msg)
+    if record.args:
+        return text
+    return (
+        _VALUE_IN_TEXT.split(text, 1)[0] if record.name == "asyncio" else "(its text is left out)"
+    )
+
+
+_VALUE_IN_TEXT: Final = re.compile(r"[\n<'\"(]")
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    if not _is_ours(record):
+        return {}
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+def _news(record: logging.LogRecord, said: str) -> str:
+    """The extra fields from which a person learns something: none that is empty, or a word of what
+    is `said`."""
+    words = said.split()
+    pieces: list[str] = []
+    for key, value in _extra(record).items():
+        if value is None or value == "":
+            continue
+        is_said = isinstance(value, str) and (value in words or said.endswith(value))
+        if is_said and key not in _ALWAYS:
+            continue
+        pieces.append(f" {key}={_quoted(value)}")
+    return "".join(pieces)
+
+
+def _quoted(value: object) -> str:
+    """A value as it cannot be taken for another field, or for another line: quoted where it is no
+    plain word."""
+    text = str(value)
+    if len(text) > LONGEST_VALUE:
+        text = f"{text[:LONGEST_VALUE]}…"
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else text.translate(_CONTROL)
+
+
+@lru_cache(maxsize=4)
+def _clock(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+@lru_cache(maxsize=4)
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _timestamp(seconds: float) -> str:
+    return f"{_moment(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+class LogWriter(logging.Handler):
+    """Hands records to a thread that formats and writes them; never blocks, never raises."""
+
+    def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.stream = stream
+        self.setFormatter(formatter)
+        self.dropped = 0
+        """Records that were lost: the queue was full or the stream did not take them."""
+        self._records: collections.deque[logging.LogRecord] = collections.deque(
+            maxlen=QUEUE_RECORDS
+        )
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._reported = 0
+        self._thread = threading.Thread(target=self._run, name="plugway-log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record, its message already formatted because its arguments may change."""
+        try:
+            if not _is_ours(record):
+                record.msg, record.args = _without_values(record), None
+            elif record.args:
+                record.msg, record.args = record.getMessage(), None
+        except Exception:  # a wrong format string is the caller's bug and must not stop a request
+            record.msg, record.args = f"{record.msg} (arguments do not fit)", None
+        if len(self._records) == QUEUE_RECORDS:
+            self.dropped += 1
+        self._records.append(record)  # pushes the oldest out when the queue is full
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def close(self) -> None:
+        """Write what is queued, for at most one second, and end the thread."""
+        logging.getLogger().removeHandler(self)
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(1.0)
+        super().close()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._stopping.wait(GATHER_SECONDS)
+            self._wake.clear()
+            while self._records:
+                self._write([self._records.popleft() for _ in range(self._batch())])
+            if self._stopping.is_set() and not self._records:
+                return
+
+    def _batch(self) -> int:
+        return min(len(self._records), BATCH_RECORDS)
+
+    def _write(self, records: list[logging.LogRecord]) -> None:
+        """All in one write: each lets the event loop have the interpreter, and has to fight for it
+        again afterwards, which would cost a tenth of a small request."""
+        lost = self.dropped - self._reported
+        notice = [_notice(lost)] if lost else []
+        text = "".join(f"{self._line(record)}\n" for record in (*notice, *records))
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+            self._reported += lost
+        except (OSError, ValueError):  # disk full, pipe gone, stream closed
+            self.dropped += len(records)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception as error:  # an `extra` value that cannot be printed
+            return f"a record of {record.name} cannot be formatted: {type(error).__name__}"
+
+
+def _notice(lost: int) -> logging.LogRecord:
+    text = f"{lost} log records were dropped"
+    return logging.makeLogRecord(
+        {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
+    )
+
+
+def log_uncaught() -> None:
+    """Have what nobody catches, and warnings, told without the texts that Python would write to
+    stderr with them: they may quote a request."""
+
+    def main(_: type[BaseException], error: BaseException, _trace_of: object) -> None:
+        print(redact("\n".join(map(_visible, trace(error)))), file=sys.stderr)
+
+    def failed(error: BaseException | None, where: str) -> None:
+        _log.critical("an exception in %s was caught by nobody", where, exc_info=error)
+
+    def warned(_: Warning | str, kind: type[Warning], file: str, line: int, *_more: object) -> None:
+        _log.warning("%s of Python at line %d of %s", kind.__name__, line, file)
+
+    logging.lastResort = None  # it writes an exception in full, when the log is closed already
+    sys.excepthook = main
+    threading.excepthook = lambda args: failed(args.exc_value, "a thread")
+    sys.unraisablehook = lambda args: failed(args.exc_value, "a destructor or callback")
+    warnings.showwarning = warned
+
+
+def configure(
+    level: str = "info", json_lines: bool = False, stream: TextIO | None = None
+) -> LogWriter:
+    """Send the log of this process to `stream` (stderr), in the place of what was set up before.
+
+    Libraries log from `warning` on, whatever the level. Raises `ValueError` for an unknown level.
+    """
+    # Who logs from which line, thread and process is in no line of ours, and finding it out takes
+    # half the time of a record ("Optimization" in Python's logging HOWTO).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # type: ignore[attr-defined]
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"`{level}` is no log level")
+    target = stream or sys.stderr
+    formatter = JsonFormatter() if json_lines else TextFormatter(colour=target.isatty())
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, LogWriter):
+            handler.close()
+    writer = LogWriter(target, formatter)
+    root.addHandler(writer)
+    root.setLevel(max(number, logging.WARNING))
+    logging.getLogger("plugway").setLevel(number)
+    atexit.register(writer.close)
+    return writer

@@ -1,0 +1,110 @@
+"""Files that run whenever Python starts: a package can hide code in them that nobody enabled.
+
+Only looks; whether to start is decided by the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import site
+import sysconfig
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from importlib.metadata import Distribution, distributions, entry_points
+from pathlib import Path
+
+from plugway.types.errors import Problem
+
+OVERRIDE = "PLUGWAY_ALLOW_PTH"
+"""Environment variable that, set to 1, lets such files pass."""
+
+_HARMLESS = re.compile(
+    r"_*editable_.*|_virtualenv|distutils-precedence|a1_coverage|coverage.*|.*-nspkg|matplotlib.*"
+    r"|pywin32|zz_.*coverage.*",
+    re.IGNORECASE,
+)
+"""Names of files that common tools install; they are not worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartupFiles:
+    """What was found: reasons not to start, and what a person should know."""
+
+    refused: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def startup_files(
+    folders: Iterable[Path] | None = None, environ: Mapping[str, str] = os.environ
+) -> StartupFiles:
+    """Every `.pth` file with an `import` line, and every `sitecustomize`, that someone installed.
+
+    One that came with a plugin is refused, installed or not in use: the plugin's code would run
+    without being listed. Plugins installed in editable mode are their author's own business.
+    """
+    suspects = list(_suspects(list(_site_folders() if folders is None else folders)))
+    if not suspects:
+        return StartupFiles()
+    plugins = {
+        point.dist.name
+        for group in ("plugway", "plugway.stack")
+        for point in entry_points(group=group)
+        if point.dist
+    }
+    refused: list[Problem] = []
+    warnings: list[str] = []
+    for path in suspects:
+        owner = _owner(path)
+        if owner is not None and owner.name in plugins and not _is_editable(owner):
+            fix = f"run `pip uninstall {owner.name}`, or set {OVERRIDE}=1 if you trust it"
+            reason = f"`{owner.name}` runs this file whenever Python starts"
+            refused.append(Problem(str(path), "", reason, fix))
+        elif not _HARMLESS.fullmatch(path.stem):
+            source = f"`{owner.name}`" if owner is not None else "no known package"
+            warnings.append(f"{path} runs whenever Python starts; it belongs to {source}")
+    if environ.get(OVERRIDE) == "1":
+        return StartupFiles((), (*(str(problem) for problem in refused), *warnings))
+    return StartupFiles(tuple(refused), tuple(warnings))
+
+
+def _site_folders() -> set[Path]:
+    paths = sysconfig.get_paths()
+    folders = {paths["purelib"], paths["platlib"], *site.getsitepackages()}
+    if site.ENABLE_USER_SITE:
+        folders.add(site.getusersitepackages())
+    return {Path(folder) for folder in folders}
+
+
+def _suspects(folders: list[Path]) -> Iterable[Path]:
+    for folder in sorted(set(folders)):
+        for path in sorted(folder.glob("*.pth")):
+            try:
+                lines = path.read_text("utf-8", errors="replace").splitlines()
+            except OSError:
+                continue
+            if any(line.startswith(("import ", "import\t")) for line in lines):
+                yield path
+    for module in ("sitecustomize", "usercustomize"):
+        spec = PathFinder.find_spec(module, [str(folder) for folder in folders])
+        if spec is not None and spec.origin:
+            yield Path(spec.origin)
+
+
+def _owner(path: Path) -> Distribution | None:
+    """The distribution whose list of installed files names `path`."""
+    for distribution in distributions(path=[str(path.parent)]):
+        record = distribution.read_text("RECORD") or ""
+        if any(line.split(",")[0].strip('"') == path.name for line in record.splitlines()):
+            return distribution
+    return None
+
+
+def _is_editable(distribution: Distribution) -> bool:
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        return bool(origin.get("dir_info", {}).get("editable"))
+    except (ValueError, AttributeError):
+        return False

@@ -1,0 +1,329 @@
+"""Runs hooks: pluggy registers and orders the implementations, this awaits and decides.
+
+pluggy itself cannot call them: it knows nothing of `await`, so that under `firstresult` an
+`async def` always wins. What each hook means is in `_hookspecs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, TypeVar, cast
+
+from starlette.routing import BaseRoute
+
+from plugway.plugins.contain import describe, is_defect
+from plugway.plugins.gateway import Gateway
+from plugway.plugins.hookspecs import Send
+from plugway.plugins.impls import Impl, registered
+from plugway.plugins.layer import Layer, Signed
+from plugway.plugins.plugin import Plugin
+from plugway.types.backend import Attempt, Backend, ModelInfo
+from plugway.types.bounds import breath
+from plugway.types.cancel import bounded
+from plugway.types.dialect import Dialect
+from plugway.types.errors import BackendError, HookError, PluginError, RequestRejected, described
+from plugway.types.events import EventStream
+from plugway.types.exchange import Exchange, Outcome, Route
+from plugway.types.request import MessagesRequest
+from plugway.types.response import Reply
+
+log = logging.getLogger("plugway.hooks")
+T = TypeVar("T")
+
+_SEQUENCE: Final[Any] = (list, tuple)
+
+
+class Hooks:
+    """The hooks of one set of plugins: frozen after it is made."""
+
+    def __init__(self, plugins: Sequence[Plugin[Any]]) -> None:
+        """Raises `PluginError` where a plugin breaks the contract of a hook."""
+        self._impls = registered(plugins)
+        self._trace = os.environ.get("PLUGWAY_TRACE_HOOKS") == "1"
+
+    def has(self, hook: str) -> bool:
+        """Whether any plugin implements `hook`."""
+        return bool(self._impls[hook])
+
+    def quarantined(self) -> list[tuple[str, str]]:
+        """(plugin, hook) of implementations that are no longer called."""
+        return [(i.plugin.name, i.hook) for i in self.all() if i.quarantined]
+
+    def all(self) -> list[Impl]:
+        """Every implementation."""
+        return [impl for impls in self._impls.values() for impl in impls]
+
+    # ── at load ──────────────────────────────────────────────────────────────────────────────
+
+    def register_backends(self) -> list[tuple[Plugin[Any], Backend]]:
+        """The backends of all plugins, each with the plugin that registered it."""
+        return self._listed("register_backends", Backend)
+
+    def register_dialects(self) -> list[tuple[Plugin[Any], Dialect]]:
+        """The dialects of all plugins."""
+        return self._listed("register_dialects", Dialect)
+
+    def register_routes(self, gateway: Gateway) -> list[tuple[Plugin[Any], BaseRoute]]:
+        """The routes of all plugins, in listed order."""
+        return self._listed("register_routes", BaseRoute, gateway)
+
+    def lifespan(self, gateway: Gateway) -> list[tuple[Plugin[Any], Any]]:
+        """The context managers of all plugins."""
+        found = self._collect("lifespan", gateway)
+        for impl, result in found:
+            if not isinstance(result, AbstractAsyncContextManager):
+                wanted = (
+                    "an asynchronous context manager: mark the method `@asynccontextmanager` too"
+                )
+                raise _unwanted(impl, type(result).__name__, wanted)
+        return [(impl.plugin, result) for impl, result in found]
+
+    def _listed(self, hook: str, kind: type[T], *args: object) -> list[tuple[Plugin[Any], T]]:
+        """What the implementations return: a list of `kind` each."""
+        found: list[tuple[Plugin[Any], T]] = []
+        wanted = f"a list of `{kind.__name__}`"
+        for impl, result in self._collect(hook, *args):
+            if not isinstance(result, _SEQUENCE):
+                what = type(result).__name__
+                raise _unwanted(impl, f"one {what}" if isinstance(result, kind) else what, wanted)
+            for item in cast("Sequence[object]", result):
+                if not isinstance(item, kind):
+                    name = type(item).__name__
+                    lacks = _lacking(item, kind)
+                    raise _unwanted(impl, f"a list with {name}{lacks}", wanted)
+                found.append((impl.plugin, item))
+        return found
+
+    def _collect(self, hook: str, *args: object) -> list[tuple[Impl, Any]]:
+        found: list[tuple[Impl, Any]] = []
+        for impl in self._impls[hook]:
+            try:
+                result = impl.call(*args)
+            except BaseException as error:  # `sys.exit` included
+                reason = f"hook `{hook}` raised {describe(error)}"
+                raise PluginError(impl.plugin.name, reason) from error
+            if result is not None:
+                found.append((impl, result))
+        return found
+
+    # ── per exchange ─────────────────────────────────────────────────────────────────────────
+
+    async def transform_request(
+        self, request: MessagesRequest, exchange: Exchange
+    ) -> MessagesRequest:
+        """The request after every plugin has had it."""
+        for impl in self._impls["transform_request"]:
+            await breath(request.heavy)
+            new = await self._call(impl, (request, exchange), MessagesRequest)
+            request = _accept(impl, request, new, exchange)
+        return request
+
+    async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
+        """The first reply that a plugin gives without a backend."""
+        if not self._impls["answer"]:
+            return None
+        found = await self._first("answer", (request, exchange), Reply)
+        if found is not None:
+            exchange.note(found[0].plugin.name, "answered without a backend", stage="answer")
+        return _signed(*found) if found else None
+
+    async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
+        """The first route that a plugin gives."""
+        found = await self._first("resolve_route", (request, exchange), Route)
+        if found is None:
+            return None
+        exchange.note(found[0].plugin.name, found[1].reason, stage="route")
+        return found[1]
+
+    async def plan_attempts(
+        self, attempts: Sequence[Attempt], request: MessagesRequest, exchange: Exchange
+    ) -> Sequence[Attempt]:
+        """The attempts after every plugin has had them."""
+        for impl in self._impls["plan_attempts"]:
+            new: Any = await self._call(impl, (attempts, request, exchange), _SEQUENCE)
+            attempts = attempts if new is None else new
+        return attempts
+
+    async def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest:
+        """The request as this attempt sends it."""
+        for impl in self._impls["prepare_attempt"]:
+            await breath(request.heavy)
+            new = await self._call(impl, (request, attempt, exchange), MessagesRequest)
+            request = _accept(impl, request, new, exchange)
+        return request
+
+    def around_attempt(self, send: Send, exchange: Exchange) -> Send:
+        """`send` inside the layers of all plugins, the first listed outermost."""
+        for impl in reversed(self._impls["around_attempt"]):
+            send = self._layer(impl, send, exchange)
+        return send
+
+    def _layer(self, impl: Impl, inner: Send, exchange: Exchange) -> Send:
+        async def layer(request: MessagesRequest, attempt: Attempt) -> Reply:
+            await breath(request.heavy)
+            args = (inner, request, attempt, exchange)
+            reply = await self._call(impl, args, Reply)
+            if reply is None:
+                raise HookError(impl.plugin.name, impl.hook, "returned None instead of a reply")
+            return _signed(impl, reply)
+
+        return layer
+
+    async def normalize_failure(
+        self, failure: BackendError, attempt: Attempt, exchange: Exchange
+    ) -> Reply | None:
+        """The first rendering that a plugin gives."""
+        found = await self._first("normalize_failure", (failure, attempt, exchange), Reply)
+        return found[1] if found else None
+
+    async def transform_response(self, reply: Reply, exchange: Exchange) -> Reply:
+        """The reply after every plugin has had it."""
+        for impl in self._impls["transform_response"]:
+            new = await self._call(impl, (reply, exchange), Reply)
+            reply = reply if new is None else _signed(impl, new)
+        return reply
+
+    def transform_stream(self, stream: EventStream, exchange: Exchange) -> list[EventStream]:
+        """The layers that plugins put around `stream`, innermost first; empty: nobody wants one."""
+        layers: list[EventStream] = []
+        for impl in self._impls["transform_stream"]:
+            if impl.quarantined:
+                continue
+            new = self._added(impl, stream, exchange)
+            if new is not None:
+                exchange.note(impl.plugin.name, "stream layer added", stage="layer")
+                layers.append(new)
+                stream = new
+        return layers
+
+    def _added(self, impl: Impl, stream: EventStream, exchange: Exchange) -> Layer | None:
+        """The layer that an implementation puts around `stream`, if it does."""
+        try:
+            new = impl.call(stream, exchange)
+        except BaseException as error:
+            if not is_defect(error):
+                raise
+            return self._failed(impl, f"raised {described(error)}", error)
+        if new is None or new is stream:
+            return None
+        if isinstance(new, EventStream):
+            return Layer(new, impl.plugin.name)
+        reason = f"returned {type(new).__name__} instead of `EventStream` or None"
+        return self._failed(impl, reason, None)
+
+    async def list_models(
+        self, models: Sequence[ModelInfo], exchange: Exchange
+    ) -> Sequence[ModelInfo]:
+        """The list after every plugin has had it."""
+        for impl in self._impls["list_models"]:
+            new: Any = await self._call(impl, (models, exchange), _SEQUENCE)
+            models = models if new is None else new
+        return models
+
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Tell every plugin."""
+        for impl in self._impls["finished"]:
+            await self._call(impl, (exchange, outcome), object)
+
+    # ── how one implementation is called ─────────────────────────────────────────────────────
+
+    async def _first(
+        self, hook: str, args: tuple[object, ...], expected: type[T]
+    ) -> tuple[Impl, T] | None:
+        for impl in self._impls[hook]:
+            if isinstance(args[0], MessagesRequest):
+                await breath(args[0].heavy)
+            result = await self._call(impl, args, expected)
+            if result is not None:
+                return impl, result
+        return None
+
+    async def _call(self, impl: Impl, args: tuple[object, ...], expected: type[T]) -> T | None:
+        """One call: awaited where it has to be, bounded, its answer checked, its failure named."""
+        if impl.quarantined:
+            return None
+        began = time.perf_counter() if self._trace else 0.0
+        try:
+            result = impl.call(*args)
+            if impl.is_async:
+                seconds = impl.info.limit_seconds
+                result = await (result if seconds is None else bounded(result, seconds))
+            elif result is not None and inspect.isawaitable(result):
+                async with asyncio.timeout(impl.info.limit_seconds):
+                    result = await result
+        except (RequestRejected, BackendError, HookError):
+            raise
+        except BaseException as error:
+            if not is_defect(error):
+                raise
+            return self._failed(impl, _reason(impl, error), error)
+        if self._trace:
+            _print_trace(impl, began, result)
+        if result is None or isinstance(result, expected):
+            return result
+        reason = f"returned {type(result).__name__} instead of {_names(expected)} or None"
+        return self._failed(impl, reason, None)
+
+    def _failed(self, impl: Impl, reason: str, cause: BaseException | None) -> None:
+        impl.failed()
+        fields = {"plugin": impl.plugin.name, "hook": impl.hook}
+        log.error(
+            "plugin `%s`, hook `%s`: %s", *fields.values(), reason, extra=fields, exc_info=cause
+        )
+        if impl.info.fails == "closed":
+            raise HookError(impl.plugin.name, impl.hook, reason) from cause
+        if impl.quarantined:
+            log.error("plugin `%s`: hook `%s` is switched off", *fields.values(), extra=fields)
+
+
+def _signed(impl: Impl, reply: Reply) -> Reply:
+    """`reply`, where its events are made by the plugin with its name on what they raise."""
+    events = reply.events
+    if events is None or isinstance(events, Signed):
+        return reply
+    return reply.replace(events=Layer(events, impl.plugin.name, impl.hook))
+
+
+def _accept(
+    impl: Impl, old: MessagesRequest, new: MessagesRequest | None, exchange: Exchange
+) -> MessagesRequest:
+    if new is None or new is old:
+        return old
+    exchange.note_changes(impl.hook, impl.plugin.name, new.changes[len(old.changes) :])
+    return new
+
+
+def _unwanted(impl: Impl, what: str, wanted: str) -> PluginError:
+    return PluginError(impl.plugin.name, f"hook `{impl.hook}` returned {what} instead of {wanted}")
+
+
+def _lacking(item: object, kind: type) -> str:
+    """What keeps an object from being of a protocol."""
+    parts = vars(kind) if getattr(kind, "_is_protocol", False) else ()
+    missing = [f"`{n}`" for n in parts if not n.startswith("_") and not hasattr(item, n)]
+    return f", which has no {', '.join(missing)}," if missing else ""
+
+
+def _names(expected: Any) -> str:
+    return "a list" if expected is _SEQUENCE else f"`{expected.__name__}`"
+
+
+def _reason(impl: Impl, error: BaseException) -> str:
+    if isinstance(error, TimeoutError) and impl.info.limit_seconds is not None:
+        return f"did not come back within {impl.info.limit_seconds} s"
+    return f"raised {described(error)}"
+
+
+def _print_trace(impl: Impl, began: float, result: object) -> None:
+    ms = (time.perf_counter() - began) * 1000
+    answer = "None" if result is None else type(result).__name__
+    print(f"hook {impl.hook:18} {impl.plugin.name:16} {ms:7.2f} ms  {answer}", file=sys.stderr)

@@ -1,0 +1,103 @@
+"""Implementations of hooks, as pluggy registers and orders them, checked before any is called.
+
+How they are called is `_hooks`' business.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import pluggy
+
+from plugway.plugins.hookspecs import PROJECT, REPLY_HOOKS, HookInfo, Hookspecs, hook_infos
+from plugway.plugins.plugin import Plugin
+from plugway.types.errors import PluginError
+
+STRIKES: Final = 3
+"""Failures after which an implementation of a hook that fails open is no longer called."""
+
+
+@dataclass(slots=True)
+class Impl:
+    """One implementation of a hook, ready to be called."""
+
+    plugin: Plugin[Any]
+    hook: str
+    info: HookInfo
+    call: Callable[..., Any]
+    """Takes the hook's arguments, in the hook's order; what it returns may have to be awaited."""
+    is_async: bool
+    failures: int = 0
+    quarantined: bool = False
+    """It failed too often to be called again."""
+
+    def failed(self) -> None:
+        """Count a failure."""
+        self.failures += 1
+        self.quarantined = self.info.fails == "open" and self.failures >= STRIKES
+
+
+def registered(plugins: Sequence[Plugin[Any]]) -> dict[str, list[Impl]]:
+    """The implementations of every hook, in the order in which they are called.
+
+    Raises `PluginError` where a plugin breaks the contract of a hook.
+    """
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(Hookspecs)
+    for plugin in reversed(plugins):  # pluggy calls the last one registered first
+        _check_markers(plugin)
+        try:
+            manager.register(plugin, name=plugin.name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise PluginError(plugin.name, str(error)) from error
+    _check_pending(manager)
+    return {n: _implementations(manager, n, info) for n, info in hook_infos().items()}
+
+
+def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -> list[Impl]:
+    caller: Any = getattr(manager.hook, hook)
+    parameters = list(inspect.signature(getattr(Hookspecs, hook)).parameters)[1:]
+    spec_is_async = inspect.iscoroutinefunction(getattr(Hookspecs, hook))
+    sealed = replace(info, fails="closed") if hook in REPLY_HOOKS else info
+    impls: list[Impl] = []
+    for found in reversed(caller.get_hookimpls()):
+        is_async = inspect.iscoroutinefunction(found.function)
+        if is_async and not spec_is_async:
+            reason = f"hook `{hook}` must be a plain `def`, not `async def`"
+            raise PluginError(found.plugin.name, reason)
+        order = tuple(parameters.index(name) for name in found.argnames)
+        takes_all = order == tuple(range(len(parameters)))
+        call = found.function if takes_all else _picking(found.function, order)
+        rules = sealed if found.plugin.seals_replies else info
+        impls.append(Impl(found.plugin, hook, rules, call, is_async))
+    return impls if info.inward else impls[::-1]
+
+
+def _picking(function: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:
+    """`function` called with those of its hook's arguments that it takes: they stand at `order`."""
+    return lambda *args: function(*[args[i] for i in order])
+
+
+def _check_markers(plugin: Plugin[Any]) -> None:
+    for name, member in inspect.getmembers(type(plugin), callable):
+        options = getattr(member, f"{PROJECT}_impl", None)
+        if options is None:
+            continue
+        if options.get("wrapper") or options.get("hookwrapper"):
+            reason = f"hook `{name}` is a wrapper; use `around_attempt` or `transform_stream`"
+            raise PluginError(plugin.name, reason)
+        kinds = inspect.signature(member).parameters.values()
+        if any(p.kind is p.KEYWORD_ONLY for p in kinds):
+            raise PluginError(plugin.name, f"hook `{name}` has keyword-only parameters")
+
+
+def _check_pending(manager: pluggy.PluginManager) -> None:
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        known = ", ".join(f"`{name}`" for name in hook_infos())
+        name = getattr(error.plugin, "name", "?")
+        raise PluginError(str(name), f"{error}; the hooks are {known}") from error

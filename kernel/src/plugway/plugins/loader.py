@@ -1,0 +1,206 @@
+"""Plugins: what is installed, and the instances that a configuration asks for.
+
+Which of their methods are hooks, and how hooks are called, is the business of `_hooks`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from plugway.config.config import Config, PluginEntry
+from plugway.config.document import did_you_mean, in_order
+from plugway.config.options import build_options
+from plugway.log import redact
+from plugway.plugins.approval import Approvals
+from plugway.plugins.audit import startup_files
+from plugway.plugins.hookspecs import REPLY_HOOKS
+from plugway.plugins.plugin import Plugin
+from plugway.types.errors import ConfigError, PluginError, PlugwayError, Problem
+
+GROUP = "plugway"
+"""Entry point group in which distributions announce their plugins."""
+
+AnyPlugin = Plugin[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A plugin that could be listed in a configuration; nothing of it has been imported."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_point: EntryPoint
+    rivals: tuple[str, ...] = ()
+    """Other distributions that claim the same name; such a plugin is not loaded."""
+
+
+def installed() -> Mapping[str, Installed]:
+    """Every installed plugin by name, without importing any."""
+    found: dict[str, Installed] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        distribution = point.dist.name if point.dist else "unknown"
+        version = point.dist.version if point.dist else ""
+        first = found.get(point.name)
+        rivals = (*first.rivals, distribution) if first else ()
+        base = first or Installed(point.name, distribution, version, point)
+        found[point.name] = Installed(
+            base.name, base.distribution, base.version, base.entry_point, rivals
+        )
+    return found
+
+
+def load_plugins(
+    config: Config, registry: Mapping[str, Installed] | None = None
+) -> tuple[AnyPlugin, ...]:
+    """An instance of every listed plugin, in the order of the configuration.
+
+    Raises `ConfigError` with every problem of every plugin.
+    """
+    found = find_plugins(config, registry)
+    if found.problems:
+        raise ConfigError(in_order(found.problems))
+    return found.plugins
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of the listed plugins."""
+
+    plugins: tuple[AnyPlugin, ...]
+    """An instance of each that can be made."""
+    problems: tuple[Problem, ...]
+    """What is wrong with the others."""
+    classes: Mapping[str, type[AnyPlugin] | None]
+    """The class behind each word of `use`; None where it cannot be had."""
+
+
+def find_plugins(config: Config, registry: Mapping[str, Installed] | None = None) -> Found:
+    """As many of the listed plugins as can be made.
+
+    Only listed plugins are imported, each once. May wait for the system's keyring, so call it in a
+    thread where an event loop runs.
+    """
+    known = installed() if registry is None else registry
+    problems: list[Problem] = list(startup_files().refused)
+    classes: dict[str, type[AnyPlugin] | None] = {}
+    plugins: list[AnyPlugin] = []
+    approvals = Approvals()
+    for entry in config.plugins:
+        if entry.use not in classes:
+            classes[entry.use] = _find(config, entry, known, approvals, problems)
+        plugin_class = classes[entry.use]
+        if plugin_class is None:
+            continue
+        plugin = _instance(config, entry, plugin_class, known[entry.use], problems)
+        if plugin is not None:
+            plugins.append(plugin)
+    problems += _order_problems(config, classes)
+    return Found(tuple(plugins), tuple(problems), classes)
+
+
+def load_class(plugin: Installed, approvals: Approvals) -> type[AnyPlugin]:
+    """Import a plugin's class; raises `PluginError` that names its distribution."""
+
+    def fail(reason: str) -> PluginError:
+        return PluginError(plugin.name, reason, f"{plugin.distribution} {plugin.version}".strip())
+
+    if plugin.distribution != "unknown" and (reason := approvals.refusal(plugin.distribution)):
+        fix = f"look at it, then run `plugway plugins --approve {plugin.distribution}`"
+        raise fail(f"{reason}; {fix}")
+    if plugin.rivals:
+        rivals = ", ".join(f"`{name}`" for name in plugin.rivals)
+        raise fail(f"the name is claimed by {rivals} too; uninstall all but one")
+    try:
+        found: object = plugin.entry_point.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
+        last = traceback.format_exception_only(error)[-1].strip()
+        raise fail(f"`{plugin.entry_point.value}` cannot be imported: {last}") from error
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        kind = f"class `{found.__name__}`" if isinstance(found, type) else type(found).__name__
+        raise fail(f"`{plugin.entry_point.value}` is a {kind}, not a subclass of `plugway.Plugin`")
+    return cast("type[AnyPlugin]", found)
+
+
+def _find(
+    config: Config,
+    entry: PluginEntry,
+    known: Mapping[str, Installed],
+    approvals: Approvals,
+    problems: list[Problem],
+) -> type[AnyPlugin] | None:
+    place = ("plugins", entry.index, "use")
+    if entry.use not in known:
+        reason = f"no installed plugin is called `{entry.use}`"
+        hint = did_you_mean(entry.use, list(known))
+        install = "install the package that brings it"
+        fix = f"{hint} If not, {install}" if hint else install
+        problems.append(config.document.problem(place, reason, fix))
+        return None
+    try:
+        return load_class(known[entry.use], approvals)
+    except PluginError as error:
+        problems.append(config.document.problem(place, str(error)))
+        return None
+
+
+def _instance(
+    config: Config,
+    entry: PluginEntry,
+    plugin_class: type[AnyPlugin],
+    source: Installed,
+    problems: list[Problem],
+) -> AnyPlugin | None:
+    place = ("plugins", entry.index, "options")
+    try:
+        built = build_options(
+            plugin_class.options_type(), entry.options, config.document, place, instance=entry.name
+        )
+        problems += built.problems
+        return plugin_class(built.options, name=entry.name) if built.options is not None else None
+    except KeyboardInterrupt:
+        raise
+    except PlugwayError as error:
+        problems.append(config.document.problem(place[:2], redact(str(error))))
+        return None
+    except BaseException as error:  # validators and constructors are the plugin's own code
+        kind = type(error).__name__  # its message might repeat a secret
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"raised {kind} in `{frame.name}` (line {frame.lineno} of `{frame.filename}`)"
+        broken = PluginError(entry.use, reason, f"{source.distribution} {source.version}".strip())
+        problems.append(config.document.problem(place[:2], str(broken)))
+        return None
+
+
+def _order_problems(config: Config, classes: Mapping[str, type[AnyPlugin] | None]) -> list[Problem]:
+    problems: list[Problem] = []
+    listed = {entry.use for entry in config.plugins}
+    for entry in config.plugins:
+        plugin_class = classes[entry.use]
+        if plugin_class is None:
+            continue
+        place = ("plugins", entry.index)
+        for name in plugin_class.requires:
+            if name not in listed:
+                reason = f"`{entry.use}` needs the plugin `{name}`, which is not listed"
+                problems.append(config.document.problem(place, reason, f"add `- use: {name}`"))
+        for other in config.plugins[: entry.index]:
+            if other.use != entry.use and _belongs_inside(other.use, classes, plugin_class):
+                there = config.document.position(("plugins", other.index))
+                reason = f"`{entry.name}` must be listed before `{other.name}`, which is at {there}"
+                problems.append(config.document.problem(place, reason, "move one of the entries"))
+    return problems
+
+
+def _belongs_inside(
+    name: str, classes: Mapping[str, type[AnyPlugin] | None], outer: type[AnyPlugin]
+) -> bool:
+    """Whether the plugin `name` may not be listed before `outer`."""
+    changes_replies = any(hasattr(classes[name], hook) for hook in REPLY_HOOKS)
+    return name in outer.outside or (outer.seals_replies and changes_replies)

@@ -1,0 +1,1 @@
+"""What travels: requests, replies, events, errors. Imports nothing of the other packages."""

@@ -1,0 +1,227 @@
+"""What a backend is, what it says about itself, and what it is asked.
+
+Choosing among backends and retrying are hooks; talking to an upstream is `_upstream`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+
+from plugway.types.errors import Headers
+from plugway.types.request import MessagesRequest
+from plugway.types.response import Reply
+
+_ATTEMPT: Final = (
+    "backend",
+    "model",
+    "number",
+    "first_event_seconds",
+    "last",
+    "caller",
+    "session_id",
+    "notes",
+)
+
+OWNER: Final = "owner"
+"""The caller with the gateway's own token, and the gateway itself where a plugin asks."""
+RESERVED_CALLERS: Final = (OWNER, "anonymous")
+"""Names of callers that no limited token may have."""
+
+Zone = str
+"""Where data goes: `local` for this machine, otherwise a vendor or a host."""
+
+LoadState = Literal["loaded", "unloaded", "loading", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model of a backend, as far as it is known. Sizes in tokens; 0 means unknown."""
+
+    id: str
+    """The backend's own name of the model."""
+    display_name: str = ""
+    context_tokens: int = 0
+    max_output_tokens: int = 0
+    state: LoadState = "unknown"
+    capabilities: frozenset[str] = frozenset()
+    """Any of `tools`, `images`, `thinking`, `structured_output`."""
+    created_at: str = "1970-01-01T00:00:00Z"
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    """More facts. `capabilities`, as Anthropic states them, are listed as they are."""
+    notice: str = ""
+    """What a person should read before the first prompt, in one or two sentences."""
+
+
+class Usage(NamedTuple):
+    """Token counts of one exchange, as the client was told."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, and the credentials it carries for somebody else."""
+
+    name: str = OWNER
+    """`owner` with the gateway's own token, the configured name of a limited one, `anonymous` on a
+    public path. What is recorded of a request says it."""
+    credentials: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    """Credential headers that were not the gateway's token: the caller's own, for an upstream."""
+    models: tuple[str, ...] = ()
+    """Patterns of `instance/model` that it may use; none for a caller that may use all."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may use some models only, and nothing else of the gateway."""
+        return bool(self.models)
+
+    @property
+    def share(self) -> str:
+        """Among whom what is kept of prompts may be shared: a limited caller's name, otherwise
+        empty, for all others together."""
+        return self.name if self.models else ""
+
+    def may_use(self, target: str) -> bool:
+        """Whether a request of it may go to `instance/model`."""
+        return not self.models or any(fnmatchcase(target, one) for one in self.models)
+
+
+class Attempt:
+    """One try of an exchange on one backend and model. Immutable: `replace` makes another."""
+
+    __slots__ = ("target", *_ATTEMPT)
+
+    def __init__(
+        self,
+        backend: Backend,
+        model: str,
+        number: int = 1,
+        first_event_seconds: float | None = None,
+        last: bool = True,
+        caller: Caller | None = None,
+        session_id: str | None = None,
+        notes: list[str] | None = None,
+    ) -> None:
+        self.backend = backend
+        self.model = model
+        """The backend's own name of the model."""
+        self.target = f"{backend.name}/{model}"
+        """`instance/model`: how routes, logs and errors name it."""
+        self.number = number
+        """1 for the first attempt of the exchange."""
+        self.first_event_seconds = first_event_seconds
+        """Limit on the wait for the first content event; None for the server's own."""
+        self.last = last
+        """No other target is left after this one."""
+        self.caller = caller
+        """Who asks: for a backend that is told to use the caller's own credential, or that keeps
+        something of a conversation: what a limited caller's left behind is for nobody else."""
+        self.session_id = session_id
+        """The conversation (`Exchange.session_id`), with its caller's name in it where that is
+        limited: a key for what is kept, where the header line is only what a client claims."""
+        self.notes: list[str] = [] if notes is None else notes
+        """What the backend did to the request on the way to its own API: it adds, and the pipeline
+        puts them on the receipt."""
+
+    def replace(self, **changes: Any) -> Attempt:
+        """A copy with some fields changed."""
+        return Attempt(**({name: getattr(self, name) for name in _ATTEMPT} | changes))
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Something that answers Messages requests. A plugin registers one per configured instance."""
+
+    @property
+    def name(self) -> str:
+        """The instance's name, unique in the configuration."""
+        ...
+
+    @property
+    def zone(self) -> Zone:
+        """Where a request goes that is sent here."""
+        ...
+
+    async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+        """Run inference.
+
+        The request's model is already `attempt.model`. A reply to a request that asks for a
+        stream may be whole and the other way round: the kernel replays or collects.
+
+        Raises:
+            BackendError: the attempt failed; another may be made.
+            RequestRejected: the caller is at fault; no other attempt is made.
+        """
+        ...
+
+    async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
+        """Input tokens of the request, the upstream's own answer, or None: cannot be counted."""
+        ...
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """What it serves now.
+
+        Raises:
+            BackendError: the list cannot be had; the last known one is shown instead.
+        """
+        ...
+
+
+@runtime_checkable
+class Translating(Protocol):
+    """A backend whose server speaks another API: `explain` shows what would be sent there."""
+
+    def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
+        """The body in the server's API. Raises `RequestRejected` as `send` does."""
+        ...
+
+
+@runtime_checkable
+class Addressing(Protocol):
+    """A backend that asks a server: `explain` shows where, and under which header lines."""
+
+    def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
+        """The URL, and the header lines without those that carry credentials."""
+        ...
+
+
+@runtime_checkable
+class Reaching(Protocol):
+    """A backend whose server is reached over a network: `check` and `doctor` show the way."""
+
+    @property
+    def way(self) -> str:
+        """In words: directly, or by which proxy and who says so (`Upstream.way`)."""
+        ...
+
+
+@runtime_checkable
+class Relaying(Protocol):
+    """A backend whose server speaks a dialect of clients too (`MessagesRequest.original`)."""
+
+    def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
+        """Whether `send` would pass on the bytes that the client sent, all but the model's name.
+
+        Plugins ask it whether what the Messages API cannot say matters.
+        """
+        ...
+
+
+def would_send(request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
+    """What the backend would send, as far as it tells: one without a server sends nothing.
+
+    Raises `RequestRejected` as `send` does.
+    """
+    backend = attempt.backend
+    url, headers = "", request.headers
+    if isinstance(backend, Addressing):
+        url, headers = backend.addressed(request, attempt)
+    translates = isinstance(backend, Translating)
+    body = backend.translated(request, attempt) if translates else request.body
+    return {"url": url or None, "headers": dict(headers), "body": body}

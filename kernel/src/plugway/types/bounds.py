@@ -1,0 +1,115 @@
+"""How much JSON is taken, and how much work is done at once: nothing may hold the loop for long.
+
+A limit on bytes is not enough: 30 MB of `[]` are ten million values, and parsing holds the
+interpreter, in whatever thread it is done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
+
+import anyio.lowlevel
+import anyio.to_thread
+
+from plugway.types.errors import BackendProtocolError, RequestRejected
+
+MAX_VALUES: Final = 100_000
+"""JSON values that a request may hold, or an answer, or one event of it. A conversation of a
+million tokens has about half of it, the longest answer of a model a fifth."""
+MAX_ESCAPES: Final = 4 * 2**20
+"""Backslashes that a request may hold: they cost most of all that stands in a text."""
+MAX_DIGITS: Final = 16 * 2**20
+"""Digits that a request may hold; a sixth of a large image are digits."""
+HEAVY_VALUES: Final = 5_000
+"""Above it the work on a request is done in steps, between which the loop goes on."""
+HEAVY_BYTES: Final = 2**20
+"""The same in bytes of the body."""
+
+TOGETHER: Final = 256
+"""Events that are collected before the loop goes on."""
+
+_SLICE: Final = 2**20
+_TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+T = TypeVar("T")
+
+
+def marks(raw: bytes) -> int:
+    """How often `,`, `[` and `{` stand in JSON bytes, texts included: never less than its values,
+    but for one."""
+    return len(raw) - len(raw.translate(None, b",[{"))
+
+
+async def check_values(raw: bytes) -> None:
+    """Raises `RequestRejected` where a body holds more values, escapes or digits than may be parsed
+    at once; marks within texts are no values."""
+    if len(raw) <= MAX_VALUES:
+        return
+    if len(raw) > MAX_ESCAPES:
+        await _limited(_slices(raw, lambda piece: piece.count(b"\\")), MAX_ESCAPES, "escapes")
+        await _limited(_slices(raw, _digits), MAX_DIGITS, "digits")
+    try:
+        await _limited(_slices(raw, marks), MAX_VALUES, "JSON values")
+    except RequestRejected:
+        await _limited(_marks_between_texts(raw), MAX_VALUES, "JSON values")
+
+
+async def _limited(counts: Iterable[int], most: int, what: str) -> None:
+    found = 0
+    for count in counts:
+        found += count
+        if found > most:
+            message = f"the body holds more than {most} {what} - start a new conversation"
+            raise RequestRejected(message, status=413, type="request_too_large")
+        await anyio.lowlevel.checkpoint()
+
+
+def _slices(raw: bytes, count: Callable[[bytes], int]) -> Iterator[int]:
+    for at in range(0, len(raw), 4 * _SLICE):
+        yield count(raw[at : at + 4 * _SLICE])
+
+
+def _digits(raw: bytes) -> int:
+    return len(raw) - len(raw.translate(None, b"0123456789"))
+
+
+def _marks_between_texts(raw: bytes) -> Iterator[int]:
+    at, inside = 0, False
+    while at < len(raw):
+        piece = raw[at : at + _SLICE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2 and len(piece) > 1:
+            piece = piece[:-1]  # what a backslash escapes stays with it
+        at += len(piece)
+        # A quote more closes a text that goes on, and is left over where there is none.
+        left = _TEXT.sub(b"", (b'"' if inside else b"") + piece + b'"')
+        inside = not left.endswith(b'"')
+        yield marks(left)
+
+
+def check_answer(raw: bytes) -> None:
+    """Raises `BackendProtocolError` where bytes of an upstream hold too many values to be parsed;
+    marks within texts count too, for that is far beyond what models write."""
+    if len(raw) > MAX_VALUES and marks(raw) > MAX_VALUES:
+        raise BackendProtocolError(f"the answer holds more than {MAX_VALUES} JSON values")
+
+
+def is_heavy(raw: bytes) -> bool:
+    """Whether the work on a request with this body is to be done in steps."""
+    return len(raw) > HEAVY_BYTES or (len(raw) > HEAVY_VALUES and marks(raw) > HEAVY_VALUES)
+
+
+async def breath(heavy: bool) -> None:
+    """Let the loop go on before more work on a request that is `heavy`."""
+    if heavy:
+        await anyio.lowlevel.checkpoint()
+
+
+async def aside(heavy: bool, work: Callable[[], T]) -> T:
+    """What `work` returns or raises; where it is `heavy`, done in a thread while the loop goes on.
+
+    For work in Python on values that nobody changes meanwhile. Parsing is no such work: it holds
+    the interpreter.
+    """
+    return await anyio.to_thread.run_sync(work) if heavy else work()

@@ -1,0 +1,319 @@
+"""The exceptions of Plugway, and the Anthropic error envelope they become on the wire.
+
+Nothing here decides what to do about an error; the pipeline and the plugins do.
+
+    PlugwayError
+    ├─ ConfigError              every problem of a configuration at once
+    ├─ PluginError              a plugin breaks the contract when it is loaded
+    ├─ HookError                a hook raised, hung or answered with the wrong type at run time
+    ├─ RequestRejected          meant for the caller: status, type, message, headers
+    │   ├─ InvalidRequest       400
+    │   ├─ Unauthenticated      401
+    │   ├─ Forbidden            403
+    │   ├─ NoRoute              404
+    │   ├─ RateLimited          429
+    │   └─ Overloaded           529
+    └─ BackendError             an attempt failed; the resilience policy may try again
+        ├─ BackendUnavailable   refused, unreachable, not resolved, or lost before the head
+        ├─ BackendTimeout       no head or no first event in time, or silence later
+        ├─ BackendRefused       the upstream answered with an error status
+        ├─ BackendProtocolError the upstream's answer is not what its protocol allows
+        └─ StreamInterrupted    the stream ended, or reported an error, before its real end
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from plugway.types.reason import code_in, reason_in
+
+ErrorType = Literal[
+    "invalid_request_error",
+    "authentication_error",
+    "billing_error",
+    "permission_error",
+    "not_found_error",
+    "request_too_large",
+    "rate_limit_error",
+    "timeout_error",
+    "api_error",
+    "overloaded_error",
+]
+"""The values of `error.type` that the Anthropic Messages API documents."""
+
+TYPE_FOR_STATUS: Mapping[int, ErrorType] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+"""`error.type` by status. Another 4xx is an `invalid_request_error`, another 5xx an `api_error`."""
+
+Headers = tuple[tuple[str, str], ...]
+"""Header lines in order; names in lower case."""
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line for a record: its type, and its text only where it is one of ours.
+
+    Of any other the text may be the very value that was wrong, as a `KeyError` has it, or the path
+    that was opened. A system error's number says what happened without it.
+    """
+    name = type(error).__name__
+    text = ""
+    if isinstance(error, PlugwayError):
+        text = error.record
+    elif isinstance(error, OSError) and type(error).__module__ == "builtins" and error.errno:
+        text = os.strerror(error.errno)
+    return f"{name}: {text}" if text else name
+
+
+def error_type(status: int) -> ErrorType:
+    """The documented `error.type` of an HTTP status."""
+    if status in TYPE_FOR_STATUS:
+        return TYPE_FOR_STATUS[status]
+    return "invalid_request_error" if status < 500 else "api_error"
+
+
+def error_body(type_: str, message: str, request_id: str) -> bytes:
+    """The Anthropic error envelope as JSON bytes."""
+    error = {"type": type_, "message": message}
+    return orjson.dumps({"type": "error", "error": error, "request_id": request_id})
+
+
+class PlugwayError(Exception):
+    """Base of everything Plugway raises on purpose."""
+
+    @property
+    def record(self) -> str:
+        """What the log, the receipt and the list of exchanges say. It quotes no request and no
+        answer, as the message may, which is for whoever asked."""
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a configuration: where it is, what is wrong, what to write instead."""
+
+    where: str
+    """`file:line:column`, or the file alone where there is no better place."""
+    path: str
+    """Dotted path in the file, such as `plugins[2].options.api_key`; empty for the whole file."""
+    reason: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        path = f"`{self.path}`: " if self.path else ""
+        return f"{place}{path}{self.reason}" + (f" - {self.fix}" if self.fix else "")
+
+
+class ConfigError(PlugwayError):
+    """A configuration cannot be used; carries every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = "1 problem" if count == 1 else f"{count} problems"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+class PluginError(PlugwayError):
+    """A plugin cannot be used as it is: it fails to import or breaks the contract."""
+
+    def __init__(self, plugin: str, reason: str, distribution: str = "") -> None:
+        self.plugin = plugin
+        self.reason = reason
+        self.distribution = distribution
+        source = f" (distribution `{distribution}`)" if distribution else ""
+        super().__init__(f"plugin `{plugin}`{source}: {reason}")
+
+
+class HookError(PlugwayError):
+    """A hook of a plugin raised, hung or answered with the wrong type; the cause is chained."""
+
+    def __init__(self, plugin: str, hook: str, reason: str) -> None:
+        self.plugin = plugin
+        self.hook = hook
+        self.reason = reason
+        super().__init__(f"plugin `{plugin}`, hook `{hook}`: {reason}")
+
+
+class RequestRejected(PlugwayError):
+    """The caller gets this answer: raise it from a hook or a backend to end an exchange early."""
+
+    status: int = 400
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        type: ErrorType | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: bool | None = None,
+        record: str | bool = False,
+    ) -> None:
+        """`retry=False` adds `x-should-retry: false`, which stops a client's own retries.
+
+        The message is for the client. The log and the receipt have the status and the type, or the
+        words of `record`; True says that the message itself quotes nothing of the request.
+        """
+        super().__init__(message)
+        self.message = message
+        self._record = record
+        if status is not None:
+            self.status = status
+        self.type: ErrorType = type or error_type(self.status)
+        extra = dict(headers or {})
+        if retry is not None:
+            extra.setdefault("x-should-retry", "true" if retry else "false")
+        self.headers: Headers = tuple((name.lower(), value) for name, value in extra.items())
+
+    @property
+    def record(self) -> str:
+        """See `PlugwayError.record`."""
+        if self._record is True:
+            return self.message
+        return self._record or f"refused with status {self.status} ({self.type})"
+
+
+class InvalidRequest(RequestRejected):
+    """The request cannot be understood or served as it is."""
+
+    status = 400
+
+
+class Unauthenticated(RequestRejected):
+    """No credential, or a wrong one."""
+
+    status = 401
+
+
+class Forbidden(RequestRejected):
+    """The caller may not do this."""
+
+    status = 403
+
+
+class NoRoute(RequestRejected):
+    """No backend serves the model that was asked for."""
+
+    status = 404
+
+
+class RateLimited(RequestRejected):
+    """Too many requests for now."""
+
+    status = 429
+
+
+class Overloaded(RequestRejected):
+    """The gateway is full; the client backs off and comes again."""
+
+    status = 529
+
+
+class BackendError(PlugwayError):
+    """An attempt on a backend failed before its first content event."""
+
+    status: int = 502
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: Headers = (),
+        retry_after: float | None = None,
+        permanent: bool = False,
+        record: str = "",
+    ) -> None:
+        """`permanent` says that asking again cannot help: the client is told not to retry.
+
+        A message with words of the upstream needs a `record`, which stands in the log and the
+        receipt instead: the upstream may quote the request.
+        """
+        super().__init__(message)
+        self.message = message
+        self._record = record
+        if status is not None:
+            self.status = status
+        self.headers = headers
+        self.retry_after = retry_after
+        self.permanent = permanent
+        self.backend = ""
+        """Name of the backend instance; filled in by the pipeline."""
+        self.try_next = self.status >= 500 or self.status in {401, 402, 403, 404, 429}
+        """Whether the next target of the route may be tried; a policy plugin may set it."""
+
+    @property
+    def record(self) -> str:
+        """See `PlugwayError.record`."""
+        return self._record or self.message
+
+
+class BackendUnavailable(BackendError):
+    """No answer could be had: refused, unreachable, not resolved, or lost before the head."""
+
+    status = 503
+
+
+class BackendTimeout(BackendError):
+    """The backend did not answer in time, or fell silent."""
+
+    status = 504
+
+
+class BackendRefused(BackendError):
+    """The upstream answered with an error status; `body` is what it sent, to the byte."""
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        *,
+        headers: Headers = (),
+        retry_after: float | None = None,
+        native: bool = False,
+        message: str = "",
+        permanent: bool = False,
+        record: str = "",
+    ) -> None:
+        """`native` says that the body is an Anthropic answer that goes to the client unchanged.
+
+        Without `message` the body's own text is reported to the client. A message that is given
+        beside a body may have words of it, so that the record has the status and the code of the
+        body, if not what `record` says.
+        """
+        code = code_in(body)
+        super().__init__(
+            message or reason_in(body) or f"the upstream answered with status {status}",
+            status=status,
+            headers=headers,
+            retry_after=retry_after,
+            permanent=permanent,
+            record=record
+            or ("" if body else message)
+            or f"refused with status {status}" + (f" ({code})" if code else ""),
+        )
+        self.body = body
+        self.native = native
+
+
+class BackendProtocolError(BackendError):
+    """The upstream's answer breaks its own protocol."""
+
+
+class StreamInterrupted(BackendError):
+    """A stream ended without its end, or carried an error event."""

@@ -1,0 +1,341 @@
+"""Typed stream events of the Messages API, which keep the bytes they came in.
+
+Framing on the wire is `_sse`'s business; making a legal stream from parts is `_emitter`'s.
+
+Order on the wire (`lib/streaming/_messages.py` of the `anthropic` SDK): `message_start`, then per
+block `content_block_start`, any `content_block_delta`, `content_block_stop`, then `message_delta`
+and `message_stop`; `ping` anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol, runtime_checkable
+
+import orjson
+
+from plugway.types.bounds import TOGETHER, breath, check_answer
+from plugway.types.errors import BackendProtocolError, StreamInterrupted
+from plugway.types.gather import MAX_EVENT_BYTES, Gathered
+from plugway.types.json import as_list, as_object
+from plugway.types.reason import reason_of
+
+CUT_REASONS: Final = frozenset(
+    ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal", "pause_turn")
+)
+"""Each `stop_reason` with which an answer may end inside a tool call."""
+MAX_MESSAGE: Final = 16 * 2**20
+"""Characters of a message that is collected from a stream."""
+MAX_BLOCKS: Final = 10_000
+"""Content blocks of one message."""
+_CAUSES: Final = {
+    "max_tokens": " by the output limit",
+    "model_context_window_exceeded": " by the end of the context window",
+}
+
+
+class StreamEvent:
+    """One event: its `type`, its `data` (parsed when first read) and the bytes it came in."""
+
+    __slots__ = ("_data", "_payload", "raw", "type")
+
+    def __init__(
+        self,
+        type_: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        raw: bytes | None = None,
+        payload: bytes = b"",
+    ) -> None:
+        """Build one from `data`; a decoder gives `raw` and `payload` (the joined data lines)."""
+        self.type = type_
+        self.raw = raw
+        self._data = data
+        self._payload = payload
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The JSON object of the event. Read-only: make a new event to change it.
+
+        Raises:
+            BackendProtocolError: the upstream's data is not a JSON object, or a far too large one.
+        """
+        if self._data is None:
+            check_answer(self._payload)
+            try:
+                parsed: Any = orjson.loads(self._payload) if self._payload else {}
+            except orjson.JSONDecodeError as error:
+                what = f"the data of an event is not valid JSON: {error.msg}"
+                raise BackendProtocolError(what) from None
+            if not isinstance(parsed, dict):
+                raise BackendProtocolError("the data of an event is not an object")
+            self._data = as_object(parsed)
+        return self._data
+
+    def encode(self) -> bytes:
+        """The event as SSE bytes: the original ones where it came from an upstream."""
+        if self.raw is not None:
+            return self.raw
+        return b"event: %b\ndata: %b\n\n" % (self.type.encode(), orjson.dumps(self.data))
+
+    def __repr__(self) -> str:
+        return f"<StreamEvent {self.type}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StreamEvent):
+            return NotImplemented
+        return self.type == other.type and self.data == other.data
+
+    __hash__ = None  # type: ignore[assignment]  # equal by value, and the value is a dict
+
+
+def event(type_: str, **data: Any) -> StreamEvent:
+    """`event("content_block_stop", index=0)`: the data carries its `type`, as the wire wants."""
+    return StreamEvent(type_, {"type": type_, **data})
+
+
+PING = event("ping")
+
+
+@runtime_checkable
+class EventStream(Protocol):
+    """A stream of events that owns something: iterate it once, and close it."""
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """The events, in order."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of what the stream holds; safe to call twice and at any time."""
+        ...
+
+
+async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
+    """The message object that a whole stream amounts to, for a client that did not ask for one.
+
+    A call that was cut off (`CUT_REASONS`) is left out.
+
+    Raises:
+        StreamInterrupted: the stream carried an error or ended without `message_stop`.
+        BackendProtocolError: the events are out of order, the arguments of a call are no JSON, or
+            the message is longer than `MAX_MESSAGE`, a call longer than 8 MiB.
+    """
+    made, count = _Message(), 0
+    async for item in events:
+        if made.add(item):
+            return made.message
+        count += 1
+        await breath(count % TOGETHER == 0)
+    raise StreamInterrupted(_NO_END)
+
+
+def collected(events: Iterable[StreamEvent]) -> dict[str, Any]:
+    """`collect` for events that are all there. Raises as it does."""
+    made = _Message()
+    for item in events:
+        if made.add(item):
+            return made.message
+    raise StreamInterrupted(_NO_END)
+
+
+class _Message:
+    """A message that grows by events."""
+
+    def __init__(self) -> None:
+        self.message: dict[str, Any] = {}
+        self._texts: dict[int, dict[str, Gathered]] = {}
+        """What the blocks are told in pieces, by the member that it belongs to."""
+        self._broken: dict[int, str] = {}
+        """Calls whose arguments are not whole, and why not."""
+        self._size = 0
+
+    def add(self, item: StreamEvent) -> bool:
+        """Take one event; True where it was the last."""
+        data, type_ = item.data, item.type
+        if type_ == "message_start":
+            self.message = {**data["message"], "content": []}
+        elif type_ == "error":
+            raise interrupted(data)
+        elif not self.message:
+            if type_ != "ping":
+                raise BackendProtocolError("an event came before `message_start`")
+        elif type_ == "message_stop":
+            self._leave_out()
+            return True
+        else:
+            self._apply(type_, data)
+        return False
+
+    def _apply(self, type_: str, data: Mapping[str, Any]) -> None:
+        content: list[dict[str, Any]] = self.message["content"]
+        if type_ == "content_block_start":
+            if len(content) >= MAX_BLOCKS:
+                raise BackendProtocolError(f"the message has more than {MAX_BLOCKS} blocks")
+            content.append(dict(data["content_block"]))
+        elif type_ == "content_block_delta":
+            self._delta(_index(data, content, "a delta"), data["delta"])
+        elif type_ == "content_block_stop":
+            self._finish(_index(data, content, "`content_block_stop`"))
+        elif type_ == "message_delta":
+            self._end(data)
+
+    def _end(self, data: Mapping[str, Any]) -> None:
+        message = self.message
+        message.update(data.get("delta", {}))
+        usage = {k: v for k, v in as_object(data.get("usage")).items() if v is not None}
+        message["usage"] = {**message.get("usage", {}), **usage}
+        message.update({k: v for k, v in data.items() if k not in {"type", "delta", "usage"}})
+
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> None:
+        block: dict[str, Any] = self.message["content"][index]
+        match delta.get("type"):
+            case "text_delta":
+                self._gather(index, "text", delta["text"])
+            case "thinking_delta":
+                self._gather(index, "thinking", delta["thinking"])
+            case "signature_delta":
+                block["signature"] = delta["signature"]
+            case "input_json_delta":
+                self._gather(index, "input", delta.get("partial_json") or "")
+            case "citations_delta":
+                block["citations"] = as_list(block.get("citations"))
+                block["citations"].append(delta["citation"])
+            case "compaction_delta":
+                self._gather(index, "content", delta.get("content") or "")
+            case _:
+                pass
+
+    def _gather(self, index: int, member: str, piece: str) -> None:
+        self._size += len(piece)
+        if self._size > MAX_MESSAGE:
+            large = f"the message is longer than {MAX_MESSAGE} characters"
+            raise BackendProtocolError(large, permanent=True)
+        texts = self._texts.setdefault(index, {})
+        if member not in texts:
+            call = member == "input"
+            what = f"the arguments of the tool call in block {index}" if call else "a block"
+            texts[member] = Gathered(what, MAX_EVENT_BYTES if call else MAX_MESSAGE)
+        texts[member].add(piece)
+
+    def _finish(self, index: int) -> None:
+        block: dict[str, Any] = self.message["content"][index]
+        texts = self._texts.pop(index, {})
+        arguments = texts.pop("input", None)
+        for member, gathered in texts.items():
+            block[member] = (block.get(member) or "") + gathered.text()
+        if arguments is not None and (text := arguments.text()):
+            try:
+                block["input"] = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                self._broken[index] = "are not valid JSON"
+        elif block.get("type") == "tool_use" and not block.get("input"):
+            self._broken[index] = ""
+
+    def _leave_out(self) -> None:
+        """Take out the calls that were cut off: nobody can make them."""
+        message = self.message
+        content: list[dict[str, Any]] = message["content"]
+        for index in sorted(self._texts):
+            self._finish(index)  # of a block that was never closed
+        cut = message.get("stop_reason") in CUT_REASONS
+        for index, wrong in self._broken.items():
+            if wrong and not cut:
+                raise BackendProtocolError(f"the arguments of the call in block {index} {wrong}")
+        # A call without arguments is whole where something follows it.
+        gone = {i for i, wrong in self._broken.items() if cut and (wrong or i + 1 == len(content))}
+        if not gone:
+            return
+        message["content"] = [b for i, b in enumerate(content) if i not in gone]
+        if not any(b.get("type") in ("text", "tool_use") for b in message["content"]):
+            name = str(content[min(gone)].get("name") or "")
+            text = cut_notice(name, message["stop_reason"])
+            message["content"].append({"type": "text", "text": text})
+
+
+def _index(data: Mapping[str, Any], content: list[Any], what: str) -> int:
+    index = data["index"]
+    if not isinstance(index, int) or not 0 <= index < len(content):
+        raise BackendProtocolError(f"{what} names a block that was never started")
+    return index
+
+
+def cut_notice(name: str, stop_reason: str | None) -> str:
+    """What an answer says in place of its only call, where that was cut off."""
+    call = f"The call of `{name[:100]}`" if name else "A tool call"
+    cause = _CAUSES.get(stop_reason or "", "")
+    return f"[{call} was cut off{cause} before it was complete, and was not made.]"
+
+
+_NO_END = "the stream ended without `message_stop`"
+
+
+def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:
+    """The failure that an in-stream `error` event stands for."""
+    detail = as_object(data.get("error"))
+    kind = str(detail.get("type", "api_error"))
+    status = {"overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504}.get(kind, 500)
+    if kind in {"invalid_request_error", "authentication_error", "permission_error"}:
+        status = {"authentication_error": 401, "permission_error": 403}.get(kind, 400)
+    told = reason_of(data.get("error")) or "the stream failed"
+    record = f"the stream ended with an error event (status {status})"
+    return StreamInterrupted(told, status=status, record=record)
+
+
+def renamed(start: StreamEvent, model: str) -> StreamEvent:
+    """A `message_start` that names another model."""
+    message = {**as_object(start.data.get("message")), "model": model}
+    return StreamEvent(start.type, {**start.data, "message": message})
+
+
+_IN_DELTA: Final = ("stop_details", "container", "safeguard_results")
+"""Members of a message that a stream has in the `delta` of its `message_delta`."""
+_LATE: Final = frozenset(("stop_details", "context_management", "safeguard_results"))
+"""Members that a stream has in its `message_delta` alone."""
+
+
+def replay(message: Mapping[str, Any]) -> Iterator[StreamEvent]:
+    """The stream that a finished message would have been: one delta for each part of a block."""
+    usage: Mapping[str, Any] = message.get("usage") or {}
+    head = {k: v for k, v in message.items() if k not in _LATE}
+    head |= {"content": [], "stop_reason": None, "stop_sequence": None}
+    head["usage"] = {**usage, "output_tokens": 0}
+    yield event("message_start", message=head)
+    for index, block in enumerate(message.get("content") or []):
+        yield from replay_block(index, block)
+    delta = {k: message.get(k) for k in ("stop_reason", "stop_sequence")}
+    delta |= {k: message[k] for k in _IN_DELTA if k in message}
+    extra = {k: message[k] for k in ("context_management",) if k in message}
+    yield event("message_delta", delta=delta, usage=dict(usage), **extra)
+    yield event("message_stop")
+
+
+async def replayed(message: Mapping[str, Any]) -> AsyncIterator[StreamEvent]:
+    """`replay` as a stream."""
+    for item in replay(message):
+        yield item
+
+
+def replay_block(index: int, block: Mapping[str, Any]) -> Iterator[StreamEvent]:
+    """The events of one finished content block."""
+    start, deltas = dict(block), list[dict[str, Any]]()
+    match block.get("type"):
+        case "text":
+            start["text"] = ""
+            if citations := start.pop("citations", None):
+                deltas += [{"type": "citations_delta", "citation": c} for c in citations]
+            deltas.append({"type": "text_delta", "text": block.get("text", "")})
+        case "thinking":
+            start |= {"thinking": "", "signature": ""}
+            deltas.append({"type": "thinking_delta", "thinking": block.get("thinking", "")})
+            if signature := block.get("signature"):
+                deltas.append({"type": "signature_delta", "signature": signature})
+        case "tool_use" | "server_tool_use":
+            start["input"] = {}
+            arguments = orjson.dumps(block.get("input") or {}).decode()
+            deltas.append({"type": "input_json_delta", "partial_json": arguments})
+        case _:
+            pass
+    yield event("content_block_start", index=index, content_block=start)
+    for delta in deltas:
+        yield event("content_block_delta", index=index, delta=delta)
+    yield event("content_block_stop", index=index)

@@ -1,0 +1,229 @@
+"""One exchange: who asks, where it goes, what was done to it, and what came of it.
+
+The only mutable object that hooks see. The kernel writes the named fields; plugins write `state`
+and call `note`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+
+from plugway.types.backend import Attempt, Caller, Usage
+from plugway.types.ids import new_id
+from plugway.types.request import Change, MessagesRequest
+
+log = logging.getLogger("plugway.exchange")
+
+T = TypeVar("T")
+
+OutcomeKind = Literal["completed", "rejected", "failed", "disconnected"]
+
+Endpoint = Literal["messages", "count_tokens", "explain"]
+
+EXPLAIN: Final = "/explain"
+"""Stands after the path of a request that is only to be explained, also of a dialect."""
+SESSION_HEADER: Final = "x-claude-code-session-id"
+"""In which a client names its conversation; a claim, see `Exchange.session_id`."""
+
+EXCHANGES: Mapping[str, Endpoint] = {
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "count_tokens",
+    "/v1/messages/explain": "explain",
+}
+"""The kernel's own paths of exchanges; dialects add theirs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StateKey(Generic[T]):
+    """A plugin's key into `Exchange.state`: typed, and equal only to itself."""
+
+    name: str
+
+
+class State:
+    """Per-exchange data of plugins, by typed key."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[StateKey[Any], Any] = {}
+
+    def __getitem__(self, key: StateKey[T]) -> T:
+        return self._values[key]
+
+    def __setitem__(self, key: StateKey[T], value: T) -> None:
+        self._values[key] = value
+
+    def get(self, key: StateKey[T], default: T | None = None) -> T | None:
+        """The value, or `default`."""
+        return self._values.get(key, default)
+
+
+class Route(NamedTuple):
+    """Where an exchange goes: targets in fallback order, and why."""
+
+    targets: tuple[tuple[str, str], ...]
+    """(backend instance, model) pairs; the first is tried first."""
+    reason: str
+
+
+class ReceiptEntry(NamedTuple):
+    """One line of the receipt."""
+
+    stage: str
+    """The hook or step, such as `transform_request` or `attempt 2`."""
+    plugin: str
+    what: str
+
+
+_NO_CHANGES: Final = frozenset(("route", "layer"))
+"""Stages whose lines say where a reply goes and through what, and not that it is changed."""
+
+
+class AttemptRecord(NamedTuple):
+    """What became of one attempt."""
+
+    target: str
+    result: str
+    """`answered`, or the failure in a few words."""
+    seconds: float
+
+
+class Outcome(NamedTuple):
+    """How an exchange ended; given to `finished`."""
+
+    kind: OutcomeKind
+    status: int
+    seconds: float
+    first_content_seconds: float | None = None
+    usage: Usage = Usage()
+    stop_reason: str | None = None
+    error: str = ""
+
+
+class Exchange:
+    """One request on its way through the gateway."""
+
+    __slots__ = (
+        "agent_id",
+        "attempts",
+        "caller",
+        "client",
+        "endpoint",
+        "id",
+        "model_asked",
+        "on_leave",
+        "parent_agent_id",
+        "receipt",
+        "route",
+        "served_by",
+        "session_id",
+        "started",
+        "state",
+    )
+
+    def __init__(
+        self,
+        request: MessagesRequest,
+        *,
+        id: str | None = None,
+        caller: Caller | None = None,
+        endpoint: Endpoint = "messages",
+    ) -> None:
+        self.id = id or new_id("req")
+        """The `request-id` that the client is told."""
+        self.started = time.monotonic()
+        self.endpoint = endpoint
+        self.caller = caller or Caller()
+        """Who asks; its `name` is what is recorded."""
+        named = request.named
+        self.client = named.get("user-agent") or ""
+        self.session_id = _session(named.get(SESSION_HEADER), self.caller)
+        """The client's conversation, or None where the client does not say. Callers with limited
+        tokens have theirs apart, with their name before it."""
+        self.agent_id = named.get("x-claude-code-agent-id")
+        """The subagent that asks, or None for the main conversation."""
+        self.parent_agent_id = named.get("x-claude-code-parent-agent-id")
+        self.model_asked = request.model
+        self.route: Route | None = None
+        self.attempts: list[AttemptRecord] = []
+        self.served_by: Attempt | None = None
+        self.receipt: list[ReceiptEntry] = []
+        self.state = State()
+        self.on_leave: Callable[[Callable[[], None]], bool] | None = None
+        """Asked when the client leaves, with a function that stops the work. True keeps the work
+        going, for a client that may ask again; whoever says so calls that function in the end."""
+
+    def goes_on(self, stop: Callable[[], None]) -> bool:
+        """Whether a plugin keeps the work going after its client has left; see `on_leave`."""
+        try:
+            return self.on_leave is not None and self.on_leave(stop)
+        except BaseException:  # a plugin's own code, called by the client's connection
+            log.exception("a plugin failed when a client left")
+            return False
+
+    def note(self, plugin: str, what: str, *, stage: str = "note") -> None:
+        """Add a line to the receipt: something that was done, dropped or decided, and why."""
+        self.receipt.append(ReceiptEntry(stage, plugin, what))
+
+    def note_changes(self, stage: str, plugin: str, changes: tuple[Change, ...]) -> None:
+        """Add a line for each change that a hook made to the request."""
+        for change in changes:
+            self.note(plugin, change.told, stage=stage)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the request arrived."""
+        return time.monotonic() - self.started
+
+    def receipt_header(self) -> str:
+        """The receipt in one header value: where it went and how much was changed."""
+        parts: list[str] = []
+        if self.served_by is not None:
+            parts.append(f"served-by={self.served_by.target}; zone={self.served_by.backend.zone}")
+        plugins = [entry.plugin for entry in self.receipt if entry.stage not in _NO_CHANGES]
+        parts.append(f"attempts={len(self.attempts)}; changes={len(plugins)}")
+        if plugins:
+            parts.append("by=" + ",".join(dict.fromkeys(plugins)))
+        return header_text("; ".join(parts))
+
+    def summary(self) -> Mapping[str, Any]:
+        """The receipt as JSON-ready data, for `explain` and the log."""
+        return {
+            "request_id": self.id,
+            "caller": self.caller.name,
+            "session_id": self.session_id,
+            "agent_id": self.agent_id,
+            "model_asked": self.model_asked,
+            "route": None
+            if self.route is None
+            else {
+                "targets": [f"{name}/{model}" for name, model in self.route.targets],
+                "reason": self.route.reason,
+            },
+            "attempts": [
+                {"target": a.target, "result": a.result, "ms": round(a.seconds * 1000, 1)}
+                for a in self.attempts
+            ],
+            "receipt": [
+                {"stage": e.stage, "plugin": e.plugin, "what": e.what} for e in self.receipt
+            ],
+        }
+
+
+def _session(claimed: str | None, caller: Caller) -> str | None:
+    """One caller's conversation: what a client claims cannot be the name of somebody else's."""
+    if claimed is None or not (caller.limited or "/" in claimed):
+        return claimed
+    return f"{caller.share}/{claimed}"
+
+
+def header_text(text: str) -> str:
+    """`text` as a header value may carry it: printable ASCII, the rest as `?`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if " " <= c <= "~" else "?" for c in text)

@@ -1,0 +1,49 @@
+"""Text that is collected from pieces, bounded: a call that never ends must not fill the memory."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plugway.types.errors import BackendProtocolError
+
+MAX_EVENT_BYTES: Final = 8 * 2**20
+"""Largest event, and longest tool call, taken from an upstream; a longer one is an attack or a
+defect."""
+_PIECES: Final = 1024
+"""Pieces that are kept as they came: a short string takes fifty bytes beside its text."""
+
+
+class Gathered:
+    """One text, as far as it has come."""
+
+    __slots__ = ("_fresh", "_joined", "_limit", "_what", "size")
+
+    def __init__(self, what: str, limit: int = MAX_EVENT_BYTES) -> None:
+        """`what` names the text where it is too long; `limit` is in characters."""
+        self._what = what
+        self._limit = limit
+        self._joined: list[str] = []
+        self._fresh: list[str] = []
+        self.size = 0
+        """Characters so far."""
+
+    def add(self, piece: str) -> None:
+        """Take one more piece.
+
+        Raises:
+            BackendProtocolError: the text is longer than the limit.
+        """
+        self.size += len(piece)
+        if self.size > self._limit:
+            raise BackendProtocolError(f"{self._what} is longer than {self._limit} characters")
+        self._fresh.append(piece)
+        if len(self._fresh) == _PIECES:
+            self._joined.append("".join(self._fresh))
+            self._fresh.clear()
+
+    def text(self) -> str:
+        """All of it."""
+        if self._fresh or len(self._joined) > 1:
+            self._joined = ["".join((*self._joined, *self._fresh))]
+            self._fresh.clear()
+        return self._joined[0] if self._joined else ""

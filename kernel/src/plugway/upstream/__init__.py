@@ -1,0 +1,1 @@
+"""Out: the client that backends use, and the ways to a server."""

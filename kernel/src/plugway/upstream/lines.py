@@ -1,0 +1,85 @@
+"""Which header lines reach a client: of an upstream those that are listed here, and of nobody those
+that belong to the connection.
+
+The list is one of what may pass, as an upstream can think of any other line: what an SDK or Claude
+Code reads, and what a vendor's support asks for. Names in lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from plugway.types.errors import Headers
+
+_PASSING: Final = frozenset(
+    (
+        "content-type",
+        "retry-after",  # this and the two after it: `_base_client.py` of both vendors' SDKs
+        "retry-after-ms",
+        "x-should-retry",
+        "ratelimit",  # draft-ietf-httpapi-ratelimit-headers
+        "ratelimit-policy",
+        "deprecation",  # RFC 9745
+        "sunset",  # RFC 8594
+        "cf-ray",  # this and the two after it: what those in between call a request
+        "apim-request-id",
+        "x-generation-id",
+    )
+)
+_PASSING_PREFIXES: Final = ("anthropic-", "ratelimit-", "x-ratelimit-")
+_IDS: Final = ("request-id", "x-request-id")
+UPSTREAM_ID: Final = "plugway-upstream-request-id"
+"""The line with the id that the upstream gave the request: `request-id` is the gateway's."""
+
+MAX_VALUE: Final = 1024
+"""Characters of the longest value of an upstream that passes; a client of Node takes 16 KiB of
+head."""
+MAX_LINES: Final = 64
+
+_NEVER: Final = frozenset(
+    (
+        "alt-svc",
+        "clear-site-data",
+        "content-encoding",
+        "date",
+        "keep-alive",
+        "server",
+        "set-cookie",
+        "set-cookie2",
+        "strict-transport-security",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""No answer of an exchange carries these, whoever wants it: RFC 9110, 7.6.1, what speaks of an
+origin, and what the server writes itself."""
+_NEVER_PREFIXES: Final = ("access-control-", "proxy-")
+
+
+def named_by(connection: Iterable[str]) -> frozenset[str]:
+    """The lines that belong to one connection, by the values of its `connection` lines."""
+    return frozenset(word.strip().lower() for value in connection for word in value.split(","))
+
+
+def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
+    """Of an upstream's lines those that may reach a client; `own` are prefixes of its vendor's."""
+    named = named_by(value for name, value in lines if name == "connection")
+    passing: list[tuple[str, str]] = []
+    for name, value in lines:
+        if name in _IDS:
+            name = UPSTREAM_ID
+        elif name in named or not (name in _PASSING or name.startswith((*_PASSING_PREFIXES, *own))):
+            continue
+        if len(value) <= MAX_VALUE and value.isascii() and value.isprintable():
+            passing.append((name, value))
+    return tuple(passing[:MAX_LINES])
+
+
+def to_client(lines: Headers) -> Headers:
+    """`lines` of an answer without those that belong to the connection."""
+    return tuple(
+        line for line in lines if line[0] not in _NEVER and not line[0].startswith(_NEVER_PREFIXES)
+    )

@@ -1,0 +1,168 @@
+"""How a server is reached: directly or by a proxy, and whose certificates are trusted.
+
+Reads the options and the environment, and opens nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from plugway.types.options import Options, Secret
+from plugway.upstream.url import is_loopback
+
+_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+DIRECT: Final = "direct"
+
+
+def _proxy_fits(url: str) -> str:
+    if url == DIRECT:
+        return url
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise ValueError("should be `direct`, or `http://`, `https://` or `socks5://` and a host")
+    if "@" in parts.netloc:
+        raise ValueError("a user and a password belong in `proxy_login`")
+    return url.rstrip("/")
+
+
+def _file_is_there(path: Path) -> Path:
+    path = path.expanduser()
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
+
+
+class NetworkOptions(Options):
+    """How a server is reached. Options of backends extend these, and `Upstream` takes them."""
+
+    connect_seconds: Annotated[float, Field(gt=0, le=120)] | None = None
+    """Limit on connecting: 1 on this machine and 5 elsewhere, unless set."""
+    proxy: Annotated[str, AfterValidator(_proxy_fits)] | None = None
+    """The proxy to go by: `http://`, `https://` or `socks5://` and `HOST:PORT`; `direct` for none.
+    Unless set it is that of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, but for what NO_PROXY names, for
+    this machine, private addresses and the zone `local`."""
+    proxy_login: Secret | None = None
+    """`USER:PASSWORD` for the proxy: `{$env: NAME}`, `{$keyring: NAME}` or `{$file: PATH}`."""
+    http2: bool = False
+    """Speak HTTP/2 with the server, where it can."""
+    ca_file: Annotated[Path, AfterValidator(_file_is_there)] | None = None
+    """Certificates (PEM) of authorities to trust beside those of this machine."""
+    client_certificate: Annotated[Path, AfterValidator(_file_is_there)] | None = None
+    """Certificate of the gateway, and its key, in one file (PEM), for a server that asks for it."""
+
+    @field_validator("ca_file", "client_certificate")
+    @classmethod
+    def _certificates_can_be_read(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None:
+            try:
+                _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), **{info.field_name or "": path})
+            except (OSError, ssl.SSLError) as error:
+                raise ValueError(f"{path} cannot be used: {error}") from None
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """By what a server is reached."""
+
+    proxy: str = ""
+    """Its URL, with a login where it has one; empty for none. Not to be shown: see `told`."""
+    source: str = ""
+    """Who says so: an option, or a variable of the environment."""
+
+    @property
+    def told(self) -> str:
+        """In words, without a password."""
+        return f"by the proxy {self.address} ({self.source})" if self.proxy else "directly"
+
+    @property
+    def address(self) -> str:
+        """The proxy's URL without its login."""
+        parts = urlsplit(self.proxy)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
+
+    def __repr__(self) -> str:
+        return f"Way({self.told})"
+
+
+def way_to(url: str, options: NetworkOptions, zone: str = "") -> Way:
+    """The way to the server at `url`, by its options and the environment."""
+    if options.proxy is not None:
+        login = options.proxy_login.get_secret_value() if options.proxy_login else ""
+        return (
+            Way() if options.proxy == DIRECT else Way(_with_login(options.proxy, login), "`proxy`")
+        )
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if zone == "local" or is_near(url) or proxy_bypass(host):
+        return Way()
+    found = getproxies_environment()
+    for name in (parts.scheme, "all"):
+        if proxy := found.get(name):
+            known = [key for key in os.environ if key.lower() == f"{name}_proxy"]
+            proxy = proxy if "://" in proxy else f"http://{proxy}"
+            return Way(proxy, known[0] if known else f"{name.upper()}_PROXY")
+    return Way()
+
+
+def is_near(url: str) -> bool:
+    """Whether `url` is on this machine, or in a private network: no proxy leads there."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return is_loopback(url) or "." not in host or host.endswith((".local", ".localhost"))
+
+
+def _with_login(proxy: str, login: str) -> str:
+    if not login:
+        return proxy
+    user, _, password = login.partition(":")
+    scheme, _, rest = proxy.partition("://")
+    return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
+
+
+def tls_context(options: NetworkOptions, *, own: bool = False) -> ssl.SSLContext:
+    """What is trusted, and shown, when TLS is spoken; `own` for one that the caller may change.
+
+    Raises `ssl.SSLError` or `OSError`.
+    """
+    if own or options.ca_file or options.client_certificate:
+        return _loaded(_made(), options.ca_file, options.client_certificate)
+    return _plain_context()
+
+
+def _loaded(
+    context: ssl.SSLContext, ca_file: Path | None = None, client_certificate: Path | None = None
+) -> ssl.SSLContext:
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    if client_certificate is not None:
+        context.load_cert_chain(client_certificate, password=_no_password)
+    return context
+
+
+def _no_password() -> Any:
+    raise ssl.SSLError("its key is locked by a password; write one without beside it")
+
+
+def _made() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@cache
+def _plain_context() -> ssl.SSLContext:
+    """One for all: loading the system's authorities takes some 10 ms."""
+    return _made()

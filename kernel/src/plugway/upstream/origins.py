@@ -1,0 +1,59 @@
+"""Keys that are bound to one place, and where a request with one of them may go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key as the keyring has it."""
+
+    value: str = field(repr=False)
+    origin: str = ""
+    """The only place it may be sent to, such as `https://api.example.com`; empty for anywhere."""
+
+
+_bound: dict[str, StoredKey] = {}
+"""The bound keys that this process has read, by name; replaced and never changed, because keys are
+read in a thread while requests are sent."""
+
+
+def bind(name: str, key: StoredKey) -> None:
+    """From now on the value of `key`, stored under `name`, goes to its origin alone."""
+    global _bound
+    kept = {other: bound for other, bound in _bound.items() if other != name}
+    _bound = {**kept, name: key} if key.origin and key.value else kept
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, a usual port left out; empty where it is none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return ""
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme not in _DEFAULT_PORTS or not host:
+        return ""
+    host = f"[{host}]" if ":" in host else host
+    usual = port in (None, _DEFAULT_PORTS[parts.scheme])
+    return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
+
+
+def misdirected(url: str, lines: Mapping[str, str]) -> str:
+    """Why these credential lines may not be sent to `url`; empty where they may."""
+    here = origin_of(url)
+    for text in lines.values():
+        places = {key.origin for key in _bound.values() if key.value in text}
+        if places and here not in places:
+            return (
+                f"this key is stored for {' and '.join(sorted(places))} and is not sent to "
+                f"{here}: mend `base_url`, or store a key for that address with "
+                f"`plugway keys set NAME --for {here}`"
+            )
+    return ""

@@ -1,0 +1,81 @@
+"""The kernel as a house: which package may use which, how large each is, and no circle."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
+FLOORS = ("types", "trace", "log", "upstream", "config", "plugins", "exchange", "http", "cli")
+"""Each uses only those before it. `trace` and `log` are single modules."""
+MOST_LINES = {
+    "types": 2_800,
+    "upstream": 1_520,
+    "config": 1_320,
+    "plugins": 1_440,
+    "exchange": 2_460,
+    "http": 2_070,
+    "cli": 1_260,
+}
+"""They may be lowered; what is raised has its reason in the commit."""
+
+
+def modules():
+    for path in sorted(KERNEL.rglob("*.py")):
+        place = path.relative_to(KERNEL).with_suffix("").parts
+        if place[0] in FLOORS and place[-1] != "__init__":
+            yield ".".join(place), path
+
+
+def uses(path):
+    """Names of the kernel's own modules that are imported at run time."""
+    tree = ast.parse(path.read_text())
+    hidden = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in hidden:
+            source = node.module or ""
+            if source == "plugway":
+                yield from (alias.name for alias in node.names)
+            elif source.startswith("plugway."):
+                inner = source.removeprefix("plugway.")
+                whole = KERNEL / inner.replace(".", "/")
+                names = [f"{inner}.{alias.name}" for alias in node.names] if whole.is_dir() else []
+                yield from names or [inner]
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value)[-40:])
+def test_a_module_uses_only_what_is_below_it(module, path):
+    floor = FLOORS.index(module.partition(".")[0])
+    for used in uses(path):
+        assert used.partition(".")[0] in FLOORS[: floor + 1], f"{module} uses {used}"
+
+
+def test_there_is_no_circle():
+    graph = {module: set(uses(path)) for module, path in modules()}
+    done: set[str] = set()
+
+    def visit(module, way):
+        assert module not in way, f"a circle: {' -> '.join([*way, module])}"
+        if module not in done and module in graph:
+            for used in graph[module]:
+                visit(used, [*way, module])
+            done.add(module)
+
+    for module in graph:
+        visit(module, [])
+
+
+@pytest.mark.parametrize(("package", "most"), MOST_LINES.items(), ids=list(MOST_LINES))
+def test_a_package_stays_as_small_as_it_is(package, most):
+    lines = sum(len(path.read_text().splitlines()) for path in (KERNEL / package).glob("*.py"))
+    assert lines <= most, f"{package} has {lines} lines: delete, or say why it has to grow"
+
+
+def test_each_package_says_what_it_is():
+    for package in MOST_LINES:
+        assert ast.get_docstring(ast.parse((KERNEL / package / "__init__.py").read_text()))
