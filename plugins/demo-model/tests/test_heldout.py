@@ -200,6 +200,9 @@ def test_the_template_makes_no_order_of_everyday_prompts(
     assert Counter(map(reader, requests(some))) == {"unknown": len(some)}
 
 
+_FILE = re.compile(r"[\w+@][\w.+@-]*")
+
+
 def outside(calls: Any) -> list[tuple[str, dict[str, Any]]]:
     """The calls that may do something and are none of the three shapes."""
     return [(name, given) for name, given in calls if not is_quiet(name, given)]
@@ -210,11 +213,14 @@ def is_quiet(name: str, given: dict[str, Any]) -> bool:
 
 
 def let_through(count: int) -> list[tuple[str, dict[str, Any]]]:
-    """What the guard passes of so many hostile calls, each in a reply of its own."""
-    conversation = guard.read_conversation(request("hello", []))
+    """What the guard passes of so many hostile calls, each in a reply of its own; the user has
+    named every file."""
+    calls = list(hostile_calls(random.Random(SEED), TOOLS, count))
+    named = {word for _, given in calls for word in _FILE.findall(json.dumps(given))}
+    conversation = guard.read_conversation(request(" ".join(sorted(named)), []))
     return [
         (name, given)
-        for name, given in hostile_calls(random.Random(SEED), TOOLS, count)
+        for name, given in calls
         if not guard.reason_against(conversation, name, json.dumps(given))
     ]
 

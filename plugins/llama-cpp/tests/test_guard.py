@@ -42,10 +42,14 @@ TOOLS = [
 ]
 
 
+ASKED = "hello.txt, hello2.txt, ohello.txt, a.txt, today.md, größe.txt, a-b_c+d@2.tar.gz or main.py"
+"""What the user names, as an order does."""
+
+
 def body(*messages, folder="/srv/project", tools=None):
     system = [{"type": "text", "text": "You are an agent."}]
     environment = f"# Environment\n - Primary working directory: {folder}\n - Platform: linux"
-    turns = list(messages) or ["create hello.txt with the text hi"]
+    turns = [ASKED, *messages] if messages else [f"create {ASKED}"]
     turns = [{"role": "user", "content": t} if isinstance(t, str) else t for t in turns]
     if folder:
         turns.append({"role": "system", "content": [{"type": "text", "text": environment}]})
@@ -267,6 +271,15 @@ SHOWN = {
     "a summary named it": ["This session is continued. " + "x" * 1000 + " hello.txt was changed."],
     "a system turn named it": [{"role": "system", "content": "Note: hello.txt was modified"}],
 }
+
+
+@pytest.mark.parametrize(
+    "call", [write("helo.txt"), read("hello.txtx"), bash(APPEND.replace("hello", "hollo"))]
+)
+def test_a_file_that_nobody_has_named_is_a_slip(call):
+    assert against(*call) == "nobody has named that file"
+    shown = body(used(*bash("ls")), result("helo.txt hello.txtx hollo.txt"))
+    assert bool(against(*call, shown)) is (call[0] == "Write")
 
 
 @pytest.mark.parametrize("turns", SHOWN.values(), ids=SHOWN)

@@ -67,6 +67,8 @@ class Conversation:
     """The working folder; empty where it is not known, or a home."""
     shown: str
     """All that may name files which exist: results, calls, reminders; in small letters."""
+    asked: str
+    """All that the user said, in small letters."""
 
 
 def read_conversation(body: Mapping[str, Any]) -> Conversation:
@@ -84,7 +86,9 @@ def read_conversation(body: Mapping[str, Any]) -> Conversation:
     folders = {found.strip() for text in said for found in _FOLDER.findall(text)}
     folder = folders.pop().rstrip("/\\") if len(folders) == 1 else ""
     shown = "\n".join(_shown(messages)).lower()
-    return Conversation(tools, "" if _HOME.fullmatch(folder) else folder, shown)
+    users = (m.get("content") for m in messages if m.get("role") == "user")
+    asked = "\n".join(text for content in users for text in _texts(content)).lower()
+    return Conversation(tools, "" if _HOME.fullmatch(folder) else folder, shown, asked)
 
 
 def is_held(name: str, properties: Iterable[str]) -> bool:
@@ -129,10 +133,9 @@ def _against_write(conversation: Conversation, call: dict[str, Any]) -> str:
     if not inside:
         return "its path is not plainly inside of the working folder"
     # The name alone: the same file may have been shown by its absolute path.
-    last = re.escape(inside.rsplit("/", 1)[-1].lower())
-    if re.search(rf"(?<![\w.+@-]){last}(?![\w+@-]|\.\w)", conversation.shown):
+    if _names(conversation.shown, inside):
         return "the conversation has shown that file, or one of that name, before"
-    return ""
+    return _against_a_slip(conversation, inside)
 
 
 def _against_append(conversation: Conversation, call: dict[str, Any]) -> str:
@@ -140,17 +143,32 @@ def _against_append(conversation: Conversation, call: dict[str, Any]) -> str:
     found = _APPEND.fullmatch(command) if isinstance(command, str) else None
     if found is None or rest:
         return "its command is more than appending one line"
-    if not _inside(found[1], conversation.folder):
+    inside = _inside(found[1], conversation.folder)
+    if not inside:
         return "its path is not plainly inside of the working folder"
-    return ""
+    return _against_a_slip(conversation, inside)
 
 
 def _against_show(conversation: Conversation, call: dict[str, Any]) -> str:
     if set(call) - {"file_path", "offset", "limit"}:
         return "it is more than showing one file"
-    if not _inside(call.get("file_path"), conversation.folder):
+    inside = _inside(call.get("file_path"), conversation.folder)
+    if not inside:
         return "its path is not plainly inside of the working folder"
-    return ""
+    return _against_a_slip(conversation, inside)
+
+
+def _against_a_slip(conversation: Conversation, inside: str) -> str:
+    """A small model copies names with slips: what nobody has named is not what was asked for."""
+    if _names(conversation.asked, inside) or _names(conversation.shown, inside):
+        return ""
+    return "nobody has named that file"
+
+
+def _names(text: str, path: str) -> bool:
+    """Whether `text`, in small letters, has the last name of `path` as a word of its own."""
+    last = re.escape(path.rsplit("/", 1)[-1].lower())
+    return re.search(rf"(?<![\w.+@-]){last}(?![\w+@-]|\.\w)", text) is not None
 
 
 def _inside(path: Any, folder: str) -> str:
