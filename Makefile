@@ -7,8 +7,9 @@ STAMP := .venv/.installed
 SERVE := $(if $(filter command,$(origin PORT)), --port $(PORT))$(if $(filter command,$(origin HOST)), --host $(HOST))
 PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
+DIST ?= dist
 
-.PHONY: run test check fix dev bench newest new clean
+.PHONY: run test check fix dev bench newest new dist clean
 
 run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484, or `make run PORT=9000 HOST=::1`
 	$(BIN)/plugway serve --config config.example.yaml$(SERVE)
@@ -35,6 +36,10 @@ newest: $(STAMP)  ## the newest Claude Code: do the tests pass, and what does it
 
 new: $(STAMP)  ## make new NAME=my-plugin
 	$(BIN)/plugway new $(NAME)
+
+dist: $(STAMP)  ## one wheel per package, into dist/, or `make dist DIST=FOLDER`
+	rm -f $(DIST)/plugway*.whl
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) $(addprefix ./,$(filter-out plugin-template,$(PACKAGES)))
 
 dev: $(STAMP)  ## only set up
 

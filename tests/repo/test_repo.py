@@ -53,17 +53,12 @@ def imported(path):
 
 
 @pytest.mark.parametrize("folder", PLUGINS, ids=relative)
-def test_a_plugin_imports_the_public_kernel_and_declared_libraries_only(folder):
-    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    own = f"plugway_{folder.name.replace('-', '_')}"
-    declared = {re.split(r"[<>=\[; ~!]", d)[0].replace("-", "_") for d in project["dependencies"]}
+def test_a_plugin_imports_the_public_kernel_only(folder):
     for path in folder.glob("src/**/*.py"):
         for module in imported(path):
             top = module.partition(".")[0]
             assert not module.startswith("plugway._"), f"{path.name} imports {module}"
             assert module == "plugway" or top != "plugway" or module == "plugway.testing"
-            if top.startswith("plugway_") and top != own:
-                assert top in declared, f"{path.name} imports {top}, which is not declared"
 
 
 @pytest.mark.parametrize("folder", PLUGINS, ids=relative)
