@@ -21,6 +21,7 @@ check: $(STAMP)  ## lint, types, docs held against the code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(BIN)/pyright --pythonplatform Windows
 	PYTHONPATH=. $(BIN)/cog --check --diff -P $(PAGES)
 
 fix: $(STAMP)  ## format, mend what can be mended, write generated docs

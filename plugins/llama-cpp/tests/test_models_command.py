@@ -237,3 +237,10 @@ async def test_a_running_gateway_loads_and_unloads(engine, models, monkeypatch):
             assert "unknown" in err
     finally:
         shutil.rmtree(folder)
+
+
+def test_without_unix_sockets_the_commands_of_a_running_gateway_say_so(monkeypatch):
+    monkeypatch.delattr(socket, "AF_UNIX")
+    done = CliRunner().invoke(models_app, ["ps"])
+    assert done.exit_code == 1
+    assert "no Unix sockets" in " ".join(done.output.split())

@@ -19,6 +19,7 @@ from pydantic import field_validator
 from plugway.config.document import MAX_BYTES, Document, did_you_mean, in_order, read_document
 from plugway.config.options import build_options
 from plugway.config.settings import ServerOptions, exposure, gateway_token
+from plugway.system import user_id
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options
 
@@ -157,17 +158,18 @@ def _read_file(path: Path, where: str) -> tuple[bytes, int]:
         raise ConfigError([Problem(where, "", "there is no such file", fix)]) from None
     except OSError as error:
         raise ConfigError([Problem(where, "", f"cannot be read: {error.strerror}")]) from None
-    if os.name != "nt":
-        _refuse_foreign(path, where, link.st_uid, status)
+    if (mine := user_id()) is not None:
+        _refuse_foreign(path, where, link.st_uid, status, mine)
     if len(raw) > MAX_BYTES:
         raise ConfigError([Problem(where, "", "larger than 1 MiB", "a configuration is small")])
     return raw, status.st_mode
 
 
-def _refuse_foreign(path: Path, where: str, link_owner: int, status: os.stat_result) -> None:
-    mine = (os.geteuid(), 0)
+def _refuse_foreign(
+    path: Path, where: str, link_owner: int, status: os.stat_result, mine: int
+) -> None:
     for owner in (link_owner, status.st_uid):
-        if owner not in mine:
+        if owner not in (mine, 0):
             reason = f"belongs to another user (uid {owner}), who could change what runs here"
             raise ConfigError([Problem(where, "", reason, f"run `sudo chown $USER {path}`")])
     if status.st_mode & 0o002:
@@ -223,7 +225,7 @@ def _server(
         else problem
         for problem in built.problems
     ]
-    if os.name != "nt" and isinstance(written.get("token"), str) and mode & 0o044:
+    if user_id() is not None and isinstance(written.get("token"), str) and mode & 0o044:
         reason = "the token is written out in a file that other users can read"
         fix = f"run `chmod 600 {document.where}`, or use `{{$env: PLUGWAY_TOKEN}}`"
         problems.append(document.problem(("server", "token"), reason, fix))

@@ -17,6 +17,7 @@ from plugway.config import keyring as _keyring
 from plugway.config.document import Document, Place, did_you_mean
 from plugway.config.keyring import SecretError
 from plugway.log import register_secret
+from plugway.system import user_id
 from plugway.types.errors import Problem
 
 _MAX_FILE = 64 * 1024
@@ -157,14 +158,14 @@ def _from_file(name: str, document: Document) -> str:
 def _refuse_exposed(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise SecretError(f"`{path}` is not a regular file")
-    if os.name == "nt":
+    if (mine := user_id()) is None:
         return
     if status.st_mode & 0o007:
         mode = stat.S_IMODE(status.st_mode)
         raise SecretError(
             f"`{path}` is open to every user (mode {mode:04o})", f"run `chmod 600 {path}`"
         )
-    if status.st_uid not in (os.geteuid(), 0):
+    if status.st_uid not in (mine, 0):
         raise SecretError(f"`{path}` belongs to another user (uid {status.st_uid})")
 
 

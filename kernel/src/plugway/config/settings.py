@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from plugway.config.document import Document
 from plugway.log import register_secret
+from plugway.system import user_id
 from plugway.types.backend import RESERVED_CALLERS
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options, Secret
@@ -176,7 +177,8 @@ def _stored_token(path: Path) -> str | None:
     with open(descriptor, encoding="ascii", errors="replace") as file:
         status = os.fstat(file.fileno())
         text = file.read(4096).strip()
-    if os.name != "nt" and (status.st_mode & 0o077 or status.st_uid != os.geteuid()):
+    mine = user_id()
+    if mine is not None and (status.st_mode & 0o077 or status.st_uid != mine):
         mode = f"{stat.S_IMODE(status.st_mode):04o}, uid {status.st_uid}"
         reason = f"the gateway's token may be known to other users (mode {mode})"
         raise ConfigError([Problem(str(path), "", reason, f"run `rm {path}`; a new one is minted")])

@@ -7,11 +7,13 @@ breaks the exchanges that are in flight.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
-import resource
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
+
+from plugway.system import soft_limit
 
 State = Literal["calm", "shed", "pause"]
 
@@ -23,7 +25,6 @@ PAUSE_MEMORY: Final = 0.95
 """The same at which no connection is accepted either."""
 
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
-_PAGE = resource.getpagesize()
 
 
 class Pressure:
@@ -31,7 +32,7 @@ class Pressure:
 
     def __init__(self, *, max_files: int | None = None, max_bytes: int | None = None) -> None:
         """Limits other than those of the process and its control group."""
-        self._max_files = max_files or _file_limit()
+        self._max_files = max_files or soft_limit("RLIMIT_NOFILE")
         self._max_bytes = max_bytes or _memory_limit()
         self.state: State = "calm"
 
@@ -57,21 +58,16 @@ def _open_files() -> int:
     return 0
 
 
-def _file_limit() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 0
-
-
 def _resident_bytes() -> int:
     with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * mmap.PAGESIZE
     return 0
 
 
 def _memory_limit() -> int:
     """The least of the process's own limit and its control group's, 0 where there is none."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    found = [soft] if soft != resource.RLIM_INFINITY else []
+    found = [own] if (own := soft_limit("RLIMIT_AS")) else []
     with suppress(OSError, ValueError):  # `max` where there is none
         found.append(int(_CGROUP.read_text(encoding="ascii")))
     return min(found, default=0)

@@ -16,6 +16,8 @@ from plugway.types.errors import PlugwayError
 __all__ = ["BACKLOG", "BindError", "bind"]
 
 BACKLOG = 2048
+_OURS_ALONE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+"""On Windows the latter lets a second process listen on the same port; elsewhere it does not."""
 
 
 class BindError(PlugwayError):
@@ -33,7 +35,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise BindError(f"cannot listen on host {host!r}: {error}") from error
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, _OURS_ALONE, 1)
         sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)

@@ -5,7 +5,8 @@ Where there is no `/proc`, or the process belongs to another user, less is said.
 
 from __future__ import annotations
 
-import os
+import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Owner:
             return f"process {self.pid}" + (f" ({cut})" if cut else "")
         if self.user:
             return f"a process of {self.user} (`sudo ss -ltnp sport = :{self.port}` tells which)"
+        if sys.platform == "win32":
+            return f"another process (`netstat -ano | findstr :{self.port}` shows its number)"
         return f"another process (`lsof -nP -iTCP:{self.port} -sTCP:LISTEN` tells which)"
 
 
@@ -77,10 +80,6 @@ def _command(process: Path) -> tuple[str, ...]:
 
 
 def _user(uid: int) -> str:
-    if os.name != "posix":
-        return str(uid)
-    import pwd
-
-    with suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
+    with suppress(KeyError, ImportError):
+        return str(importlib.import_module("pwd").getpwuid(uid).pw_name)
     return str(uid)

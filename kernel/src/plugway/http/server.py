@@ -10,8 +10,6 @@ import gc
 import importlib
 import logging
 import os
-import resource
-import signal
 import socket
 import sys
 import threading
@@ -34,6 +32,7 @@ from plugway.http.bind import BACKLOG, BindError, bind
 from plugway.http.protocol import GatewayProtocol
 from plugway.http.watch import Watchdog, watch_file
 from plugway.plugins.contain import Unending, unending
+from plugway.system import RELOAD, memory_stays_private, signals
 from plugway.types.errors import PlugwayError
 from plugway.upstream.wire import WireLimits
 
@@ -274,7 +273,7 @@ def run(
     announce: Callable[[int], Awaitable[None]] = _silently,
 ) -> int:
     """Serve until a signal says to stop; the exit status. `announce` gets the real port."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    memory_stays_private()
     try:
         sock = bind(host, port)
     except BindError as error:
@@ -325,10 +324,10 @@ async def _announce(server: Server, announce: Callable[[int], Awaitable[None]]) 
 
 
 async def _obey_signals(server: Server, drain_seconds: float) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with signals() as arrived:
         limit = drain_seconds + 4
-        async for number in signals:
-            if number == signal.SIGHUP:
+        while True:
+            if await arrived.get() == RELOAD:
                 server.reload()
                 continue
             server.stop()
@@ -343,5 +342,6 @@ def _loop_options() -> dict[str, Any]:
     try:
         kind = importlib.import_module("uvloop").Loop
     except ImportError:
-        kind = asyncio.SelectorEventLoop
+        # Windows has both; only its Proactor starts processes, such as a model's.
+        kind = getattr(asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop)
     return {"loop_factory": type("GatewayLoop", (Unending, kind), {})}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
@@ -21,11 +22,6 @@ import yaml
 
 from plugway import as_object
 from plugway_capabilities._facts import Facts, checked
-
-if os.name == "nt":
-    import msvcrt
-else:
-    import fcntl
 
 KEPT_DAYS: Final = 30
 """Servers are updated: what they refused longer ago is tried again."""
@@ -157,8 +153,12 @@ def _plain(value: Any) -> Any:
 def _locked(path: Path) -> Generator[None]:
     """Of several processes one at a time. The lock goes with the process that holds it."""
     with path.open("a+b") as file:
-        if os.name == "nt":
+        if sys.platform == "win32":
+            import msvcrt
+
             msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
         else:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -104,7 +104,13 @@ def _start(gateway: LocalGateway, keep: bool) -> Mapping[str, Any]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as log:
         child = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            # Windows has no sessions: Ctrl-C in this console must not reach the gateway there.
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     _started.append(child)
     deadline = time.monotonic() + _START_SECONDS

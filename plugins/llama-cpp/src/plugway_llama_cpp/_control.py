@@ -22,6 +22,11 @@ from plugway import BackendError, PlugwayError
 from plugway_llama_cpp._models import Loaded, Models
 
 _LIMIT = 1 << 20
+_NO_SOCKETS = (
+    "Python on this system has no Unix sockets, which is how `plugway models` reaches a running "
+    "gateway. A model is loaded by its first request, and unloaded after `idle_unload_seconds` or "
+    "with the gateway"
+)
 
 
 def control_folder() -> Path:
@@ -104,6 +109,8 @@ def ask_gateways(
 ) -> list[dict[str, Any]]:
     """The answers of all running instances, or of those in one process. Called by commands, outside
     of any event loop."""
+    if not hasattr(socket, "AF_UNIX"):
+        return [{"error": _NO_SOCKETS}]
     answers: list[dict[str, Any]] = []
     folder = control_folder()
     named = f"*-{pid}.sock" if pid else "*.sock"

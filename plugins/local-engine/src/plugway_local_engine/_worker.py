@@ -180,9 +180,8 @@ def _die_with_parent(parent: int) -> None:
 
 
 def _no_core_dumps() -> None:
-    if sys.platform != "win32":
-        import resource
-
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        resource: Any = importlib.import_module("resource")
         # A dump would hold the conversation.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -1,0 +1,72 @@
+"""What an operating system may lend a process, and what there is where it does not.
+
+Windows has no limits of this kind, no `SIGHUP`, and no signals in its event loop; nothing here
+needs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, Final
+
+__all__ = ["RELOAD", "memory_stays_private", "signals", "soft_limit", "user_id"]
+
+RELOAD: Final[int | None] = getattr(signal, "SIGHUP", None)
+"""The signal that asks for a reload; None on Windows, where a changed file is still noticed."""
+_STOP: Final = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGBREAK", None))
+"""Ctrl-C, the end that is asked for, and Ctrl-Break of Windows."""
+
+
+@contextmanager
+def signals() -> Generator[asyncio.Queue[int]]:
+    """The signals that stop or reload the gateway, as they arrive. For the main thread.
+
+    Not `loop.add_signal_handler`, which the event loop of Windows does not have.
+    """
+    arrived: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def take(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # the loop has closed meanwhile
+            loop.call_soon_threadsafe(arrived.put_nowait, number)
+
+    wanted = [number for number in (*_STOP, RELOAD) if number is not None]
+    before = {number: signal.signal(number, take) for number in wanted}
+    try:
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def user_id() -> int | None:
+    """Whose process this is, as files say whose they are; None where files have no owner and mode:
+    on Windows, whose access lists are not looked at."""
+    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
+    return None if geteuid is None else geteuid()
+
+
+def soft_limit(kind: str) -> int:
+    """A limit of this process by its name, such as `RLIMIT_NOFILE`; 0 where there is none."""
+    try:
+        resource: Any = importlib.import_module("resource")
+    except ImportError:
+        return 0
+    soft: int = resource.getrlimit(getattr(resource, kind))[0]
+    return 0 if soft == resource.RLIM_INFINITY else soft
+
+
+def memory_stays_private() -> None:
+    """A crash writes no core file: it would hold keys and conversations.
+
+    Where the system has no such limit, its own settings decide.
+    """
+    with suppress(ImportError):
+        resource: Any = importlib.import_module("resource")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
