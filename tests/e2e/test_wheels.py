@@ -84,3 +84,12 @@ def test_a_first_user_checks_and_serves_what_the_starter_offers(plugway, config)
         )
     assert answer.status_code == 200, answer.text
     assert "Plugway is a local gateway" in answer.json()["content"][0]["text"]
+
+
+def test_a_new_plugin_is_made_from_the_template_in_the_wheel(plugway):
+    command, here = plugway
+    run(*command, "new", "house-rules", **here)
+    made = here["cwd"] / "plugway-house-rules"
+    assert 'name = "plugway-house-rules"' in (made / "pyproject.toml").read_text()
+    assert (made / "src/plugway_house_rules/py.typed").is_file()
+    assert list(made.glob("tests/test_*.py"))

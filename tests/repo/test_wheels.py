@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [ROOT / "kernel", *sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))]
 TEMPLATE = ROOT / "plugin-template"
 DISTRIBUTIONS = packages_distributions()
+BY_THE_KERNEL = {"keyring": {"keyring"}}
+"""Libraries that a plugin brings for the kernel, which imports them where they are."""
 
 packages = pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
 
@@ -51,11 +53,12 @@ def imported(path):
 
 
 @pytest.mark.parametrize("folder", [*PACKAGES, TEMPLATE], ids=lambda folder: folder.name)
-def test_a_package_declares_what_it_imports(folder):
+def test_a_package_declares_what_it_imports_and_no_other_library(folder):
     declared = {normal(d) for d in project(folder)["dependencies"]}
     extras = project(folder).get("optional-dependencies", {}).values()
     optional = declared | {normal(d) for extra in extras for d in extra}
     own = {path.name for path in (folder / "src").iterdir()} | sys.stdlib_module_names
+    used = set()
     for path in folder.glob("src/**/*.py"):
         plain, named = imported(path)
         kit = "testing" in path.parts
@@ -63,6 +66,10 @@ def test_a_package_declares_what_it_imports(folder):
             for module in modules - own:
                 found = {normal(name) for name in DISTRIBUTIONS.get(module, [module])}
                 assert found & allowed, f"{path.name} imports `{module}`, which is not declared"
+                used |= found
+    # Packages of ours may be there for what they add to a gateway.
+    libraries = {name for name in declared if not name.startswith("plugway")}
+    assert libraries <= used | BY_THE_KERNEL.get(folder.name, set())
 
 
 @packages

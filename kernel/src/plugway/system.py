@@ -1,6 +1,6 @@
 """What an operating system may lend a process, and what there is where it does not.
 
-Windows has no limits of this kind, no `SIGHUP`, and no signals in its event loop; nothing here
+Windows has no such limits, no `uvloop`, no `SIGHUP`, and no signals in its event loop; nothing here
 needs them.
 """
 
@@ -15,12 +15,20 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["RELOAD", "memory_stays_private", "signals", "soft_limit", "user_id"]
+__all__ = ["RELOAD", "event_loop", "memory_stays_private", "signals", "soft_limit", "user_id"]
 
 RELOAD: Final[int | None] = getattr(signal, "SIGHUP", None)
 """The signal that asks for a reload; None on Windows, where a changed file is still noticed."""
 _STOP: Final = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGBREAK", None))
 """Ctrl-C, the end that is asked for, and Ctrl-Break of Windows."""
+
+
+def event_loop() -> type[asyncio.AbstractEventLoop]:
+    """The fastest kind that is here; on Windows the one that can start processes."""
+    try:
+        return importlib.import_module("uvloop").Loop
+    except ImportError:
+        return getattr(asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop)
 
 
 @contextmanager

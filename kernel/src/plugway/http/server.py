@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import logging
 import os
 import socket
@@ -32,7 +31,7 @@ from plugway.http.bind import BACKLOG, BindError, bind
 from plugway.http.protocol import GatewayProtocol
 from plugway.http.watch import Watchdog, watch_file
 from plugway.plugins.contain import Unending, unending
-from plugway.system import RELOAD, memory_stays_private, signals
+from plugway.system import RELOAD, event_loop, memory_stays_private, signals
 from plugway.types.errors import PlugwayError
 from plugway.upstream.wire import WireLimits
 
@@ -290,7 +289,9 @@ def run(
     )
     status = 0
     try:
-        anyio.run(_main, server, announce, drain_seconds, backend_options=_loop_options())
+        loop = type("GatewayLoop", (Unending, event_loop()), {})
+        options = {"loop_factory": loop}
+        anyio.run(_main, server, announce, drain_seconds, backend_options=options)
     except* StartFailed as failed:
         print(failed.exceptions[0], file=sys.stderr)
         status = EXIT_NOT_STARTED
@@ -336,12 +337,3 @@ async def _obey_signals(server: Server, drain_seconds: float) -> None:
             last_resort.daemon = True
             last_resort.start()
             limit = 1.0
-
-
-def _loop_options() -> dict[str, Any]:
-    try:
-        kind = importlib.import_module("uvloop").Loop
-    except ImportError:
-        # Windows has both; only its Proactor starts processes, such as a model's.
-        kind = getattr(asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop)
-    return {"loop_factory": type("GatewayLoop", (Unending, kind), {})}
