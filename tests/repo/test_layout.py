@@ -6,8 +6,19 @@ from pathlib import Path
 import pytest
 
 KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
-FLOORS = ("types", "trace", "log", "upstream", "config", "plugins", "exchange", "http", "cli")
-"""Each uses only those before it. `trace` and `log` are single modules."""
+FLOORS = (
+    "types",
+    "system",
+    "trace",
+    "log",
+    "upstream",
+    "config",
+    "plugins",
+    "exchange",
+    "http",
+    "cli",
+)
+"""Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
     "types": 2_800,
     "upstream": 1_520,

@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,7 +218,8 @@ def let_through(count: int) -> list[tuple[str, dict[str, Any]]]:
     named every file."""
     calls = list(hostile_calls(random.Random(SEED), TOOLS, count))
     named = {word for _, given in calls for word in _FILE.findall(json.dumps(given))}
-    conversation = guard.read_conversation(request(" ".join(sorted(named)), []))
+    conversation = guard.read_conversation(request("hello", []))
+    conversation = replace(conversation, asked=" ".join(named).lower())
     return [
         (name, given)
         for name, given in calls

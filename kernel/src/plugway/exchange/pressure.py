@@ -54,7 +54,7 @@ def _open_files() -> int:
             return len(os.listdir(folder))
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                return _file_limit()
+                return soft_limit("RLIMIT_NOFILE")
     return 0
 
 
