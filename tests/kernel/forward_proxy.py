@@ -51,12 +51,12 @@ class ForwardProxy:
     async def _tunnel(self, reader, writer, host, port):
         there, back = await asyncio.open_connection(host, port)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        await _first_end(_pump(reader, back), _pump(there, writer))
+        await _first_end(pump(reader, back), pump(there, writer))
 
     async def _forward(self, head, reader, writer):
         target = urlsplit(head.split(b" ", 2)[1].decode())
         there, back = await asyncio.open_connection(target.hostname, target.port or 80)
-        await _first_end(_pump_requests(head, reader, back), _pump(there, writer))
+        await _first_end(_pump_requests(head, reader, back), pump(there, writer))
 
 
 async def _first_end(*pumps):
@@ -67,7 +67,7 @@ async def _first_end(*pumps):
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pump(reader, writer):
+async def pump(reader, writer):
     try:
         while data := await reader.read(65536):
             writer.write(data)

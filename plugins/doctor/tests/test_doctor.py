@@ -136,6 +136,8 @@ def test_a_server_that_cannot_be_used_is_told_by_instance_address_reason_and_fix
     backend = "  - {use: anthropic-compatible, name: %s, options: {base_url: '%s', models: [m]}}\n"
     listed = "".join(backend % item for item in urls.items())
     unlisted = f"  - {{use: ollama, options: {{base_url: '{closed}'}}}}\n"
+    behind = f"{{base_url: 'https://vendor.example', models: [m], proxy: '{closed}'}}"
+    unlisted += f"  - {{use: anthropic-compatible, name: behind, options: {behind}}}\n"
     path.write_text(path.read_text().partition("plugins:")[0] + "plugins:\n" + listed + unlisted)
     serving = subprocess.Popen(
         [PLUGWAY, "serve", "--config", str(path), "--log-json"],
@@ -159,7 +161,7 @@ def test_a_server_that_cannot_be_used_is_told_by_instance_address_reason_and_fix
     assert fixes["off"] == "start its server, or correct `base_url`"
     assert "no complete answer within 3 s" in reasons["mute"]
     assert "whether `base_url` names it" in fixes["mute"]
-    assert "did not accept the connection in time" in reasons["muted"]
+    assert "did not answer in TLS in time" in reasons["muted"]
     assert "does not speak TLS" in reasons["plain"]
     assert "`http://`" in fixes["plain"]
     assert (
@@ -167,6 +169,10 @@ def test_a_server_that_cannot_be_used_is_told_by_instance_address_reason_and_fix
         == f"`ollama`: {closed} cannot be reached: connection refused"
     )
     assert found["models of ollama"]["fix"] == fixes["off"]
+    assert found["way to behind"]["reason"] == f"by the proxy {closed} (`proxy`)"
+    by_proxy = found["stream on anthropic/behind/m"]
+    assert f"the proxy {closed} (`proxy`) cannot be reached" in by_proxy["reason"]
+    assert by_proxy["fix"] == "see to the proxy, or set `proxy: direct`"
 
 
 def test_a_backend_that_answers_and_lists_nothing_is_to_be_looked_at(home):

@@ -33,7 +33,7 @@ from plugway.exchange.intake import refuse
 from plugway.http.guard import Guard, GuardPolicy
 from plugway.http.snapshot import Snapshot, build_snapshot
 from plugway.plugins.contain import Contained
-from plugway.types.backend import OWNER, Caller, ModelInfo
+from plugway.types.backend import OWNER, Caller, ModelInfo, Reaching
 from plugway.types.errors import Forbidden, HookError, InvalidRequest, NoRoute, RequestRejected
 from plugway.types.exchange import EXCHANGES, EXPLAIN, Exchange
 from plugway.types.request import MessagesRequest
@@ -167,7 +167,10 @@ class App:
             "active": self.active,
             "plugins": [plugin.name for plugin in snapshot.plugins],
             "quarantined": [f"{p}.{hook}" for p, hook in snapshot.hooks.quarantined()],
-            "backends": [{"name": b.name, "zone": b.zone} for b in snapshot.backends.values()],
+            "backends": [
+                {"name": b.name, "zone": b.zone, "way": b.way if isinstance(b, Reaching) else None}
+                for b in snapshot.backends.values()
+            ],
         }
 
     async def _readyz(self, request: Request) -> Response:

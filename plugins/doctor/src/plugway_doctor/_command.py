@@ -141,6 +141,8 @@ class _Report:
     def _try(
         self, gateway: LocalGateway, seconds: float, *, agent: bool, model: str | None
     ) -> None:
+        for check in _trial.ways(gateway):
+            self._add(check)
         models = _trial.listed(gateway)
         for check in _trial.unlisted(gateway, models, seconds):
             self._add(check)

@@ -85,6 +85,14 @@ def unlisted(
             yield Check(check, "failed", _placed(found.reason, urls.get(name)), found.fix)
 
 
+def ways(gateway: LocalGateway) -> Iterator[Check]:
+    """The way to the server of each backend that is reached by a proxy, and who says so."""
+    for backend in map(as_object, as_list((gateway.state() or {}).get("backends"))):
+        way = backend.get("way")
+        if isinstance(way, str) and way != "directly":
+            yield Check(f"way to {backend.get('name')}", "passed", way)
+
+
 def backends(
     gateway: LocalGateway,
     models: Sequence[ListedModel],
