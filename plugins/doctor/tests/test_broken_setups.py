@@ -28,6 +28,14 @@ SECRET = "sk-canary-0123456789abcdef"
 STACK = ("auto-mode", "error-normalizer", "server-tools", "tool-repair")
 
 
+def spread(rows):
+    """Every fourth row, and all of them with `PLUGWAY_SLOW=1`: each starts the command anew."""
+    slow = pytest.mark.slow
+    return [
+        row if number % 4 == 0 else pytest.param(row, marks=slow) for number, row in enumerate(rows)
+    ]
+
+
 class Model(BaseHTTPRequestHandler):
     """A model's server. What stands first in the path is what is wrong with it."""
 
@@ -293,7 +301,7 @@ def not_a_folder(machine):
     (state / "plugway").write_text("")
 
 
-@pytest.mark.parametrize("row", CONFIGURATIONS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", spread(CONFIGURATIONS), ids=lambda row: row.name)
 def test_a_broken_configuration_is_found_with_its_place_and_fix(row, tmp_path, model):
     judge(row, Machine(tmp_path, model))
 
@@ -384,7 +392,7 @@ MODELS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", CLIENTS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", spread(CLIENTS), ids=lambda row: row.name)
 def test_a_client_that_cannot_come_here_is_found_with_its_place_and_fix(row, machine):
     judge(row, machine)
 
@@ -412,7 +420,7 @@ def two_models(tmp_path_factory, model):
     child.communicate()
 
 
-@pytest.mark.parametrize("row", MODELS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", spread(MODELS), ids=lambda row: row.name)
 def test_a_model_that_the_client_cannot_use_is_found(row, two_models, tmp_path):
     two_models.env = {"UP": SECRET, "CLAUDE_CONFIG_DIR": str(tmp_path / ".claude")}
     two_models.folder = tmp_path
