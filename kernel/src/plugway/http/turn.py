@@ -58,6 +58,7 @@ class Turn(RequestResponseCycle):
         finally:
             if not (self.response_complete or self.disconnected):
                 self._fail()
+            cast("dict[str, Any]", self.scope).pop("extensions", None)  # a circle, with this in it
 
     def _fail(self) -> None:
         if self.response_started:
