@@ -146,8 +146,8 @@ def test_a_call_in_a_fence_is_no_call_where_text_follows():
     assert call.source in text
 
 
-def test_one_megabyte_of_arguments_in_text_is_read_in_reasonable_time():
-    content = "a line of some source code, as long\n" * 28_000
+def test_a_quarter_of_a_megabyte_of_arguments_in_text_is_read():
+    content = "a line of some source code, as long\n" * 6_500
     call = json.dumps({"name": "Write", "arguments": {"file_path": "/a", "content": content}})
     text = f"On it. <tool_call>\n{call}\n</tool_call> Done."
     ((_, name, arguments),) = calls_of(text, 40_000)
