@@ -1,6 +1,6 @@
 """Takes exchanges in: reads their bodies, bounds their number, and runs each to its end.
 
-What happens in one exchange is in `_run`.
+What happens in one exchange is in `exchange/run`.
 """
 
 from __future__ import annotations

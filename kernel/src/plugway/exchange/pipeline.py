@@ -4,8 +4,8 @@
         per attempt: prepare_attempt → around_attempt → Backend.send → first content event
     → normalize_failure (where all failed) → transform_response
 
-Writing the reply to the client is `_run`'s business, how a hook is called that of `_hooks`, and the
-same road without inference that of `_dry`.
+Writing the reply to the client is `exchange/run`'s business, how a hook is called that of
+`plugins/hooks`, and the same road without inference that of `exchange/dry`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One exchange: run the pipeline, write the reply, tell how it ended.
 
-The stages in between are in `_pipeline`; the rules of writing a stream are in `_stream`.
+The stages in between are in `exchange/pipeline`; the rules of writing a stream are in
+`exchange/writer`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The application: routes, the guard around them, and the swap of one snapshot for the next.
 
-What happens inside an exchange is in `_serve` and `_pipeline`.
+What happens inside an exchange is in `exchange/intake` and `exchange/pipeline`.
 """
 
 from __future__ import annotations

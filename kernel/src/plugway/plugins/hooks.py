@@ -1,7 +1,7 @@
 """Runs hooks: pluggy registers and orders the implementations, this awaits and decides.
 
 pluggy itself cannot call them: it knows nothing of `await`, so that under `firstresult` an
-`async def` always wins. What each hook means is in `_hookspecs`.
+`async def` always wins. What each hook means is in `plugins/hookspecs`.
 """
 
 from __future__ import annotations

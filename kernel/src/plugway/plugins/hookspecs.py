@@ -1,6 +1,7 @@
 """The contract of every hook: when it is called, with what, and what its answer means.
 
-How each kind of hook is run is `_hooks`' business. `docs/hooks.md` is generated from this file.
+How each kind of hook is run is `plugins/hooks`' business. `docs/hooks.md` is generated from this
+file.
 """
 
 from __future__ import annotations

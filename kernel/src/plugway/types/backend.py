@@ -1,6 +1,7 @@
 """What a backend is, what it says about itself, and what it is asked.
 
-Choosing among backends and retrying are hooks; talking to an upstream is `_upstream`'s business.
+Choosing among backends and retrying are hooks; talking to an upstream is `upstream/upstream`'s
+business.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Typed stream events of the Messages API, which keep the bytes they came in.
 
-Framing on the wire is `_sse`'s business; making a legal stream from parts is `_emitter`'s.
+Framing on the wire is `types/sse`'s business; making a legal stream from parts is
+`types/emitter`'s.
 
 Order on the wire (`lib/streaming/_messages.py` of the `anthropic` SDK): `message_start`, then per
 block `content_block_start`, any `content_block_delta`, `content_block_stop`, then `message_delta`

@@ -1,6 +1,6 @@
 """Lists of models as servers give them, made fit to be shown: an upstream may list anything.
 
-Which models there are, and under which ids clients see them, is in `_snapshot`.
+Which models there are, and under which ids clients see them, is in `http/snapshot`.
 """
 
 from __future__ import annotations

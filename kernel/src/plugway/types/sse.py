@@ -1,6 +1,7 @@
 """Server-sent events on the wire: incremental decoding, and scanning a relayed stream unparsed.
 
-Format: the WHATWG HTML standard, "Server-sent events". What the events mean is `_events`' business.
+Format: the WHATWG HTML standard, "Server-sent events". What the events mean is `types/events`'
+business.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The seam between what is asked of a server and how it gets there.
 
-`_pool` asks on plain, fast connections of ours; `_general` by a proxy or in HTTP/2.
+`upstream/pool` asks on plain, fast connections of ours; `upstream/general` by a proxy or in HTTP/2.
 """
 
 from __future__ import annotations

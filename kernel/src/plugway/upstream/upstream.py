@@ -1,6 +1,7 @@
 """The client of upstreams: what goes out to one origin, and what of its answer comes back in.
 
-How connections are kept is the business of `_pool`; what the bytes mean, that of the backends.
+How connections are kept is the business of `upstream/pool`; what the bytes mean, that of the
+backends.
 """
 
 from __future__ import annotations
