@@ -171,3 +171,23 @@ async def test_what_a_plugin_lists_is_made_fit_too():
 )
 def test_names_in_use_are_names(name):
     assert is_model_name(name)
+
+
+@each_backend
+async def test_what_a_server_states_of_a_model_is_short_and_plain(kind):
+    deep = {"supported": True}
+    for _ in range(100):
+        deep = {"more": deep}
+    stated = {"image_input": {"supported": True}, "effort": {"max": {"supported": False}}}
+    hostile = {"<script>": 1, "text": "<b>x</b>", "long": "x" * 10_000, "deep": deep}
+    hostile |= {f"key{n}": {f"inner{m}": "word" for m in range(100)} for n in range(1000)}
+    hostile |= {"list": ["x"] * 1000, "number": 10**18, "y" * 300: True}
+    entry = {"supportedGenerationMethods": ["generateContent"], "capabilities": stated | hostile}
+    entry |= {"id": "gpt-1", "key": "gpt-1", "name": "gpt-1"}
+    body = json.dumps({"data": [entry], "models": [entry]}).encode()
+    for text in (await listed(kind, respond(200, body)))[:2]:
+        assert "<" not in text
+        assert len(text) < 50_000
+        for item in orjson.loads(text)["data"]:
+            said = item.get("capabilities", stated)
+            assert {name: said[name] for name in stated} == stated

@@ -190,3 +190,52 @@ async def test_what_a_plugin_answers_cannot_carry_lines_of_the_connection():
             assert answer.headers["request-id"] == answer.headers["plugway-request-id"]
             assert "set-cookie" not in answer.headers
             assert answer.content
+
+
+@pytest.mark.parametrize("path", ["messages", "relayed"])
+@pytest.mark.parametrize(
+    "kind",
+    ["text/html", 'application/json; charset=utf-7; x="<b>"', "application/xml", None, "named"],
+)
+async def test_what_is_json_is_called_json_whatever_an_upstream_calls_it(path, kind):
+    where, target, _ = PATHS[path]
+    whole = chat_message("<b>") if target == "chat" else anthropic_message("<b>")
+    lines = [("connection", "content-type")] if kind == "named" else []
+    lines += [("content-type", kind)] if kind not in (None, "named") else []
+    async with (
+        ScriptedUpstream(otherwise=respond(200, whole, lines)) as upstream,
+        gateway(plugins(upstream.url)) as running,
+    ):
+        answer = await running.post(request_body(model=f"anthropic/{target}/m"), where)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def test_a_page_of_an_upstream_is_no_page_of_the_gateway():
+    page = respond(403, b"<html><script>alert(1)</script>", [("content-type", "text/html")])
+    async with ScriptedUpstream(otherwise=page) as upstream, gateway(plugins(upstream.url)) as at:
+        answer = await at.post(request_body(model="anthropic/anthropic/m"))
+    assert answer.status_code == 403
+    assert "html" not in answer.headers["content-type"]
+
+
+async def test_all_lines_that_pass_leave_room_in_a_clients_head():
+    lines = [(f"anthropic-{'n' * 200}-{number}", "v" * 900) for number in range(40)]
+    lines += [("anthropic-" + "n" * 10_000, "v"), ("retry-after", "7")]
+    script = respond(200, anthropic_message("Hello."), lines)
+    async with ScriptedUpstream(otherwise=script) as upstream, gateway(plugins(upstream.url)) as at:
+        answer = await at.post(request_body(model="anthropic/anthropic/m"))
+    assert answer.status_code == 200
+    assert answer.headers["retry-after"] == "7"
+    assert sum(len(name) + len(value) + 4 for name, value in answer.headers.items()) < 12_000
+
+
+@pytest.mark.parametrize("status", [b"000", b"099"])
+async def test_a_status_below_100_is_no_answer_and_waits_for_none(status):
+    head = b"HTTP/1.1 " + status + b" OK\r\ncontent-length: 2\r\n\r\n{}"
+    async with ScriptedUpstream() as upstream:
+        upstream.script([head])
+        async with gateway(plugins(upstream.url)) as running:
+            answer = await running.post(request_body(model="anthropic/anthropic/m"))
+    assert answer.status_code == 502
+    assert "does not answer in valid HTTP" in answer.text

@@ -1,5 +1,6 @@
 """Windows, prompts and what the client is told, through the gateway."""
 
+import json
 import logging
 import re
 import time
@@ -443,7 +444,7 @@ async def test_a_prompt_near_to_the_window_is_left_to_a_server_that_can_refuse(g
 async def test_the_estimate_is_told_where_the_prompt_is_certainly_too_long(guard):
     backend = small()
     async with gateway([guard, backend]) as running:
-        response = await running.post(dense(108_000, 47_724))
+        response = await running.post(dense(200_000, 47_724))
     prompt, limit = map(int, LONG.match(response.json()["error"]["message"]).groups())
     assert abs(prompt - 47_724) <= 2
     assert limit == 30_720
@@ -569,3 +570,41 @@ async def test_the_list_of_models_states_the_window_that_holds():
     async with gateway([guard, Small(PlainOptions(), name="small")]) as running:
         (listed,) = (await running.client.get("/v1/models")).json()["data"]
     assert listed["max_input_tokens"] == 20_000
+
+
+TERSE = {
+    "a run of spaces": " " * 400_000,
+    "rulers": ("=" * 70 + "\n" + "-" * 70 + "\n") * 600,
+    "empty lines": "\n" * 60_000,
+    "digits": "31415926535897932384" * 2000,
+    "zeros": "0" * 60_000,
+    "a table of numbers": "1234567,8901234,5678901\n" * 1600,
+}
+"""Texts of which common vocabularies make fewer than 20,000 tokens."""
+
+
+@pytest.mark.parametrize("name", TERSE)
+async def test_what_some_vocabulary_makes_few_tokens_of_is_left_to_a_server_that_can_refuse(
+    guard, name
+):
+    backend = small()
+    async with gateway([guard, backend]) as running:
+        response = await running.post(request_body(TERSE[name], max_tokens=4000))
+    assert response.status_code == 200, response.text
+    assert backend.seen[0].body["max_tokens"] >= 2048
+
+
+@pytest.mark.parametrize("written", ["escaped", "indented"])
+async def test_how_a_client_writes_its_json_makes_no_prompt_longer(guard, written):
+    text = "\u4f60\u597d\u4e16\u754c\uff0c" * 2400 if written == "escaped" else "hello"
+    turn = {"role": "user", "content": [{"type": "text", "text": "x"}] * 1000}
+    body = request_body(text, max_tokens=4000)
+    if written == "indented":
+        body["messages"] = [turn]
+    raw = json.dumps(body, indent=200 if written == "indented" else None).encode()
+    backend = small()
+    async with gateway([guard, backend]) as running:
+        response = await running.post(raw)
+        assert response.status_code == 200, response.text
+        await running.post(orjson.dumps(body))
+    assert backend.seen[0].body["max_tokens"] == backend.seen[1].body["max_tokens"]

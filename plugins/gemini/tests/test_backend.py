@@ -406,3 +406,16 @@ async def test_what_was_done_is_on_the_receipt_and_explained(server):
     assert found["upstream_request"]["headers"] == {"content-type": "application/json"}
     assert "metadata" in json.dumps(found)
     assert not asked(server)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../v1/files/x", "m/../..", "..", "/m", "m//x", "tunedModels/."]
+)
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+async def test_a_model_that_leads_elsewhere_in_the_path_is_refused(server, name, path):
+    made = plugin(server)
+    async with gateway([made]) as running:
+        refused = await running.post(request_body(model=f"anthropic/{made.name}/{name}"), path)
+    assert refused.status_code == 400, refused.text
+    assert "no name of a model here" in refused.text
+    assert not server.requests

@@ -163,3 +163,19 @@ def test_whatever_a_client_sends_fits(properties, definition):
     if made:
         assert_fit(made)
     assert made == shaped({**props(**properties), "$defs": {"a": definition}})[0]
+
+
+LINKS = {
+    "bare": lambda ref: {"$ref": ref},
+    "in a property": lambda ref: props(a={"$ref": ref}),
+    "in all of": lambda ref: {"allOf": [{"$ref": ref}]},
+    "in items": lambda ref: {"type": "array", "items": {"$ref": ref}},
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_chain_of_very_many_references_ends_with_a_note(link):
+    defs = {f"d{n}": LINKS[link](f"#/$defs/d{n + 1}") for n in range(3000)} | {"d3000": TEXT}
+    made, notes = shaped({**props(a={"$ref": "#/$defs/d0"}), "$defs": defs})
+    assert made["type"] == "object"
+    assert any("too much" in str(note) for note in notes)

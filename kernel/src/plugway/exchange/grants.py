@@ -15,6 +15,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+import orjson
+
 from plugway.types import json as _json
 from plugway.types.backend import Caller
 from plugway.types.errors import Forbidden, InvalidRequest
@@ -47,6 +49,15 @@ FIELDS: Final = _words(
 """Fields of a body that choose none of it, in whatever API. What is in `tools`, `messages`, `input`
 and `metadata` is looked at too."""
 
+SETTINGS: Final = _words(
+    "audio cache_control context_management diagnostics moderation output_config output_format"
+    " prediction reasoning response_format safeguards stream_options structured_outputs text"
+    " thinking tool_choice"
+)
+"""Those of them that hold settings, whose names are looked at as well."""
+_FREE: Final = _words("arguments content input json parameters properties schema structural_tag")
+"""Members of settings and of what is said that hold the client's own names: schemas, arguments."""
+
 VALUES: Final[Mapping[str, tuple[Any, ...]]] = {
     "background": (None, False),
     "inference_geo": (None, "global"),
@@ -75,8 +86,8 @@ _STEERING: Final = _words(
     " guardrails key keys lora loras model models org organization partner partners plugin"
     " plugins preset presets price"
     " pricing project projects provider providers proxy region regions route router routes routing"
-    " secret subscription tags target targets tenant tier token transform transforms virtual"
-    " workspace"
+    " secret skill skills subscription tags target targets tenant tier token transform transforms"
+    " virtual workspace"
 )
 """Words in names of header lines and queries that steer."""
 _STEERING_FIELDS: Final = _STEERING | _words(
@@ -87,6 +98,8 @@ _STEERING_FIELDS: Final = _STEERING | _words(
 """The same for fields of a body, and for labels."""
 _STEERING_TOOLS: Final = _STEERING | frozenset(("headers", "server", "servers", "url", "vector"))
 """The same for settings of tools that a server runs."""
+_STEERING_SETTINGS: Final = _STEERING_TOOLS - _words("budget config configs cost custom tags token")
+"""The same for what a field of `SETTINGS` holds, and for tools that the client runs."""
 _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 _TOOL_TYPES: Final = re.compile(
@@ -97,10 +110,15 @@ _TOOL_TYPES: Final = re.compile(
 """Types of tools that neither ask another model nor another server, nor read what is stored."""
 _OWN_TOOLS: Final = (None, "function", "custom")
 _STORED: Final = ("container_upload", "item_reference")
+_STORED_IDS: Final = _words(
+    "container_id file_id file_ids skill_id skill_ids vector_store_id vector_store_ids"
+)
+_STORED_SOUND: Final = ("audio", "voice")
+"""With an `id`, what was said or made before and lies at the upstream."""
 _UNKNOWN: Final = "nobody here knows it, and its caller may choose nothing but a model"
 _CONVERSATION: Final = (SESSION_HEADER, "x-claude-code-agent-id", "x-claude-code-parent-agent-id")
 _APART: Final = "an id of this caller's own, whatever others call theirs"
-_DEPTH: Final = 12
+_DEPTH: Final = 24
 """Levels of content that are looked at: results of tools in turns, and parts of these."""
 
 
@@ -131,7 +149,11 @@ def check_grants(request: MessagesRequest, caller: Caller) -> None:
 
 
 def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesRequest:
-    """The request as it may go on: without what nobody here knows, in a session of its own."""
+    """The request as it may go on: without what nobody here knows, in a session of its own.
+
+    It is written anew from what was looked at: of a member that stands twice somewhere inside, the
+    upstream could read the other one.
+    """
     caller = exchange.caller
     unknown = [name for name in request.fields if not _is_known(name)]
     if unknown:
@@ -151,17 +173,13 @@ def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesReque
 
 
 def _own(original: Original, caller: Caller, exchange: Exchange) -> Original:
-    """The client's own bytes without what nobody knows, and with a cache key of its own."""
-    body = original.parsed
-    unknown = frozenset(name for name in body if not _is_known(name))
-    changes: dict[str, Any] = {}
+    """The client's own body without what nobody knows, and with a cache key of its own."""
+    body = {name: value for name, value in original.parsed.items() if _is_known(name)}
     if isinstance(key := body.get("prompt_cache_key"), str) and key:
-        changes["prompt_cache_key"] = own_key(caller, key)
-    if not unknown and not changes:
-        return original
-    for name in sorted(unknown):
+        body["prompt_cache_key"] = own_key(caller, key)
+    for name in sorted(original.parsed.keys() - body.keys()):
         exchange.note("kernel", f"remove {name[:64]}: {_UNKNOWN}", stage="grants")
-    return original.written(_json.edit(original.body, changes, unknown))
+    return original.written(orjson.dumps(body)) if original.body else original
 
 
 def _line(caller: Caller, line: tuple[str, str]) -> tuple[str, str]:
@@ -197,10 +215,21 @@ def _choosing(body: Mapping[str, Any]) -> Iterator[str]:
                 yield name
         elif name not in FIELDS and _steers(name, _STEERING_FIELDS):
             yield name
+        elif name in SETTINGS:
+            yield from _in_settings("", value, name, _DEPTH, _STEERING_SETTINGS)
     yield from _in_labels(body.get("metadata"), "metadata")
     yield from _in_tools(body.get("tools"), "tools")
+    yield from _references(body.get("input"))
     for name in ("messages", "input", "system"):
         yield from _in_content(body.get(name), name, _DEPTH)
+
+
+def _references(items: Any) -> Iterator[str]:
+    """Items that say no more than an id, which is what an item without a type is."""
+    for at, item in enumerate(_json.as_list(items)):
+        said = _json.as_object(item)
+        if said.get("id") is not None and said.get("type") is None and said.get("role") is None:
+            yield f"input[{at}].id"
 
 
 def _in_labels(value: Any, place: str) -> Iterator[str]:
@@ -220,19 +249,27 @@ def _in_tools(value: Any, place: str) -> Iterator[str]:
         if kind is not None and not (isinstance(kind, str) and _TOOL_TYPES.fullmatch(kind)):
             yield f"{here}.type"
         yield from _in_tools(tool.get("tools"), f"{here}.tools")
-        if kind not in _OWN_TOOLS:
-            for name, inner in tool.items():
-                if name not in ("tools", "name", "description"):
-                    yield from _in_settings(name, inner, f"{here}.{name}", _DEPTH)
+        own = kind in _OWN_TOOLS
+        for name, inner in tool.items():
+            if own and _steers(name, _STEERING_SETTINGS):
+                yield f"{here}.{name}"
+            elif not own and name not in ("tools", "name", "description"):
+                yield from _in_settings(name, inner, f"{here}.{name}", _DEPTH)
 
 
-def _in_settings(name: str, value: Any, place: str, depth: int) -> Iterator[str]:
+def _in_settings(
+    name: str, value: Any, place: str, depth: int, words: frozenset[str] = _STEERING_TOOLS
+) -> Iterator[str]:
     inside = _json.as_object(value)
     fresh = name == "container" and inside.get("type") == "auto"
-    if not fresh and (name == "file_ids" or _steers(name, _STEERING_TOOLS)):
+    if not fresh and (_is_stored(name, value) or _steers(name, words)):
         yield place
-    for key, inner in inside.items() if depth else ():
-        yield from _in_settings(key, inner, f"{place}.{key}", depth - 1)
+    if not depth or (name in _FREE and words is _STEERING_SETTINGS):
+        return
+    for key, inner in inside.items():
+        yield from _in_settings(key, inner, f"{place}.{key}", depth - 1, words)
+    for at, inner in enumerate(_json.as_list(value)):
+        yield from _in_settings("", inner, f"{place}[{at}]", depth - 1, words)
 
 
 def _in_content(value: Any, place: str, depth: int) -> Iterator[str]:
@@ -240,14 +277,26 @@ def _in_content(value: Any, place: str, depth: int) -> Iterator[str]:
     if not depth:
         return
     for at, item in enumerate(_json.as_list(value)):
-        block, here = _json.as_object(item), f"{place}[{at}]"
-        if block.get("type") in _STORED:
-            yield f"{here}.type"
-        for holder in (block, *(_json.as_object(block.get(n)) for n in ("source", "file"))):
-            if holder.get("file_id") is not None:
-                yield f"{here}.file_id"
-        for name in ("content", "output"):
-            yield from _in_content(block.get(name), f"{here}.{name}", depth - 1)
+        yield from _in_block(_json.as_object(item), f"{place}[{at}]", depth)
+
+
+def _in_block(block: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
+    if block.get("type") in _STORED:
+        yield f"{place}.type"
+    for name, inner in block.items():
+        if _is_stored(name, inner):
+            yield f"{place}.{name}"
+        elif isinstance(inner, list) and (name == "content" or name not in _FREE):
+            yield from _in_content(inner, f"{place}.{name}", depth - 1)
+        elif isinstance(inner, dict) and depth and name not in _FREE:
+            yield from _in_block(_json.as_object(inner), f"{place}.{name}", depth - 1)
+
+
+def _is_stored(name: str, value: Any) -> bool:
+    """Whether a member names something that lies at the upstream."""
+    if name in _STORED_SOUND:
+        return _json.as_object(value).get("id") is not None
+    return name in _STORED_IDS and value is not None
 
 
 def _refusal(caller: Caller, what: str) -> Forbidden:

@@ -33,6 +33,7 @@ STREAM_HEADERS: Final[Headers] = (
 )
 
 
+_PLAIN: Final = ("content-type", "text/plain; charset=utf-8")
 _OF_WHOLE: Final = frozenset(("content-type", "content-length"))
 """Lines of a whole answer that a stream does not have; its own type may say more than ours."""
 
@@ -164,7 +165,7 @@ class Responder:
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """An answer in one piece."""
         own = (*self._headers(), ("content-length", str(len(body))))
-        lines = _merged(to_client(headers), own)
+        lines = _merged((_kind(body), *to_client(headers)), own)
         self.status, self.state = status, "done"
         await self._channel.whole(status, lines, body)
 
@@ -223,6 +224,11 @@ class Responder:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         if clock is not None:
             clock.writing = False
+
+
+def _kind(body: bytes) -> tuple[str, str]:
+    """What a body is that nobody named: a page of an upstream is shown as the text that it is."""
+    return _PLAIN if body[:1] not in (b"{", b"[") else ("content-type", "application/json")
 
 
 def _merged(first: Headers, last: Headers) -> Headers:

@@ -17,6 +17,8 @@ MAX_MODELS: Final = 1000
 """Models of one backend that are taken from its list."""
 MAX_NAME: Final = 256
 """Characters of the longest name of a model."""
+MAX_FACTS: Final = 32
+"""Members of an object by which a server states what a model can do."""
 _MARKUP: Final = frozenset("<>\"'`\\")
 _STATES: Final = get_args(LoadState)
 _WHEN: Final = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]{5,18}(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -61,6 +63,7 @@ def sound_models(listed: Any) -> Sequence[ModelInfo]:
 
 def _sound(info: ModelInfo) -> ModelInfo:
     name, when, state = info.display_name, info.created_at, info.state
+    extra, stated = info.extra, as_object(info.extra.get("capabilities"))
     return replace(
         info,
         display_name=_shown(name),
@@ -68,7 +71,18 @@ def _sound(info: ModelInfo) -> ModelInfo:
         max_output_tokens=_tokens(info.max_output_tokens),
         state=state if state in _STATES else "unknown",
         created_at=when if _is_time(when) else ModelInfo("").created_at,
+        extra={**extra, "capabilities": _facts(stated)} if stated else extra,
     )
+
+
+def _facts(value: Any, depth: int = 4) -> Any:
+    """What a server states of a model: yes or no, numbers, short words, and objects of these."""
+    if isinstance(value, dict):
+        first = list(as_object(value).items())[:MAX_FACTS] if depth else []
+        found = {name: _facts(fact, depth - 1) for name, fact in first if is_model_name(name)}
+        return {name: fact for name, fact in found.items() if fact is not None}
+    sound = isinstance(value, bool) or (isinstance(value, int) and abs(value) < _LARGEST)
+    return value if sound or is_model_name(value) else None
 
 
 def _shown(name: object) -> str:

@@ -296,8 +296,12 @@ class MessagesRequest:
         return new
 
     def resent(self, headers: Headers, query: str, original: Original | None) -> MessagesRequest:
-        """A copy with other lines around the same body: for the kernel, which tells of it."""
+        """A copy with other lines around the same body, written anew from what was parsed: for the
+        kernel, which tells of it."""
         new = self.replace(because="")
+        parsed, new._raw = self._source.parsed, None
+        new._source = _Source(orjson.dumps(parsed))
+        new._source.whole = parsed
         new.headers, new.query, new.original = headers, query, original
         return new
 

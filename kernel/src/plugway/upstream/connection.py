@@ -283,6 +283,8 @@ class Connection(asyncio.Protocol):
         if self._barren > MAX_HEAD_BYTES and _size(self._lines) > MAX_HEAD_BYTES:
             raise ValueError(f"its head is larger than {MAX_HEAD_BYTES} bytes")
         status: int = self._parser.get_status_code()
+        if status < 100:
+            raise ValueError(f"its status is {status}")
         if status >= 200 and self._answer is not None:
             named = dict(self._lines)
             told = "content-length" in named or "transfer-encoding" in named

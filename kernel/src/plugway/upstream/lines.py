@@ -14,7 +14,6 @@ from plugway.types.errors import Headers
 
 _PASSING: Final = frozenset(
     (
-        "content-type",
         "retry-after",  # this and the two after it: `_base_client.py` of both vendors' SDKs
         "retry-after-ms",
         "x-should-retry",
@@ -33,9 +32,11 @@ UPSTREAM_ID: Final = "plugway-upstream-request-id"
 """The line with the id that the upstream gave the request: `request-id` is the gateway's."""
 
 MAX_VALUE: Final = 1024
-"""Characters of the longest value of an upstream that passes; a client of Node takes 16 KiB of
-head."""
+"""Characters of the longest value of an upstream that passes."""
 MAX_LINES: Final = 64
+MAX_HEAD: Final = 8192
+"""Characters of all that pass: a client of Node takes a head of 16 KiB, and ours is in it."""
+_JSON: Final = "application/json"
 
 _NEVER: Final = frozenset(
     (
@@ -65,16 +66,25 @@ def named_by(connection: Iterable[str]) -> frozenset[str]:
 
 
 def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
-    """Of an upstream's lines those that may reach a client; `own` are prefixes of its vendor's."""
+    """Of an upstream's lines those that may reach a client; `own` are prefixes of its vendor's.
+
+    Of its content type only that it is JSON: what else it may be is nothing that a client of an
+    API reads, and a page in a browser must not become one of the gateway's.
+    """
     named = named_by(value for name, value in lines if name == "connection")
     passing: list[tuple[str, str]] = []
+    room = MAX_HEAD
     for name, value in lines:
         if name in _IDS:
             name = UPSTREAM_ID
+        elif name == "content-type" and value.partition(";")[0].strip().lower() == _JSON:
+            value = _JSON
         elif name in named or not (name in _PASSING or name.startswith((*_PASSING_PREFIXES, *own))):
             continue
-        if len(value) <= MAX_VALUE and value.isascii() and value.isprintable():
+        size = len(name) + len(value)
+        if len(value) <= MAX_VALUE and size <= room and value.isascii() and value.isprintable():
             passing.append((name, value))
+            room -= size
     return tuple(passing[:MAX_LINES])
 
 

@@ -217,10 +217,17 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             count = await self._counted_by(request, attempt, seen)
             room = room if count is None else replace(room, count=count)
         seen.room = room
-        if room.too_long:
+        if room.too_long and not self._may_fit(request, room, seen):
             self._refuse(room, attempt, exchange)
             return request
         return request if asked <= room.answer else with_answer(request, room.answer, room.reason)
+
+    def _may_fit(self, request: MessagesRequest, room: Room, seen: _Seen) -> bool:
+        """There are vocabularies that make so few tokens of it that a server which can refuse by
+        itself is asked."""
+        if not room.refusable:
+            return False
+        return self._meter.fewest(seen.target, request, seen.thoughts) <= room.limit
 
     def _refuse(self, room: Room, attempt: Attempt, exchange: Exchange) -> None:
         """The overflow, before the upstream sees it; another target may have a larger window."""

@@ -44,6 +44,11 @@ class Room:
         return decides > self.limit and self.plain * (1 + MOST_BOUND) > self.limit
 
     @property
+    def refusable(self) -> bool:
+        """The server can refuse the prompt itself, and the count is an estimate."""
+        return bool(self.count.bound) and not self.window.cuts
+
+    @property
     def answer(self) -> int:
         """Tokens for the answer: what is left if the prompt is as long as it can be, or half of
         what the estimate leaves; never less than what is kept for an answer, nor more than the

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from plugway import ModelInfo, as_list, named_entries
+from plugway import InvalidRequest, ModelInfo, as_list, named_entries
 from plugway_capabilities import Facts
 from plugway_translation import Effort, MediaPolicy, Reasoning, count
 
@@ -78,7 +78,14 @@ class Target:
 
 
 def resource(model: str) -> str:
-    """The name in the API's paths: `models/gemini-2.5-pro`."""
+    """The name in the API's paths: `models/gemini-2.5-pro`.
+
+    Raises:
+        InvalidRequest: it would leave its place in the path.
+    """
+    if not {"", ".", ".."}.isdisjoint(model.split("/")):
+        message = f"model: `{model}` is no name of a model here: it has an empty step, `.` or `..`"
+        raise InvalidRequest(message, retry=False)
     return model if "/" in model else f"models/{model}"
 
 

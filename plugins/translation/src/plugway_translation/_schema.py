@@ -32,6 +32,8 @@ _FORMATS: Final = frozenset(
 """Values of `format` that a note may name: those of JSON Schema 2020-12 and OpenAPI 3.0."""
 _MAX_INLINED: Final = 2000
 """Schemas that references may unfold to."""
+_MAX_CHAIN: Final = 64
+"""References that stand in one another: a chain of them ends before the stack does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,8 @@ class _Cleaner:
         name = str(schema["$ref"])
         target = self._find(name)
         self._inlined += 1
-        if name in refs or target is None or self._inlined > _MAX_INLINED:
+        too_much = self._inlined > _MAX_INLINED or len(refs) >= _MAX_CHAIN
+        if name in refs or target is None or too_much:
             why = "it names itself" if name in refs else "it names nothing here, or too much"
             self._note("$ref", why)
             return {}
