@@ -14,7 +14,7 @@ MOST_LINES = {
     "config": 1_320,
     "plugins": 1_440,
     "exchange": 2_460,
-    "http": 2_070,
+    "http": 2_140,
     "cli": 1_260,
 }
 """They may be lowered; what is raised has its reason in the commit."""
