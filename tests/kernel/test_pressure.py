@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import resource
+import socket
 import subprocess
 import sys
 
@@ -58,7 +58,7 @@ def test_memory_sheds_work_before_it_stops_connections(monkeypatch):
 
 
 async def test_new_exchanges_are_told_to_come_back(monkeypatch):
-    monkeypatch.setattr(PRESSURE, "look", lambda: "shed")
+    monkeypatch.setattr(PRESSURE, "look", lambda clients=0: "shed")
     monkeypatch.setattr(PRESSURE, "state", "shed")
     async with gateway([PlainBackend(PlainOptions(), name="plain")]) as running:
         response = await running.post(
@@ -68,42 +68,64 @@ async def test_new_exchanges_are_told_to_come_back(monkeypatch):
     assert "short of memory" in response.json()["error"]["message"]
 
 
-async def test_connections_wait_and_are_served_afterwards(monkeypatch, caplog):
+async def app(scope, receive, send):
+    """Answers with 204."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def status(port):
+    async with RawClient(f"http://127.0.0.1:{port}") as client:
+        await client.send(messages_request({}))
+        return (await client.read_head()).status
+
+
+async def test_connections_wait_and_are_served_afterwards(caplog):
     class Told(Pressure):
         wanted = "calm"
 
-        def look(self):
-            return self.wanted
-
-    async def app(scope, receive, send):
-        if scope["type"] == "lifespan":
-            while True:
-                message = await receive()
-                await send({"type": message["type"] + ".complete"})
-                if message["type"] == "lifespan.shutdown":
-                    return
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    loop = asyncio.get_running_loop()
-    listen = loop.create_server
-
-    async def fail_once(*args, **options):
-        monkeypatch.setattr(loop, "create_server", listen)
-        raise OSError(errno.EMFILE, "Too many open files")
+        def look(self, clients=0):
+            self.state = self.wanted
+            return self.state
 
     pressure = Told()
     async with serving(app, pressure=pressure) as port:
-        async with RawClient(f"http://127.0.0.1:{port}") as first:
-            await first.send(messages_request({}))
-            assert (await first.read_head()).status == 204
+        assert await status(port) == 204
         pressure.wanted = "pause"
         await anyio.sleep(1.2)  # the server looks every second
         async with RawClient(f"http://127.0.0.1:{port}") as second:
             await second.send(messages_request({}))
             with pytest.raises(TimeoutError):
                 await second.read_head(seconds=0.3)
-            monkeypatch.setattr(loop, "create_server", fail_once)
             pressure.wanted = "calm"
             assert (await second.read_head(seconds=5)).status == 204
+    assert caplog.text.count("new connections wait until files or memory are free again") == 1
+
+
+async def test_a_connection_for_which_there_was_no_file_is_served_afterwards(monkeypatch, caplog):
+    accept = socket.socket.accept
+
+    def fail_once(self):
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with serving(app) as port:
+        monkeypatch.setattr(socket.socket, "accept", fail_once)
+        assert await status(port) == 204
     assert "Too many open files" in caplog.text
+
+
+def test_room_is_kept_for_the_upstream_of_each_connection():
+    pressure = Pressure(max_files=1000)
+    pressure.look()
+    most = max(clients for clients in range(1000) if pressure.has_room(clients))
+    assert 300 < most < 400
+    pressure = Pressure(max_files=3)
+    pressure.look()
+    assert not pressure.has_room(0)

@@ -24,8 +24,8 @@ MOST_LINES = {
     "upstream": 1_520,
     "config": 1_320,
     "plugins": 1_440,
-    "exchange": 2_520,
-    "http": 2_070,
+    "exchange": 2_540,
+    "http": 2_140,
     "cli": 1_260,
 }
 """They may be lowered; what is raised has its reason in the commit."""

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Final, Literal
 
 from plugway.system import soft_limit
+from plugway.upstream.connection import Connection
 
 State = Literal["calm", "shed", "pause"]
 
+ROOM_FILES: Final = 0.8
+"""Share of the limit on open files up to which connections are accepted, each counted with the one
+to an upstream that its exchange needs. The rest is for what plugins open meanwhile."""
 PAUSE_FILES: Final = 0.9
-"""Share of the limit on open files at which no connection is accepted."""
+"""Share of that limit at which new exchanges are refused, too."""
 SHED_MEMORY: Final = 0.9
 """Share of the limit on memory at which new exchanges are refused."""
 PAUSE_MEMORY: Final = 0.95
@@ -34,17 +38,28 @@ class Pressure:
         """Limits other than those of the process and its control group."""
         self._max_files = max_files or soft_limit("RLIMIT_NOFILE")
         self._max_bytes = max_bytes or _memory_limit()
+        self._others = 0
+        """Files that were neither a client's connection nor one to an upstream."""
         self.state: State = "calm"
 
-    def look(self) -> State:
-        """The state now."""
-        files = _open_files() / self._max_files if self._max_files else 0.0
+    def look(self, clients: int = 0) -> State:
+        """The state now, with so many connections of clients."""
+        count = _open_files() if self._max_files else 0
+        self._others = max(count - clients - Connection.count, 0)
+        files = count / self._max_files if self._max_files else 0.0
         memory = _resident_bytes() / self._max_bytes if self._max_bytes else 0.0
         if files >= PAUSE_FILES or memory >= PAUSE_MEMORY:
             self.state = "pause"
         else:
             self.state = "shed" if memory >= SHED_MEMORY else "calm"
         return self.state
+
+    def has_room(self, clients: int) -> bool:
+        """Whether one more may connect: it opens no file, as there may be none to look with."""
+        if self.state == "pause":
+            return False
+        used = self._others + clients + max(clients, Connection.count)
+        return not self._max_files or used + 2 <= ROOM_FILES * self._max_files
 
 
 def _open_files() -> int:

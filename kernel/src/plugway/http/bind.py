@@ -13,9 +13,9 @@ from contextlib import suppress
 from plugway.http.port_owner import Owner, port_owner
 from plugway.types.errors import PlugwayError
 
-__all__ = ["BACKLOG", "BindError", "bind"]
+__all__ = ["BindError", "bind"]
 
-BACKLOG = 2048
+_BACKLOG = 2048
 _OURS_ALONE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 """On Windows the latter lets a second process listen on the same port; elsewhere it does not."""
 
@@ -37,7 +37,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, _OURS_ALONE, 1)
         sock.bind(address)
-        sock.listen(BACKLOG)
+        sock.listen(_BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()

@@ -27,7 +27,8 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.server import ServerState
 
 from plugway.exchange.pressure import PRESSURE, Pressure
-from plugway.http.bind import BACKLOG, BindError, bind
+from plugway.http.accept import Acceptor
+from plugway.http.bind import BindError, bind
 from plugway.http.protocol import GatewayProtocol
 from plugway.http.watch import Watchdog, watch_file
 from plugway.plugins.contain import Unending, unending
@@ -77,10 +78,9 @@ class Server:
         self._stopping = anyio.Event()
         self._hurried = anyio.Event()
         self._reload_wanted = anyio.Event()
-        self._pressure = pressure or PRESSURE
-        self._listener: asyncio.Server | None = None
         self._limits = limits or WireLimits()
         self._shared = ServerState()
+        self._acceptor = Acceptor(sock, pressure or PRESSURE, self._shared.connections)
         self._config = Config(
             cast("Any", app),
             interface="asgi3",
@@ -110,9 +110,15 @@ class Server:
             await lifespan.startup()
             if lifespan.should_exit:
                 raise StartFailed("the application did not start; the log says why")
-            self._listener = await self._listen(lifespan)
+            loop, state = asyncio.get_running_loop(), lifespan.state
+            self._set_date()
+            self._acceptor.start(
+                partial(
+                    GatewayProtocol, self._config, self._shared, state, loop, limits=self._limits
+                )
+            )
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._every_second, lifespan)
+                tasks.start_soon(self._every_second)
                 if self._on_reload is not None:
                     tasks.start_soon(self._reloading, self._on_reload)
                     if self._watch is not None:
@@ -121,7 +127,7 @@ class Server:
                 await self._stopping.wait()
                 if self._on_draining is not None:
                     self._on_draining()
-                self._close_listener()
+                self._acceptor.stop()
                 self._sock.close()
                 await self._drain()
                 tasks.cancel_scope.cancel()
@@ -129,26 +135,8 @@ class Server:
             with anyio.CancelScope(shield=True):
                 await self._end(lifespan)
 
-    async def _listen(self, lifespan: LifespanOn) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        self._set_date()
-        protocol = partial(
-            GatewayProtocol, self._config, self._shared, lifespan.state, loop, limits=self._limits
-        )
-        # A copy, so that a pause closes the copy and connections wait at the socket itself.
-        copy = self._sock.dup()
-        try:
-            return await loop.create_server(protocol, sock=copy, backlog=BACKLOG)
-        except BaseException:
-            copy.close()
-            raise
-
-    def _close_listener(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-
     async def _drain(self) -> None:
+        await self._acceptor.settled()
         for connection in list(self._shared.connections):
             connection.shutdown()
         async with anyio.create_task_group() as tasks:
@@ -162,8 +150,9 @@ class Server:
 
     async def _end(self, lifespan: LifespanOn) -> None:
         """Cut what is left; give it, and then the application, a bounded time to clean up."""
-        self._close_listener()
+        self._acceptor.stop()
         self._sock.close()
+        await self._acceptor.settled()
         if self._shared.tasks:
             log.warning("cutting %d exchanges that have not ended", len(self._shared.tasks))
         for connection in list(self._shared.connections):
@@ -184,31 +173,11 @@ class Server:
     def _set_date(self) -> None:
         self._shared.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
 
-    async def _every_second(self, lifespan: LifespanOn) -> None:
+    async def _every_second(self) -> None:
         while True:
             await anyio.sleep(1)
             self._set_date()
-            await self._accept_or_not(lifespan)
-
-    async def _accept_or_not(self, lifespan: LifespanOn) -> None:
-        """Leave connections waiting while the process is about to run out of files or memory."""
-        wanted = self._pressure.look() != "pause"
-        if self._stopping.is_set():
-            return
-        if wanted and self._listener is None:
-            try:
-                listener = await self._listen(lifespan)
-            except OSError as error:  # the last file has just gone; the next look may find one
-                log.warning("connections are not accepted yet: %s", error)
-                return
-            if self._stopping.is_set():
-                listener.close()
-                return
-            self._listener = listener
-            log.warning("connections are accepted again")
-        elif not wanted and self._listener is not None:
-            self._close_listener()
-            log.warning("no connection is accepted until files or memory are free again")
+            self._acceptor.look()
 
     async def _reloading(self, on_reload: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import anyio.lowlevel
 import httptools
@@ -149,6 +149,9 @@ class Answer:
 class Connection(asyncio.Protocol):
     """One connection. `idle` is called when it is free again, `lost` when it is no more."""
 
+    count: ClassVar[int] = 0
+    """How many of this process are open."""
+
     def __init__(
         self,
         where: str,
@@ -197,6 +200,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open."""
+        Connection.count += 1
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -227,6 +231,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Closed by the upstream: the end of an answer that has no other end, else a failure."""
+        Connection.count -= 1
         self._parser = None  # it holds this object
         self._transport = None
         answer, self._answer = self._answer, None
