@@ -123,6 +123,16 @@ async def test_answers_on_a_kept_connection_do_not_wait():
     assert sorted(took)[4] < 0.02, took
 
 
+async def test_a_loop_that_watches_no_socket_serves_by_its_own_server(monkeypatch):
+    def unwatched(*_):
+        raise NotImplementedError  # as the loop of Windows does
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", unwatched)
+    async with serving(Inside()) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(ASK)
+        assert b"200 OK" in await until(stream, b"0\r\n\r\n")
+
+
 async def test_an_error_in_the_block_is_not_wrapped():
     with pytest.raises(ZeroDivisionError):
         async with serving(Inside()):

@@ -21,11 +21,11 @@ FLOORS = (
 """Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
     "types": 2_800,
-    "upstream": 1_520,
+    "upstream": 1_540,
     "config": 1_320,
     "plugins": 1_440,
     "exchange": 2_540,
-    "http": 2_140,
+    "http": 2_160,
     "cli": 1_260,
 }
 """They may be lowered; what is raised has its reason in the commit."""

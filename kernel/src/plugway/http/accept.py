@@ -34,6 +34,9 @@ class Acceptor:
         self._open = open_ones
         self._accepting = False
         self._coming: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Task[asyncio.Server] | None = None
+        """The loop's own, where the loop cannot watch a socket: on Windows, which has no limit on
+        files to wait for."""
         self._again: asyncio.TimerHandle | None = None
         self._paused_at: float | None = None
         """When connections were last left waiting, until the log says that this is over."""
@@ -50,9 +53,14 @@ class Acceptor:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        if self._accepting:
+        if self._server is not None:
+            if self._server.done():
+                self._server.result().close()
+            self._server.cancel()
+            self._server = None
+        elif self._accepting:
             self._loop.remove_reader(self._sock)
-            self._accepting = False
+        self._accepting = False
 
     async def settled(self) -> None:
         """Wait, for a turn of the loop, until those that are accepted have their transport."""
@@ -77,8 +85,12 @@ class Acceptor:
         if not self._has_room():
             self._pause()
         elif not self._accepting:
-            self._loop.add_reader(self._sock, self._accept)
             self._accepting = True
+            try:
+                self._loop.add_reader(self._sock, self._accept)
+            except NotImplementedError:
+                serving = self._loop.create_server(self._protocol, sock=self._sock)
+                self._server = self._loop.create_task(serving)
 
     def _pause(self, why: str = "") -> None:
         self.stop()
