@@ -9,7 +9,7 @@ KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
 FLOORS = ("types", "trace", "log", "upstream", "config", "plugins", "exchange", "http", "cli")
 """Each uses only those before it. `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 2_800,
+    "types": 2_930,
     "upstream": 1_520,
     "config": 1_320,
     "plugins": 1_440,
