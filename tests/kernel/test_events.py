@@ -156,6 +156,12 @@ def test_a_call_that_was_cut_off_is_left_out_and_the_message_says_so(pieces, sto
     assert message["stop_reason"] == stop
 
 
+def test_arguments_that_cannot_be_written_again_are_a_failure():
+    deep = '{"a": ' + "[" * 300 + "]" * 300 + "}"
+    with pytest.raises(BackendProtocolError, match="nested too deeply"):
+        collected(call_events(deep[:50], deep[50:], stop="tool_use"))
+
+
 def test_a_call_that_is_whole_stays_in_an_answer_that_was_cut_off():
     message = collected(call_events('{"a": 6', "0}", stop="max_tokens"))
     assert message["content"][0]["input"] == {"a": 60}

@@ -147,6 +147,13 @@ async def test_no_redirect_is_followed(server, upstream, status):
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [600, 999])
+async def test_a_status_of_no_class_is_refused(server, upstream, status):
+    server.script(respond(status, {}))
+    with pytest.raises(BackendProtocolError, match=f"status {status}: there is none"):
+        await ask(upstream)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate", "x-unknown"])
 async def test_a_compressed_answer_is_refused(server, upstream, encoding):
     server.script(respond(200, b"\x1f\x8b" + b"\0" * 100, {"content-encoding": encoding}))

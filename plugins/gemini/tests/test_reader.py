@@ -303,7 +303,10 @@ def test_comments_multiple_lines_and_a_mark_at_the_start_are_framing():
     assert decoded([raw]) == [{"a": 1}, {"b": 2}]
 
 
-@pytest.mark.parametrize("raw", [b"data: {\r\n\r\n", b"data: [1]\n\n", b"data: \xff\n\n"])
+DEEP = b'data: {"a":' + b"[" * 300 + b"]" * 300 + b"}\n\n"
+
+
+@pytest.mark.parametrize("raw", [b"data: {\r\n\r\n", b"data: [1]\n\n", b"data: \xff\n\n", DEEP])
 def test_what_is_no_object_is_an_error(raw):
     with pytest.raises(BackendProtocolError):
         decoded([raw])

@@ -12,6 +12,7 @@ from plugway_local_engine import FAMILIES, OutputParser, Tool
 from plugway_tool_repair._marks import ALL
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._prose import Prose
+from plugway_tool_repair._tools import Verdict
 
 from .conftest import TOOLBOX
 
@@ -127,3 +128,10 @@ def test_events_of_a_call_in_very_many_pieces_are_not_kept():
     out = reader.feed(event("content_block_stop", index=0))
     deltas = [item.data["delta"]["partial_json"] for item in out if "delta" in item.data]
     assert deltas == ['{"command": "' + "x" * 5000 + '"}']
+
+
+@pytest.mark.parametrize("levels", [100, 300, 2000])
+def test_deep_arguments_are_known_again(levels):
+    deep = '{"edits": ' + "[" * levels + "]" * levels + "}"
+    assert Verdict("Edit", deep).key == Verdict("Edit", deep).key
+    assert Verdict("Edit", deep).key != Verdict("Edit", "{}").key

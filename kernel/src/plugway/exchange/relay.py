@@ -21,6 +21,7 @@ from plugway.types.events import StreamEvent, interrupted, renamed
 from plugway.types.gather import MAX_EVENT_BYTES
 from plugway.types.json import as_object, edit
 from plugway.types.response import Reply
+from plugway.types.shape import wrong_in_message
 from plugway.types.sse import Decoder, StreamScan
 
 MAX_TOGETHER_BYTES: Final = 16 * 1024
@@ -219,6 +220,9 @@ async def primed(reply: Reply, resources: Resources, source: str = "") -> Reply:
     """`reply` with its first content event read and held; it is closed where that fails. `source`
     is the plugin that gave it."""
     if not reply.is_stream:
+        if not reply.dialect and reply.status < 400 and (wrong := wrong_in_message(reply.parsed)):
+            await reply.close()
+            raise BackendProtocolError(f"`{wrong}` of the answer is no such value")
         return reply
     relay: RawRelay | EventRelay | ForeignRelay
     if reply.chunks is not None and reply.dialect:

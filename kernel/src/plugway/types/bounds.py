@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio.lowlevel
 import anyio.to_thread
+import orjson
 
 from plugway.types.errors import BackendProtocolError, RequestRejected
+from plugway.types.json import MAX_DEPTH
 
 MAX_VALUES: Final = 100_000
 """JSON values that a request may hold, or an answer, or one event of it. A conversation of a
@@ -22,6 +24,8 @@ MAX_ESCAPES: Final = 4 * 2**20
 """Backslashes that a request may hold: they cost most of all that stands in a text."""
 MAX_DIGITS: Final = 16 * 2**20
 """Digits that a request may hold; a sixth of a large image are digits."""
+MAX_ANSWER_DEPTH: Final = MAX_DEPTH - 40
+"""Containers inside containers that an answer may have: it is written within others."""
 HEAVY_VALUES: Final = 5_000
 """Above it the work on a request is done in steps, between which the loop goes on."""
 HEAVY_BYTES: Final = 2**20
@@ -96,10 +100,30 @@ def _marks_between_texts(raw: bytes) -> Iterator[int]:
 
 
 def check_answer(raw: bytes) -> None:
-    """Raises `BackendProtocolError` where bytes of an upstream hold too many values to be parsed;
-    marks within texts count too, for that is far beyond what models write."""
+    """Raises `BackendProtocolError` where bytes of an upstream hold too many values to be parsed,
+    or are nested too deeply to be written again; marks within texts count as values too, for that
+    is far beyond what models write."""
     if len(raw) > MAX_VALUES and marks(raw) > MAX_VALUES:
         raise BackendProtocolError(f"the answer holds more than {MAX_VALUES} JSON values")
+    if is_deep(raw):
+        raise BackendProtocolError(f"the answer is nested more than {MAX_ANSWER_DEPTH} levels deep")
+
+
+def is_deep(raw: bytes) -> bool:
+    """Whether JSON bytes are nested more than `MAX_ANSWER_DEPTH` levels deep."""
+    if len(raw) <= MAX_ANSWER_DEPTH or raw.count(b"[") + raw.count(b"{") <= MAX_ANSWER_DEPTH:
+        return False
+    try:
+        value: Any = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False  # whoever reads it says so
+    for _ in range(MAX_DEPTH - MAX_ANSWER_DEPTH):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return True
+    return False
 
 
 def is_heavy(raw: bytes) -> bool:

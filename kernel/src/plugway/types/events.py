@@ -15,11 +15,12 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
-from plugway.types.bounds import TOGETHER, breath, check_answer
+from plugway.types.bounds import TOGETHER, breath, check_answer, is_deep
 from plugway.types.errors import BackendProtocolError, StreamInterrupted
 from plugway.types.gather import MAX_EVENT_BYTES, Gathered
 from plugway.types.json import as_list, as_object
 from plugway.types.reason import reason_of
+from plugway.types.shape import wrong_in_event
 
 CUT_REASONS: Final = frozenset(
     ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal", "pause_turn")
@@ -59,7 +60,8 @@ class StreamEvent:
         """The JSON object of the event. Read-only: make a new event to change it.
 
         Raises:
-            BackendProtocolError: the upstream's data is not a JSON object, or a far too large one.
+            BackendProtocolError: the upstream's data is not a JSON object, a far too large one, or
+                not what an event of that type holds (`wrong_in_event`).
         """
         if self._data is None:
             check_answer(self._payload)
@@ -70,6 +72,8 @@ class StreamEvent:
                 raise BackendProtocolError(what) from None
             if not isinstance(parsed, dict):
                 raise BackendProtocolError("the data of an event is not an object")
+            if wrong := wrong_in_event(self.type, as_object(parsed)):
+                raise BackendProtocolError(f"`{wrong}` of a `{self.type}` event is no such value")
             self._data = as_object(parsed)
         return self._data
 
@@ -174,7 +178,7 @@ class _Message:
                 raise BackendProtocolError(f"the message has more than {MAX_BLOCKS} blocks")
             content.append(dict(data["content_block"]))
         elif type_ == "content_block_delta":
-            self._delta(_index(data, content, "a delta"), data["delta"])
+            self._delta(_index(data, content, "a delta"), as_object(data.get("delta")))
         elif type_ == "content_block_stop":
             self._finish(_index(data, content, "`content_block_stop`"))
         elif type_ == "message_delta":
@@ -182,9 +186,9 @@ class _Message:
 
     def _end(self, data: Mapping[str, Any]) -> None:
         message = self.message
-        message.update(data.get("delta", {}))
+        message.update(as_object(data.get("delta")))
         usage = {k: v for k, v in as_object(data.get("usage")).items() if v is not None}
-        message["usage"] = {**message.get("usage", {}), **usage}
+        message["usage"] = {**as_object(message.get("usage")), **usage}
         message.update({k: v for k, v in data.items() if k not in {"type", "delta", "usage"}})
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> None:
@@ -229,6 +233,8 @@ class _Message:
                 block["input"] = orjson.loads(text)
             except orjson.JSONDecodeError:
                 self._broken[index] = "are not valid JSON"
+            if is_deep(text.encode()):
+                self._broken[index] = "are nested too deeply"
         elif block.get("type") == "tool_use" and not block.get("input"):
             self._broken[index] = ""
 
@@ -254,7 +260,7 @@ class _Message:
 
 
 def _index(data: Mapping[str, Any], content: list[Any], what: str) -> int:
-    index = data["index"]
+    index = data.get("index")
     if not isinstance(index, int) or not 0 <= index < len(content):
         raise BackendProtocolError(f"{what} names a block that was never started")
     return index

@@ -38,6 +38,9 @@ MAX_REFUSAL_BYTES: Final = 2**20
 MAX_JSON_BYTES: Final = 8 * 2**20
 """Largest answer to a small question, such as a list of models."""
 
+HIGHEST_STATUS: Final = 599
+"""RFC 9110, 15: a status has one of five classes."""
+
 _LATE: Final = "did not answer in time - it may be busy, or load a model: look at its log"
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
@@ -307,6 +310,8 @@ def _checked(
     answer: Answer, origin: str, secrets: tuple[bytes, ...], passing: tuple[str, ...]
 ) -> UpstreamResponse:
     named = dict(answer.lines)
+    if answer.status > HIGHEST_STATUS:
+        raise BackendProtocolError(f"{origin} answered with status {answer.status}: there is none")
     if 300 <= answer.status < 400 and "location" not in named:
         raise BackendProtocolError(
             f"{origin} answered {answer.status} without an answer or another address - see what "

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import BackendProtocolError, as_object
+from plugway import BackendProtocolError, as_object, check_answer
 
 MAX_EVENT: Final = 64 * 2**20
 """Bytes of one event; a call with large arguments comes in one."""
@@ -25,7 +25,8 @@ class DataDecoder:
         """The objects that are complete now, one by one: an error comes after what was before it.
 
         Raises:
-            BackendProtocolError: an event is not a JSON object, or too large.
+            BackendProtocolError: an event is not a JSON object, too large, or has too many
+                values or levels.
         """
         self._size += len(chunk)
         if self._size > MAX_EVENT:
@@ -49,6 +50,7 @@ class DataDecoder:
 
 
 def _object(raw: bytes) -> Mapping[str, Any]:
+    check_answer(raw)
     try:
         parsed: Any = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

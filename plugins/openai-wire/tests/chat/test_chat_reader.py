@@ -483,3 +483,21 @@ def payload_events(pieces):
         if item.type == "message_start":
             item.data["message"]["id"] = "msg"
     return events
+
+
+def test_what_comes_for_a_call_that_is_whole_is_passed_over():
+    chunks = [
+        chunk(tool_delta(0, '{"a": 1}', id="c1", name="f")),
+        chunk(tool_delta(1, '{"b":', id="c2", name="f")),
+        chunk(tool_delta(0, '{"a": 1}')),
+        chunk(tool_delta(1, " 2}")),
+        chunk({}, "tool_calls"),
+    ]
+    assert [found[2] for found in told(read(chunks, tools=["f"]))] == [{"a": 1}, {"b": 2}]
+
+
+@pytest.mark.parametrize("index", [None, {"x": 0}, [0], 1.5, "0"])
+def test_details_of_thinking_are_taken_whatever_their_number_is(index):
+    detail = {"type": "reasoning.text", "text": "Hm.", "index": index}
+    chunks = [chunk({"reasoning_details": [detail]}), *chat_chunks("Hello.")[1:]]
+    assert told(read(chunks)) == [("thinking", "Hm."), "Hello."]

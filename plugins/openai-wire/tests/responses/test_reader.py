@@ -141,7 +141,7 @@ def test_a_search_is_told_as_anthropic_tells_one():
     assert result["content"][0]["url"] == "https://weather.example.com/paris"
     assert error["content"]["error_code"] == "unavailable"
     assert text["citations"][0]["title"] == "Weather"
-    assert told["usage"]["server_tool_use"] == {"web_search_requests": 2}
+    assert told["usage"]["server_tool_use"] == {"web_search_requests": 2, "web_fetch_requests": 0}
     assert told["stop_reason"] == "end_turn"
 
 
@@ -402,3 +402,44 @@ def test_usage_adds_up():
     told = read(stream(response(message("Hi"))))[-2].data["usage"]
     parts = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     assert sum(told[part] for part in parts) == USAGE["input_tokens"]
+
+
+@pytest.mark.parametrize("kind", ["response.output_text.delta", "response.content_part.added"])
+def test_an_event_of_another_kind_does_not_end_a_call(kind):
+    events = list(stream(response(call("f", '{"a": 1}'))))
+    at = next(n for n, data in enumerate(events) if "arguments.delta" in data["type"])
+    events.insert(at + 1, {"type": kind, "output_index": 0, "delta": "x"})
+    assert message_of(read(events))["content"][0]["input"] == {"a": 1}
+
+
+def test_what_comes_for_a_call_after_its_end_is_passed_over_also_where_it_waited():
+    events = list(stream(response(message("Hi"), call("f", '{"a": 1}', id="fc"))))
+    done = next(n for n, d in enumerate(events) if d["type"].endswith("item.done"))
+    text_done = events.pop(done)
+    events.insert(
+        -1, {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": "x"}
+    )
+    events.insert(-1, text_done)
+    assert message_of(read(events))["content"][1]["input"] == {"a": 1}
+
+
+def test_arguments_that_end_as_others_than_were_told_stay_as_they_were_told():
+    events = list(stream(response(call("f", '{"a": 1}'))))
+    for data in events:
+        if data["type"] == "response.function_call_arguments.done":
+            data["arguments"] = '{"other": "and longer"}'
+    assert message_of(read(events))["content"][0]["input"] == {"a": 1}
+
+
+@pytest.mark.parametrize("url", [None, 5, ["u"]])
+def test_a_source_without_an_address_is_no_citation(url):
+    source = {**CITED["annotations"][0], "url": url}
+    told = both(response(message({**CITED, "annotations": [source]})))
+    assert "citations" not in told["content"][0]
+
+
+def test_an_address_that_is_none_is_its_own_title():
+    action = {"type": "search", "query": "q", "sources": [{"url": "http://["}]}
+    search = {"type": "web_search_call", "id": "ws", "status": "completed", "action": action}
+    told = both(response(search, message("Hi")))
+    assert told["content"][1]["content"][0]["title"] == "http://["

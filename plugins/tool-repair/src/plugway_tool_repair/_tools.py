@@ -36,7 +36,7 @@ class Verdict:
         """Equal for equal calls; short, however long the arguments are."""
         try:
             text = orjson.dumps(orjson.loads(self.arguments), option=orjson.OPT_SORT_KEYS)
-        except orjson.JSONDecodeError:
+        except (orjson.JSONDecodeError, TypeError):  # orjson reads deeper nesting than it writes
             text = self.arguments.encode("utf-8", "replace")
         return self.name, sha256(text).digest()
 

@@ -28,6 +28,7 @@ class _Slot:
         "_complete",
         "arguments",
         "begins",
+        "closed",
         "id",
         "key",
         "name",
@@ -46,6 +47,8 @@ class _Slot:
         """Pieces of the arguments that were not told yet."""
         self.told = False
         """The block has begun."""
+        self.closed = False
+        """The block has ended: it was complete, and what still comes for it is not of the call."""
         self._checked = 0
         self._complete = False
 
@@ -156,6 +159,8 @@ class Calls:
 
     def _tell(self, slot: _Slot) -> list[StreamEvent]:
         active = self._slots[self._active]
+        if slot.closed:
+            return []
         if slot is active:
             # A block without arguments would be a call without them, should they never come.
             return self._told(slot) if slot.name and slot.begins and not slot.odd else []
@@ -181,6 +186,7 @@ class Calls:
 
     def _close(self, slot: _Slot) -> list[StreamEvent]:
         """The end of a call; one without arguments, or with blanks only, gets an empty object."""
+        slot.closed = True
         text = slot.arguments.text()
         last: list[StreamEvent] = []
         if slot.odd:

@@ -36,7 +36,7 @@ class Details:
     """`reasoning_details` of one block, put together from their pieces."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[Any, Any], dict[str, Any]] = {}
+        self._entries: dict[tuple[str, int | str], dict[str, Any]] = {}
 
     def add(self, value: Any) -> str:
         """More pieces; returns the text in them."""
@@ -45,7 +45,8 @@ class Details:
             piece = as_object(item)
             kind = piece.get("type")
             member = _TEXTS.get(str(kind), "data")
-            key = kind, piece.get("index", len(self._entries))
+            index = piece.get("index")
+            key = str(kind), index if isinstance(index, int | str) else len(self._entries)
             entry = self._entries.setdefault(key, {})
             text = piece.get(member)
             said = (entry.get(member) or "") + text if isinstance(text, str) else entry.get(member)

@@ -142,6 +142,7 @@ class Reader:
                 if kind == DONE:
                     self._told.add(index)
                     self._turn = None
+                    break
         return events
 
     def _index(self, data: Mapping[str, Any]) -> int:

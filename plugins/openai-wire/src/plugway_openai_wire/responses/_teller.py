@@ -143,7 +143,10 @@ class Teller:
         self.ended = True
         usage = usage_told(response, self._with.input_estimate, self._written)
         if self._searches:
-            usage["server_tool_use"] = {"web_search_requests": self._searches}
+            usage["server_tool_use"] = {
+                "web_search_requests": self._searches,
+                "web_fetch_requests": 0,
+            }
         ending = self._out.finish(reason, usage)
         return [*events, *(_detailed(item, details) for item in ending)]
 
@@ -239,15 +242,14 @@ class Teller:
 
     def _call(self, item: Item, data: Mapping[str, Any], kind: str) -> list[StreamEvent]:
         match kind:
-            case "response.output_item.added":  # the block begins with its arguments
-                return []
             case "response.function_call_arguments.delta":
                 return self._arguments(item, _str(data.get("delta")))
             case "response.function_call_arguments.done":
-                whole = _str(data.get("arguments"))
-                return self._arguments(item, _rest(item, 0, whole))
-            case _:
+                return self._arguments(item, _untold(item, _str(data.get("arguments"))))
+            case "response.output_item.done":
                 return self._call_done(item)
+            case _:
+                return []
 
     def _call_opened(self, item: Item) -> list[StreamEvent]:
         """The start of a call, once there are arguments and the tool's name is known.
@@ -275,6 +277,7 @@ class Teller:
                 f"the arguments of a tool call have more than {MAX_EVENT_BYTES} characters"
             )
         self._written += len(fragment)
+        item.text.append(fragment)
         if item.open:
             return self._out.tool_arguments(fragment)
         item.held.append(fragment)
@@ -288,7 +291,7 @@ class Teller:
         events = self._call_opened(item)
         if not item.open:
             raise BackendProtocolError("the model called a tool without naming it")
-        events += self._arguments(item, _rest(item, 0, whole))
+        events += self._arguments(item, _untold(item, whole))
         if not item.sent.get(0):
             events += self._arguments(item, "{}")
         return [*events, *self._out.close_block()]
@@ -352,6 +355,12 @@ def _detailed(item: StreamEvent, details: Mapping[str, Any] | None) -> StreamEve
 def _rest(item: Item, part: int, whole: str) -> str:
     """What of a part that is now known whole was not told yet."""
     return whole[item.sent.get(part, 0) :]
+
+
+def _untold(item: Item, whole: str) -> str:
+    """The same of a call's arguments; nothing where they are not those that were told."""
+    told = "".join(item.text)
+    return whole[len(told) :] if whole.startswith(told) else ""
 
 
 def _str(value: Any) -> str:

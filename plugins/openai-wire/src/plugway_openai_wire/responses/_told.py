@@ -73,7 +73,7 @@ def search_blocks(item: Mapping[str, Any]) -> tuple[dict[str, Any], str, dict[st
         {
             "type": "web_search_result",
             "url": url,
-            "title": urlsplit(url).hostname or url,
+            "title": _host(url),
             "encrypted_content": "",
             "page_age": None,
         }
@@ -88,14 +88,15 @@ def search_blocks(item: Mapping[str, Any]) -> tuple[dict[str, Any], str, dict[st
 
 def citation_of(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | None:
     """A source in the web; None for files, which only OpenAI knows."""
-    if annotation.get("type") != "url_citation":
+    url, title = annotation.get("url"), annotation.get("title")
+    if annotation.get("type") != "url_citation" or not isinstance(url, str):
         return None
     start, end = annotation.get("start_index"), annotation.get("end_index")
     inside = isinstance(start, int) and isinstance(end, int) and 0 <= start <= end
     return {
         "type": "web_search_result_location",
-        "url": annotation.get("url"),
-        "title": annotation.get("title"),
+        "url": url,
+        "title": title if isinstance(title, str) else None,
         "cited_text": text[start:end] if inside else "",
         "encrypted_index": "",
     }
@@ -104,3 +105,11 @@ def citation_of(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | No
 def whole_of(text: str, state: Mapping[str, Any]) -> bool:
     """Whether there is anything in a reasoning item."""
     return bool(text or state.get("enc"))
+
+
+def _host(url: str) -> str:
+    """The host in an address; all of it where that is none."""
+    try:
+        return urlsplit(url).hostname or url
+    except ValueError:
+        return url

@@ -1,0 +1,116 @@
+"""What must hold of an upstream's events and messages for anybody to work on them.
+
+Only what readers rely on is looked at: unknown types and members pass. Shapes:
+`types/raw_message_stream_event.py` and `types/message.py` of the `anthropic` SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+_TEXTS: Final = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "text": "text",
+    "thinking": "thinking",
+}
+"""The member of a delta, or of a whole block, that is a text, by its type."""
+_NAMES: Final = ("id", "type", "role", "model")
+
+
+def wrong_in_event(type_: str, data: Mapping[str, Any]) -> str:
+    """Which member of an event is not what it must be; empty where all are."""
+    check = _CHECKS.get(type_)
+    if check is None:
+        return ""
+    return "type" if data.get("type", type_) != type_ else check(data)
+
+
+def wrong_in_message(message: Mapping[str, Any]) -> str:
+    """The same of a whole message."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return "content"
+    for index, block in enumerate(content):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        if wrong := _typed(block, f"content.{index}", texts=True):
+            return wrong
+    return _head(message, "") or _reasons(message, "")
+
+
+def _message_start(data: Mapping[str, Any]) -> str:
+    message = data.get("message")
+    return _head(message, "message.") if isinstance(message, dict) else "message"  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _block_start(data: Mapping[str, Any]) -> str:
+    return _index(data) or _typed(data.get("content_block"), "content_block", texts=False)
+
+
+def _block_delta(data: Mapping[str, Any]) -> str:
+    delta = data.get("delta")  # servers are known to send `null` for no news
+    return _index(data) or ("" if delta is None else _typed(delta, "delta", texts=True))
+
+
+def _message_delta(data: Mapping[str, Any]) -> str:
+    delta = data.get("delta")
+    if delta is None:
+        return _object(data, "usage", "")
+    if not isinstance(delta, dict):
+        return "delta"
+    return _reasons(delta, "delta.") or _object(data, "usage", "")  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _index(data: Mapping[str, Any]) -> str:
+    return "" if type(data.get("index", 0)) is int else "index"
+
+
+def _type_alone(_: Mapping[str, Any]) -> str:
+    return ""
+
+
+_CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "message_start": _message_start,
+    "content_block_start": _block_start,
+    "content_block_delta": _block_delta,
+    "content_block_stop": _index,
+    "message_delta": _message_delta,
+    "message_stop": _type_alone,
+    "ping": _type_alone,
+}
+
+
+def _typed(value: Any, place: str, *, texts: bool) -> str:
+    if not isinstance(value, dict):
+        return place
+    kind: Any = value.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if not isinstance(kind, str):
+        return f"{place}.type"
+    if kind == "input_json_delta" and not isinstance(value.get("partial_json"), str | None):  # pyright: ignore[reportUnknownMemberType]
+        return f"{place}.partial_json"
+    if kind == "citations_delta" and not isinstance(value.get("citation"), dict):  # pyright: ignore[reportUnknownMemberType]
+        return f"{place}.citation"
+    name = _TEXTS.get(kind)
+    if name is None:
+        return ""
+    text: Any = value.get(name, None if texts else "")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return "" if isinstance(text, str) else f"{place}.{name}"
+
+
+def _head(message: Mapping[str, Any], place: str) -> str:
+    for name in _NAMES:
+        if not isinstance(message.get(name, ""), str):
+            return place + name
+    return _object(message, "usage", place)
+
+
+def _reasons(holder: Mapping[str, Any], place: str) -> str:
+    for name in ("stop_reason", "stop_sequence"):
+        if not isinstance(holder.get(name), str | None):
+            return place + name
+    return ""
+
+
+def _object(holder: Mapping[str, Any], name: str, place: str) -> str:
+    return "" if isinstance(holder.get(name), dict | None) else place + name

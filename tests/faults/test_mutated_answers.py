@@ -1,0 +1,256 @@
+"""Whatever an upstream answers, the gateway does not fail, hang or grow, and a client can read it.
+
+Answers of each API are made wrong in a few places and come through the default stack.
+`PLUGWAY_MUTATIONS=50000` says how many of each backend's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import random
+import re
+from itertools import count
+
+import anthropic.types
+import openai.types.chat
+import openai.types.responses
+import psutil
+import pytest
+
+from plugway.testing import assert_valid_stream, gateway, parse_sse
+from plugway_resilience import Resilience, ResilienceOptions
+from tests.faults.answers import APIS, streamed, whole
+from tests.faults.in_process import answered_by, ask
+from tests.faults.mutations import EVENTS, JSON, Answer, mutated
+from tests.faults.whole_stack import BACKENDS, QUICK, whole_stack
+
+SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
+COUNT = int(os.environ.get("PLUGWAY_MUTATIONS") or (5000 if SLOW else 250))
+MOST_SECONDS = 20
+MOST_GROWTH = 24 * 2**20
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + COUNT)]
+
+SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+BASH = {"type": "object", "properties": {"command": {"type": "string"}, "timeout": {"type": "integer"}}}  # fmt: skip
+TOOLS = [{"name": "Read", "input_schema": SCHEMA}, {"name": "Bash", "input_schema": BASH}]
+FORMAT = {"type": "json_schema", "schema": {**SCHEMA, "additionalProperties": False}}
+PATHS = {
+    "messages": "/v1/messages",
+    "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
+}
+WHOLE = {
+    "messages": anthropic.types.Message,
+    "chat": openai.types.chat.ChatCompletion,
+    "responses": openai.types.responses.Response,
+}
+
+
+MODEL = re.compile(rb'"model": ?"[^"]*",? ?')
+
+
+def stack():
+    """The default stack, for which much time passes from one look at the clock to the next: what
+    an upstream says of its limits keeps no later request from it."""
+    plugins = whole_stack("http://127.0.0.1:9")
+    hours = count(step=10_000.0)
+    at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Resilience))
+    options = ResilienceOptions.model_validate({**QUICK, "rate_limit_wait_seconds": 0})
+    plugins[at] = Resilience(options, name="resilience", clock=lambda: next(hours))
+    return plugins
+
+
+def asked(dialect, model, stream, chance):
+    """A request as clients of that dialect make them."""
+    tools = TOOLS if chance.random() < 0.7 else []
+    body = {"model": model, "stream": stream}
+    if dialect == "messages":
+        body |= {"max_tokens": 2000, "messages": [{"role": "user", "content": "go"}]}
+        if chance.random() < 0.3:
+            body["thinking"] = {"type": "enabled", "budget_tokens": 1024}
+        elif tools and chance.random() < 0.2:
+            body["tool_choice"] = {"type": "any"}
+        if chance.random() < 0.1:
+            body["output_config"] = {"format": FORMAT}
+        if chance.random() < 0.1:
+            tools = [*tools, {"type": "web_search_20250305", "name": "web_search"}]
+        return body | ({"tools": tools} if tools else {})
+    made = [{"name": tool["name"], "parameters": tool["input_schema"]} for tool in tools]
+    if dialect == "chat":
+        body["messages"] = [{"role": "user", "content": "go"}]
+        made = [{"type": "function", "function": tool} for tool in made]
+        if stream and chance.random() < 0.5:
+            body["stream_options"] = {"include_usage": True}
+    else:
+        body["input"] = "go"
+        made = [{"type": "function", **tool} for tool in made]
+    return body | ({"tools": made} if made else {})
+
+
+class Upstream:
+    """Answers what it is told to, at first; now and then well when it is asked again."""
+
+    def __init__(self):
+        self.answer, self.good, self.chance = None, None, random.Random()
+
+    def begin(self, answer, good, chance):
+        self.answer, self.good, self.chance, self.times = answer, good, chance, 0
+
+    def __call__(self, method, target, body):
+        if method == "GET" or "/api/show" in target:
+            return Answer(404, (), [])
+        self.times += 1
+        if self.times > 1 and self.chance.random() < 0.3:
+            return self.good
+        return self.answer
+
+
+def good(api, stream):
+    if stream:
+        return Answer(200, (("content-type", EVENTS),), streamed(api))
+    return Answer(200, (("content-type", JSON),), [json.dumps(whole(api)).encode()])
+
+
+def is_error(dialect, told):
+    """Whether an error is told in the words of its dialect."""
+    error = told["error"]
+    assert isinstance(error["message"], str)
+    if dialect == "messages":
+        assert told["type"] == "error"
+        assert isinstance(error["type"], str)
+    elif dialect:  # otherwise the envelope is the upstream's own
+        assert {"type", "code"} <= error.keys()
+
+
+def nameless(body):
+    return MODEL.sub(b"", body)
+
+
+def as_it_came(client, answers):
+    """Whether these are an upstream's own bytes, but for the model's name."""
+    told = nameless(client.body)
+    return any(nameless(answer.body).startswith(told) for answer in answers)
+
+
+def checked(api, dialect, stream, client, answers):
+    """Raises where a client of `dialect` could not read what it was answered. A server of the same
+    API is relayed: what it says is its own business, and what the gateway makes of it is ours."""
+    assert client.end, "no end"
+    if as_it_came(client, answers):
+        return
+    if client.status >= 400:
+        is_error("" if dialect == api else dialect, json.loads(client.body))
+    elif client.headers.get("content-type", "").startswith("text/event-stream"):
+        assert stream
+        if dialect == api == "messages":
+            relayed_well(client, answers)
+        else:
+            streamed_well(dialect, client)
+    else:
+        assert client.status == 200
+        message = json.loads(client.body)
+        if dialect == api == "messages":
+            assert all(isinstance(block["type"], str) for block in message["content"])
+        else:
+            assert not stream
+            WHOLE[dialect].model_validate(message)
+
+
+def relayed_well(client, answers):
+    """Each event is the upstream's own, or one of ours; and none but it says that it is whole."""
+    said = b"".join(answer.body for answer in answers)
+    for event in re.split(rb"(?<=\r\n\r\n)|(?<=\n\n)|(?<=\r\r)", client.body):
+        if event not in said:
+            assert len(parse_sse(event)) == 1
+    if client.end == "end":
+        assert re.search(b"message_stop|error", client.body), "an end that was not told"
+
+
+def streamed_well(dialect, client):
+    events = parse_sse(client.body)
+    if dialect != "messages":
+        return
+    failed = bool(events) and events[-1][0] == "error"
+    if failed:
+        is_error("messages", events.pop()[1])
+    try:
+        assert_valid_stream(events, complete=client.end == "end" and not failed)
+    except AssertionError as problem:
+        if "tool input is not" not in str(problem):  # `unfixable: pass` of `tool-repair`
+            raise
+
+
+class Log(logging.Handler):
+    """Errors that are logged: none is to be."""
+
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.found = []
+
+    def emit(self, record):
+        trace = record.exc_info[1] if record.exc_info else None
+        self.found.append(f"{record.name}: {record.getMessage()} {trace!r}")
+
+
+@pytest.fixture
+def log():
+    found = Log()
+    logging.getLogger().addHandler(found)
+    yield found
+    logging.getLogger().removeHandler(found)
+
+
+class Trial:
+    """One gateway, and what it was found to do wrongly."""
+
+    def __init__(self, running, upstream, log):
+        self.running, self.upstream, self.log = running, upstream, log
+        self.found = []
+
+    async def answer(self, backend, name):
+        """One answer by `backend` that is wrong in the way that `name` says."""
+        chance = random.Random(name)
+        dialect = chance.choice(["messages"] * 6 + ["chat", "responses"])
+        stream = chance.random() < 0.6
+        answer = mutated(APIS[backend], stream, chance)
+        well = good(APIS[backend], stream)
+        self.upstream.begin(answer, well, chance)
+        body = json.dumps(asked(dialect, f"anthropic/{backend}/{name}", stream, chance)).encode()
+        client, problem = None, ""
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                client = await ask(self.running, body, PATHS[dialect])
+            checked(APIS[backend], dialect, stream, client, (answer, well))
+            if client.status >= 500 and (b"a defect of the" in client.body or b"raised" in client.body):  # fmt: skip
+                problem = "a defect"
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem or self.log.found:
+            said = client and (client.status, client.end, client.body[-300:])
+            self.found.append((name, dialect, stream, problem, self.log.found, answer.told, said))
+            self.log.found = []
+
+
+def resident():
+    gc.collect()
+    return psutil.Process().memory_info().rss
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_no_answer_is_a_failure_of_the_gateway(backend, monkeypatch, log):
+    upstream = Upstream()
+    answered_by(monkeypatch, upstream)
+    async with gateway(stack()) as running:
+        trial = Trial(running, upstream, log)
+        for number in range(COUNT // 2):
+            await trial.answer(backend, f"{backend}-{COUNT}-{number}")
+        before = resident()
+        for number in range(COUNT // 2, COUNT):
+            await trial.answer(backend, f"{backend}-{COUNT}-{number}")
+        grown = resident() - before
+    assert not trial.found, "\n".join([str(len(trial.found)), *map(str, trial.found[:20])])
+    assert grown < MOST_GROWTH, f"{grown / 2**20:.1f} MiB more"
