@@ -355,6 +355,13 @@ async def test_a_body_that_waits_to_be_asked_for_is_received(wire):
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
 
 
+async def test_a_wish_for_100_continue_means_nothing_in_http_1_0(wire):
+    head = WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0")
+    answer = await wire.ask(head + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}")
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"100 Continue" not in answer
+
+
 @pytest.mark.parametrize("line", [b"Connection: close\r\n", b""], ids=["close", "HTTP/1.0"])
 async def test_an_answer_in_one_go_closes_where_it_is_the_last(wire, line):
     head = WHOLE if line else WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0")
