@@ -216,6 +216,19 @@ async def test_the_upstream_is_left_at_once_when_the_client_leaves(phase):
     assert sorted(times)[-2] < 0.1
 
 
+async def test_a_client_that_closes_only_its_own_direction_counts_as_left():
+    async with (
+        stack(sse(numbered(3), end=Hold())) as (running, upstream),
+        RawClient(running.url) as client,
+    ):
+        await client.send(ask(running))
+        request = await upstream.wait_for_request()
+        await client.read_until(b"content_block_delta")
+        client.finish()
+        with anyio.fail_after(2):
+            await request.left.wait()
+
+
 async def test_100_clients_that_leave_at_once_are_all_noticed():
     async with stack(sse(numbered(3), end=Hold())) as (running, upstream):
         clients = [RawClient(running.url) for _ in range(100)]

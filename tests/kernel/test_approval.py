@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -41,6 +42,14 @@ def test_what_was_approved_may_be_loaded_and_nothing_else(installed, tmp_path):
     approve(["plugway-mine"], path)
     assert refusal("plugway-mine", path) == ""
     assert refusal("plugway-other", path) == "is not approved"
+
+
+def test_old_drafts_of_the_approvals_are_removed(installed, tmp_path):
+    left = tmp_path / ".approved.json-17"
+    left.touch()
+    os.utime(left, (0, 0))
+    approve(["plugway-mine"], tmp_path / "approved.json")
+    assert not left.exists()
 
 
 def test_a_file_that_was_edited_is_noticed(installed, tmp_path):

@@ -445,3 +445,14 @@ def test_clients_on_this_machine_get_an_address_that_the_guard_lets_in(
     host: str, address: str
 ) -> None:
     assert ServerOptions(host=host).address == address
+
+
+def test_old_drafts_of_the_token_are_removed_at_the_next_start(tmp_path):
+    token = gateway_token(ServerOptions(), state_dir=tmp_path)
+    for name, age in {".token-0f": 7200, ".token-1f": 0, ".other-0f": 7200}.items():
+        draft = tmp_path / name
+        draft.touch()
+        when = draft.stat().st_mtime - age
+        os.utime(draft, (when, when))
+    assert gateway_token(ServerOptions(), state_dir=tmp_path) == token
+    assert {path.name for path in tmp_path.iterdir()} == {"token", ".token-1f", ".other-0f"}

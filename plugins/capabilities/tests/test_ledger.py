@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from plugway_capabilities import Facts, Ledger, default_path, known_facts
-from plugway_capabilities._store import today
+from plugway_capabilities._store import merge, today
 
 TOO_LARGE = '{"error":{"message":"max_tokens is too large: 9. This model supports at most 4096 completion tokens"}}'
 UNKNOWN = "Unrecognized request argument supplied: {}"
@@ -191,3 +191,11 @@ def test_the_file_is_the_users_own(path):
 def test_the_default_is_in_the_users_data_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_path() == tmp_path / "plugway" / "capabilities.yaml"
+
+
+def test_what_an_interrupted_write_has_left_is_removed_by_the_next_one(tmp_path):
+    for name in (".capabilities.yaml-0f1e", ".other.yaml-0f1e"):
+        (tmp_path / name).write_text("half")
+    merge(tmp_path / "capabilities.yaml", {})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"capabilities.yaml", ".capabilities.yaml.lock", ".other.yaml-0f1e"}

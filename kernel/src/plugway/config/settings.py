@@ -9,6 +9,7 @@ import ipaddress
 import os
 import secrets
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -156,11 +157,21 @@ def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> st
     path = token_path(state_dir)
     try:
         token = _stored_token(path) or _mint(path)
+        remove_drafts(path)
     except OSError as error:
         reason = f"the gateway's token cannot be kept here: {error.strerror}"
         raise ConfigError([Problem(str(path), "", reason, "set `server.token`")]) from None
     register_secret(token)
     return token
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what interrupted writes of `path` have left beside it: our drafts, an hour old."""
+    oldest = time.time() - 3600
+    for draft in path.parent.glob(f".{path.name}-*"):
+        with suppress(OSError):
+            if draft.stat().st_mtime < oldest:
+                draft.unlink()
 
 
 def token_path(state_dir: Path | None = None) -> Path:

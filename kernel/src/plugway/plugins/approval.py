@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
+from plugway.config.settings import remove_drafts
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.json import as_object, loaded
 
@@ -40,6 +41,7 @@ def approve(names: Iterable[str], path: Path | None = None) -> dict[str, str]:
     draft = path.with_name(f".{path.name}-{os.getpid()}")
     draft.write_text(json.dumps(approved, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(draft, path)
+    remove_drafts(path)
     return approved
 
 

@@ -123,12 +123,15 @@ def _set_aside(path: Path, error: Exception) -> None:
 
 
 def _write(path: Path, entries: Learnt) -> None:
+    """Under the lock, so that a draft that is there is nobody's any more."""
     tree: dict[str, dict[str, Any]] = {}
     newest = sorted(entries.items(), key=lambda item: str(item[1].get("learned") or "9"))
     for (provider, model), entry in newest[-MAX_MODELS:]:
         plain = {name: _plain(value) for name, value in entry.items() if value is not None}
         tree.setdefault(provider, {})[model] = plain
     text = HEADER + yaml.safe_dump(tree, allow_unicode=True, default_flow_style=None)
+    for left in path.parent.glob(f".{path.name}-*"):  # by a process that ended meanwhile
+        left.unlink(missing_ok=True)
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
