@@ -29,7 +29,7 @@ from tests.faults.mutations import EVENTS, JSON, Answer, mutated
 from tests.faults.whole_stack import BACKENDS, QUICK, whole_stack
 
 SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
-COUNT = int(os.environ.get("PLUGWAY_MUTATIONS") or (5000 if SLOW else 250))
+COUNT = int(os.environ.get("PLUGWAY_MUTATIONS") or (5000 if SLOW else 150))
 MOST_SECONDS = 20
 MOST_GROWTH = 24 * 2**20
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + COUNT)]
@@ -118,11 +118,13 @@ def good(api, stream):
 def is_error(dialect, told):
     """Whether an error is told in the words of its dialect."""
     error = told["error"]
+    if not dialect:  # an upstream of the same API: the envelope is its own
+        return
     assert isinstance(error["message"], str)
     if dialect == "messages":
         assert told["type"] == "error"
         assert isinstance(error["type"], str)
-    elif dialect:  # otherwise the envelope is the upstream's own
+    else:
         assert {"type", "code"} <= error.keys()
 
 
@@ -200,7 +202,9 @@ class Log(logging.Handler):
 def log():
     found = Log()
     logging.getLogger().addHandler(found)
+    logging.disable(logging.WARNING)  # pytest keeps each record, and memory is measured
     yield found
+    logging.disable(logging.NOTSET)
     logging.getLogger().removeHandler(found)
 
 

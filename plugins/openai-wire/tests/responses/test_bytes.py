@@ -85,3 +85,9 @@ def test_the_end_mark_is_known_by_its_type_and_nothing_else():
     nested = orjson.dumps({"type": "response.created", "response": {"x": "error"}})
     assert not api.is_end(nested)
     assert not api.is_end(b'{"type": "response.completed"')
+
+
+@pytest.mark.parametrize("kind", [["response.completed"], {"x": "response.completed"}, 5, None])
+def test_a_type_that_is_no_text_is_not_the_end(kind):
+    data = orjson.dumps({"type": kind, "response": {"type": "response.completed"}})
+    assert not ResponsesApi().is_end(data)

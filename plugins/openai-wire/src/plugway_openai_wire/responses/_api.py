@@ -76,7 +76,7 @@ class ResponsesApi:
         if not _MAY_BE_LAST.search(data):
             return False
         try:
-            return as_object(orjson.loads(data)).get("type") in _LAST
+            return str(as_object(orjson.loads(data)).get("type")) in _LAST
         except orjson.JSONDecodeError:
             return False
 
