@@ -363,3 +363,10 @@ def test_what_gemini_says_comes_back_to_it(said):
     if sent and "thoughtSignature" not in sent[0]:
         assert again[0].pop("thoughtSignature") == "skip_thought_signature_validator"
     assert again == sent
+
+
+@pytest.mark.parametrize("call", [{"name": ""}, {"name": None}, {"args": {}}, {"name": 3}])
+def test_a_call_that_names_no_tool_is_a_failure_of_the_server(call):
+    pieces = [piece(text("Let me look.")), piece({"functionCall": call}, finish="STOP")]
+    with pytest.raises(BackendProtocolError, match="without saying which"):
+        events_of(pieces)

@@ -183,6 +183,9 @@ class Reader:
         return [*carried, *self._emitter.text(text)]
 
     def _call(self, call: Mapping[str, Any], signed: str) -> list[StreamEvent]:
+        name = call.get("name")
+        if not isinstance(name, str) or not name:
+            raise BackendProtocolError("Gemini calls a tool without saying which")
         if not (self._translation.one_call and self._emitter.tool_calls):
             self._held = call, signed
         return []
