@@ -20,6 +20,9 @@ PAUSE_SECONDS: Final = 0.05
 CALM_SECONDS: Final = 10.0
 """How long none may have been left waiting before the log says that this is over."""
 
+_WATCHES_NO_SOCKET: Final[Any] = getattr(asyncio, "ProactorEventLoop", ())
+"""The loop of Windows."""
+
 log = logging.getLogger("plugway.server")
 
 
@@ -86,11 +89,11 @@ class Acceptor:
             self._pause()
         elif not self._accepting:
             self._accepting = True
-            try:
-                self._loop.add_reader(self._sock, self._accept)
-            except NotImplementedError:
+            if isinstance(self._loop, _WATCHES_NO_SOCKET):
                 serving = self._loop.create_server(self._protocol, sock=self._sock)
                 self._server = self._loop.create_task(serving)
+            else:
+                self._loop.add_reader(self._sock, self._accept)
 
     def _pause(self, why: str = "") -> None:
         self.stop()
