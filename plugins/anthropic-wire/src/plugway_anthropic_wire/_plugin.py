@@ -78,7 +78,9 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if found:
             because = "where a request goes is the configuration's word"
             request = request.replace(because=because, **found)
-        if b'"image"' in request.raw or b'"document"' in request.raw:
+        raw = request.unparsed("messages")
+        # Every image and document has one; to look for it is cheaper than to look at every block.
+        if b'"source"' in (request.raw if raw is None else bytes(raw)):
             request = await self._seen(request, attempt)
         return request
 
