@@ -51,10 +51,11 @@ and `metadata` is looked at too."""
 
 SETTINGS: Final = _words(
     "audio cache_control context_management diagnostics moderation output_config output_format"
-    " prediction reasoning response_format safeguards stream_options structured_outputs text"
-    " thinking tool_choice"
+    " prediction reasoning response_format stream_options structured_outputs text thinking"
+    " tool_choice"
 )
-"""Those of them that hold settings, whose names are looked at as well."""
+"""Those of them that hold settings, whose names are looked at as well. `safeguards` holds none:
+Claude Code says in it where the user works and what the user allows."""
 _FREE: Final = _words("arguments content input json parameters properties schema structural_tag")
 """Members of settings and of what is said that hold the client's own names: schemas, arguments."""
 
