@@ -9,8 +9,7 @@ from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
 from plugway.types.backend import Attempt, Backend, Caller, ModelInfo, Usage
-from plugway.types.bounds import aside as aside
-from plugway.types.bounds import check_answer as check_answer
+from plugway.types.bounds import aside, check_answer
 from plugway.types.dialect import Dialect, DialectEncoder
 from plugway.types.emitter import Emitter, StopReason
 from plugway.types.errors import (
@@ -113,6 +112,8 @@ __all__ = [
     "Usage",
     "as_list",
     "as_object",
+    "aside",
+    "check_answer",
     "collect",
     "collected",
     "cut_notice",
