@@ -141,10 +141,11 @@ class _Report:
     def _try(
         self, gateway: LocalGateway, seconds: float, *, agent: bool, model: str | None
     ) -> None:
-        for check in _trial.ways(gateway):
+        known = _trial.backends_of(gateway)
+        for check in _trial.ways(known):
             self._add(check)
         models = _trial.listed(gateway)
-        for check in _trial.unlisted(gateway, models, seconds):
+        for check in _trial.unlisted(gateway, known, models, seconds):
             self._add(check)
         if not models:
             fix = "add a backend to the configuration, or start its server"

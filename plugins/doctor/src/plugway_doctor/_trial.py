@@ -7,10 +7,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -63,13 +64,21 @@ def listed(gateway: LocalGateway) -> list[ListedModel]:
     return anyio.run(list_models, gateway.url, gateway.token)
 
 
+def backends_of(gateway: LocalGateway) -> list[Mapping[str, Any]]:
+    """What the running gateway says of its backends: name, zone and way."""
+    return [as_object(item) for item in as_list((gateway.state() or {}).get("backends"))]
+
+
 def unlisted(
-    gateway: LocalGateway, models: Sequence[ListedModel], seconds: float
+    gateway: LocalGateway,
+    known: Sequence[Mapping[str, Any]],
+    models: Sequence[ListedModel],
+    seconds: float,
 ) -> Iterator[Check]:
     """Backends without a model in the list: each is asked for one, to learn why from its answer."""
-    state, there = gateway.state() or {}, {model.backend for model in models}
+    there = {model.backend for model in models}
     urls = base_urls(gateway)
-    for backend in map(as_object, as_list(state.get("backends"))):
+    for backend in known:
         name = str(backend.get("name"))
         if name in there:
             continue
@@ -85,9 +94,9 @@ def unlisted(
             yield Check(check, "failed", _placed(found.reason, urls.get(name)), found.fix)
 
 
-def ways(gateway: LocalGateway) -> Iterator[Check]:
+def ways(known: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
     """The way to the server of each backend that is reached by a proxy, and who says so."""
-    for backend in map(as_object, as_list((gateway.state() or {}).get("backends"))):
+    for backend in known:
         way = backend.get("way")
         if isinstance(way, str) and way != "directly":
             yield Check(f"way to {backend.get('name')}", "passed", way)
