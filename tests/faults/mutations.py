@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import dataclass, field, replace
 
 import gemini_answers
@@ -281,9 +282,9 @@ ODD_BYTES = [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5", b"\0", b"\xef\xbb\x
 _DEEPEST_PLACE = 30
 
 
-def _places(node, path=()):
-    """The path of every node below the root, but for those that are there to be deep."""
-    if len(path) > _DEEPEST_PLACE:
+def places(node, path=(), deepest=math.inf):
+    """The path of every node below the root, down to `deepest` levels."""
+    if len(path) > deepest:
         return
     found = (
         node.items()
@@ -294,7 +295,7 @@ def _places(node, path=()):
     )
     for key, value in found:
         yield (*path, key)
-        yield from _places(value, (*path, key))
+        yield from places(value, (*path, key), deepest)
 
 
 def _at(node, path):
@@ -308,7 +309,7 @@ def _alike(items, value, chance):
     found = [
         inner
         for _, data in items
-        for path in _places(data)
+        for path in places(data, deepest=_DEEPEST_PLACE)
         if type(inner := _at(data, path)) is type(value) and inner != value
     ]
     return copy.deepcopy(chance.choice(found)) if found else None
@@ -322,7 +323,7 @@ def _value_changed(items, chance):
     number = chance.choice(able)
     name, data = items[number]
     data = copy.deepcopy(data)
-    path = chance.choice(list(_places(data)))
+    path = chance.choice(list(places(data, deepest=_DEEPEST_PLACE)))
     holder, key = _at(data, path[:-1]), path[-1]
     old, how = holder[key], chance.random()
     if how < 0.4:

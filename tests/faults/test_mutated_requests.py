@@ -37,6 +37,7 @@ from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_server
 from plugway_switch import Switch
 from tests.e2e.stack import shipped
+from tests.faults.mutations import places
 
 SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 COUNT = int(os.environ.get("PLUGWAY_MUTATIONS") or (5000 if SLOW else 300))
@@ -204,20 +205,6 @@ VALUES = [
     {"type": "image", "source": 5}, {"type": "function"}, {"role": "user"}, deep(40), deep(200),
     [deep(100)] * 2, {"": {"": ""}}, {"$ref": "#"}, {"$ref": "#/$defs/x", "$defs": {"x": {"$ref": "#/$defs/x"}}},
 ]  # fmt: skip
-
-
-def places(node, path=()):
-    """The path of every node below the root."""
-    found = (
-        node.items()
-        if isinstance(node, dict)
-        else enumerate(node)
-        if isinstance(node, list)
-        else ()
-    )
-    for key, value in found:
-        yield (*path, key)
-        yield from places(value, (*path, key))
 
 
 def mutated(body, chance):
