@@ -12,7 +12,7 @@ import typer
 
 from plugway.config.config import Config
 from plugway.plugins.approval import Approvals
-from plugway.plugins.contain import describe
+from plugway.plugins.contain import in_full
 from plugway.plugins.loader import GROUP, installed
 from plugway.types.errors import PluginError, PlugwayError
 
@@ -84,7 +84,7 @@ def installed_command(name: str) -> typer.Typer | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
-        reason = f"the command cannot be imported: {describe(error)}"
+        reason = f"the command cannot be imported: {in_full(error)}"
         raise PluginError(name, reason, sources[0]) from error
     if not isinstance(found, typer.Typer):
         raise PluginError(name, f"`{points[0].value}` is no `typer.Typer`", sources[0])

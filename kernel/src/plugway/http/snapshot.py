@@ -21,7 +21,7 @@ from plugway.config.document import Place, dotted, in_order
 from plugway.exchange.intake import ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.log import redact
-from plugway.plugins.contain import describe, is_defect
+from plugway.plugins.contain import in_full, is_defect
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.loader import Found, find_plugins
@@ -183,7 +183,7 @@ class _Held:
             if not is_defect(error):
                 raise
             if not entered:
-                reason = f"hook `lifespan` failed at start: {describe(error)}"
+                reason = f"hook `lifespan` failed at start: {in_full(error)}"
                 raise PluginError(self._name, reason) from error
             log.exception("plugin `%s`: what its `lifespan` holds open failed", self._name)
         finally:

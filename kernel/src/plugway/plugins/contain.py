@@ -33,7 +33,7 @@ def is_defect(error: BaseException) -> bool:
     return True
 
 
-def describe(error: BaseException) -> str:
+def in_full(error: BaseException) -> str:
     """The kind of an exception and its words, for what is loaded or started: there is no request
     yet that they could quote."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -48,9 +48,7 @@ def named(plugin: str, place: str, error: BaseException) -> BaseException:
     reason = f"raised {described(error)}"
     fields = {"plugin": plugin, "hook": place}
     log.error("plugin `%s`, hook `%s`: %s", plugin, place, reason, extra=fields, exc_info=error)
-    made = HookError(plugin, place, reason)
-    made.__cause__ = error
-    return made
+    return HookError(plugin, place, reason)
 
 
 class Contained:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar, cast
 
 from starlette.routing import BaseRoute
 
-from plugway.plugins.contain import describe, is_defect
+from plugway.plugins.contain import in_full, is_defect
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
@@ -107,7 +107,7 @@ class Hooks:
             try:
                 result = impl.call(*args)
             except BaseException as error:  # `sys.exit` included
-                reason = f"hook `{hook}` raised {describe(error)}"
+                reason = f"hook `{hook}` raised {in_full(error)}"
                 raise PluginError(impl.plugin.name, reason) from error
             if result is not None:
                 found.append((impl, result))
