@@ -238,7 +238,15 @@ def test_simple_commands_are_all_there_or_none():
 
 @pytest.mark.parametrize(
     ("command", "changes"),
-    [("cd x", True), ("ls && (pushd y)", True), ("eval ls", True), ("ls (", True), ("ls", False)],
+    [
+        ("cd x", True),
+        ("ls && (pushd y)", True),
+        ("command -p -- cd src", True),
+        ("command command command cd src", True),
+        ("eval ls", True),
+        ("ls (", True),
+        ("ls", False),
+    ],
 )
 def test_a_command_that_changes_the_folder_is_noticed(command, changes):
     assert changes_folder(command) is changes

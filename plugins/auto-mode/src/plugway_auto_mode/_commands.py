@@ -63,7 +63,7 @@ def changes_folder(command: str) -> bool:
     script = parse(command)
     if script is None:
         return True
-    return any(word.text in _MOVES for one in script.commands for word in one.words[:3])
+    return any(word.text in _MOVES for one in script.commands for word in one.words)
 
 
 def _hides(character: str) -> bool:
