@@ -241,6 +241,21 @@ def test_the_user_does_not_say_which_folder_it_is():
     assert against(*write("/etc/a.txt"), request)
 
 
+@pytest.mark.parametrize(
+    "name", ["R&D", "a;b", "$(id)", "`id`", "a|b", "a>b", "a'b", "a*", "{a,b}"]
+)
+def test_a_folder_that_the_shell_reads_otherwise_is_not_appended_in(name):
+    request = body(folder=f"/srv/{name}")
+    assert against(*bash(rf"printf '\n%s' 'x' >> /srv/{name}/hello.txt"), request)
+    assert not against(*bash(APPEND), request)
+
+
+@pytest.mark.parametrize("target", [r"Make\file", r"C:\code\app\hello.txt"])
+def test_an_append_has_no_backslash_in_its_path(target):
+    request = body("the file hello.txt", folder=r"C:\code\app")
+    assert against(*bash(rf"printf '\n%s' 'x' >> {target}"), request)
+
+
 def test_a_folder_of_windows_is_understood():
     request = body(folder="C:\\code\\app")
     assert not against(*write("C:\\code\\app\\notes\\a.txt"), request)

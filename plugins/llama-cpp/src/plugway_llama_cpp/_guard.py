@@ -143,7 +143,9 @@ def _against_append(conversation: Conversation, call: dict[str, Any]) -> str:
     found = _APPEND.fullmatch(command) if isinstance(command, str) else None
     if found is None or rest:
         return "its command is more than appending one line"
-    inside = _inside(found[1], conversation.folder)
+    # The shell reads the whole of it, the folder too.
+    plain = _PLAIN.fullmatch(found[1].removeprefix("/"))
+    inside = _inside(found[1], conversation.folder) if plain else ""
     if not inside:
         return "its path is not plainly inside of the working folder"
     return _against_a_slip(conversation, inside)
