@@ -235,6 +235,10 @@ HOSTILE = {
         400,
         HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ),
+    "a coding, and chunked on a line of its own": (
+        400,
+        HEAD + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     "chunked in HTTP/1.0": (
         400,
         b"POST / HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -296,6 +300,18 @@ async def test_chunks_mean_the_same_however_they_are_split(wire, step):
         await until(stream, b"content-length: 0\r\n\r\n")
     assert [found for *_, found in wire.inside.requests] == [b"abc0123456789", b""]
     assert all(name != b"t" for name, _ in wire.inside.scopes[0]["headers"])
+
+
+async def test_a_trailer_ends_no_connection(wire):
+    assert_refused(await wire.ask(CHUNKED + b"0\r\nConnection: close\r\n\r\n" + NEXT), 400)
+
+
+async def test_what_is_wrong_behind_a_request_is_told_after_its_answer(wire):
+    bad = CHUNKED + b"ZZ\r\nabc\r\n"
+    answer = await wire.ask(HEAD.replace(b"POST", b"GET") + b"\r\n" + bad)
+    first, _, second = answer.partition(b"content-length: 0\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert_refused(second, 400)
 
 
 @pytest.mark.parametrize("trailer", [b"T: vvvvvvvv\r\n" * 1000, b"T: " + b"v" * 400_000])

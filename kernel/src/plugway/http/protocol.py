@@ -139,6 +139,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """A line of the head; those of a trailer are counted, and dropped."""
         self._count(len(name) + len(value) + 4)
         if not self._in_head:
+            if name.lower() == b"connection":  # the parser would end the connection, unlike us
+                self._refuse(400, "`Connection` stands in the trailer of a body")
             return
         if len(self.headers) >= self._limits.head_lines:
             self._refuse(431, f"more than {self._limits.head_lines} headers")
@@ -198,9 +200,11 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(400, "the target must be a path of visible ASCII characters")
         named = dict(self.headers)
         if len(named) < len(self.headers) or b"host" not in named:
-            hosts = [name for name, _ in self.headers].count(b"host")
-            if hosts != 1:
+            names = [name for name, _ in self.headers]
+            if names.count(b"host") != 1:
                 self._refuse(400, "exactly one `Host` header is needed")
+            if names.count(b"transfer-encoding") > 1:
+                self._refuse(400, "more than one `Transfer-Encoding` header")
         coding = named.get(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or version != "1.1"):
             self._refuse(400, "the only `Transfer-Encoding` is `chunked`, in HTTP/1.1")
@@ -234,7 +238,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if turn is not None and turn is not arriving:
             if arriving is not None:  # it waits in the line, and will never be whole
                 self.pipeline.popleft()
-                self._arriving = None
+                self._arriving, self._in_body = None, False
             self.flow.pause_reading()
         elif turn.response_started if turn is not None else self._in_body:
             self.cut()
