@@ -12,7 +12,7 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded
 from pydantic import ValidationError
 
-from plugway import BackendUnavailable, NetworkOptions, Upstream
+from plugway import BackendUnavailable, NetworkOptions, PlugwayError, Upstream
 from plugway.testing import Hold, ScriptedUpstream, respond
 from plugway.upstream.network import is_near, way_to
 from tests.kernel.forward_proxy import ForwardProxy, pump
@@ -48,6 +48,10 @@ DIRECT = {
     "private": ({"ALL_PROXY": "http://p:1"}, "http://192.168.1.7:11434"),
     "private, IPv6": ({"ALL_PROXY": "http://p:1"}, "http://[fd00::7]:11434"),
     "a machine's name": ({"ALL_PROXY": "http://p:1"}, "http://nas:11434"),
+    "a name with its dot": ({"ALL_PROXY": "http://p:1"}, "http://nas.local.:11434"),
+    "loopback with its dot": ({"ALL_PROXY": "http://p:1"}, "http://localhost.:9"),
+    "private, short": ({"ALL_PROXY": "http://p:1"}, "http://10.1:9"),
+    "private, in hexadecimal": ({"ALL_PROXY": "http://p:1"}, "http://0x0a.0.0.1:9"),
     "multicast DNS": ({"ALL_PROXY": "http://p:1"}, "http://nas.local:11434"),
 }
 
@@ -96,6 +100,10 @@ def test_private_addresses_are_near(host, near):
         ("proxy", "ftp://p:1", "should be `direct`"),
         ("proxy", "p:1", "should be `direct`"),
         ("proxy", "http://me:secret@p:1", "belong in `proxy_login`"),
+        ("proxy", "http://me:hun/secret@p:1", "belong in `proxy_login`"),
+        ("proxy", "http://me%3Asecret%40p:1", "belong in `proxy_login`"),
+        ("proxy", "http://p:port", "should be `direct`"),
+        ("proxy", "http://p:1/path", "should be `direct`"),
         ("ca_file", "/nowhere.pem", "there is no file"),
         ("client_certificate", __file__, "cannot be used"),
         ("ca_file", __file__, "cannot be used"),
@@ -105,6 +113,28 @@ def test_options_that_cannot_be_are_refused(option, value, reason):
     with pytest.raises(ValidationError, match=reason) as caught:
         NetworkOptions(**{option: value})
     assert "secret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://u:hunt/er@127.0.0.1:1",
+        "http://u:hunt#er@127.0.0.1:1",
+        "http://u:hunt?er@127.0.0.1:1",
+        "http://u:[hunter]@127.0.0.1:1",
+        "http://u:hunter@[::1",
+        "ftp://u:hunter@127.0.0.1:1",
+        "http://127.0.0.1:hunter",
+        "http://127.0.0.1:99999",
+    ],
+)
+def test_a_proxy_of_the_environment_that_can_be_none_is_named_by_its_variable_alone(
+    monkeypatch, proxy
+):
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(PlugwayError, match="HTTPS_PROXY names no proxy") as caught:
+        Upstream("https://api.test")
+    assert "hunt" not in str(caught.value)
 
 
 async def ask(upstream):

@@ -99,9 +99,11 @@ class GeneralTransport:
             failure.try_next = False
             return failure
         if isinstance(error, httpx2.ProxyError):
-            fix = _LOGIN if "407" in str(error) else "see to the proxy, or set `proxy: direct`"
+            # What a proxy writes beside its status may quote the login.
+            status = str(error)[:3] if str(error)[:3].isdecimal() else "it speaks no such protocol"
+            fix = _LOGIN if status == "407" else self._fix
             return BackendUnavailable(
-                f"{self._proxy} does not lead to {self._where}: {error} - {fix}", permanent=True
+                f"{self._proxy} does not lead to {self._where}: {status} - {fix}", permanent=True
             )
         if isinstance(error, httpx2.RemoteProtocolError):
             if "without sending" in str(error) or "ConnectionTerminated" in str(error):

@@ -9,7 +9,6 @@ import os
 import ssl
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -17,8 +16,9 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from plugway.types.errors import PlugwayError
 from plugway.types.options import Options, Secret
-from plugway.upstream.url import is_loopback
+from plugway.upstream.url import address_of
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 DIRECT: Final = "direct"
@@ -27,12 +27,23 @@ DIRECT: Final = "direct"
 def _proxy_fits(url: str) -> str:
     if url == DIRECT:
         return url
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise ValueError("should be `direct`, or `http://`, `https://` or `socks5://` and a host")
-    if "@" in parts.netloc:
+    if "@" in url or "%" in url:
         raise ValueError("a user and a password belong in `proxy_login`")
+    if not _is_proxy(url):
+        raise ValueError("should be `direct`, or `http://`, `https://` or `socks5://` and a host")
     return url.rstrip("/")
+
+
+def _is_proxy(url: str) -> bool:
+    """Whether it names a proxy, and nothing else: a password with a sign that ends an address is
+    taken for a host or a path, and would be shown as such."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    rest = parts.path.strip("/") or parts.query or parts.fragment
+    return parts.scheme in _SCHEMES and bool(parts.hostname) and not rest
 
 
 def _file_is_there(path: Path) -> Path:
@@ -96,7 +107,7 @@ class Way:
 
 
 def way_to(url: str, options: NetworkOptions, zone: str = "") -> Way:
-    """The way to the server at `url`, by its options and the environment."""
+    """The way to the server at `url`. Raises `PlugwayError` for a proxy that can be none."""
     if options.proxy is not None:
         login = options.proxy_login.get_secret_value() if options.proxy_login else ""
         return (
@@ -110,18 +121,24 @@ def way_to(url: str, options: NetworkOptions, zone: str = "") -> Way:
     for name in (parts.scheme, "all"):
         if proxy := found.get(name):
             known = [key for key in os.environ if key.lower() == f"{name}_proxy"]
+            source = known[0] if known else f"{name.upper()}_PROXY"
             proxy = proxy if "://" in proxy else f"http://{proxy}"
-            return Way(proxy, known[0] if known else f"{name.upper()}_PROXY")
+            if not _is_proxy(proxy):
+                raise PlugwayError(
+                    f"{source} names no proxy that can be used: it should be `http://`, `https://` "
+                    "or `socks5://`, a login with its signs escaped as in `%2F`, and `HOST:PORT`; "
+                    "or set `proxy: direct`"
+                )
+            return Way(proxy, source)
     return Way()
 
 
 def is_near(url: str) -> bool:
     """Whether `url` is on this machine, or in a private network: no proxy leads there."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_private
-    except ValueError:
-        return is_loopback(url) or "." not in host or host.endswith((".local", ".localhost"))
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if address := address_of(host):
+        return address.is_private
+    return "." not in host or host.endswith((".local", ".localhost"))
 
 
 def _with_login(proxy: str, login: str) -> str:

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 def is_loopback(url: str) -> bool:
     """Whether `url` names this machine."""
     host = urlsplit(url).hostname or ""
-    address = _address(host)
+    address = address_of(host)
     return address.is_loopback if address else host == "localhost"
 
 
-def _address(host: str) -> IPv4Address | IPv6Address | None:
+def address_of(host: str) -> IPv4Address | IPv6Address | None:
     """The address that `host` spells in any form that a resolver takes, or None for a name."""
     try:
         address = ip_address(host)
@@ -52,7 +52,7 @@ def url_problem(url: str, *, with_key: bool) -> str:
 
 
 def _is_metadata(host: str) -> bool:
-    address = _address(host)
+    address = address_of(host)
     if address is None:
         return host.rstrip(".") in {"metadata.google.internal", "metadata"}
     return address.is_link_local or str(address) in {"fd00:ec2::254", "100.100.100.200"}
