@@ -79,8 +79,9 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             because = "where a request goes is the configuration's word"
             request = request.replace(because=because, **found)
         raw = request.unparsed("messages")
-        # Every image and document has one; to look for it is cheaper than to look at every block.
-        if b'"source"' in (request.raw if raw is None else bytes(raw)):
+        data = request.raw if raw is None else bytes(raw)
+        # Every image and document has a source, and most requests end at this first look.
+        if b'"source"' in data and (b'"image"' in data or b'"document"' in data):
             request = await self._seen(request, attempt)
         return request
 
