@@ -1,7 +1,9 @@
 """No request, answer, event or list holds the loop for more than 100 ms.
 
 What counts is the time that the loop's own thread worked, on a machine as fast as the one that the
-figure is for; `PLUGWAY_SLOW=1` tries everything at its largest.
+figure is for. `PLUGWAY_SLOW=1` tries everything at its largest and holds the figure; without it the
+inputs are smaller and three times as long is allowed, so that only what grows out of bounds fails
+on a busy machine.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800 if SLOW else 120)]
 
 MIB = 2**20
-MOST_SECONDS = 0.1
+MOST_SECONDS = 0.1 if SLOW else 0.3
 TEXT = MIB if SLOW else 16 * 1024
 STREAM = 4 * MIB if SLOW else MIB // 4
 SPOKEN = BACKENDS if SLOW else ("messages", "chat", "gemini")

@@ -6,6 +6,7 @@ import ssl
 import warnings
 
 import anyio
+import orjson
 import pytest
 import trustme
 
@@ -429,6 +430,14 @@ async def test_a_small_question_keeps_the_status_of_a_refusal(server, upstream):
     assert caught.value.status == 404
     with pytest.raises(BackendProtocolError, match="not JSON"):
         await upstream.fetch_json("/api/v1/models")
+
+
+@pytest.mark.parametrize(("values", "kept"), [(9_000, True), (11_000, False)])
+async def test_an_error_of_very_many_values_is_told_by_its_status(server, upstream, values, kept):
+    body = orjson.dumps({"error": "no", "of": [0] * values})
+    server.script(respond(422, body))
+    response = await upstream.request("POST", "/v1/messages", body=b"{}")
+    assert (response.status, await response.refusal()) == (422, body if kept else b"")
 
 
 # ── keys that come back ──────────────────────────────────────────────────────────────────────

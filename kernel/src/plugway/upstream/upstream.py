@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from plugway.types.bounds import check_answer
+from plugway.types.bounds import check_answer, marks
 from plugway.types.errors import (
     BackendError,
     BackendProtocolError,
@@ -35,6 +35,7 @@ SHORTEST_SECRET: Final = 8
 MAX_WHOLE_BYTES: Final = 16 * 2**20
 """Largest body that is read whole from an upstream: asking again would bring it again."""
 MAX_REFUSAL_BYTES: Final = 2**20
+MAX_REFUSAL_VALUES: Final = 10_000  # everybody who learns from an error parses it
 MAX_JSON_BYTES: Final = 8 * 2**20
 """Largest answer to a small question, such as a list of models."""
 
@@ -44,20 +45,10 @@ HIGHEST_STATUS: Final = 599
 _LATE: Final = "did not answer in time - it may be busy, or load a model: look at its log"
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
-_HOP_BY_HOP = frozenset(
-    (
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-        "content-encoding",
-    )
-)
+_HOP_BY_HOP: Final = {
+    *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"),
+    *("transfer-encoding", "upgrade", "content-length", "content-encoding"),
+}
 
 
 class UpstreamResponse:
@@ -111,10 +102,11 @@ class UpstreamResponse:
         return body
 
     async def refusal(self) -> bytes:
-        """The body of an error status, and the end of the answer: up to 1 MiB, and nothing where it
-        is longer or breaks off, because the status alone tells more than that."""
+        """The body of an error status, and the end of the answer: nothing where it breaks off, is
+        longer than 1 MiB or holds more than 10,000 values, for the status alone tells more."""
         try:
-            return await self.read(MAX_REFUSAL_BYTES)
+            body = await self.read(MAX_REFUSAL_BYTES)
+            return body if marks(body) <= MAX_REFUSAL_VALUES else b""
         except BackendError:
             return b""
         finally:
