@@ -32,8 +32,8 @@ import orjson
 import psutil
 
 from plugway import Attempt, MessagesRequest
-from plugway.testing._gateway import build_plugin
 from plugway_llama_cpp import LlamaCpp
+from plugway_testing._gateway import build_plugin
 
 ROOT = Path(__file__).parents[1]
 CONTEXT, SLOTS = 32_768, 4

@@ -27,7 +27,6 @@ from plugway.testing import (
     respond,
     sse,
 )
-from plugway.testing._gateway import TOKEN
 from plugway_anthropic import Anthropic
 from plugway_gemini import Gemini
 from plugway_ollama import Ollama
@@ -36,6 +35,7 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_server
 from plugway_switch import Switch
+from plugway_testing._gateway import TOKEN
 from tests.e2e.stack import shipped
 from tests.faults.mutations import places
 

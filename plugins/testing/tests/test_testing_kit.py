@@ -1,14 +1,18 @@
 """The test kit itself: what it sends, what it notices, what it refuses to call valid."""
 
 import asyncio
+import importlib
 import json
 import mmap
 import socket
+import sys
 import time
 
 import anyio
 import pytest
 
+import plugway.testing
+import plugway_testing
 from plugway.testing import (
     ERRORS,
     Cut,
@@ -25,10 +29,10 @@ from plugway.testing import (
     respond,
     sse,
 )
-from plugway.testing._client import RawClient, messages_request
-from plugway.testing._leak import LeakCheck
-from plugway.testing._relay import FaultRelay
-from plugway.testing._wire import DONE, ChunkedDecoder
+from plugway_testing._client import RawClient, messages_request
+from plugway_testing._leak import LeakCheck
+from plugway_testing._relay import FaultRelay
+from plugway_testing._wire import DONE, ChunkedDecoder
 
 pytestmark = pytest.mark.anyio
 
@@ -39,6 +43,30 @@ async def ask(url, data=ASK, **options):
     async with RawClient(url, **options) as client:
         await client.send(data)
         return await client.read()
+
+
+# Its two names
+
+
+async def test_tests_find_the_whole_kit_by_the_name_of_the_kernel():
+    assert plugway.testing.__all__ == plugway_testing.__all__
+    for name in plugway_testing.__all__:
+        assert getattr(plugway.testing, name) is getattr(plugway_testing, name)
+
+
+async def test_without_the_package_of_the_kit_its_name_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "plugway.testing")
+    monkeypatch.setitem(sys.modules, "plugway_testing", None)
+    with pytest.raises(ImportError, match="pip install plugway-testing"):
+        importlib.import_module("plugway.testing")
+
+
+async def test_what_the_kit_itself_lacks_is_not_taken_for_the_kit(monkeypatch):
+    for name in ("plugway.testing", "plugway_testing", "plugway_testing._leak"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    with pytest.raises(ModuleNotFoundError, match="psutil"):
+        importlib.import_module("plugway.testing")
 
 
 # The scripted upstream

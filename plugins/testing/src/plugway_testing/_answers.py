@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
-from plugway.testing._wire import Event, JsonObject
+from plugway_testing._wire import Event, JsonObject
 
 
 class Waitable(Protocol):

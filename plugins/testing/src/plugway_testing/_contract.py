@@ -28,13 +28,13 @@ from plugway.http.snapshot import Snapshot
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.hookspecs import hook_infos
 from plugway.plugins.plugin import Plugin
-from plugway.testing._gateway import build_plugin, gateway, request_body
 from plugway.types.backend import Attempt, Backend
 from plugway.types.emitter import Order
 from plugway.types.errors import BackendError
 from plugway.types.options import Options
 from plugway.types.request import MessagesRequest
 from plugway.types.response import DecodedStream, Reply
+from plugway_testing._gateway import build_plugin, gateway, request_body
 
 
 class PluginContract:
@@ -265,6 +265,6 @@ def _closed_port() -> int:
 
 
 def _plain_backend() -> Plugin[Any]:
-    from plugway.testing._plain import PlainBackend, PlainOptions
+    from plugway_testing._plain import PlainBackend, PlainOptions
 
     return PlainBackend(PlainOptions(), name="plain")

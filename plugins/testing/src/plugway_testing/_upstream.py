@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from plugway.testing._answers import (
+from plugway_testing._answers import (
     Cut,
     Hold,
     Reset,

@@ -9,13 +9,13 @@ import orjson
 
 from plugway.plugins.hookspecs import hookimpl
 from plugway.plugins.plugin import Plugin
-from plugway.testing._gateway import request_body
 from plugway.types.backend import Attempt, Backend, ModelInfo
 from plugway.types.emitter import Emitter
 from plugway.types.events import StreamEvent
 from plugway.types.options import NoOptions
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_testing._gateway import request_body
 
 
 class PlainOptions(NoOptions):

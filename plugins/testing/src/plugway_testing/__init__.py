@@ -1,9 +1,9 @@
 """The kit that plugins are tested with: gateway, contract tests, scripted upstream, byte client.
 
-`docs/testing-a-plugin.md` shows it in use. Needs `plugway[testing]`.
+`docs/testing-a-plugin.md` shows it in use; tests import it as `plugway.testing`.
 """
 
-from plugway.testing._answers import (
+from plugway_testing._answers import (
     Cut,
     Hold,
     Reset,
@@ -15,15 +15,15 @@ from plugway.testing._answers import (
     respond,
     sse,
 )
-from plugway.testing._canned import ERRORS, CannedAnswer
-from plugway.testing._client import RawClient, RawResponse, messages_request
-from plugway.testing._contract import BackendContract, FeatureContract, PluginContract
-from plugway.testing._gateway import Gateway, build_plugin, gateway, request_body
-from plugway.testing._leak import LeakCheck
-from plugway.testing._plain import PlainBackend, PlainOptions
-from plugway.testing._relay import FaultRelay, Faults
-from plugway.testing._upstream import ReceivedRequest, ScriptedUpstream
-from plugway.testing._wire import assert_valid_stream, parse_sse
+from plugway_testing._canned import ERRORS, CannedAnswer
+from plugway_testing._client import RawClient, RawResponse, messages_request
+from plugway_testing._contract import BackendContract, FeatureContract, PluginContract
+from plugway_testing._gateway import Gateway, build_plugin, gateway, request_body
+from plugway_testing._leak import LeakCheck
+from plugway_testing._plain import PlainBackend, PlainOptions
+from plugway_testing._relay import FaultRelay, Faults
+from plugway_testing._upstream import ReceivedRequest, ScriptedUpstream
+from plugway_testing._wire import assert_valid_stream, parse_sse
 
 __all__ = [
     "ERRORS",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from plugway.testing._answers import Step, respond
+from plugway_testing._answers import Step, respond
 
 _JSON: Final = (("content-type", "application/json"),)
 _EVENTS: Final = (("content-type", "text/event-stream"),)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from plugway.testing._wire import ChunkedDecoder, Event, parse_sse
+from plugway_testing._wire import ChunkedDecoder, Event, parse_sse
 
 _READ: Final = 64 * 1024
 Ending: TypeAlias = Literal["open", "fin", "reset"]
