@@ -73,7 +73,9 @@ def test_a_package_declares_what_it_imports_and_no_other_library(folder):
 
 
 @packages
-def test_a_wheel_holds_every_file_of_its_package_and_nothing_else(folder, tmp_path, monkeypatch):
+def test_a_wheel_holds_every_file_of_its_package_the_license_and_nothing_else(
+    folder, tmp_path, monkeypatch
+):
     monkeypatch.chdir(folder)
     wheel = zipfile.ZipFile(tmp_path / build.build_wheel(str(tmp_path)))
     (info,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
@@ -84,6 +86,8 @@ def test_a_wheel_holds_every_file_of_its_package_and_nothing_else(folder, tmp_pa
 
     told = message_from_string(wheel.read(f"{info}/METADATA").decode())
     said = project(folder)
+    assert (told["License-Expression"], told["License-File"]) == (said["license"], "LICENSE")
+    assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
     assert {normal(d) for d in said["dependencies"]} == {
         normal(d) for d in told.get_all("Requires-Dist", []) if "extra ==" not in d
     }
