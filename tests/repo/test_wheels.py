@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [ROOT / "kernel", *sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))]
 TEMPLATE = ROOT / "plugin-template"
 DISTRIBUTIONS = packages_distributions()
-BY_THE_KERNEL = {"keyring": {"keyring"}}
-"""Libraries that a plugin brings for the kernel, which imports them where they are."""
+FROM_A_LIST = {"keyring": {"keyring"}}
+"""Libraries whose modules a package imports by names that it has in a list."""
 
 packages = pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
 
@@ -69,7 +69,7 @@ def test_a_package_declares_what_it_imports_and_no_other_library(folder):
                 used |= found
     # Packages of ours may be there for what they add to a gateway.
     libraries = {name for name in declared if not name.startswith("plugway")}
-    assert libraries <= used | BY_THE_KERNEL.get(folder.name, set())
+    assert libraries <= used | FROM_A_LIST.get(folder.name, set())
 
 
 @packages

@@ -4,7 +4,6 @@ Everything a plugin may use is exported here. `docs/writing-a-plugin.md` starts 
 """
 
 from plugway.cli.local import LocalGateway
-from plugway.config.keyring import Keyring
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
@@ -51,7 +50,7 @@ from plugway.types.options import NoOptions, Options, Secret
 from plugway.types.request import REMOVE, Change, MessagesRequest, Original
 from plugway.types.response import Reply
 from plugway.upstream.network import NetworkOptions
-from plugway.upstream.origins import StoredKey, origin_of
+from plugway.upstream.origins import StoredKey, origin_of, remember_key
 from plugway.upstream.upstream import Upstream, UpstreamResponse
 from plugway.upstream.url import url_problem
 
@@ -81,7 +80,6 @@ __all__ = [
     "Headers",
     "HookError",
     "InvalidRequest",
-    "Keyring",
     "LocalGateway",
     "MessagesRequest",
     "ModelInfo",
@@ -123,6 +121,7 @@ __all__ = [
     "named_entries",
     "new_id",
     "origin_of",
+    "remember_key",
     "replay",
     "url_problem",
 ]

@@ -56,6 +56,10 @@ class LimitedToken(Options):
         return name
 
 
+USUAL_STORE = "keyring"
+"""The key store where the configuration names none."""
+
+
 class ServerOptions(Options):
     """The gateway itself: its address, who may use it, its limits."""
 
@@ -67,6 +71,8 @@ class ServerOptions(Options):
     """What callers must present; use `$env` or `$keyring`. Without it one is minted and stored."""
     tokens: tuple[LimitedToken, ...] = ()
     """Further tokens, each for some models only: `{name: phone, token: …, models: [local/*]}`."""
+    key_store: str = USUAL_STORE
+    """The key store that `$keyring` asks, as its package announces it."""
     allowed_hosts: tuple[str, ...] = ()
     """`Host` headers to accept besides those of the address itself."""
     allowed_origins: tuple[str, ...] = ()

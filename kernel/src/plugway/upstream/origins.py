@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from plugway.log import register_secret
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as the keyring has it."""
+    """A key as a key store has it."""
 
     value: str = field(repr=False)
     origin: str = ""
@@ -23,9 +25,12 @@ _bound: dict[str, StoredKey] = {}
 read in a thread while requests are sent."""
 
 
-def bind(name: str, key: StoredKey) -> None:
-    """From now on the value of `key`, stored under `name`, goes to its origin alone."""
+def remember_key(name: str, key: StoredKey) -> None:
+    """From now on the value of `key`, stored under `name`, goes to its origin alone, and into no
+    log.
+    """
     global _bound
+    register_secret(key.value)
     kept = {other: bound for other, bound in _bound.items() if other != name}
     _bound = {**kept, name: key} if key.origin and key.value else kept
 

@@ -1,7 +1,7 @@
 """The keyring of the operating system or desktop: keys read and written, each within a time limit.
 
-A key is stored together with the one origin that it may be sent to; `Upstream`, where credentials
-are put on a request after the last hook, asks `misdirected` here.
+A key is stored together with the one origin that it may be sent to; `Upstream` holds it to that,
+where credentials are put on a request, after the last hook.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import entry_points
 from typing import Any, TypeVar, cast
 
 import orjson
 
-from plugway.log import register_secret
-from plugway.types.errors import PlugwayError
-from plugway.upstream.origins import StoredKey, bind
+from plugway import PlugwayError, StoredKey, remember_key
 
 KEYRING_SERVICE = "plugway"
 """Service name under which keys are stored in the system's keyring."""
@@ -43,15 +40,6 @@ _stuck_since = float("-inf")
 ResultT = TypeVar("ResultT")
 
 
-class SecretError(PlugwayError):
-    """A secret cannot be had or stored: reason and fix, never the value."""
-
-    def __init__(self, reason: str, fix: str = "") -> None:
-        super().__init__(f"{reason}: {fix}" if fix else reason)
-        self.reason = reason
-        self.fix = fix
-
-
 class Keyring:
     """The stores of this machine that are trusted, by class; the preferred one is written to.
 
@@ -59,7 +47,7 @@ class Keyring:
     """
 
     def __init__(self) -> None:
-        """Raises where the package `keyring` is missing or no store can be trusted."""
+        """Raises where no store can be trusted."""
         self._stores = within_limit(system_keyrings)
         if not self._stores:
             raise _no_keyring()
@@ -83,9 +71,9 @@ class Keyring:
             return store.get_password(KEYRING_SERVICE, name) == text
 
         if not within_limit(lambda: _named(store, put)):
-            raise SecretError(
-                f"{self.name} took the key and did not give it back: nothing can be relied on",
-                "unlock the keyring, or use `{$env: NAME}` or `{$file: PATH}`",
+            raise PlugwayError(
+                f"{self.name} took the key and did not give it back: nothing can be relied on: "
+                "unlock the keyring, or use `{$env: NAME}` or `{$file: PATH}`"
             )
         _remembered(name, text)
 
@@ -103,18 +91,10 @@ class Keyring:
         return within_limit(drop)
 
 
-def fetch(name: str) -> str:
-    """The value of the key `name`; raises `SecretError` with the command that stores it."""
-    value = within_limit(lambda: keyring_password(name))
-    if value is None:
-        raise SecretError(f"the keyring holds no `{name}`", f"run `{store_command(name)}`")
-    return _remembered(name, value).value
-
-
-def store_command(name: str) -> str:
-    """The command that stores a key, by what is installed."""
-    ours = bool(entry_points(group="plugway.commands", name="keys"))
-    return f"plugway keys set {name}" if ours else f"keyring set {KEYRING_SERVICE} {name}"
+def read_key(name: str) -> StoredKey | None:
+    """What `$keyring` asks for; None where no store has the key."""
+    text = within_limit(lambda: keyring_password(name))
+    return None if text is None else _remembered(name, text)
 
 
 def keyring_password(name: str) -> str | None:
@@ -127,12 +107,6 @@ def keyring_password(name: str) -> str | None:
 
 def system_keyrings() -> list[Any]:
     """The trusted stores that work on this machine, the preferred one first."""
-    try:
-        importlib.import_module("keyring")
-    except ImportError:
-        raise SecretError(
-            "`$keyring` needs the package `keyring`", "run `pip install keyring`"
-        ) from None
     found: list[tuple[float, Any]] = []
     for name in KEYRINGS:
         module, _, attribute = name.rpartition(".")
@@ -148,18 +122,18 @@ def system_keyrings() -> list[Any]:
 def within_limit(call: Callable[[], ResultT]) -> ResultT:
     """The result of `call`, run in a thread that is left behind when it takes too long."""
     global _stuck_since
-    silent = SecretError(
-        f"the keyring did not answer within {KEYRING_SECONDS:g} s",
-        "it is locked or asks for consent: unlock it and try again",
+    silent = PlugwayError(
+        f"the keyring did not answer within {KEYRING_SECONDS:g} s: "
+        "it is locked or asks for consent: unlock it and try again"
     )
     if time.monotonic() - _stuck_since < 2 * KEYRING_SECONDS:
         raise silent  # the next key of the same file would only wait as long again
-    answers: queue.SimpleQueue[tuple[ResultT | None, SecretError | None]] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[tuple[ResultT | None, PlugwayError | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             answers.put((call(), None))
-        except SecretError as error:
+        except PlugwayError as error:
             answers.put((None, error))
 
     threading.Thread(target=run, name="plugway-keyring", daemon=True).start()
@@ -174,11 +148,11 @@ def within_limit(call: Callable[[], ResultT]) -> ResultT:
 
 
 def _first_password(stores: list[Any], name: str) -> str | None:
-    errors: list[SecretError] = []
+    errors: list[PlugwayError] = []
     for store in stores:
         try:
             value = _named(store, lambda s=store: s.get_password(KEYRING_SERVICE, name))
-        except SecretError as error:
+        except PlugwayError as error:
             errors.append(error)
             continue
         if value is not None:
@@ -194,12 +168,12 @@ def _named(store: Any, call: Callable[[], ResultT]) -> ResultT:
         return call()
     except Exception as error:  # backends raise whatever their desktop library raises
         kind = f"{type(store).__module__}: {type(error).__name__}"
-        raise SecretError(f"the keyring did not answer ({kind})", "unlock it") from None
+        raise PlugwayError(f"the keyring did not answer ({kind}): unlock it") from None
 
 
-def _no_keyring() -> SecretError:
-    return SecretError(
-        "this machine has no keyring that can be trusted", "use `{$env: NAME}` or `{$file: PATH}`"
+def _no_keyring() -> PlugwayError:
+    return PlugwayError(
+        "this machine has no keyring that can be trusted: use `{$env: NAME}` or `{$file: PATH}`"
     )
 
 
@@ -216,6 +190,5 @@ def _remembered(name: str, text: str) -> StoredKey:
         with suppress(ValueError, KeyError):
             document = orjson.loads(text)
             key = StoredKey(str(document[_MARK]), str(document["origin"]))
-    register_secret(key.value)
-    bind(name, key)
+    remember_key(name, key)
     return key
