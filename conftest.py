@@ -37,6 +37,16 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("claude_version", versions, indirect=True)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """What a test said goes from its worker to the one that reports as UTF-8."""
+    report = yield
+    report.sections = [
+        (name, said.encode(errors="backslashreplace").decode()) for name, said in report.sections
+    ]
+    return report
+
+
 @pytest.fixture
 def claude_version(request):
     with claude.version_of_claude(request.param):

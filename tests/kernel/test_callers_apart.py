@@ -57,7 +57,9 @@ async def say(running, caller, body=None, path="/v1/messages", session=SESSION):
     token = running.token if caller == "owner" else f"{caller}-token"
     lines = {**session, "authorization": f"Bearer {token}"}
     body = request_body(model="up0/m") if body is None else body
-    async with httpx2.AsyncClient(base_url=running.url, trust_env=False, timeout=30) as client:
+    async with httpx2.AsyncClient(
+        base_url=running.url, trust_env=False, verify=False, timeout=30
+    ) as client:
         return await client.post(path, json=body, headers=lines)
 
 
