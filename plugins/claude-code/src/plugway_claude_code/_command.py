@@ -141,7 +141,12 @@ def has_mcp(gateway: LocalGateway) -> bool:
     headers = {"authorization": f"Bearer {gateway.token}", "accept": "text/event-stream"}
     try:
         with (
-            httpx2.Client(base_url=gateway.url, timeout=3, trust_env=False) as client,
+            httpx2.Client(
+                base_url=gateway.url,
+                timeout=3,
+                trust_env=False,
+                verify=False,  # plain HTTP
+            ) as client,
             client.stream("GET", "/mcp", headers=headers) as answer,
         ):
             return answer.status_code != 404
