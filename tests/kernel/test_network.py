@@ -189,6 +189,34 @@ async def test_a_proxy_is_not_vouched_for_what_is_behind_it(secure):
         assert caught.value.permanent
 
 
+async def test_a_proxy_with_tls_of_an_own_authority_is_trusted_and_named_where_it_is_not(secure):
+    url, vouched, _, context, _ = secure
+    strange = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(strange)
+    async with ForwardProxy(tls=context) as proxy, ForwardProxy(tls=strange) as other:
+        for found, way in ((proxy.url, "safe"), (other.url, "the proxy https://localhost")):
+            network = NetworkOptions(ca_file=vouched, proxy=found)
+            async with Upstream(url, network=network) as upstream:
+                if way == "safe":
+                    assert await ask(upstream) == b"safe"
+                else:
+                    with pytest.raises(BackendUnavailable, match=way + ".* cannot be trusted"):
+                        await ask(upstream)
+
+
+async def test_a_server_behind_a_proxy_with_tls_is_named_where_it_is_not_trusted(secure, tmp_path):
+    url, *_ = secure
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "proxy.pem")
+    async with ForwardProxy(tls=context) as proxy:
+        network = NetworkOptions(ca_file=tmp_path / "proxy.pem", proxy=proxy.url)
+        async with Upstream(url, network=network) as upstream:
+            with pytest.raises(BackendUnavailable, match=f"^{url} cannot be trusted"):
+                await ask(upstream)
+
+
 async def test_a_server_that_asks_who_comes_is_shown_the_certificate(secure, tmp_path):
     url, vouched, _, context, authority = secure
     context.verify_mode = ssl.CERT_REQUIRED

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
+from time import monotonic
 from typing import Any, ClassVar, Final, cast
 
 import anyio.lowlevel
@@ -27,7 +28,9 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Bytes of a body that nobody has taken, above which the connection is not read."""
 MAX_TAKEN_BYTES: Final = 32 * 1024
-"""Bytes of a body that are worked on before the loop goes on."""
+"""Bytes of a body that are worked on at once."""
+MAX_SECONDS: Final = 0.002
+"""How long what has arrived is worked on before the loop goes on."""
 NO_ANSWER: Final = (
     "closed the connection before it answered - look at the server's log; a port for https needs "
     "`https://` in `base_url`"
@@ -47,10 +50,10 @@ class Answer:
     """The answer to one request: its head, and its body as it arrives."""
 
     __slots__ = (
-        "_at_hand",
         "_connection",
         "_loop",
         "_pieces",
+        "_since",
         "_size",
         "_waiter",
         "begun",
@@ -66,8 +69,8 @@ class Answer:
         self._loop = loop
         self._pieces: list[bytes] = []
         self._size = 0
-        self._at_hand = False
-        """What was taken last had been there before."""
+        self._since = monotonic()
+        """When the loop last went on."""
         self.paused = False
         """More than enough is waiting, so that the connection is not read."""
         self._waiter: asyncio.Future[None] | None = None
@@ -103,9 +106,9 @@ class Answer:
 
         Raises `StreamInterrupted`, after everything that came before the break was taken.
         """
-        if self._pieces and self._at_hand:  # again: what is always here must not hold the loop
-            await anyio.lowlevel.checkpoint()
-        self._at_hand = bool(self._pieces)
+        if self._pieces and monotonic() - self._since > MAX_SECONDS:
+            await anyio.lowlevel.checkpoint()  # what is always here must not hold the loop
+            self._since = monotonic()
         while not self._pieces:
             if self.done:
                 return b""
@@ -144,6 +147,7 @@ class Answer:
             await self._waiter
         finally:
             self._waiter = None
+            self._since = monotonic()
 
 
 class Connection(asyncio.Protocol):

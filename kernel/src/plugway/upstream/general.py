@@ -43,7 +43,7 @@ class GeneralTransport:
             self._transport = httpx2.AsyncHTTPTransport(
                 verify=tls_context(options, own=True),
                 http2=options.http2,
-                proxy=way.proxy or None,
+                proxy=_proxy_of(way, options),
                 trust_env=False,
                 limits=httpx2.Limits(
                     max_connections=None,
@@ -62,6 +62,12 @@ class GeneralTransport:
         """Send a request; its answer, when the head of that is there. None is sent twice: whether
         a connection that is lost had brought a byte of an answer, httpx2 does not say."""
         joined("", lines)  # refuses what no line may hold
+        to_proxy: list[str] = []
+
+        async def trace(step: str, _: object) -> None:
+            if step == "connection.start_tls.failed":  # "http_proxy.…" is that with the server
+                to_proxy.append(step)
+
         request = httpx2.Request(
             method,
             self._origin + target,
@@ -70,12 +76,13 @@ class GeneralTransport:
             extensions={
                 "target": target.encode(),
                 "timeout": {"connect": self._seconds, "read": None, "write": None, "pool": None},
+                **({"trace": trace} if self._way.proxy.startswith("https:") else {}),
             },
         )
         try:
             response = await self._transport.handle_async_request(request)
         except (httpx2.TransportError, OSError) as error:
-            raise self._failure(error) from error
+            raise self._failure(error, self._proxy if to_proxy else self._where) from error
         return _Answer(self, self._where, response)
 
     async def aclose(self) -> None:
@@ -89,13 +96,12 @@ class GeneralTransport:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _failure(self, error: Exception) -> BackendError:
+    def _failure(self, error: Exception, peer: str) -> BackendError:
+        """`peer` is the one that TLS was spoken with last."""
         causes = list(_causes(error))
         tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
         if tls is not None:
-            failure = BackendUnavailable(
-                f"{self._where} {tls_reason(tls)}", status=502, permanent=True
-            )
+            failure = BackendUnavailable(f"{peer} {tls_reason(tls)}", status=502, permanent=True)
             failure.try_next = False
             return failure
         if isinstance(error, httpx2.ProxyError):
@@ -131,6 +137,13 @@ class GeneralTransport:
     @property
     def _fix(self) -> str:
         return "see to the proxy, or set `proxy: direct`" if self._way.proxy else SEE_NETWORK
+
+
+def _proxy_of(way: Way, options: NetworkOptions) -> httpx2.Proxy | None:
+    if not way.proxy:
+        return None
+    secure = way.proxy.startswith("https:")
+    return httpx2.Proxy(way.proxy, ssl_context=tls_context(options, own=True) if secure else None)
 
 
 class _Answer:

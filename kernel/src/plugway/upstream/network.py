@@ -67,7 +67,8 @@ class NetworkOptions(Options):
     http2: bool = False
     """Speak HTTP/2 with the server, where it can."""
     ca_file: Annotated[Path, AfterValidator(_file_is_there)] | None = None
-    """Certificates (PEM) of authorities to trust beside those of this machine."""
+    """Certificates (PEM) of authorities to trust beside those of this machine, for the server and
+    for a proxy that speaks TLS."""
     client_certificate: Annotated[Path, AfterValidator(_file_is_there)] | None = None
     """Certificate of the gateway, and its key, in one file (PEM), for a server that asks for it."""
 

@@ -23,6 +23,7 @@ from plugway.types.errors import (
     Headers,
     PlugwayError,
 )
+from plugway.upstream.connection import MAX_TAKEN_BYTES
 from plugway.upstream.lines import from_upstream
 from plugway.upstream.network import NetworkOptions, tls_context, way_to
 from plugway.upstream.origins import misdirected
@@ -114,26 +115,27 @@ class UpstreamResponse:
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises `StreamInterrupted` where it ends early."""
-        return _Body(self._answer)
+        return Body(self._answer)
 
     async def aclose(self) -> None:
         """Let go of the answer: an unfinished one closes its connection at once."""
         self._answer.close()
 
 
-class _Body:
+class Body:
     """The pieces of an answer's body: an iterator that owns nothing and needs no closing."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_answer", "most")
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
+        self.most = MAX_TAKEN_BYTES
 
-    def __aiter__(self) -> _Body:
+    def __aiter__(self) -> Body:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await self._answer.take()
+        data = await self._answer.take(self.most)
         if not data:
             raise StopAsyncIteration
         return data
