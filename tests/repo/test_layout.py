@@ -21,7 +21,7 @@ FLOORS = (
 """Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
     "types": 2_950,
-    "upstream": 1_562,
+    "upstream": 1_566,
     "config": 1_340,
     "plugins": 1_340,
     "exchange": 2_540,

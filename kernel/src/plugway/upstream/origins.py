@@ -26,7 +26,7 @@ read in a thread while requests are sent."""
 
 
 def remember_key(name: str, key: StoredKey) -> None:
-    """From now on the value of the key that is called `name` goes to its origin alone, and no log."""
+    """From now on the value of the key called `name` goes to its origin alone, and into no log."""
     global _bound
     register_secret(key.value)
     kept = {other: bound for other, bound in _bound.items() if other != name}
