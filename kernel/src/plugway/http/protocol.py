@@ -32,6 +32,8 @@ reads at once."""
 MAX_WAITING_TURNS: Final = 100
 """Requests that a client may send ahead of an answer."""
 MAX_TRAILER_BYTES: Final = 8192
+MOST_LINGERS: Final = 5
+"""Times `linger_seconds` for which a client may go on sending after its answer."""
 _METHODS: Final = {
     name.encode(): name
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
@@ -68,6 +70,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._wrong: WireError | None = None
         """Why nothing more is read."""
         self._ended = False
+        self._drain_ends = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -96,6 +99,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived: heads and bodies of requests, one after the other."""
+        if self._ended or (self._in_body and self._running is None):
+            self._drain()
         if self._ended or self._wrong is not None:
             return
         in_head = self._in_head
@@ -247,7 +252,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.write(
                 refusal(error.status, str(error), self.server_state.default_headers)
             )
-            self._linger()
+            self.hang_up()
 
     # ── its answers ──────────────────────────────────────────────────────────────────────────
 
@@ -272,7 +277,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self._in_body:
-            self._arm(self._limits.linger_seconds)
+            self._linger()
         else:
             self._wait_for_the_next()
 
@@ -291,28 +296,28 @@ class GatewayProtocol(HttpToolsProtocol):
         self.resume_writing()
 
     def hang_up(self) -> None:
-        """Close after an answer; where that came before the request's end, so that it can be read.
-
-        Closing with unread input makes the kernel reset the connection, and some clients then
-        report the reset instead of the answer.
-        """
-        if self._in_body:
-            self._linger()
-        else:
-            self.transport.close()
-
-    def _linger(self) -> None:
+        """Close after an answer, once the client does: closing with unread input makes the kernel
+        reset the connection, and some clients then report the reset instead of the answer."""
         self._ended = True
         self.flow.resume_reading()
         with suppress(OSError, RuntimeError):
             self.transport.write_eof()
-        self._arm(self._limits.linger_seconds)
+        self._linger()
+
+    def _linger(self) -> None:
+        self._drain_ends = self.loop.time() + MOST_LINGERS * self._limits.linger_seconds
+        self._drain()
+
+    def _drain(self) -> None:
+        """Wait for more of what is thrown away; afterwards for what the client has not read yet."""
+        left = self._drain_ends - self.loop.time()
+        self._arm(min(left, self._limits.linger_seconds), self.cut)
 
     def shutdown(self) -> None:
         """Close now if nothing is in flight, after the answer otherwise."""
         if self._running is not None:
             self._running.keep_alive = False
-        elif self._ended:
+        elif self.transport.is_closing():
             self.transport.abort()
         else:
             self.transport.close()
@@ -348,9 +353,9 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _arm(self, seconds: float) -> None:
+    def _arm(self, seconds: float, then: Callable[[], None] | None = None) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+        self._deadline = self.loop.call_later(seconds, then or self.transport.abort)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
