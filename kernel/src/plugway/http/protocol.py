@@ -32,8 +32,7 @@ reads at once."""
 MAX_WAITING_TURNS: Final = 100
 """Requests that a client may send ahead of an answer."""
 MAX_TRAILER_BYTES: Final = 8192
-MOST_LINGERS: Final = 5
-"""Times `linger_seconds` for which a client may go on sending after its answer."""
+MOST_LINGERS: Final = 5  # times `linger_seconds` may a client go on sending after its answer
 _METHODS: Final = {
     name.encode(): name
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
@@ -252,7 +251,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.write(
                 refusal(error.status, str(error), self.server_state.default_headers)
             )
-            self.hang_up()
+            self.hang_up(lingering=True)
 
     # ── its answers ──────────────────────────────────────────────────────────────────────────
 
@@ -295,9 +294,11 @@ class GatewayProtocol(HttpToolsProtocol):
             turn.left()
         self.resume_writing()
 
-    def hang_up(self) -> None:
-        """Close after an answer, once the client does: closing with unread input makes the kernel
-        reset the connection, and some clients then report the reset instead of the answer."""
+    def hang_up(self, *, lingering: bool = False) -> None:
+        """Close after an answer; a client that still sends must not lose it (RFC 9112, 9.6)."""
+        if not (lingering or self._in_body or self._in_head or self.pipeline):
+            self.transport.close()
+            return
         self._ended = True
         self.flow.resume_reading()
         with suppress(OSError, RuntimeError):
@@ -310,8 +311,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _drain(self) -> None:
         """Wait for more of what is thrown away; afterwards for what the client has not read yet."""
-        left = self._drain_ends - self.loop.time()
-        self._arm(min(left, self._limits.linger_seconds), self.cut)
+        self._arm(min(self._drain_ends - self.loop.time(), self._limits.linger_seconds), self.cut)
 
     def shutdown(self) -> None:
         """Close now if nothing is in flight, after the answer otherwise."""
