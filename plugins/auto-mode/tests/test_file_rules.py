@@ -187,7 +187,9 @@ def test_a_path_that_is_not_known_passes_under_no_rule(path):
     assert decision.outcome in ("none", "flagged")
 
 
-@pytest.mark.parametrize("what", ["**/../x", "x\\", "\\"])
+@pytest.mark.parametrize(
+    "what", ["**/../x", "x\\", "\\", "$HOME/shop/x", "${PWD}/x", "~dana/shop/x", "C:\\shop\\x"]
+)
 def test_a_rule_that_is_not_known_passes_nothing(what):
     assert of_edit(f"Edit({what})", "y") == "none"
 
@@ -230,6 +232,12 @@ def test_a_working_folder_with_several_names_is_one(what, path):
 )
 def test_a_search_in_a_folder_that_is_forbidden(given):
     assert outcomes("Read(secret/**)", ("Glob", given)) == ["flagged"]
+
+
+@pytest.mark.parametrize("given", [{"glob": "secret/**"}, {"path": ".", "glob": "./secret/*.py"}])
+def test_a_search_for_text_in_files_that_are_forbidden(given):
+    assert outcomes("Read(secret/**)", ("Grep", {"pattern": "x", **given})) == ["flagged"]
+    assert outcomes("Read(other/**)", ("Grep", {"pattern": "x", **given})) == ["passed"]
 
 
 @pytest.mark.parametrize(

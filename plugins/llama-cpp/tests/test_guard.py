@@ -190,6 +190,10 @@ REFUSED = [
     read(".env"),
     read("../secret.txt"),
     read("hello.txt", pages="1"),
+    read("hello.txt", offset={"a": 1}),
+    read("hello.txt", limit="1"),
+    bash(APPEND, timeout="x"),
+    bash(APPEND, description=["x"]),
     # other tools, by name and by schema
     ("PowerShell", {"command": APPEND}),
     ("Edit", {"file_path": "hello.txt", "old_string": "a", "new_string": "b"}),
@@ -340,6 +344,8 @@ REFUSED_READS = [
     "File content (30000 tokens) exceeds maximum allowed tokens (25000).",
     "<tool_use_error>InputValidationError: Read failed</tool_use_error>",
     "Request interrupted by user",
+    "File does not exist or you lack permission",
+    "File does not exist in your allowed folders",
     "",
 ]
 
@@ -403,6 +409,10 @@ SHOWS_HELLO = [
     "hello.txt:3:found",
     "@hello.txt",
     "mode=644,hello.txt,3",
+    "$PWD/hello.txt",
+    "/proc/self/cwd/hello.txt",
+    "hello&#46;txt",
+    "hello%252Etxt",
 ]
 
 

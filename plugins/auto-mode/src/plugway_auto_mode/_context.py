@@ -23,7 +23,7 @@ MAX_RULES: Final = 2_000
 """Of each kind; a context with more is not understood."""
 MAX_PROSE: Final = 40
 MAX_PROSE_CHARACTERS: Final = 2_000
-_READ_OTHERWISE: Final = re.compile(r"~[^/]|\$\{?[A-Z_]+\b|%\w+%|\w+://|[A-Za-z]:[\\/]")
+READ_OTHERWISE: Final = re.compile(r"~\w|\$\{?[A-Z_]+\b|%\w+%|\w+://|[A-Za-z]:[\\/]")
 _HOME: Final = re.compile(
     r"(?:/(?:home|Users)/[^/]+|/root|/|[A-Za-z]:[/\\]?(?:Users[/\\][^/\\]+)?)[/\\]?"
 )
@@ -138,7 +138,7 @@ def absolute(value: object, place: Place) -> str | None:
     """
     if not isinstance(value, str) or not value.isprintable() or value != value.strip():
         return None
-    if _READ_OTHERWISE.match(value) or ("\\" in value and place.platform != "linux"):
+    if READ_OTHERWISE.match(value) or ("\\" in value and place.platform != "linux"):
         return None
     if value.startswith("~"):
         return _path(place.home and place.home + value[1:]) or None

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 import pathspec
 
-from plugway_auto_mode._context import Rule, absolute
+from plugway_auto_mode._context import READ_OTHERWISE, Rule, absolute
 from plugway_auto_mode._finding import Place
 
 Speaks = Literal["yes", "maybe", "no"]
@@ -39,6 +39,8 @@ EDITORS: Final[Mapping[str, str]] = {
 FILE_TOOLS: Final[Mapping[str, str]] = {**READERS, **EDITORS}
 _SEARCHES: Final = frozenset(("Glob", "Grep", "LS"))
 """They begin at the working folder where they are given no path."""
+_PATTERNS: Final = {"Glob": "pattern", "Grep": "glob"}
+"""What further chooses the files of a search, by its argument."""
 _ESCAPES: Final = re.compile(r"[*?\[{(].*\.\.|[{,(|][/~]")
 """A wildcard before `..`, or an absolute path as one of several choices."""
 _MAC_LINK: Final = re.compile(r"(?:/private)?(?=/(?:etc|tmp|var)(?:/|\Z))")
@@ -50,9 +52,9 @@ def named_files(name: str, given: Mapping[str, Any], place: Place) -> tuple[str,
     """Absolute paths that a call of a file tool names; None where one of them is not known."""
     value = given.get(FILE_TOOLS[name], "." if name in _SEARCHES else None)
     folder = absolute(value, place)
-    if folder is None or name != "Glob":
+    pattern = given.get(_PATTERNS.get(name, ""), "")
+    if folder is None or pattern == "":
         return None if folder is None else (folder,)
-    pattern = given.get("pattern", "")
     if not isinstance(pattern, str) or _ESCAPES.search(pattern):
         return None
     found = absolute(pattern if pattern[:1] in ("/", "~") else f"{folder}/{pattern}", place)
@@ -111,6 +113,8 @@ def _readings(rule: Rule, what: str, place: Place) -> Iterator[tuple[str, str]]:
         folders = ("/",)
     else:
         folders = (*here, "/") if text.startswith("/") else here
+    if READ_OTHERWISE.match(text):
+        folders = ()
     known = [posixpath.normpath(folder) for folder in folders if folder.startswith("/")]
     if not known:
         yield "", ""

@@ -40,6 +40,7 @@ _MISSING: Final = re.compile(
     r"(?:<tool_use_error>)?\s*(?:error:\s*)?(?:file does not exist\b|(?:enoent: )?no such file\b)"
 )
 """How a result begins that says, in small letters, that there is no such file."""
+_DENIED: Final = re.compile("permi|deni|allow|refus|reject|access")
 _LONG: Final = 1000
 """Characters from which a user's text is more than an order: a summary, a file that was pasted."""
 
@@ -113,9 +114,9 @@ def _against_write(conversation: Conversation, call: dict[str, Any]) -> str:
 
 
 def _against_append(conversation: Conversation, call: dict[str, Any]) -> str:
-    command, rest = call.get("command"), set(call) - {"command", "description", "timeout"}
+    command, rest = call.get("command"), {key: call[key] for key in call if key != "command"}
     found = _APPEND.fullmatch(command) if isinstance(command, str) else None
-    if found is None or rest:
+    if found is None or not _are(rest, description=str, timeout=int):
         return "its command is more than appending one line"
     # The shell reads the whole of it, the folder too.
     plain = _PLAIN.fullmatch(found[1].removeprefix("/"))
@@ -126,12 +127,18 @@ def _against_append(conversation: Conversation, call: dict[str, Any]) -> str:
 
 
 def _against_show(conversation: Conversation, call: dict[str, Any]) -> str:
-    if set(call) - {"file_path", "offset", "limit"}:
+    rest = {key: call[key] for key in call if key != "file_path"}
+    if not _are(rest, offset=int, limit=int):
         return "it is more than showing one file"
     inside = _inside(call.get("file_path"), conversation.folder)
     if not inside:
         return "its path is not plainly inside of the working folder"
     return _against_a_slip(conversation, inside)
+
+
+def _are(given: Mapping[str, Any], **kinds: type) -> bool:
+    """Whether there is nothing but these arguments, each of its kind."""
+    return all(type(value) is kinds.get(name) for name, value in given.items())
 
 
 def _against_a_slip(conversation: Conversation, inside: str) -> str:
@@ -165,7 +172,7 @@ def _shown(messages: list[dict[str, Any]]) -> Iterator[str]:
     }
     for _, block in blocks:
         text = "\n".join(_texts(block.get("content"))).strip().lower()
-        if block.get("is_error") is True and _MISSING.match(text):
+        if block.get("is_error") is True and _MISSING.match(text) and not _DENIED.search(text):
             missing |= {block.get("tool_use_id")} & reads
     for role, block in blocks:
         kind, text = block.get("type"), str(block.get("text", ""))

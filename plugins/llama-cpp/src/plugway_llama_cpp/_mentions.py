@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from html import unescape
 from typing import Final
 from urllib.parse import unquote
 
@@ -32,7 +33,10 @@ def may_name(text: str, path: str, folder: str) -> bool:
     """
     full = _full(path, folder)
     return any(
-        full.endswith(found) or found.endswith(full) or ".." in found.split("/")
+        full.endswith(found)
+        or found.endswith(full)
+        or found.startswith("/proc/")
+        or ".." in found.split("/")
         for found in _found(text, path)
     )
 
@@ -55,14 +59,14 @@ def _found(text: str, path: str) -> set[str]:
     """Paths in the text that end with the last name of `path`."""
     last = _plain(path.rpartition("/")[2])[::-1]
     # Read backwards, so that each place is looked at once however long the text is.
-    ending = re.compile(rf"(?<!\w)(?<!\w\.){re.escape(last)}(?=([\w.+@~/-]{{0,{_LONG}}}))")
+    ending = re.compile(rf"(?<!\w)(?<!\w\.){re.escape(last)}(?=([\w.+@~$/-]{{0,{_LONG}}}))")
     before = {hit[1] for view in _views(text) for hit in ending.finditer(view[::-1])}
     return {reading for one in before for reading in _readings((last + one)[::-1])}
 
 
 def _readings(path: str) -> set[str]:
-    """What a path as it stands may mean: a mark before it, the `a/` of a diff."""
-    bare = path.lstrip("@+-")
+    """What a path as it stands may mean: a mark or a variable before it, the `a/` of a diff."""
+    bare = re.sub(r"^\$\w+", "~", path.lstrip("@+-"))
     absolute = bare.startswith(("/", "~"))
     parts = [part for part in bare.lstrip("~").split("/") if part not in ("", ".")]
     plain = ("/" if absolute else "") + "/".join(parts)
@@ -70,8 +74,8 @@ def _readings(path: str) -> set[str]:
 
 
 def _views(text: str) -> Iterator[str]:
-    """The text without colours, with and without what backslashes and percent signs stand for."""
-    for source in {text, unquote(text)}:
+    """The text without colours, with and without what backslashes, percent and `&` stand for."""
+    for source in {text, unquote(text), unquote(unquote(text)), unescape(text)}:
         for _ in range(_NESTED):
             yield from {_plain(one).replace("\\", "/") for one in _uncolored(source)}
             if "\\" not in source:
