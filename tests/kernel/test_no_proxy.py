@@ -85,6 +85,9 @@ OTHERS = [
     ("[", API, False),
     ("api.test:port", API, False),
     ("8.8.8.8/99", V4, False),
+    ("api.test:" + "4" * 5_000, API, False),
+    ("::/0", V4, False),
+    ("0.0.0.0/0", API, False),
 ]
 
 

@@ -538,11 +538,25 @@ async def test_a_client_that_sends_on_for_longer_than_is_lingered_can_read_its_a
     assert answer.endswith(b"early")
 
 
-async def test_a_client_that_sent_ahead_can_read_an_answer_that_closes(wire):
-    ahead = NEXT * 100_000
-    answer = await wire.ask(b"GET /closing HTTP/1.1\r\nHost: localhost\r\n\r\n" + ahead)
-    assert answer.endswith(b"early")
-    assert answer.count(b"HTTP/1.1 ") == 1
+@pytest.mark.parametrize("line", [b"", b"Connection: close\r\n"])
+async def test_a_client_that_sends_further_requests_can_read_an_answer_that_closes(wire, line):
+    head = b"GET /closing HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % line
+    for segments in ([head + NEXT * 100_000], [head, *[NEXT * 2_000] * 50]):
+        answer = await wire.ask(*segments)
+        assert answer.endswith(b"early")
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_stop_waits_for_no_client_that_keeps_its_connection():
+    inside, limits = Inside(), WireLimits(linger_seconds=1_000)
+    with anyio.fail_after(10):
+        async with serving(inside, limits=limits, drain_seconds=1_000) as port:
+            stream = await anyio.connect_tcp("127.0.0.1", port)
+            await stream.send(HEAD + b"Content-Length: 5\r\n\r\nhel")
+            await inside.called.wait()
+            await stream.send(b"lo")
+        assert (await rest(stream)).endswith(b"hello")
+        await stream.aclose()
 
 
 async def test_a_client_that_reads_more_slowly_than_is_lingered_gets_all_of_an_answer_that_closes():

@@ -68,7 +68,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """Of the head, or of the trailer, so far."""
         self._wrong: WireError | None = None
         """Why nothing more is read."""
-        self._ended = False
+        self._ended = self._stopping = False
         self._drain_ends = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -251,7 +251,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.write(
                 refusal(error.status, str(error), self.server_state.default_headers)
             )
-            self.hang_up(lingering=True)
+            self.hang_up()
 
     # ── its answers ──────────────────────────────────────────────────────────────────────────
 
@@ -294,9 +294,9 @@ class GatewayProtocol(HttpToolsProtocol):
             turn.left()
         self.resume_writing()
 
-    def hang_up(self, *, lingering: bool = False) -> None:
+    def hang_up(self) -> None:
         """Close after an answer; a client that still sends must not lose it (RFC 9112, 9.6)."""
-        if not (lingering or self._in_body or self._in_head or self.pipeline):
+        if self._stopping and not (self._in_body or self._wrong):
             self.transport.close()
             return
         self._ended = True
@@ -316,7 +316,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close now if nothing is in flight, after the answer otherwise."""
         if self._running is not None:
-            self._running.keep_alive = False
+            self._running.keep_alive, self._stopping = False, True
         elif self.transport.is_closing():
             self.transport.abort()
         else:

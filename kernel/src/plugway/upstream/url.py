@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _EXCEPTION = re.compile(
     r"(?:(?P<scheme>\w+)://)?(?:\[(?P<six>.+)\](?P<bits>/\d+)?|(?P<name>[^:\[]+)|(?P<plain>.*:.*:.*))"
-    r"(?::(?P<port>\d+))?"
+    r"(?::(?P<port>[0-9]{1,5}))?"
 )
 
 
