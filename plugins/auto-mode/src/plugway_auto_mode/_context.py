@@ -138,7 +138,7 @@ def absolute(value: object, place: Place) -> str | None:
     """
     if not isinstance(value, str) or not value.isprintable() or value != value.strip():
         return None
-    if READ_OTHERWISE.match(value) or ("\\" in value and place.platform != "linux"):
+    if READ_OTHERWISE.match(value) or (place.platform != "linux" and re.search(r"[\\:]", value)):
         return None
     if value.startswith("~"):
         return _path(place.home and place.home + value[1:]) or None
