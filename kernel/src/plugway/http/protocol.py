@@ -112,7 +112,7 @@ class GatewayProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._serve_without_upgrade(data[upgrade.args[0] :])
         except (httptools.HttpParserError, WireError) as error:
-            self._reject(self._wrong or _refused(error))
+            self._reject(self._wrong or WireError(400, f"not a valid HTTP/1.1 request: {error}"))
         if self._in_head and self._deadline is None and not self._ended:
             self._arm(self._limits.head_seconds)
 
@@ -377,7 +377,3 @@ class Door:
     def close(self) -> None:
         """The answer was the connection's last."""
         self._connection.hang_up()
-
-
-def _refused(error: Exception) -> WireError:
-    return WireError(400, f"not a valid HTTP/1.1 request: {error}")
