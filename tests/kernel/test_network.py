@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import sys
+from urllib.parse import quote
 
 import anyio
 import pytest
@@ -305,6 +306,34 @@ async def test_a_socks_proxy_leads_to_a_server(secure):
             assert await ask(upstream) == b"safe"
         await asyncio.gather(*pumps, return_exceptions=True)
     assert len(asked) == 1
+
+
+LONG = {
+    "user": "u" * 256 + ":p",
+    "password": "u:" + "p" * 256,
+    "in bytes": "u:" + "é" * 128,
+}
+
+
+@pytest.mark.parametrize("login", LONG.values(), ids=LONG)
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_login_that_no_socks_proxy_can_take_is_refused_when_it_is_read(
+    monkeypatch, login, scheme
+):
+    with pytest.raises(ValidationError, match=r"(?s)proxy_login.*has 256 bytes.*takes 255") as told:
+        NetworkOptions(proxy=f"{scheme}://127.0.0.1:1", proxy_login=login)
+    assert not any(part * 20 in str(told.value) for part in "upé")
+    user, _, password = login.partition(":")
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://{quote(user)}:{quote(password)}@127.0.0.1:1")
+    with pytest.raises(PlugwayError, match=r"login in ALL_PROXY.*has 256 bytes") as told:
+        Upstream("https://api.test")
+    assert not any(part * 20 in str(told.value) for part in ("u", "p", quote("é")))
+
+
+def test_a_login_of_255_bytes_and_one_for_http_are_taken():
+    for login in ("u" * 255 + ":" + "p" * 255, "é" * 127 + ":%" + "%41" * 84):
+        assert NetworkOptions(proxy="socks5://127.0.0.1:1", proxy_login=login).proxy_login
+    assert NetworkOptions(proxy="http://127.0.0.1:1", proxy_login=LONG["user"]).proxy_login
 
 
 async def test_a_server_is_asked_in_http_2_where_that_is_wanted(tmp_path):

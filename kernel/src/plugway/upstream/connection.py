@@ -50,18 +50,8 @@ class Answer:
     """The answer to one request: its head, and its body as it arrives."""
 
     __slots__ = (
-        "_connection",
-        "_loop",
-        "_pieces",
-        "_since",
-        "_size",
-        "_waiter",
-        "begun",
-        "done",
-        "error",
-        "lines",
-        "paused",
-        "status",
+        *("_connection", "_loop", "_pieces", "_since", "_size", "_waiter"),
+        *("begun", "done", "error", "lines", "paused", "status"),
     )
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
@@ -83,7 +73,6 @@ class Answer:
         self.status = 0
         """0 until the head is there."""
         self.lines: Headers = ()
-        """The header lines."""
 
     async def headed(self) -> Answer:
         """This, when its head is there; its connection is closed where that does not come.
@@ -218,10 +207,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(answer, self._malformed(answer, error.__context__ or error))
+            self._fail(answer, error.__context__ or error)
             return
         if self._barren > MAX_HEAD_BYTES:
-            self._fail(answer, self._malformed(answer, "too many bytes in a row are no body"))
+            self._fail(answer, "too many bytes in a row are no body")
             return
         if self._ended:
             self._end(answer)
@@ -251,14 +240,11 @@ class Connection(asyncio.Protocol):
             answer.error.begun = answer.begun
         answer.wake()
 
-    def _malformed(self, answer: Answer, why: object) -> BackendError:
-        if answer.status:
-            return StreamInterrupted(f"{self._where} broke off its answer")
+    def _fail(self, answer: Answer, why: object) -> None:
         record = f"{self._where} does not answer in valid HTTP"
-        return BackendProtocolError(f"{record}: {why}", record=record)
-
-    def _fail(self, answer: Answer, error: BackendError) -> None:
-        answer.error = error
+        answer.error = BackendProtocolError(f"{record}: {why}", record=record)
+        if answer.status:
+            answer.error = StreamInterrupted(f"{self._where} broke off its answer")
         self.abort()
         answer.wake()
 
@@ -289,7 +275,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is there; one with a status below 200 only announces another."""
         # What has come may be of the body, too.
-        if self._barren > MAX_HEAD_BYTES and _size(self._lines) > MAX_HEAD_BYTES:
+        if self._barren > MAX_HEAD_BYTES < sum(len(a) + len(b) for a, b in self._lines):
             raise ValueError(f"its head is larger than {MAX_HEAD_BYTES} bytes")
         status: int = self._parser.get_status_code()
         if status < 100:
@@ -313,10 +299,6 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and self._answer.status:
             self._ended = True
             self._reusable = bool(self._parser.should_keep_alive())
-
-
-def _size(lines: list[tuple[str, str]]) -> int:
-    return sum(len(name) + len(value) for name, value in lines)
 
 
 @lru_cache(maxsize=1024)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from plugway.log import silence_libraries
 from plugway.types.errors import (
     BackendError,
     BackendProtocolError,
@@ -25,6 +26,7 @@ from plugway.upstream.network import NetworkOptions, Way, tls_context
 from plugway.upstream.pool import KEEP_SECONDS, SEE_NETWORK, START_IT, tls_reason
 from plugway.upstream.wire import joined
 
+silence_libraries()
 _LOGIN: Final = "set `proxy_login`, or the login in the URL that the environment names"
 
 
@@ -45,11 +47,7 @@ class GeneralTransport:
                 http2=options.http2,
                 proxy=_proxy_of(way, options),
                 trust_env=False,
-                limits=httpx2.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=None,
-                    keepalive_expiry=KEEP_SECONDS,
-                ),
+                limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
             )
         except ImportError:
             extra = "http2" if options.http2 else "socks"
@@ -117,13 +115,12 @@ class GeneralTransport:
             return BackendProtocolError(f"{self._where} does not answer in valid HTTP: {error}")
         if isinstance(error, httpx2.ConnectTimeout):
             reason = f"did not accept the connection in time ({self._seconds:g} s)"
-        elif isinstance(error, httpx2.ConnectError):
+            return BackendUnavailable(f"{self._target} {reason} - {self._fix}")
+        if isinstance(error, httpx2.ConnectError):
             refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
             fix = START_IT if refused and not self._way.proxy else self._fix
             return BackendUnavailable(f"{self._target} cannot be reached: {error} - {fix}")
-        else:
-            return BackendUnavailable(f"{self._where} {NO_ANSWER}")
-        return BackendUnavailable(f"{self._target} {reason} - {self._fix}")
+        return BackendUnavailable(f"{self._where} {NO_ANSWER}")
 
     @property
     def _proxy(self) -> str:

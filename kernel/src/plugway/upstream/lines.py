@@ -12,20 +12,18 @@ from typing import Final
 
 from plugway.types.errors import Headers
 
-_PASSING: Final = frozenset(
-    (
-        "retry-after",  # this and the two after it: `_base_client.py` of both vendors' SDKs
-        "retry-after-ms",
-        "x-should-retry",
-        "ratelimit",  # draft-ietf-httpapi-ratelimit-headers
-        "ratelimit-policy",
-        "deprecation",  # RFC 9745
-        "sunset",  # RFC 8594
-        "cf-ray",  # this and the two after it: what those in between call a request
-        "apim-request-id",
-        "x-generation-id",
-    )
-)
+_PASSING: Final = {
+    "retry-after",  # this and the two after it: `_base_client.py` of both vendors' SDKs
+    "retry-after-ms",
+    "x-should-retry",
+    "ratelimit",  # draft-ietf-httpapi-ratelimit-headers
+    "ratelimit-policy",
+    "deprecation",  # RFC 9745
+    "sunset",  # RFC 8594
+    "cf-ray",  # this and the two after it: what those in between call a request
+    "apim-request-id",
+    "x-generation-id",
+}
 _PASSING_PREFIXES: Final = ("anthropic-", "ratelimit-", "x-ratelimit-")
 _IDS: Final = ("request-id", "x-request-id")
 UPSTREAM_ID: Final = "plugway-upstream-request-id"
@@ -38,23 +36,11 @@ MAX_HEAD: Final = 8192
 """Characters of all that pass: a client of Node takes a head of 16 KiB, and ours is in it."""
 _JSON: Final = "application/json"
 
-_NEVER: Final = frozenset(
-    (
-        "alt-svc",
-        "clear-site-data",
-        "content-encoding",
-        "date",
-        "keep-alive",
-        "server",
-        "set-cookie",
-        "set-cookie2",
-        "strict-transport-security",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
+_NEVER: Final = {
+    *("alt-svc", "clear-site-data", "content-encoding", "date", "keep-alive", "server"),
+    *("set-cookie", "set-cookie2", "strict-transport-security", "te", "trailer"),
+    *("transfer-encoding", "upgrade"),
+}
 """No answer of an exchange carries these, whoever wants it: RFC 9110, 7.6.1, what speaks of an
 origin, and what the server writes itself."""
 _NEVER_PREFIXES: Final = ("access-control-", "proxy-")

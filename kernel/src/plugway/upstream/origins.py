@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from plugway.log import register_secret
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+from plugway.upstream.url import DEFAULT_PORTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,10 @@ def origin_of(url: str) -> str:
     except ValueError:
         return ""
     host = (parts.hostname or "").rstrip(".")
-    if parts.scheme not in _DEFAULT_PORTS or not host:
+    if parts.scheme not in DEFAULT_PORTS or not host:
         return ""
     host = f"[{host}]" if ":" in host else host
-    usual = port in (None, _DEFAULT_PORTS[parts.scheme])
+    usual = port in (None, DEFAULT_PORTS[parts.scheme])
     return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
 
 
