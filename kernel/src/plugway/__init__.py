@@ -49,7 +49,7 @@ from plugway.types.json import as_list, as_object
 from plugway.types.models import MAX_MODELS, is_model_name, named_entries
 from plugway.types.options import NoOptions, Options, Secret
 from plugway.types.request import REMOVE, Change, MessagesRequest, Original
-from plugway.types.response import Reply
+from plugway.types.response import Missing, Reply
 from plugway.upstream.network import NetworkOptions
 from plugway.upstream.origins import StoredKey, origin_of
 from plugway.upstream.upstream import Upstream, UpstreamResponse
@@ -84,6 +84,7 @@ __all__ = [
     "Keyring",
     "LocalGateway",
     "MessagesRequest",
+    "Missing",
     "ModelInfo",
     "NetworkOptions",
     "NoOptions",

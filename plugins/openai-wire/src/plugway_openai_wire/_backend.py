@@ -34,6 +34,7 @@ from plugway import (
 from plugway_anthropic_wire import key_refusal, retry_after
 from plugway_capabilities import Facts, Ledger
 from plugway_openai_wire._api import Api, Call
+from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._events import (
     MadeEvents,
     RawChunks,
@@ -244,20 +245,24 @@ class OpenAIBackend:
     ) -> Reply:
         """The answer to the client's own bytes."""
         sent = _own_request(original, request, attempt)
+        demand = Demand.of(original.parsed)
         response = await self._post(sent.raw, request, attempt)
+        missing = demand.missing if demand else None
         try:
             if response.content_type == "text/event-stream":
-                chunks = RawChunks(response.chunks(), self.api)
+                chunks = RawChunks(response.chunks(), self.api, demand)
                 reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
-                return reply.replace(dialect=original.dialect, usage=chunks.usage)
+                return reply.replace(dialect=original.dialect, usage=chunks.usage, missing=missing)
             body = await response.read()
         except BaseException:
             await response.aclose()
             raise
         await response.aclose()
         reply = Reply.whole(response.status, body, headers=response.headers)
+        if demand is not None:
+            demand.feed(body)
         told = partial(usage_in, body, self.api)
-        return reply.replace(dialect=original.dialect, usage=told)
+        return reply.replace(dialect=original.dialect, usage=told, missing=missing)
 
 
 def _own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
