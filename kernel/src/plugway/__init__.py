@@ -50,6 +50,7 @@ from plugway.types.models import MAX_MODELS, is_model_name, named_entries
 from plugway.types.options import NoOptions, Options, Secret
 from plugway.types.request import REMOVE, Change, MessagesRequest, Original
 from plugway.types.response import Missing, Reply
+from plugway.types.shape import wrong_choice
 from plugway.upstream.network import NetworkOptions
 from plugway.upstream.origins import StoredKey, origin_of
 from plugway.upstream.upstream import Upstream, UpstreamResponse
@@ -126,4 +127,5 @@ __all__ = [
     "origin_of",
     "replay",
     "url_problem",
+    "wrong_choice",
 ]
