@@ -14,7 +14,6 @@ from urllib.parse import quote
 import orjson
 
 from plugway import (
-    MAX_MODELS,
     REMOVE,
     Attempt,
     BackendError,
@@ -30,10 +29,9 @@ from plugway import (
     is_model_name,
 )
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
-from plugway_anthropic_wire._models import entries_of, model_of
+from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_translation import Media
 
-MAX_PAGES: Final = 20
 LISTED_SECONDS: Final = 60.0
 """How long a list of what models can do holds."""
 _UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
@@ -155,17 +153,16 @@ class AnthropicBackend:
 
     async def listed(self, *, headers: Headers = ()) -> list[dict[str, Any]]:
         """The entries of the server's list as it gives them, those with the name of a model."""
-        path, found = self.wire.models_path, list[dict[str, Any]]()
-        for _ in range(MAX_PAGES):
-            page = as_object(await self.upstream.fetch_json(path, headers=headers))
-            found += entries_of(page)
+        base = self.wire.models_path.partition("?")[0]
+
+        def following(page: Mapping[str, Any]) -> str:
             last = page.get("last_id")
-            more = page.get("has_more") is True and is_model_name(last)
-            if not more or len(found) >= MAX_MODELS:
-                break
-            base = self.wire.models_path.partition("?")[0]
-            path = f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
-        return found[:MAX_MODELS]
+            if page.get("has_more") is not True or not is_model_name(last):
+                return ""
+            return f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
+
+        path = self.wire.models_path
+        return await every_page(self.upstream, path, entries_of, following, headers=headers)
 
     async def sees_images(self, model: str) -> bool | None:
         """Whether a model takes images, as the server's list says; None where it does not."""
