@@ -31,6 +31,7 @@ from plugway.types.errors import (
     RequestRejected,
     StreamInterrupted,
     Unauthenticated,
+    client_status,
 )
 from plugway.types.events import (
     CUT_REASONS,
@@ -116,6 +117,7 @@ __all__ = [
     "as_object",
     "aside",
     "check_answer",
+    "client_status",
     "collect",
     "collected",
     "cut_notice",

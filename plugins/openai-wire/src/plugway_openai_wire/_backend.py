@@ -258,7 +258,7 @@ class OpenAIBackend:
             await response.aclose()
             raise
         await response.aclose()
-        reply = Reply.whole(response.status, body, headers=response.headers)
+        reply = Reply.whole(200, body, headers=response.headers)
         if demand is not None:
             demand.feed(body)
         told = partial(usage_in, body, self.api)
