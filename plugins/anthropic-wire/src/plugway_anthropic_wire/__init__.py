@@ -4,7 +4,7 @@
 `EndpointOptions` make a plugin of it. What is particular to one server belongs in its own plugin.
 """
 
-from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal
+from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key
 from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers, retry_after
 from plugway_anthropic_wire._models import MAX_CURSOR, every_page, model_of, positive, seen
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions, checked_url
@@ -25,6 +25,7 @@ __all__ = [
     "open_headers",
     "plain_headers",
     "positive",
+    "refuses_key",
     "retry_after",
     "seen",
     "upstream_of",

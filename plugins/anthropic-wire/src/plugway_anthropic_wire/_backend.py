@@ -5,6 +5,7 @@ Deciding whether to ask again, or somebody else, is the pipeline's business and 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,9 +32,16 @@ from plugway import (
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
 from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_translation import Media
+from plugway_upstream_errors import fit_to_tell, meaning_of
 
 LISTED_SECONDS: Final = 60.0
 """How long a list of what models can do holds."""
+_MOST_SAID: Final = 500
+_QUOTED: Final = re.compile(
+    r"[^\s\"'`(){}]*(?:\*{2,}|\.{3,}|…|•+)[^\s\"'`(){}]+|[^\s\"'`(){}]+(?:\*{2,}|\.{3,}|…|•+)"
+    r"|\b[-\w]{24,}"
+)
+"""What may be a part of a key: masked in the middle or at an end, or a long word."""
 _UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
 _NOT_COUNTED: Final = (
     "max_tokens",
@@ -195,10 +203,10 @@ class AnthropicBackend:
             retry_after=retry_after(headers),
             native=self.wire.native_errors and bool(body),
         )
-        return self.key_refused(refusal) if status == 401 else refusal
+        return self.key_refused(refusal) if refuses_key(refusal) else refusal
 
     def key_refused(self, refusal: BackendRefused) -> BackendError:
-        """A 401 in words that name the place of the key: the client never saw the key itself."""
+        """A refused key in words that name its place: the client never saw the key itself."""
         return key_refusal(self.name, refusal)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
@@ -233,17 +241,27 @@ class AnthropicBackend:
         return BackendProtocolError(f"{record}: {told[:300]}", record=record)
 
 
+def refuses_key(refusal: BackendRefused) -> bool:
+    """Whether it is the key that a server does not accept: some say so with 400 or 403."""
+    status = refusal.status
+    return status == 401 or (status in (400, 403) and meaning_of(refusal).kind == "auth")
+
+
 def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
-    """A 401 in words that name the place of the key, for any backend with an option `api_key`."""
+    """A refused key in words that name its place, for any backend with an option `api_key`.
+
+    What the server quotes of the key, masked or not, is left out.
+    """
     what = (
         f"the server does not accept the key in option `api_key` of `{backend}`, or wants one "
         "where none is set"
     )
+    said = _QUOTED.sub("[redacted]", fit_to_tell(refusal.message, _MOST_SAID))
     return BackendRefused(
         401,
         refusal.body,
         headers=refusal.headers,
-        message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the environment "
+        message=f"{what} ({said}). Fix it with `plugway keys`, or in the environment "
         "variable that the option names, and restart",
         permanent=True,
         record=what,

@@ -30,7 +30,7 @@ from plugway import (
     collect,
     new_id,
 )
-from plugway_anthropic_wire import MAX_CURSOR, every_page
+from plugway_anthropic_wire import MAX_CURSOR, every_page, key_refusal, refuses_key
 from plugway_capabilities import Ledger
 from plugway_gemini._models import Target, entries_of, models_in, resource
 from plugway_gemini._reader import Reader
@@ -255,17 +255,8 @@ class GeminiBackend:
         """The failure that an error of Google's stands for; a refused key is a 400 there."""
         refusal = BackendRefused(status, body, headers=headers)
         meaning = meaning_of(refusal)
-        if meaning.kind == "auth":
-            what = f"Google does not accept the key in option `api_key` of `{self.name}`"
-            return BackendRefused(
-                401,
-                body,
-                headers=headers,
-                message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the "
-                "environment variable that the option names, and restart",
-                permanent=True,
-                record=what,
-            )
+        if refuses_key(refusal):
+            return key_refusal(self.name, refusal)
         return BackendRefused(
             status,
             body,

@@ -31,7 +31,7 @@ from plugway import (
     aside,
     collected,
 )
-from plugway_anthropic_wire import key_refusal, retry_after
+from plugway_anthropic_wire import key_refusal, refuses_key, retry_after
 from plugway_capabilities import Facts, Ledger
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._demand import Demand
@@ -164,7 +164,7 @@ class OpenAIBackend:
 
     def refused(self, refusal: BackendRefused) -> BackendError:
         """The failure that an error status stands for. A refused key is told by its place."""
-        return key_refusal(self.name, refusal) if refusal.status == 401 else refusal
+        return key_refusal(self.name, refusal) if refuses_key(refusal) else refusal
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
 
