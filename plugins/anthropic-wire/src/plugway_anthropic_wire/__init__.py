@@ -6,7 +6,14 @@
 
 from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key
 from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers, retry_after
-from plugway_anthropic_wire._models import MAX_CURSOR, every_page, model_of, positive, seen
+from plugway_anthropic_wire._models import (
+    MAX_CURSOR,
+    every_page,
+    model_of,
+    positive,
+    seen,
+    toolless_notice,
+)
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions, checked_url
 from plugway_anthropic_wire._plugin import EndpointPlugin, upstream_of, zone_of
 
@@ -28,6 +35,7 @@ __all__ = [
     "refuses_key",
     "retry_after",
     "seen",
+    "toolless_notice",
     "upstream_of",
     "zone_of",
 ]

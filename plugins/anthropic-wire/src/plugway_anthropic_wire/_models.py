@@ -86,6 +86,14 @@ def model_of(entry: Mapping[str, Any]) -> ModelInfo:
     )
 
 
+def toolless_notice(model: str) -> str:
+    """What a person should know of a model whose server says that it has no tools."""
+    return (
+        f"`{model}` cannot call tools, its server says: an agent such as Claude Code can only talk "
+        "with it."
+    )
+
+
 def positive(value: Any) -> int:
     """`value` where it is a count of tokens, otherwise 0: unknown."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
