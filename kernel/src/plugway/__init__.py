@@ -9,7 +9,7 @@ from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
 from plugway.types.backend import Attempt, Backend, Caller, ModelInfo, Usage
-from plugway.types.bounds import aside, check_answer
+from plugway.types.bounds import aside, breath, check_answer
 from plugway.types.dialect import Dialect, DialectEncoder
 from plugway.types.emitter import Emitter, StopReason
 from plugway.types.errors import (
@@ -116,6 +116,7 @@ __all__ = [
     "as_list",
     "as_object",
     "aside",
+    "breath",
     "check_answer",
     "client_status",
     "collect",

@@ -29,6 +29,7 @@ from plugway import (
     UpstreamResponse,
     as_object,
     aside,
+    breath,
     collected,
 )
 from plugway_anthropic_wire import key_refusal, refuses_key, retry_after
@@ -47,6 +48,8 @@ from plugway_openai_wire._models import models_of
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
+_LARGE: Final = 2**18
+"""Bytes of a whole answer that is read in steps, between which the loop goes on."""
 _TEACHING: Final = frozenset((400, 404, 422, 500))
 """Statuses of refusals that may speak of a field."""
 
@@ -222,7 +225,10 @@ class OpenAIBackend:
             await response.aclose()
             raise
         await response.aclose()
+        large = len(body) > _LARGE
+        await breath(large)
         events = call.reader().whole(_answer(response, body))
+        await breath(large)
         if not stream and not cuts_a_call(events):
             # Arguments that are no JSON are for the plugins that mend streams of events.
             with suppress(BackendProtocolError):
