@@ -20,8 +20,8 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 2_950,
-    "upstream": 1_566,
+    "types": 3_000,
+    "upstream": 1_590,
     "config": 1_340,
     "plugins": 1_340,
     "exchange": 2_540,

@@ -8,7 +8,7 @@ from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
 from plugway.types.backend import Attempt, Backend, Caller, ModelInfo, Usage
-from plugway.types.bounds import aside, check_answer
+from plugway.types.bounds import aside, breath, check_answer
 from plugway.types.dialect import Dialect, DialectEncoder
 from plugway.types.emitter import Emitter, StopReason
 from plugway.types.errors import (
@@ -30,6 +30,7 @@ from plugway.types.errors import (
     RequestRejected,
     StreamInterrupted,
     Unauthenticated,
+    client_status,
 )
 from plugway.types.events import (
     CUT_REASONS,
@@ -48,7 +49,8 @@ from plugway.types.json import as_list, as_object
 from plugway.types.models import MAX_MODELS, is_model_name, named_entries
 from plugway.types.options import NoOptions, Options, Secret
 from plugway.types.request import REMOVE, Change, MessagesRequest, Original
-from plugway.types.response import Reply
+from plugway.types.response import Missing, Reply
+from plugway.types.shape import wrong_choice
 from plugway.upstream.network import NetworkOptions
 from plugway.upstream.origins import StoredKey, origin_of, remember_key
 from plugway.upstream.upstream import Upstream, UpstreamResponse
@@ -82,6 +84,7 @@ __all__ = [
     "InvalidRequest",
     "LocalGateway",
     "MessagesRequest",
+    "Missing",
     "ModelInfo",
     "NetworkOptions",
     "NoOptions",
@@ -111,7 +114,9 @@ __all__ = [
     "as_list",
     "as_object",
     "aside",
+    "breath",
     "check_answer",
+    "client_status",
     "collect",
     "collected",
     "cut_notice",
@@ -124,4 +129,5 @@ __all__ = [
     "remember_key",
     "replay",
     "url_problem",
+    "wrong_choice",
 ]

@@ -19,6 +19,7 @@ from plugway.types.errors import Headers, StreamInterrupted, error_type
 from plugway.types.exchange import Exchange
 from plugway.types.json import as_object, loaded
 from plugway.types.request import MessagesRequest, Original
+from plugway.types.response import Reply
 from plugway.types.sse import Decoder
 
 PING = b": ping\n\n"
@@ -189,6 +190,15 @@ def note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
         return
     for what in original.notes:
         exchange.note(original.dialect, what, stage="decode")
+
+
+def note_missing(reply: Reply, exchange: Exchange) -> None:
+    """What the client demanded and did not get is on the receipt: a relayed answer is handed on as
+    it is, whatever it lacks."""
+    served, missing = exchange.served_by, reply.missing and reply.missing()
+    if missing and served:
+        what = f"the answer lacks {missing.what}; it is handed on as it is"
+        exchange.note(served.backend.name, what, stage="send")
 
 
 def _header(head: Message, name: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope, Send
 
 from plugway.exchange.channel import channel_of
-from plugway.exchange.dialect import DialectAnswer, ForeignRelay
+from plugway.exchange.dialect import DialectAnswer, ForeignRelay, note_missing
 from plugway.exchange.dry import count, explain
 from plugway.exchange.failures import defect_reply, failure_reply, heals, recorded, rejection_reply
 from plugway.exchange.grants import check_grants
@@ -193,11 +193,14 @@ class ExchangeRun:
             raise BackendProtocolError(f"an answer in `{reply.dialect}` is not what was asked for")
         self.first_content = exchange.seconds
         self.answer.raw = True
-        if isinstance(reply.chunks, ForeignRelay):
-            self.relay = reply.chunks
-            await self._relayed(reply.chunks, reply.headers)
+        if (chunks := reply.chunks) is not None:
+            raw = chunks if isinstance(chunks, ForeignRelay) else ForeignRelay(chunks, reply.usage)
+            self.relay = raw
+            await self._relayed(raw, reply.headers)
+            note_missing(reply, exchange)
         else:
             self.message = {"usage": reply.usage() if reply.usage else {}}
+            note_missing(reply, exchange)
             await self._whole(reply)
 
     async def _relayed(self, raw: RawRelay | ForeignRelay, headers: Headers) -> None:

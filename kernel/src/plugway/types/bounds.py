@@ -132,7 +132,7 @@ def is_heavy(raw: bytes) -> bool:
 
 
 async def breath(heavy: bool) -> None:
-    """Let the loop go on before more work on a request that is `heavy`."""
+    """Let the loop go on before more work on a request or an answer that is `heavy`."""
     if heavy:
         await anyio.lowlevel.checkpoint()
 

@@ -54,7 +54,7 @@ def parse(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise JsonError(_place(raw, error)) from None
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and not _writable(value):
+    if _may_be_deep(raw) and not _writable(value):
         raise JsonError(f"the body is nested more than {MAX_DEPTH} levels deep")
     return value
 
@@ -82,6 +82,20 @@ def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
         return "the body starts with a byte order mark; send plain UTF-8 JSON"
     reason = error.msg.split(": line")[0]
     return f"the body is not valid JSON at line {error.lineno}, column {error.colno}: {reason}"
+
+
+def _may_be_deep(raw: bytes) -> bool:
+    """Whether more containers than `MAX_DEPTH` may begin in `raw`: looked for one by one, because
+    counting all that stand in a large text takes as long as parsing it."""
+    left = MAX_DEPTH
+    for mark in (b"[", b"{"):
+        at = raw.find(mark)
+        while at >= 0:
+            left -= 1
+            if left < 0:
+                return True
+            at = raw.find(mark, at + 1)
+    return False
 
 
 def _writable(value: Any) -> bool:

@@ -6,7 +6,7 @@ Choosing between these forms on the way to the client is the pipeline's business
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -26,6 +26,7 @@ _FIELDS: Final = (
     "cut_on_error",
     "dialect",
     "usage",
+    "missing",
     "made",
     "close",
 )
@@ -34,6 +35,15 @@ _JSON: Final = ("content-type", "application/json")
 
 async def _nothing() -> None:
     """Nothing to close."""
+
+
+class Missing(NamedTuple):
+    """What a client demands of an answer, and the answer does not have."""
+
+    what: str
+    """In words for the receipt, which quote nothing of the answer."""
+    refused: bool = False
+    """The model refused, and is not asked again."""
 
 
 class Reply:
@@ -55,6 +65,7 @@ class Reply:
         cut_on_error: bool = False,
         dialect: str = "",
         usage: Callable[[], Mapping[str, Any]] | None = None,
+        missing: Callable[[], Missing | None] | None = None,
         made: bool = False,
         close: Close = _nothing,
     ) -> None:
@@ -75,6 +86,9 @@ class Reply:
         self.usage = usage
         """For a reply in a `dialect`: the `usage` that it told, as the Messages API counts. Called
         once at most, when all has passed or broken off; it must not raise."""
+        self.missing = missing
+        """For a reply in a `dialect`: what the client demands and what has passed so far does not
+        have; it must not raise."""
         self.made = made
         """`body` was made here from what a backend read: all of its tool calls are whole. Otherwise
         a server may have closed the arguments of a last call that was cut off."""

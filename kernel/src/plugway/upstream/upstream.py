@@ -43,6 +43,9 @@ MAX_JSON_BYTES: Final = 8 * 2**20
 HIGHEST_STATUS: Final = 599
 """RFC 9110, 15: a status has one of five classes."""
 
+_NO_ANSWER: Final = frozenset((101, 204, 205, 206))
+"""RFC 9110: another protocol, no content, and a part that nobody asked for."""
+
 _LATE: Final = "did not answer in time - it may be busy, or load a model: look at its log"
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
@@ -317,6 +320,11 @@ def _checked(
             "if you trust it",
             permanent=True,
             record=f"{origin} redirects to another address",
+        )
+    if answer.status in _NO_ANSWER:
+        raise BackendProtocolError(
+            f"{origin} answered with status {answer.status}, which is not a whole answer - check "
+            "what stands before the server, such as a cache"
         )
     encoding = named.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):

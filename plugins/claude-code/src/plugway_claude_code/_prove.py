@@ -43,7 +43,7 @@ def first_plan(gateway: LocalGateway, console: Console, *, yes: bool, keep: bool
     if not ranked:
         raise PlugwayError(_nothing(found))
     console.print(found_table(found))
-    console.print(plan_table(ranked, gateway.config_path))
+    console.print(plan_table(found, ranked, gateway.config_path))
     if found.keys and not (asks or yes):
         console.print("keys are used only when you agree: run it in a terminal, or with --yes")
     if asks and console.input("Enter to go on, Ctrl-C to stop: ").strip().lower() in ("n", "no"):

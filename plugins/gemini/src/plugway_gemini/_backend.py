@@ -16,7 +16,6 @@ from urllib.parse import quote
 import orjson
 
 from plugway import (
-    MAX_MODELS,
     Attempt,
     BackendRefused,
     Headers,
@@ -31,8 +30,9 @@ from plugway import (
     collect,
     new_id,
 )
+from plugway_anthropic_wire import MAX_CURSOR, every_page, key_refusal, refuses_key
 from plugway_capabilities import Ledger
-from plugway_gemini._models import Target, models_in, resource
+from plugway_gemini._models import Target, entries_of, models_in, resource
 from plugway_gemini._reader import Reader
 from plugway_gemini._request import Translation, translate
 from plugway_gemini._stream import GeminiStream, read_whole
@@ -41,9 +41,6 @@ from plugway_upstream_errors import meaning_of
 
 PROVIDER: Final = "gemini"
 """The name in the ledger."""
-MAX_PAGES: Final = 20
-MAX_TOKEN: Final = 2048
-"""Characters of the longest token of a next page."""
 _LINES: Final[Headers] = (("content-type", "application/json"),)
 
 _log = logging.getLogger("plugway.gemini")
@@ -122,19 +119,16 @@ class GeminiBackend:
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models that write text, with the limits that Google states."""
-        found: list[ModelInfo] = []
-        token = ""
-        for _ in range(MAX_PAGES):
-            path = f"/{self._version}/models?pageSize=1000{token}"
-            page = as_object(await self.upstream.fetch_json(path))
-            found += models_in(page)
-            following = page.get("nextPageToken")
-            if not isinstance(following, str) or not 0 < len(following) <= MAX_TOKEN:
-                break
-            if len(found) >= MAX_MODELS:
-                break
-            token = f"&pageToken={quote(following, safe='')}"
-        return found[:MAX_MODELS]
+        path = f"/{self._version}/models?pageSize=1000"
+
+        def following(page: Mapping[str, Any]) -> str:
+            token = page.get("nextPageToken")
+            if not isinstance(token, str) or not 0 < len(token) <= MAX_CURSOR:
+                return ""
+            return f"{path}&pageToken={quote(token, safe='')}"
+
+        listed = await every_page(self.upstream, path, entries_of, following, key="name")
+        return models_in(listed)
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body that would be sent, for `explain`."""
@@ -261,17 +255,8 @@ class GeminiBackend:
         """The failure that an error of Google's stands for; a refused key is a 400 there."""
         refusal = BackendRefused(status, body, headers=headers)
         meaning = meaning_of(refusal)
-        if meaning.kind == "auth":
-            what = f"Google does not accept the key in option `api_key` of `{self.name}`"
-            return BackendRefused(
-                401,
-                body,
-                headers=headers,
-                message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the "
-                "environment variable that the option names, and restart",
-                permanent=True,
-                record=what,
-            )
+        if refuses_key(refusal):
+            return key_refusal(self.name, refusal)
         return BackendRefused(
             status,
             body,

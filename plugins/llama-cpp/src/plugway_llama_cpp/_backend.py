@@ -14,12 +14,14 @@ from plugway import (
     Attempt,
     BackendUnavailable,
     Emitter,
+    InvalidRequest,
     MessagesRequest,
     ModelInfo,
     Reply,
     RequestRejected,
     StreamEvent,
     StreamInterrupted,
+    wrong_choice,
 )
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
@@ -49,7 +51,14 @@ class LlamaCppBackend:
         """Hold the demonstration's calls to three shapes; tests of the engine may switch it off."""
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """Run inference. The reply begins when the prompt is accepted, not when it is computed."""
+        """Run inference. The reply begins when the prompt is accepted, not when it is computed.
+
+        Raises:
+            InvalidRequest: `tool_choice` means nothing.
+            BackendError: the model cannot be had, or its worker failed.
+        """
+        if request.get("tool_choice") is not None and (wrong := wrong_choice(request.body)):
+            raise InvalidRequest(wrong, retry=False, record=True)
         loaded = await self.loader.get(attempt.model)
         header = {
             "op": "generate",

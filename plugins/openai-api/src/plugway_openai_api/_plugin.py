@@ -21,6 +21,7 @@ from plugway import (
     Reply,
     Send,
     StateKey,
+    client_status,
     hookimpl,
 )
 from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
@@ -109,7 +110,8 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return None
         kept = tuple(line for line in failure.headers if line[0] in KEPT)
         headers = (*kept, ("content-type", "application/json"))
-        return Reply.whole(failure.status, failure.body, headers=headers)
+        status = client_status(failure.status)
+        return Reply.whole(status, failure.body, headers=headers)
 
 
 def _relays(request: MessagesRequest, attempt: Attempt) -> bool:

@@ -29,11 +29,13 @@ from plugway import (
     UpstreamResponse,
     as_object,
     aside,
+    breath,
     collected,
 )
-from plugway_anthropic_wire import key_refusal, retry_after
+from plugway_anthropic_wire import key_refusal, refuses_key, retry_after
 from plugway_capabilities import Facts, Ledger
 from plugway_openai_wire._api import Api, Call
+from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._events import (
     MadeEvents,
     RawChunks,
@@ -46,6 +48,8 @@ from plugway_openai_wire._models import models_of
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
+_LARGE: Final = 2**18
+"""Bytes of a whole answer that is read in steps, between which the loop goes on."""
 _TEACHING: Final = frozenset((400, 404, 422, 500))
 """Statuses of refusals that may speak of a field."""
 
@@ -163,7 +167,7 @@ class OpenAIBackend:
 
     def refused(self, refusal: BackendRefused) -> BackendError:
         """The failure that an error status stands for. A refused key is told by its place."""
-        return key_refusal(self.name, refusal) if refusal.status == 401 else refusal
+        return key_refusal(self.name, refusal) if refuses_key(refusal) else refusal
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
 
@@ -221,7 +225,10 @@ class OpenAIBackend:
             await response.aclose()
             raise
         await response.aclose()
+        large = len(body) > _LARGE
+        await breath(large)
         events = call.reader().whole(_answer(response, body))
+        await breath(large)
         if not stream and not cuts_a_call(events):
             # Arguments that are no JSON are for the plugins that mend streams of events.
             with suppress(BackendProtocolError):
@@ -244,20 +251,24 @@ class OpenAIBackend:
     ) -> Reply:
         """The answer to the client's own bytes."""
         sent = _own_request(original, request, attempt)
+        demand = Demand.of(original.parsed)
         response = await self._post(sent.raw, request, attempt)
+        missing = demand.missing if demand else None
         try:
             if response.content_type == "text/event-stream":
-                chunks = RawChunks(response.chunks(), self.api)
+                chunks = RawChunks(response.chunks(), self.api, demand)
                 reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
-                return reply.replace(dialect=original.dialect, usage=chunks.usage)
+                return reply.replace(dialect=original.dialect, usage=chunks.usage, missing=missing)
             body = await response.read()
         except BaseException:
             await response.aclose()
             raise
         await response.aclose()
-        reply = Reply.whole(response.status, body, headers=response.headers)
+        reply = Reply.whole(200, body, headers=response.headers)
+        if demand is not None:
+            demand.feed(body)
         told = partial(usage_in, body, self.api)
-        return reply.replace(dialect=original.dialect, usage=told)
+        return reply.replace(dialect=original.dialect, usage=told, missing=missing)
 
 
 def _own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:

@@ -24,6 +24,7 @@ from plugway import (
     StreamInterrupted,
     as_list,
     as_object,
+    breath,
     collect,
     new_id,
     replay,
@@ -35,6 +36,8 @@ from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of
 
 Note = Callable[[str], None]
+_LARGE: Final = 2**18
+"""Bytes of a whole reply before which the loop goes on: a backend has just read it."""
 _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
 """Bounds of `max_tokens` where a call that was cut off is asked for again."""
@@ -234,6 +237,7 @@ async def _bytes(
 
 async def _whole(reply: Reply, body: bytes, mender: Mender, demand: Demand) -> Reply | None:
     """A reply in one piece: as its stream would be."""
+    await breath(len(body) > _LARGE)
     try:
         message = as_object(orjson.loads(body))
     except orjson.JSONDecodeError:
