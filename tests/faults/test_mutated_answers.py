@@ -1,16 +1,13 @@
 """Whatever an upstream answers, the gateway does not fail, hang or grow, and a client can read it.
 
-Answers of each API are made wrong in a few places and come through the default stack.
-`PLUGWAY_MUTATIONS=50000` says how many of each backend's.
+Answers of each API are made wrong in a few places and come through the default stack; see
+`findings` for how to try more of them, or others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import logging
-import os
 import random
 import re
 from itertools import count
@@ -18,20 +15,19 @@ from itertools import count
 import anthropic.types
 import openai.types.chat
 import openai.types.responses
-import psutil
 import pytest
 
 from plugway.testing import assert_valid_stream, gateway, parse_sse
 from plugway_resilience import Resilience, ResilienceOptions
 from tests.faults.answers import APIS, streamed, whole
+from tests.faults.findings import Findings, errors_logged, how_many
 from tests.faults.in_process import answered_by, ask
-from tests.faults.mutations import EVENTS, JSON, Answer, mutated
+from tests.faults.mutations import JSON, Answer, mutated
+from tests.faults.seeds import EVENTS
 from tests.faults.whole_stack import BACKENDS, QUICK, whole_stack
 
-SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
-COUNT = int(os.environ.get("PLUGWAY_MUTATIONS") or (5000 if SLOW else 150))
+COUNT = how_many(150, slow=5000)
 MOST_SECONDS = 20
-MOST_GROWTH = 24 * 2**20
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + COUNT)]
 
 SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
@@ -50,6 +46,8 @@ WHOLE = {
 }
 
 
+FAILED = (b"event: error", b"event: response.failed", b'data: {"error"')
+"""How a stream tells a failure."""
 MODEL = re.compile(rb'"model": ?"[^"]*",? ?')
 
 
@@ -92,21 +90,24 @@ def asked(dialect, model, stream, chance):
 
 
 class Upstream:
-    """Answers what it is told to, at first; now and then well when it is asked again."""
+    """Answers what it is told to, at first; when it is asked again, so, well or in another way."""
 
     def __init__(self):
-        self.answer, self.good, self.chance = None, None, random.Random()
+        self.answer, self.good, self.other, self.chance = None, None, None, random.Random()
+        self.times, self.said = 0, []
 
-    def begin(self, answer, good, chance):
-        self.answer, self.good, self.chance, self.times = answer, good, chance, 0
+    def begin(self, answer, good, other, chance):
+        self.answer, self.good, self.other = answer, good, other
+        self.chance, self.times, self.said = chance, 0, []
 
     def __call__(self, method, target, body):
         if method == "GET" or "/api/show" in target:
             return Answer(404, (), [])
         self.times += 1
-        if self.times > 1 and self.chance.random() < 0.3:
-            return self.good
-        return self.answer
+        how = self.chance.random() if self.times > 1 else 0
+        found = self.answer if how < 0.5 else self.good if how < 0.75 else self.other()
+        self.said.append(found)
+        return found
 
 
 def good(api, stream):
@@ -186,34 +187,25 @@ def streamed_well(dialect, client):
             raise
 
 
-class Log(logging.Handler):
-    """Errors that are logged: none is to be."""
-
-    def __init__(self):
-        super().__init__(logging.ERROR)
-        self.found = []
-
-    def emit(self, record):
-        trace = record.exc_info[1] if record.exc_info else None
-        self.found.append(f"{record.name}: {record.getMessage()} {trace!r}")
-
-
-@pytest.fixture
-def log():
-    found = Log()
-    logging.getLogger().addHandler(found)
-    logging.disable(logging.WARNING)  # pytest keeps each record, and memory is measured
-    yield found
-    logging.disable(logging.NOTSET)
-    logging.getLogger().removeHandler(found)
+def end_of(client, said, well):
+    """In which of few ways an exchange ended."""
+    if client.status >= 400:
+        return f"an error, {client.status}"
+    if client.end == "cut":
+        return "a cut"
+    if any(mark in client.body for mark in FAILED):
+        return "an error in a stream"
+    if well in said:
+        return "success after it was asked again"
+    return "success as it came" if as_it_came(client, said) else "success"
 
 
 class Trial:
     """One gateway, and what it was found to do wrongly."""
 
-    def __init__(self, running, upstream, log):
+    def __init__(self, running, upstream, log, findings):
         self.running, self.upstream, self.log = running, upstream, log
-        self.found = []
+        self.findings = findings
 
     async def answer(self, backend, name):
         """One answer by `backend` that is wrong in the way that `name` says."""
@@ -222,39 +214,40 @@ class Trial:
         stream = chance.random() < 0.6
         answer = mutated(APIS[backend], stream, chance)
         well = good(APIS[backend], stream)
-        self.upstream.begin(answer, well, chance)
+
+        def other():
+            return mutated(APIS[backend], stream, chance)
+
+        self.upstream.begin(answer, well, other, chance)
         body = json.dumps(asked(dialect, f"anthropic/{backend}/{name}", stream, chance)).encode()
-        client, problem = None, ""
+        client, problem, end = None, "", "none"
         try:
             async with asyncio.timeout(MOST_SECONDS):
                 client = await ask(self.running, body, PATHS[dialect])
-            checked(APIS[backend], dialect, stream, client, (answer, well))
+            end = end_of(client, self.upstream.said, well)
+            checked(APIS[backend], dialect, stream, client, self.upstream.said)
             if client.status >= 500 and (b"a defect of the" in client.body or b"raised" in client.body):  # fmt: skip
                 problem = "a defect"
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         if problem or self.log.found:
-            said = client and (client.status, client.end, client.body[-300:])
-            self.found.append((name, dialect, stream, problem, self.log.found, answer.told, said))
+            self.findings.add(
+                name=name, problem=problem, log=self.log.found, dialect=dialect, stream=stream,
+                changes=[said.told for said in self.upstream.said], asked=body, upstream=[said.pieces for said in self.upstream.said],
+                heads=[(said.status, said.lines, said.whole) for said in self.upstream.said],
+                status=client and client.status, end=client and client.end, answered=client and client.body,
+            )  # fmt: skip
             self.log.found = []
-
-
-def resident():
-    gc.collect()
-    return psutil.Process().memory_info().rss
+        self.findings.ended(end)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_no_answer_is_a_failure_of_the_gateway(backend, monkeypatch, log):
-    upstream = Upstream()
+async def test_no_answer_is_a_failure_of_the_gateway(backend, monkeypatch):
+    upstream, findings = Upstream(), Findings(f"answers-{backend}", COUNT)
     answered_by(monkeypatch, upstream)
-    async with gateway(stack()) as running:
-        trial = Trial(running, upstream, log)
-        for number in range(COUNT // 2):
-            await trial.answer(backend, f"{backend}-{COUNT}-{number}")
-        before = resident()
-        for number in range(COUNT // 2, COUNT):
-            await trial.answer(backend, f"{backend}-{COUNT}-{number}")
-        grown = resident() - before
-    assert not trial.found, "\n".join([str(len(trial.found)), *map(str, trial.found[:20])])
-    assert grown < MOST_GROWTH, f"{grown / 2**20:.1f} MiB more"
+    with errors_logged() as log:
+        async with gateway(stack()) as running:
+            trial = Trial(running, upstream, log, findings)
+            for number in range(COUNT):
+                await trial.answer(backend, findings.name(number))
+    findings.check()
