@@ -81,16 +81,38 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 }
 
 
+def _text_or_none(value: Any) -> bool:
+    return isinstance(value, str | None)
+
+
+def _an_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _objects_or_none(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, list) and all(map(_an_object, value))  # pyright: ignore[reportUnknownArgumentType]
+
+
+_MEMBERS: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
+    "input_json_delta": ("partial_json", _text_or_none),
+    "citations_delta": ("citation", _an_object),
+    "text": ("citations", _objects_or_none),
+    "thinking": ("signature", _text_or_none),
+}
+"""What else a delta or a block of that type holds, besides its text."""
+
+
 def _typed(value: Any, place: str, *, texts: bool) -> str:
     if not isinstance(value, dict):
         return place
     kind: Any = value.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if not isinstance(kind, str):
         return f"{place}.type"
-    if kind == "input_json_delta" and not isinstance(value.get("partial_json"), str | None):  # pyright: ignore[reportUnknownMemberType]
-        return f"{place}.partial_json"
-    if kind == "citations_delta" and not isinstance(value.get("citation"), dict):  # pyright: ignore[reportUnknownMemberType]
-        return f"{place}.citation"
+    member, fits = _MEMBERS.get(kind, ("", None))
+    if fits and not fits(value.get(member)):  # pyright: ignore[reportUnknownMemberType]
+        return f"{place}.{member}"
     name = _TEXTS.get(kind)
     if name is None:
         return ""
