@@ -39,29 +39,31 @@ def resident():
 
 
 class Findings:
-    """Of one run: `found` is what was wrong, `ends` how many inputs ended in each way."""
+    """Of one run: `found` is what was wrong, `ends` how many exchanges ended in each way."""
 
     def __init__(self, kind, planned):
         self.kind, self.planned = kind, planned
         self.found, self.ends = [], Counter()
         self.grown = []
         """Bytes of memory since the first look, at each look after it."""
-        self._done, self._base, self._began = 0, 0, time.monotonic()
+        self.done, self._base, self._began = 0, 0, time.monotonic()
 
     def name(self, number):
         """What the choices of an input are made of: the same name gives the same input."""
         return f"{self.kind}-{SEED}-{number}"
 
-    def ended(self, how):
-        """Count one input; look at the memory now and then, first after a warm-up."""
+    def ended(self, how, inputs=1):
+        """Count how one exchange ended, and its inputs; look at the memory now and then, first
+        after a warm-up."""
         self.ends[how] += 1
-        self._done += 1
-        if self._done == min(EVERY, self.planned // 2):
+        before, self.done = self.done, self.done + inputs
+        warm = min(EVERY, self.planned // 2)
+        if before < warm <= self.done:
             self._base = resident()
-        elif self._done % EVERY == 0 or self._done == self.planned:
+        elif before // EVERY < self.done // EVERY or before < self.planned <= self.done:
             self.grown.append(resident() - self._base)
             if self.planned >= EVERY:
-                self._write("figures", done=self._done, ends=dict(self.ends), grown=self.grown)
+                self._write("figures", done=self.done, ends=dict(self.ends), grown=self.grown)
 
     def add(self, **details):
         """Keep what was answered wrongly; bytes among the details are written as Latin-1."""
@@ -77,7 +79,7 @@ class Findings:
         """Raises where anything was answered wrongly, or memory went on growing."""
         where = f"seed {SEED}; all in {FOLDER / f'plugway-found-{self.kind}-{SEED}.jsonl'}"
         some = "\n".join(map(repr, self.found[:20]))
-        assert not self.found, f"{len(self.found)} of {self._done} ({where})\n{some}"
+        assert not self.found, f"{len(self.found)} of {self.done} ({where})\n{some}"
         most = max(self.grown) / 2**20
         assert most < MOST_GROWTH / 2**20, f"{most:.1f} MiB more (seed {SEED})"
 

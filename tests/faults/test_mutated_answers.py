@@ -10,15 +10,15 @@ import asyncio
 import json
 import random
 import re
-from itertools import count
 
 import anthropic.types
 import openai.types.chat
 import openai.types.responses
 import pytest
 
-from plugway.testing import assert_valid_stream, gateway, parse_sse
+from plugway.testing import assert_valid_stream, build_plugin, gateway, parse_sse
 from plugway_resilience import Resilience, ResilienceOptions
+from plugway_router import Router
 from tests.faults.answers import APIS, streamed, whole
 from tests.faults.findings import Findings, errors_logged, how_many
 from tests.faults.in_process import answered_by, ask
@@ -51,14 +51,27 @@ FAILED = (b"event: error", b"event: response.failed", b'data: {"error"')
 MODEL = re.compile(rb'"model": ?"[^"]*",? ?')
 
 
-def stack():
-    """The default stack, for which much time passes from one look at the clock to the next: what
-    an upstream says of its limits keeps no later request from it."""
+class Hours:
+    """A clock for which much time passes from one exchange to the next: what an upstream says of
+    its limits keeps no later request from it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def stack(hours):
+    """The default stack by that clock. Models called `two-...` have
+    another target, of the same backend."""
     plugins = whole_stack("http://127.0.0.1:9")
-    hours = count(step=10_000.0)
     at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Resilience))
     options = ResilienceOptions.model_validate({**QUICK, "rate_limit_wait_seconds": 0})
-    plugins[at] = Resilience(options, name="resilience", clock=lambda: next(hours))
+    plugins[at] = Resilience(options, name="resilience", clock=hours)
+    at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Router))
+    models = {f"two-{name}-*": [f"{name}/one", f"{name}/two"] for name in BACKENDS}
+    plugins[at] = build_plugin(Router, "router", models=models)
     return plugins
 
 
@@ -90,24 +103,21 @@ def asked(dialect, model, stream, chance):
 
 
 class Upstream:
-    """Answers what it is told to, at first; when it is asked again, so, well or in another way."""
+    """Answers what it is told to at first; when it is asked again, wrong in another way, well, or
+    the same."""
 
     def __init__(self):
-        self.answer, self.good, self.other, self.chance = None, None, None, random.Random()
-        self.times, self.said = 0, []
+        self.answer, self.other, self.chance, self.said = None, None, random.Random(), []
 
-    def begin(self, answer, good, other, chance):
-        self.answer, self.good, self.other = answer, good, other
-        self.chance, self.times, self.said = chance, 0, []
+    def begin(self, answer, other, chance):
+        self.answer, self.other, self.chance, self.said = answer, other, chance, []
 
     def __call__(self, method, target, body):
         if method == "GET" or "/api/show" in target:
             return Answer(404, (), [])
-        self.times += 1
-        how = self.chance.random() if self.times > 1 else 0
-        found = self.answer if how < 0.5 else self.good if how < 0.75 else self.other()
-        self.said.append(found)
-        return found
+        again = bool(self.said) and self.chance.random() < 0.9
+        self.said.append(self.other() if again else self.answer)
+        return self.said[-1]
 
 
 def good(api, stream):
@@ -203,12 +213,13 @@ def end_of(client, said, well):
 class Trial:
     """One gateway, and what it was found to do wrongly."""
 
-    def __init__(self, running, upstream, log, findings):
+    def __init__(self, running, upstream, log, findings, hours):
         self.running, self.upstream, self.log = running, upstream, log
-        self.findings = findings
+        self.findings, self.hours = findings, hours
 
     async def answer(self, backend, name):
         """One answer by `backend` that is wrong in the way that `name` says."""
+        self.hours.now += 10_000
         chance = random.Random(name)
         dialect = chance.choice(["messages"] * 6 + ["chat", "responses"])
         stream = chance.random() < 0.6
@@ -216,10 +227,11 @@ class Trial:
         well = good(APIS[backend], stream)
 
         def other():
-            return mutated(APIS[backend], stream, chance)
+            return well if chance.random() < 0.3 else mutated(APIS[backend], stream, chance)
 
-        self.upstream.begin(answer, well, other, chance)
-        body = json.dumps(asked(dialect, f"anthropic/{backend}/{name}", stream, chance)).encode()
+        self.upstream.begin(answer, other, chance)
+        model = chance.choice([f"anthropic/{backend}/{name}", f"two-{backend}-{name}"])
+        body = json.dumps(asked(dialect, model, stream, chance)).encode()
         client, problem, end = None, "", "none"
         try:
             async with asyncio.timeout(MOST_SECONDS):
@@ -238,16 +250,20 @@ class Trial:
                 status=client and client.status, end=client and client.end, answered=client and client.body,
             )  # fmt: skip
             self.log.found = []
-        self.findings.ended(end)
+        wrong = {id(said) for said in self.upstream.said if said is not well}
+        self.findings.ended(end, max(1, len(wrong)))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_no_answer_is_a_failure_of_the_gateway(backend, monkeypatch):
-    upstream, findings = Upstream(), Findings(f"answers-{backend}", COUNT)
+    upstream, hours = Upstream(), Hours()
+    findings = Findings(f"answers-{backend}", COUNT)
     answered_by(monkeypatch, upstream)
     with errors_logged() as log:
-        async with gateway(stack()) as running:
-            trial = Trial(running, upstream, log, findings)
+        async with gateway(stack(hours)) as running:
+            trial = Trial(running, upstream, log, findings, hours)
             for number in range(COUNT):
                 await trial.answer(backend, findings.name(number))
+                if findings.done >= COUNT:
+                    break
     findings.check()
