@@ -5,9 +5,9 @@ Every choice is of the `random.Random` that is given, so that an answer can be m
 
 from __future__ import annotations
 
-import copy
 import json
 import math
+import pickle
 from dataclasses import dataclass, field, replace
 
 from plugway_tool_repair._marks import ALL
@@ -67,20 +67,21 @@ ODD_BYTES = [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5", b"\0", b"\xef\xbb\x
 DEEPEST_PLACE = 30
 
 
-def places(node, path=(), deepest=math.inf):
+def places(node, deepest=math.inf):
     """The path of every node below the root, down to `deepest` levels."""
-    if len(path) > deepest:
-        return
-    found = (
-        node.items()
-        if isinstance(node, dict)
-        else enumerate(node)
-        if isinstance(node, list)
-        else ()
-    )
-    for key, value in found:
-        yield (*path, key)
-        yield from places(value, (*path, key), deepest)
+    found, left = [], [((), node)]
+    while left:
+        path, node = left.pop()
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            found.append((*path, key))
+            if isinstance(value, dict | list) and len(path) < deepest:
+                left.append(((*path, key), value))
+    return found
+
+
+def copied(value):
+    """A copy of a JSON value, quickly."""
+    return pickle.loads(pickle.dumps(value))
 
 
 def at(node, path):
@@ -94,10 +95,11 @@ def _alike(items, value, chance):
     found = [
         inner
         for _, data in items
+        if isinstance(data, dict | list)
         for path in places(data, deepest=DEEPEST_PLACE)
         if type(inner := at(data, path)) is type(value) and inner != value
     ]
-    return copy.deepcopy(chance.choice(found)) if found else None
+    return copied(chance.choice(found)) if found else None
 
 
 def value_changed(items, chance):
@@ -107,12 +109,12 @@ def value_changed(items, chance):
         return "nothing"
     number = chance.choice(able)
     name, data = items[number]
-    data = copy.deepcopy(data)
-    path = chance.choice(list(places(data, deepest=DEEPEST_PLACE)))
+    data = copied(data)
+    path = chance.choice(places(data, deepest=DEEPEST_PLACE))
     holder, key = at(data, path[:-1]), path[-1]
     old, how = holder[key], chance.random()
     if how < 0.4:
-        holder[key] = copy.deepcopy(chance.choice(VALUES))
+        holder[key] = copied(chance.choice(VALUES))
     elif how < 0.55:
         del holder[key]
     elif how < 0.65:
@@ -138,7 +140,7 @@ def _near(holder, key, chance):
         cut = chance.randrange(len(old) + 1)
         holder[key] = chance.choice([old[:cut], old * 2, old.upper(), old[:cut] + "\ud83d" + old[cut:], [old], old + "\0"])  # fmt: skip
     elif isinstance(holder, list):
-        holder.insert(key, copy.deepcopy(old))
+        holder.insert(key, copied(old))
     else:
         holder[f"{key}2"] = old
 
@@ -168,6 +170,7 @@ def _marked(items, chance):
     found = [
         (number, path)
         for number, (_, data) in enumerate(items)
+        if isinstance(data, dict | list)
         for path in places(data, deepest=DEEPEST_PLACE)
         if path[-1] in _TEXTS and isinstance(at(data, path), str)
     ]
@@ -175,7 +178,7 @@ def _marked(items, chance):
         return "nothing"
     number, path = chance.choice(found)
     name, data = items[number]
-    data = copy.deepcopy(data)
+    data = copied(data)
     holder, text = at(data, path[:-1]), at(data, path)
     marks = "".join(chance.choice(MARKS) for _ in range(chance.choice([1, 1, 2, 5])))
     cut = chance.randrange(len(text) + 1)
@@ -193,6 +196,7 @@ def _renumbered(items, chance):
     found = [
         (path[-1], at(data, path))
         for _, data in items
+        if isinstance(data, dict | list)
         for path in places(data, deepest=DEEPEST_PLACE)
         if path[-1] in _INDICES and not isinstance(at(data, path), dict | list)
     ]
@@ -202,8 +206,8 @@ def _renumbered(items, chance):
     new = chance.choice([other, other, 0, 1, -1, 10**9, 2**63, None, "0", 0.5, True, "x" * 300])
     share = chance.choice([1, 1, 0.5])
     for number, (name, data) in enumerate(items):
-        data = copy.deepcopy(data)
-        for path in list(places(data, deepest=DEEPEST_PLACE)):
+        data = copied(data)
+        for path in places(data if isinstance(data, dict | list) else [], deepest=DEEPEST_PLACE):
             if path[-1] == field_ and at(data, path) == old and chance.random() < share:
                 at(data, path[:-1])[path[-1]] = new
         items[number] = (name, data)
@@ -227,7 +231,7 @@ def _spliced(items, chance):
     others = list(said.items)
     first, last = sorted(chance.randrange(len(others) + 1) for _ in range(2))
     to = chance.randrange(len(items) + 1)
-    part = copy.deepcopy(others[first:last])
+    part = copied(others[first:last])
     if chance.random() < 0.3:
         items[to:] = part
     else:
@@ -250,6 +254,7 @@ def _chopped(items, chance):
     found = [
         (number, path)
         for number, (_, data) in enumerate(items)
+        if isinstance(data, dict | list)
         for path in places(data, deepest=DEEPEST_PLACE)
         if path[-1] in _TEXTS and isinstance(at(data, path), str) and at(data, path)
     ]
@@ -262,7 +267,7 @@ def _chopped(items, chance):
     pieces = [raw[start : start + size] for start in range(0, len(raw), size)][:400]
     told = []
     for piece in pieces:
-        new = copy.deepcopy(data)
+        new = copied(data)
         at(new, path[:-1])[path[-1]] = piece.decode("utf-16-le", "surrogatepass")
         told.append((name, new))
     items[number : number + 1] = told
@@ -281,7 +286,7 @@ def _events_changed(items, chance):
     if how == 0:
         del items[at]
     elif how == 1:
-        items.insert(to, copy.deepcopy(items[at]))
+        items.insert(to, copied(items[at]))
     elif how == 2:
         items.insert(to, items.pop(at))
     elif how == 3:
@@ -291,15 +296,15 @@ def _events_changed(items, chance):
     elif how == 4:
         items[at] = (chance.choice(NAMES), items[at][1])
     elif how == 5:
-        items.insert(to, (chance.choice(NAMES), copy.deepcopy(chance.choice(UNKNOWN))))
+        items.insert(to, (chance.choice(NAMES), copied(chance.choice(UNKNOWN))))
     elif how == 6:
         del items[to:]
     elif how == 7:
-        items += copy.deepcopy(items[:to])
+        items += copied(items[:to])
     elif how == 8:
         chance.shuffle(items)
     else:
-        items[to:to] = copy.deepcopy([items[at]] * chance.randrange(2, 40))
+        items[to:to] = copied([items[at]] * chance.randrange(2, 40))
     return f"events {how} at {at} to {to}"
 
 

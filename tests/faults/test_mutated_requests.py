@@ -9,7 +9,6 @@ more of them, or others.
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import random
 
@@ -27,6 +26,7 @@ from tests.faults.mutations import (
     as_text,
     at,
     bytes_changed,
+    copied,
     places,
     value_changed,
 )
@@ -206,25 +206,25 @@ REPEATS = (2, 3, 20, 300)
 def moved(body, chance):
     """A node stands in the place of another one, in it, or beside it; or a list is in another order
     or very long: what is known, where nobody expects it."""
-    all_places = list(places(body, deepest=DEEPEST_PLACE))
+    all_places = places(body, deepest=DEEPEST_PLACE)
     one, other = chance.choice(all_places), chance.choice(all_places)
     value, holder, key = at(body, one), at(body, other[:-1]), other[-1]
     lists = [path for path in all_places if isinstance(at(body, path), list) and at(body, path)]
     how = chance.randrange(5)
     if how == 0 or not lists:
-        holder[key] = copy.deepcopy(value)
+        holder[key] = copied(value)
         return f"{one} at {other}"
     if how == 1:
         source = chance.choice([MESSAGES, CHAT, RESPONSES])
-        one = chance.choice(list(places(source)))
-        holder[key] = copy.deepcopy(at(source, one))
+        one = chance.choice(places(source))
+        holder[key] = copied(at(source, one))
         return f"another dialect's {one} at {other}"
     path = chance.choice(lists)
     found = at(body, path)
     if how == 2:
         chance.shuffle(found)
     elif how == 3:
-        found.insert(chance.randrange(len(found) + 1), copy.deepcopy(value))
+        found.insert(chance.randrange(len(found) + 1), copied(value))
     else:
         found *= chance.choice(REPEATS) if len(found) < 20 else 2
     return f"list {how} at {path}"
@@ -232,7 +232,7 @@ def moved(body, chance):
 
 def mutated(body, chance):
     """A body that is wrong in a place or a few, its headers, and what was done."""
-    items, headers, told = [("", copy.deepcopy(body))], {}, []
+    items, headers, told = [("", copied(body))], {}, []
     raw = None
     for _ in range(chance.choice((1, 1, 1, 1, 1, 2, 2, 4))):
         how = chance.random()
