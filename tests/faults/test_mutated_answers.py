@@ -62,10 +62,10 @@ class Hours:
         return self.now
 
 
-def stack(hours):
+def stack(hours, url="http://127.0.0.1:9"):
     """The default stack by that clock. Models called `two-...` have
     another target, of the same backend."""
-    plugins = whole_stack("http://127.0.0.1:9")
+    plugins = whole_stack(url)
     at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Resilience))
     options = ResilienceOptions.model_validate({**QUICK, "rate_limit_wait_seconds": 0})
     plugins[at] = Resilience(options, name="resilience", clock=hours)

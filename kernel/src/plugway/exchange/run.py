@@ -192,12 +192,15 @@ class ExchangeRun:
         if self.answer is None or self.answer.dialect.name != reply.dialect:
             raise BackendProtocolError(f"an answer in `{reply.dialect}` is not what was asked for")
         self.first_content = exchange.seconds
-        self.answer.raw = True
         if isinstance(reply.chunks, ForeignRelay):
             self.relay = reply.chunks
+            self.answer.raw = True
             await self._relayed(reply.chunks, reply.headers)
+        elif self.responder.state != "new":
+            raise BackendProtocolError("the whole answer came, and the client waits for a stream")
         else:
             self.message = {"usage": reply.usage() if reply.usage else {}}
+            self.answer.raw = True
             await self._whole(reply)
 
     async def _relayed(self, raw: RawRelay | ForeignRelay, headers: Headers) -> None:

@@ -242,11 +242,15 @@ class OpenAIBackend:
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply:
-        """The answer to the client's own bytes."""
+        """The answer to the client's own bytes, as it is where it is what the client asked for."""
         sent = _own_request(original, request, attempt)
         response = await self._post(sent.raw, request, attempt)
+        streamed = response.content_type == "text/event-stream"
+        if streamed is not request.stream:
+            call, _ = await self._written(request, attempt)
+            return await self._read(response, call, stream=request.stream)
         try:
-            if response.content_type == "text/event-stream":
+            if streamed:
                 chunks = RawChunks(response.chunks(), self.api)
                 reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
                 return reply.replace(dialect=original.dialect, usage=chunks.usage)
@@ -255,6 +259,7 @@ class OpenAIBackend:
             await response.aclose()
             raise
         await response.aclose()
+        _ = _answer(response, body)
         reply = Reply.whole(response.status, body, headers=response.headers)
         told = partial(usage_in, body, self.api)
         return reply.replace(dialect=original.dialect, usage=told)
@@ -275,7 +280,12 @@ def _own_request(original: Original, request: MessagesRequest, attempt: Attempt)
 
 
 def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
-    """The answer in a body; some servers put an error there, with a status of success."""
+    """The answer in a body; some servers put an error there, with a status of success.
+
+    Raises:
+        BackendRefused: it is an error.
+        BackendProtocolError: it is no JSON object.
+    """
     try:
         answer = parsed(body)
     except BackendProtocolError:
