@@ -1,7 +1,7 @@
 """Sixty-four faults of an upstream, each before anything was said, after a silence, and after
 content: the client gets an error, a broken connection or a whole answer, and gets it soon.
 
-`PLUGWAY_SLOW=1` tries each with every backend; without it they take turns.
+`PLUGWAY_SLOW=1` tries each with every backend and dialect; without it they take turns.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Upstream(ScriptedUpstream):
 
 def cases():
     """Number of the fault, number of the phase, backend and dialect."""
-    turn = 0
-    for fault in range(len(NAMES)):
-        for phase in range(len(PHASES)):
-            for n in range(len(BACKENDS) if SLOW else 1):
-                yield fault, phase, BACKENDS[(turn + n) % 6], list(PATHS)[(turn // 6 + n) % 3]
-            turn += 1
+    every = [(backend, dialect) for dialect in PATHS for backend in BACKENDS]
+    for phase in range(len(PHASES)):
+        for fault in range(len(NAMES)):
+            turn = every[(fault + 7 * phase) % len(every)]
+            for backend, dialect in every if SLOW else [turn]:
+                yield fault, phase, backend, dialect
 
 
 def ended_well(dialect, phase, client):
