@@ -15,11 +15,11 @@ import pytest
 
 from plugway.testing import ScriptedUpstream, Sleep, gateway
 from tests.faults.answers import APIS, streamed
+from tests.faults.clients import FAILED, PATHS, asked, is_error
 from tests.faults.findings import errors_logged
 from tests.faults.in_process import ask
-from tests.faults.test_mutated_answers import FAILED, PATHS, Hours, asked, is_error, stack
 from tests.faults.upstream_faults import END, HEAD, HEADS, chunk, faults
-from tests.faults.whole_stack import BACKENDS
+from tests.faults.whole_stack import BACKENDS, Hours, hourly_stack
 
 SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
@@ -116,7 +116,10 @@ async def test_every_fault_in_every_phase_ends_in_a_way_that_clients_know():
     assert len(NAMES) >= 64
     hours, wrong, todo = Hours(), [], list(cases())
     with errors_logged() as log:
-        async with Upstream() as upstream, gateway(stack(hours, upstream.url), **LIMITS) as running:
+        async with (
+            Upstream() as upstream,
+            gateway(hourly_stack(hours, upstream.url), **LIMITS) as running,
+        ):
             before = len(asyncio.all_tasks())
             for at in range(0, len(todo), len(BACKENDS)):
                 hours.now += 10_000

@@ -11,95 +11,22 @@ import json
 import random
 import re
 
-import anthropic.types
-import openai.types.chat
-import openai.types.responses
 import pytest
 
-from plugway.testing import assert_valid_stream, build_plugin, gateway, parse_sse
-from plugway_resilience import Resilience, ResilienceOptions
-from plugway_router import Router
+from plugway.testing import assert_valid_stream, gateway, parse_sse
 from tests.faults.answers import APIS, streamed, whole
+from tests.faults.clients import FAILED, PATHS, WHOLE, asked, is_error
 from tests.faults.findings import Findings, errors_logged, how_many
 from tests.faults.in_process import answered_by, ask
 from tests.faults.mutations import JSON, Answer, mutated
 from tests.faults.seeds import EVENTS
-from tests.faults.whole_stack import BACKENDS, QUICK, whole_stack
+from tests.faults.whole_stack import BACKENDS, Hours, hourly_stack
 
 COUNT = how_many(150, slow=5000)
 MOST_SECONDS = 20
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + COUNT)]
 
-SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
-BASH = {"type": "object", "properties": {"command": {"type": "string"}, "timeout": {"type": "integer"}}}  # fmt: skip
-TOOLS = [{"name": "Read", "input_schema": SCHEMA}, {"name": "Bash", "input_schema": BASH}]
-FORMAT = {"type": "json_schema", "schema": {**SCHEMA, "additionalProperties": False}}
-PATHS = {
-    "messages": "/v1/messages",
-    "chat": "/v1/chat/completions",
-    "responses": "/v1/responses",
-}
-WHOLE = {
-    "messages": anthropic.types.Message,
-    "chat": openai.types.chat.ChatCompletion,
-    "responses": openai.types.responses.Response,
-}
-
-
-FAILED = (b"event: error", b"event: response.failed", b'data: {"error"')
-"""How a stream tells a failure."""
 MODEL = re.compile(rb'"model": ?"[^"]*",? ?')
-
-
-class Hours:
-    """A clock for which much time passes from one exchange to the next: what an upstream says of
-    its limits keeps no later request from it."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def stack(hours, url="http://127.0.0.1:9"):
-    """The default stack by that clock. Models called `two-...` have
-    another target, of the same backend."""
-    plugins = whole_stack(url)
-    at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Resilience))
-    options = ResilienceOptions.model_validate({**QUICK, "rate_limit_wait_seconds": 0})
-    plugins[at] = Resilience(options, name="resilience", clock=hours)
-    at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Router))
-    models = {f"two-{name}-*": [f"{name}/one", f"{name}/two"] for name in BACKENDS}
-    plugins[at] = build_plugin(Router, "router", models=models)
-    return plugins
-
-
-def asked(dialect, model, stream, chance):
-    """A request as clients of that dialect make them."""
-    tools = TOOLS if chance.random() < 0.7 else []
-    body = {"model": model, "stream": stream}
-    if dialect == "messages":
-        body |= {"max_tokens": 2000, "messages": [{"role": "user", "content": "go"}]}
-        if chance.random() < 0.3:
-            body["thinking"] = {"type": "enabled", "budget_tokens": 1024}
-        elif tools and chance.random() < 0.2:
-            body["tool_choice"] = {"type": "any"}
-        if chance.random() < 0.1:
-            body["output_config"] = {"format": FORMAT}
-        if chance.random() < 0.1:
-            tools = [*tools, {"type": "web_search_20250305", "name": "web_search"}]
-        return body | ({"tools": tools} if tools else {})
-    made = [{"name": tool["name"], "parameters": tool["input_schema"]} for tool in tools]
-    if dialect == "chat":
-        body["messages"] = [{"role": "user", "content": "go"}]
-        made = [{"type": "function", "function": tool} for tool in made]
-        if stream and chance.random() < 0.5:
-            body["stream_options"] = {"include_usage": True}
-    else:
-        body["input"] = "go"
-        made = [{"type": "function", **tool} for tool in made]
-    return body | ({"tools": made} if made else {})
 
 
 class Upstream:
@@ -124,19 +51,6 @@ def good(api, stream):
     if stream:
         return Answer(200, (("content-type", EVENTS),), streamed(api))
     return Answer(200, (("content-type", JSON),), [json.dumps(whole(api)).encode()])
-
-
-def is_error(dialect, told):
-    """Whether an error is told in the words of its dialect."""
-    error = told["error"]
-    if not dialect:  # an upstream of the same API: the envelope is its own
-        return
-    assert isinstance(error["message"], str)
-    if dialect == "messages":
-        assert told["type"] == "error"
-        assert isinstance(error["type"], str)
-    else:
-        assert {"type", "code"} <= error.keys()
 
 
 def nameless(body):
@@ -260,7 +174,7 @@ async def test_no_answer_is_a_failure_of_the_gateway(backend, monkeypatch):
     findings = Findings(f"answers-{backend}", COUNT)
     answered_by(monkeypatch, upstream)
     with errors_logged() as log:
-        async with gateway(stack(hours)) as running:
+        async with gateway(hourly_stack(hours)) as running:
             trial = Trial(running, upstream, log, findings, hours)
             for number in range(COUNT):
                 await trial.answer(backend, findings.name(number))

@@ -17,6 +17,7 @@ import pytest
 from plugway.testing import assert_valid_stream, gateway, parse_sse
 from plugway.testing._gateway import TOKEN
 from tests.faults.answers import APIS, streamed, whole
+from tests.faults.clients import FAILED, WHOLE
 from tests.faults.findings import Findings, errors_logged, how_many
 from tests.faults.in_process import answered_by, ask
 from tests.faults.mutations import (
@@ -31,7 +32,6 @@ from tests.faults.mutations import (
     value_changed,
 )
 from tests.faults.seeds import EVENTS
-from tests.faults.test_mutated_answers import FAILED, WHOLE
 from tests.faults.whole_stack import BACKENDS, whole_stack
 
 COUNT = how_many(400, slow=5000)
