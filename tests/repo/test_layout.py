@@ -20,7 +20,7 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 2_950,
+    "types": 2_960,
     "upstream": 1_550,
     "config": 1_340,
     "plugins": 1_440,

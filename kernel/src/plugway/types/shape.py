@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from plugway.types.json import as_list
+
 _TEXTS: Final = {
     "text_delta": "text",
     "thinking_delta": "thinking",
@@ -81,27 +83,13 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 }
 
 
-def _text_or_none(value: Any) -> bool:
-    return isinstance(value, str | None)
-
-
-def _an_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _objects_or_none(value: Any) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, list) and all(map(_an_object, value))  # pyright: ignore[reportUnknownArgumentType]
-
-
-_MEMBERS: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
-    "input_json_delta": ("partial_json", _text_or_none),
-    "citations_delta": ("citation", _an_object),
-    "text": ("citations", _objects_or_none),
-    "thinking": ("signature", _text_or_none),
+_MEMBERS: Final[Mapping[str, tuple[str, Any]]] = {
+    "input_json_delta": ("partial_json", str | None),
+    "citations_delta": ("citation", dict),
+    "text": ("citations", (list, type(None))),
+    "thinking": ("signature", str | None),
 }
-"""What else a delta or a block of that type holds, besides its text."""
+"""What else a delta or a block of that type holds, besides its text; a list holds objects."""
 
 
 def _typed(value: Any, place: str, *, texts: bool) -> str:
@@ -110,8 +98,9 @@ def _typed(value: Any, place: str, *, texts: bool) -> str:
     kind: Any = value.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if not isinstance(kind, str):
         return f"{place}.type"
-    member, fits = _MEMBERS.get(kind, ("", None))
-    if fits and not fits(value.get(member)):  # pyright: ignore[reportUnknownMemberType]
+    member, fits = _MEMBERS.get(kind, ("", object))
+    inner: Any = value.get(member)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if not (isinstance(inner, fits) and all(isinstance(item, dict) for item in as_list(inner))):
         return f"{place}.{member}"
     name = _TEXTS.get(kind)
     if name is None:
