@@ -20,10 +20,10 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 3_000,
-    "upstream": 1_590,
+    "types": 3_024,
+    "upstream": 1_611,
     "config": 1_340,
-    "plugins": 1_340,
+    "plugins": 1_310,
     "exchange": 2_540,
     "http": 2_160,
     "cli": 1_260,

@@ -164,6 +164,14 @@ def test_what_a_target_does_not_take_goes_and_is_noted():
     assert SCHEMA["properties"]["kind"] == {"const": "a"}
 
 
+@pytest.mark.parametrize("odd", [{"type": "uri"}, ["uri"], 5, None])
+def test_a_format_that_is_no_text_is_one_that_nobody_takes(odd):
+    schema = {"properties": {"a": {"type": "string", "format": odd}}}
+    found, notes = clean_schema(schema, SchemaRules(formats=frozenset({"date-time"})), "t")
+    assert found["properties"] == {"a": {"type": "string"}}
+    assert [note.field for note in notes] == ["t.format"]
+
+
 def test_unions_become_any_of_and_depth_is_cut():
     deep = {"type": ["string", "integer"]}
     for _ in range(6):

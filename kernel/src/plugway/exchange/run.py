@@ -192,14 +192,17 @@ class ExchangeRun:
         if self.answer is None or self.answer.dialect.name != reply.dialect:
             raise BackendProtocolError(f"an answer in `{reply.dialect}` is not what was asked for")
         self.first_content = exchange.seconds
-        self.answer.raw = True
         if (chunks := reply.chunks) is not None:
             raw = chunks if isinstance(chunks, ForeignRelay) else ForeignRelay(chunks, reply.usage)
             self.relay = raw
+            self.answer.raw = True
             await self._relayed(raw, reply.headers)
             note_missing(reply, exchange)
+        elif self.responder.state != "new":
+            raise BackendProtocolError("the whole answer came, and the client waits for a stream")
         else:
             self.message = {"usage": reply.usage() if reply.usage else {}}
+            self.answer.raw = True
             note_missing(reply, exchange)
             await self._whole(reply)
 

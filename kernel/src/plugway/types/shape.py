@@ -101,16 +101,25 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 }
 
 
+_MEMBERS: Final[Mapping[str, tuple[str, Any]]] = {
+    "input_json_delta": ("partial_json", str | None),
+    "citations_delta": ("citation", dict),
+    "text": ("citations", (list, type(None))),
+    "thinking": ("signature", str | None),
+}
+"""What else a delta or a block of that type holds, besides its text; a list holds objects."""
+
+
 def _typed(value: Any, place: str, *, texts: bool) -> str:
     if not isinstance(value, dict):
         return place
     kind: Any = value.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if not isinstance(kind, str):
         return f"{place}.type"
-    if kind == "input_json_delta" and not isinstance(value.get("partial_json"), str | None):  # pyright: ignore[reportUnknownMemberType]
-        return f"{place}.partial_json"
-    if kind == "citations_delta" and not isinstance(value.get("citation"), dict):  # pyright: ignore[reportUnknownMemberType]
-        return f"{place}.citation"
+    member, fits = _MEMBERS.get(kind, ("", object))
+    inner: Any = value.get(member)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if not (isinstance(inner, fits) and all(isinstance(item, dict) for item in as_list(inner))):
+        return f"{place}.{member}"
     name = _TEXTS.get(kind)
     if name is None:
         return ""

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from plugway.log import register_secret
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 from plugway.upstream.url import DEFAULT_PORTS
 
 

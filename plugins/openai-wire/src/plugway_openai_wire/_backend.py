@@ -249,13 +249,17 @@ class OpenAIBackend:
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply:
-        """The answer to the client's own bytes."""
+        """The answer to the client's own bytes, as it is where it is what the client asked for."""
         sent = _own_request(original, request, attempt)
         demand = Demand.of(original.parsed)
         response = await self._post(sent.raw, request, attempt)
         missing = demand.missing if demand else None
+        streamed = response.content_type == "text/event-stream"
+        if streamed is not request.stream:
+            call, _ = await self._written(request, attempt)
+            return await self._read(response, call, stream=request.stream)
         try:
-            if response.content_type == "text/event-stream":
+            if streamed:
                 chunks = RawChunks(response.chunks(), self.api, demand)
                 reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
                 return reply.replace(dialect=original.dialect, usage=chunks.usage, missing=missing)
@@ -264,6 +268,7 @@ class OpenAIBackend:
             await response.aclose()
             raise
         await response.aclose()
+        _ = _answer(response, body)
         reply = Reply.whole(200, body, headers=response.headers)
         if demand is not None:
             demand.feed(body)
@@ -286,7 +291,12 @@ def _own_request(original: Original, request: MessagesRequest, attempt: Attempt)
 
 
 def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
-    """The answer in a body; some servers put an error there, with a status of success."""
+    """The answer in a body; some servers put an error there, with a status of success.
+
+    Raises:
+        BackendRefused: it is an error.
+        BackendProtocolError: it is no JSON object.
+    """
     try:
         answer = parsed(body)
     except BackendProtocolError:

@@ -130,9 +130,10 @@ class _Cleaner:
         if key == "const" and rules.const_as_enum:
             return False
         allowed = rules.keywords is None or key in rules.keywords
-        if key == "format" and rules.formats is not None and item not in rules.formats:
+        name = item if key == "format" and isinstance(item, str) else ""
+        if key == "format" and rules.formats is not None and name not in rules.formats:
             allowed = False
-            key = f"format {item}" if item in _FORMATS else "format"
+            key = f"format {name}" if name in _FORMATS else "format"
         if allowed and key not in rules.drop:
             return False
         self._note(key, "the target does not take it")
