@@ -20,7 +20,7 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 3_000,
+    "types": 3_020,
     "upstream": 1_590,
     "config": 1_340,
     "plugins": 1_440,
