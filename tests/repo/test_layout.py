@@ -20,12 +20,12 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 2_950,
+    "types": 2_960,
     "upstream": 1_550,
     "config": 1_340,
     "plugins": 1_440,
     "exchange": 2_540,
-    "http": 2_160,
+    "http": 2_170,
     "cli": 1_260,
 }
 """They may be lowered; what is raised has its reason in the commit."""
