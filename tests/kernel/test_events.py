@@ -171,8 +171,10 @@ def test_a_call_that_is_whole_stays_in_an_answer_that_was_cut_off():
 
 
 def test_a_message_that_is_collected_is_bounded():
-    with pytest.raises(BackendProtocolError, match="block 0 is longer than 8388608 characters"):
+    with pytest.raises(BackendProtocolError, match="the message is longer than 8388608 bytes"):
         collected(call_events(*["x" * 2**20] * 9, stop="tool_use"))
+    with pytest.raises(BackendProtocolError, match="the message is longer than 8388608 bytes"):
+        collected(call_events(*["\u20ac" * 2**20] * 3, stop="tool_use"))
     start = event("content_block_start", index=0, content_block={"type": "text", "text": ""})
     with pytest.raises(BackendProtocolError, match="more than 10000 blocks"):
         collected([event("message_start", message={}), *[start] * 10_001])

@@ -20,12 +20,12 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 3_024,
-    "upstream": 1_611,
+    "types": 3_043,
+    "upstream": 1_612,
     "config": 1_340,
-    "plugins": 1_310,
+    "plugins": 1_320,
     "exchange": 2_540,
-    "http": 2_160,
+    "http": 2_170,
     "cli": 1_260,
 }
 """They may be lowered; what is raised has its reason in the commit."""

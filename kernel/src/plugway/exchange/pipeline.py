@@ -23,7 +23,7 @@ from plugway.exchange.grants import within_grants
 from plugway.exchange.relay import primed, under_name
 from plugway.exchange.validate import validate_blocks
 from plugway.exchange.writer import Resources
-from plugway.plugins.contain import Contained
+from plugway.plugins.contain import Contained, unwound
 from plugway.plugins.hooks import Hooks
 from plugway.types.backend import Attempt, Backend, Translating
 from plugway.types.cancel import Deadline
@@ -183,7 +183,7 @@ class Pipeline:
                 return await self._try(attempt, request, exchange, resources)
             except BackendError as failure:
                 failure.backend = attempt.backend.name
-                failures.append(Failed(failure, attempt))
+                failures.append(Failed(unwound(failure), attempt))
                 if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
                     break
         return await self.told(min(failures, key=order_of_telling), exchange)

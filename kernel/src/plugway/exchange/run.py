@@ -21,7 +21,7 @@ from plugway.exchange.outcome import log_outcome, usage_of
 from plugway.exchange.relay import EventRelay, RawRelay, write_events, write_raw
 from plugway.exchange.validate import validate
 from plugway.exchange.writer import Clock, Resources, Responder, timeout_of
-from plugway.plugins.contain import is_defect
+from plugway.plugins.contain import is_defect, unwound
 from plugway.types.backend import Caller
 from plugway.types.bounds import breath
 from plugway.types.cancel import Cancellable
@@ -261,7 +261,7 @@ class ExchangeRun:
 
     async def _failed(self, error: BaseException, exchange: Exchange) -> None:
         """Tell what ended the exchange; called where it is handled, so that it is logged."""
-        known = error if isinstance(error, PlugwayError) else None
+        known = unwound(error) if isinstance(error, PlugwayError) else None
         if self.responder.state == "streaming":
             if known is None:
                 who = {"caller": exchange.caller.name}

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar, cast
 
 from starlette.routing import BaseRoute
 
-from plugway.plugins.contain import in_full, is_defect
+from plugway.plugins.contain import in_full, is_defect, unwound
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
@@ -171,7 +171,10 @@ class Hooks:
         async def layer(request: MessagesRequest, attempt: Attempt) -> Reply:
             await breath(request.heavy)
             args = (inner, request, attempt, exchange)
-            reply = await self._call(impl, args, Reply)
+            try:
+                reply = await self._call(impl, args, Reply)
+            except BackendError as error:
+                raise unwound(error)  # noqa: B904
             if reply is None:
                 raise HookError(impl.plugin.name, impl.hook, "returned None instead of a reply")
             return _signed(impl, reply)

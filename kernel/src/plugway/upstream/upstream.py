@@ -33,7 +33,7 @@ from plugway.upstream.url import is_loopback
 
 SHORTEST_SECRET: Final = 8
 """A credential of fewer characters is no secret: taking it out would only harm the text."""
-MAX_WHOLE_BYTES: Final = 16 * 2**20
+MAX_WHOLE_BYTES: Final = 8 * 2**20
 """Largest body that is read whole from an upstream: asking again would bring it again."""
 MAX_REFUSAL_BYTES: Final = 2**20
 MAX_REFUSAL_VALUES: Final = 10_000  # everybody who learns from an error parses it
@@ -96,6 +96,7 @@ class UpstreamResponse:
             if self._answer.done:  # then that was all of it
                 break
         body = b"".join(pieces)
+        pieces.clear()
         try:
             check_answer(body)
         except BackendProtocolError:

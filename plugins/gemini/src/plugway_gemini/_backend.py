@@ -7,7 +7,7 @@ to the client. All other retries are the business of `resilience`.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -22,12 +22,11 @@ from plugway import (
     MessagesRequest,
     ModelInfo,
     Reply,
-    StreamEvent,
     Upstream,
     UpstreamResponse,
     as_object,
     aside,
-    collect,
+    collected,
     new_id,
 )
 from plugway_anthropic_wire import MAX_CURSOR, every_page, key_refusal, refuses_key
@@ -101,7 +100,7 @@ class GeminiBackend:
         if reader.useless:
             events += await read_whole(await again(), reader)
         events += reader.end()
-        return Reply.message(await collect(_each(events)))
+        return Reply.message(collected(events))
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """Gemini's own count."""
@@ -277,11 +276,6 @@ class _Asked:
 
 def _method(request: MessagesRequest) -> str:
     return "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-
-
-async def _each(events: list[StreamEvent]) -> AsyncIterator[StreamEvent]:
-    for item in events:
-        yield item
 
 
 def _parsed(body: bytes) -> Any:

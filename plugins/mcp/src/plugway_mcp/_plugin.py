@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar
 
-import orjson
 from starlette.routing import BaseRoute, Route
 
 from plugway import (
@@ -79,9 +78,8 @@ class Mcp(Plugin[NoOptions]):
             return
         if exchange.state.get(_OFFERED) is None:
             return
-        with suppress(orjson.JSONDecodeError):
-            for block in as_list(as_object(orjson.loads(reply.body)).get("content")):
-                self._note(as_object(block), exchange)
+        for block in as_list(reply.parsed.get("content")):
+            self._note(as_object(block), exchange)
 
     @hookimpl
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:

@@ -6,7 +6,7 @@ Who is Anthropic: a backend that says so by its attribute `native`, or is named 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import orjson
 
@@ -21,7 +21,6 @@ from plugway import (
     Reply,
     StateKey,
     as_list,
-    as_object,
     hookimpl,
 )
 from plugway_signature import session_hash, signature
@@ -86,7 +85,7 @@ class Thinking(Plugin[ThinkingOptions]):
             or b"thinking" not in reply.body
         ):
             return None
-        message = as_object(_parsed(reply.body))
+        message = reply.parsed
         blocks = as_list(message.get("content"))
         if not blocks:
             return None
@@ -121,10 +120,3 @@ class Thinking(Plugin[ThinkingOptions]):
             return signature(name, model, state_of(mark), session)
 
         return sign
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None

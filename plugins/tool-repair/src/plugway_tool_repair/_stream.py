@@ -25,7 +25,7 @@ from plugway import (
     as_list,
     as_object,
     breath,
-    collect,
+    collected,
     new_id,
     replay,
 )
@@ -162,7 +162,7 @@ class Asking:
     async def _read(self, reply: Reply, mender: Mender) -> Reply | None:
         """The reply, mended; None where it is not fit for the client."""
         if reply.body is not None:
-            found = await _whole(reply, reply.body, mender, self._demand)
+            found = await _whole(reply, mender, self._demand)
             if found is not None and self._is_lacking(mender):
                 return None
             mender.repeatable = mender.cut is not None and not mender.calls
@@ -235,13 +235,10 @@ async def _bytes(
             yield out[0].encode() if len(out) == 1 else b"".join(i.encode() for i in out)
 
 
-async def _whole(reply: Reply, body: bytes, mender: Mender, demand: Demand) -> Reply | None:
+async def _whole(reply: Reply, mender: Mender, demand: Demand) -> Reply | None:
     """A reply in one piece: as its stream would be."""
-    await breath(len(body) > _LARGE)
-    try:
-        message = as_object(orjson.loads(body))
-    except orjson.JSONDecodeError:
-        return reply
+    await breath(len(reply.body or b"") > _LARGE)
+    message = reply.parsed
     if not isinstance(message.get("content"), list):
         return reply
     found: list[StreamEvent] = []
@@ -253,7 +250,7 @@ async def _whole(reply: Reply, body: bytes, mender: Mender, demand: Demand) -> R
             return None
     if not mender.changed:
         return reply
-    new = await collect(_async(found))
+    new = collected(found)
     changes = {key: new[key] for key in ("content", "stop_reason", "stop_sequence") if key in new}
     return reply.replace(body=orjson.dumps({**message, **changes}))
 
