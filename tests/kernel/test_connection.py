@@ -72,11 +72,8 @@ async def test_a_body_without_a_length_that_is_reset_is_an_interruption(server, 
 async def test_an_answer_that_has_no_body_ends_with_its_head(server, upstream, status):
     server.script([b"HTTP/1.1 %d X\r\n\r\n" % status, Hold()])
     with anyio.fail_after(2):
-        if status == 204:
-            assert await ask(upstream) == (204, b"")
-        else:
-            with pytest.raises(BackendProtocolError):
-                await ask(upstream)
+        with pytest.raises(BackendProtocolError):
+            await ask(upstream)
 
 
 @pytest.mark.parametrize("status", [100, 103])
