@@ -34,7 +34,7 @@ from tests.faults.mutations import (
 from tests.faults.seeds import EVENTS
 from tests.faults.whole_stack import BACKENDS, whole_stack
 
-COUNT = how_many(400, slow=5000)
+COUNT = how_many(300, slow=5000)
 MOST_SECONDS = 20
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1200 + COUNT)]
 

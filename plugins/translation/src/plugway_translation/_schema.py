@@ -80,7 +80,13 @@ def clean_schema(
         root = {**root, "type": "object", "properties": as_object(root.get("properties"))}
     if rules is ANY_SCHEMA or rules == ANY_SCHEMA:
         return root, ()
-    return _cleaned(orjson.dumps(root), rules, field)
+    raw = orjson.dumps(root)
+    cleaned = _cleaned if len(raw) <= _KEPT_BYTES else _cleaned.__wrapped__
+    return cleaned(raw, rules, field)
+
+
+_KEPT_BYTES: Final = 16 * 1024
+"""A schema that is larger is not kept: 512 of them could be all the memory there is."""
 
 
 @lru_cache(maxsize=512)
