@@ -8,7 +8,8 @@ from plugway.config.keyring import Keyring
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
-from plugway.types.backend import Attempt, Backend, Caller, ModelInfo, Usage
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend, Caller, ModelInfo, Usage
 from plugway.types.bounds import aside, check_answer
 from plugway.types.dialect import Dialect, DialectEncoder
 from plugway.types.emitter import Emitter, StopReason

@@ -13,7 +13,8 @@ from starlette.types import Message, Send
 
 from plugway.exchange.channel import Channel
 from plugway.plugins.contain import Contained, next_of
-from plugway.types.backend import Attempt, Relaying
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Relaying
 from plugway.types.dialect import Dialect, DialectEncoder
 from plugway.types.errors import Headers, StreamInterrupted, error_type
 from plugway.types.exchange import Exchange

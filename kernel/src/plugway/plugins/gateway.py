@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plugway.types.backend import Attempt, Backend, Caller, ModelInfo
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend, Caller, ModelInfo
 from plugway.types.errors import Headers, RequestRejected, StreamInterrupted
 from plugway.types.exchange import Exchange
 from plugway.types.ids import new_id

@@ -24,7 +24,8 @@ from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
 from plugway.plugins.layer import Layer, Signed
 from plugway.plugins.plugin import Plugin
-from plugway.types.backend import Attempt, Backend, ModelInfo
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend, ModelInfo
 from plugway.types.bounds import breath
 from plugway.types.cancel import bounded
 from plugway.types.dialect import Dialect

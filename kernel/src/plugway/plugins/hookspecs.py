@@ -15,7 +15,8 @@ import pluggy
 from starlette.routing import BaseRoute
 
 from plugway.plugins.gateway import Gateway
-from plugway.types.backend import Attempt, Backend, ModelInfo
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend, ModelInfo
 from plugway.types.dialect import Dialect
 from plugway.types.errors import BackendError
 from plugway.types.events import EventStream

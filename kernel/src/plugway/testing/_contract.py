@@ -29,7 +29,8 @@ from plugway.plugins.hooks import Hooks
 from plugway.plugins.hookspecs import hook_infos
 from plugway.plugins.plugin import Plugin
 from plugway.testing._gateway import build_plugin, gateway, request_body
-from plugway.types.backend import Attempt, Backend
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend
 from plugway.types.emitter import Order
 from plugway.types.errors import BackendError
 from plugway.types.options import Options

@@ -9,22 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from plugway.types.errors import Headers
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 
-_ATTEMPT: Final = (
-    "backend",
-    "model",
-    "number",
-    "first_event_seconds",
-    "last",
-    "caller",
-    "session_id",
-    "notes",
-)
+if TYPE_CHECKING:
+    from plugway.types.attempt import Attempt
 
 OWNER: Final = "owner"
 """The caller with the gateway's own token, and the gateway itself where a plugin asks."""
@@ -91,48 +83,6 @@ class Caller:
     def may_use(self, target: str) -> bool:
         """Whether a request of it may go to `instance/model`."""
         return not self.models or any(fnmatchcase(target, one) for one in self.models)
-
-
-class Attempt:
-    """One try of an exchange on one backend and model. Immutable: `replace` makes another."""
-
-    __slots__ = ("target", *_ATTEMPT)
-
-    def __init__(
-        self,
-        backend: Backend,
-        model: str,
-        number: int = 1,
-        first_event_seconds: float | None = None,
-        last: bool = True,
-        caller: Caller | None = None,
-        session_id: str | None = None,
-        notes: list[str] | None = None,
-    ) -> None:
-        self.backend = backend
-        self.model = model
-        """The backend's own name of the model."""
-        self.target = f"{backend.name}/{model}"
-        """`instance/model`: how routes, logs and errors name it."""
-        self.number = number
-        """1 for the first attempt of the exchange."""
-        self.first_event_seconds = first_event_seconds
-        """Limit on the wait for the first content event; None for the server's own."""
-        self.last = last
-        """No other target is left after this one."""
-        self.caller = caller
-        """Who asks: for a backend that is told to use the caller's own credential, or that keeps
-        something of a conversation: what a limited caller's left behind is for nobody else."""
-        self.session_id = session_id
-        """The conversation (`Exchange.session_id`), with its caller's name in it where that is
-        limited: a key for what is kept, where the header line is only what a client claims."""
-        self.notes: list[str] = [] if notes is None else notes
-        """What the backend did to the request on the way to its own API: it adds, and the pipeline
-        puts them on the receipt."""
-
-    def replace(self, **changes: Any) -> Attempt:
-        """A copy with some fields changed."""
-        return Attempt(**({name: getattr(self, name) for name in _ATTEMPT} | changes))
 
 
 @runtime_checkable

@@ -10,11 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
-from plugway.types.backend import Attempt, Caller, Usage
+from plugway.types.backend import Caller, Usage
 from plugway.types.ids import new_id
 from plugway.types.request import Change, MessagesRequest
+
+if TYPE_CHECKING:
+    from plugway.types.attempt import Attempt
 
 log = logging.getLogger("plugway.exchange")
 

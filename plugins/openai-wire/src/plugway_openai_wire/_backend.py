@@ -112,7 +112,7 @@ class OpenAIBackend:
         except BackendRefused as refusal:
             call, raw = await self._learnt(refusal, raw, request, attempt)
             response = await self._post(raw, request, attempt)
-        attempt.notes.extend(call.notes.lines())
+        attempt.note(*call.notes.lines())
         return await self._read(response, call, stream=request.stream)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
@@ -130,7 +130,7 @@ class OpenAIBackend:
         if (original := self._original(request)) is not None:
             return _own_request(original, request, attempt).body
         call = self.api.call(request, attempt, self.facts(attempt.model))
-        attempt.notes.extend(call.notes.lines())
+        attempt.note(*call.notes.lines())
         return call.body
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
@@ -208,7 +208,7 @@ class OpenAIBackend:
         call, raw = await self._written(request, attempt)
         if raw == sent:
             raise refusal
-        attempt.notes.append(f"asked again after a refusal that taught: {'; '.join(taught)}")
+        attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
         return call, raw
 
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
