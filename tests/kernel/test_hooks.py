@@ -6,19 +6,18 @@ import pytest
 
 from plugway import (
     Exchange,
-    HookError,
     InvalidRequest,
     MessagesRequest,
     ModelInfo,
     Outcome,
     Plugin,
-    PluginError,
     Reply,
     Route,
     hookimpl,
 )
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.impls import STRIKES
+from plugway.types.errors import HookError, PluginError
 from plugway.types.options import NoOptions
 
 pytestmark = pytest.mark.anyio

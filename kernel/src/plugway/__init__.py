@@ -9,9 +9,17 @@ from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
 from plugway.types.attempt import Attempt
-from plugway.types.backend import Backend, Caller, ModelInfo, Usage
+from plugway.types.backend import (
+    Backend,
+    Caller,
+    Loads,
+    ModelInfo,
+    Relays,
+    SpeaksMessages,
+    Usage,
+)
 from plugway.types.bounds import aside, check_answer
-from plugway.types.dialect import Dialect, DialectEncoder
+from plugway.types.dialect import Dialect
 from plugway.types.emitter import Emitter, StopReason
 from plugway.types.errors import (
     BackendError,
@@ -22,23 +30,17 @@ from plugway.types.errors import (
     ConfigError,
     Forbidden,
     Headers,
-    HookError,
     InvalidRequest,
     NoRoute,
-    Overloaded,
-    PluginError,
     PlugwayError,
-    RateLimited,
     RequestRejected,
     StreamInterrupted,
-    Unauthenticated,
 )
 from plugway.types.events import (
     CUT_REASONS,
     EventStream,
     StreamEvent,
     collect,
-    collected,
     cut_notice,
     event,
     replay,
@@ -49,7 +51,7 @@ from plugway.types.ids import new_id
 from plugway.types.json import as_list, as_object
 from plugway.types.models import MAX_MODELS, is_model_name, named_entries
 from plugway.types.options import NoOptions, Options, Secret
-from plugway.types.request import REMOVE, Change, MessagesRequest, Original
+from plugway.types.request import REMOVE, MessagesRequest, Original
 from plugway.types.response import Reply
 from plugway.upstream.network import NetworkOptions
 from plugway.upstream.origins import StoredKey, origin_of
@@ -69,10 +71,8 @@ __all__ = [
     "BackendTimeout",
     "BackendUnavailable",
     "Caller",
-    "Change",
     "ConfigError",
     "Dialect",
-    "DialectEncoder",
     "Emitter",
     "EventStream",
     "Exchange",
@@ -80,9 +80,9 @@ __all__ = [
     "Gateway",
     "Gathered",
     "Headers",
-    "HookError",
     "InvalidRequest",
     "Keyring",
+    "Loads",
     "LocalGateway",
     "MessagesRequest",
     "ModelInfo",
@@ -92,22 +92,20 @@ __all__ = [
     "Options",
     "Original",
     "Outcome",
-    "Overloaded",
     "Plugin",
-    "PluginError",
     "PlugwayError",
-    "RateLimited",
+    "Relays",
     "Reply",
     "RequestRejected",
     "Route",
     "Secret",
     "Send",
+    "SpeaksMessages",
     "StateKey",
     "StopReason",
     "StoredKey",
     "StreamEvent",
     "StreamInterrupted",
-    "Unauthenticated",
     "Upstream",
     "UpstreamResponse",
     "Usage",
@@ -116,7 +114,6 @@ __all__ = [
     "aside",
     "check_answer",
     "collect",
-    "collected",
     "cut_notice",
     "event",
     "hookimpl",

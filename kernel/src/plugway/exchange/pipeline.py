@@ -26,7 +26,7 @@ from plugway.exchange.writer import Resources
 from plugway.plugins.contain import Contained
 from plugway.plugins.hooks import Hooks
 from plugway.types.attempt import Attempt
-from plugway.types.backend import Backend, Translating
+from plugway.types.backend import Backend, Translates
 from plugway.types.cancel import Deadline
 from plugway.types.errors import BackendError, BackendTimeout, Forbidden, NoRoute
 from plugway.types.exchange import AttemptRecord, Exchange, Route
@@ -57,9 +57,9 @@ class Pipeline:
         self.hooks = hooks
         self.backends = backends
         self.limits = limits
-        self.reads_all = all(isinstance(b, Translating) for b in backends.values())
+        self.reads_all = all(isinstance(b, Translates) for b in backends.values())
         """Every backend reads the whole of a request: telling its members apart first is wasted."""
-        self._translating = {b.name for b in backends.values() if isinstance(b, Translating)}
+        self._translating = {b.name for b in backends.values() if isinstance(b, Translates)}
 
     async def run(
         self, request: MessagesRequest, exchange: Exchange, resources: Resources

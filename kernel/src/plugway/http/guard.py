@@ -20,9 +20,7 @@ from plugway.types.backend import Caller
 from plugway.types.errors import (
     Forbidden,
     InvalidRequest,
-    RateLimited,
     RequestRejected,
-    Unauthenticated,
     error_body,
 )
 from plugway.types.ids import new_id
@@ -109,9 +107,10 @@ class Guard:
         peer = (scope.get("client") or ("",))[0]
         if wait := self._failures.count(peer):
             message = "too many requests with a wrong credential; see `plugway status`"
-            raise RateLimited(message, headers={"retry-after": str(wait)}, retry=False)
+            later = {"retry-after": str(wait)}
+            raise RequestRejected(message, status=429, headers=later, retry=False)
         message = "no valid token: set ANTHROPIC_AUTH_TOKEN (`plugway status` shows where it is)"
-        raise Unauthenticated(message, retry=False)
+        raise RequestRejected(message, status=401, retry=False)
 
 
 class _Failures:

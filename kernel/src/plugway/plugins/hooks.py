@@ -49,10 +49,6 @@ class Hooks:
         self._impls = registered(plugins)
         self._trace = os.environ.get("PLUGWAY_TRACE_HOOKS") == "1"
 
-    def has(self, hook: str) -> bool:
-        """Whether any plugin implements `hook`."""
-        return bool(self._impls[hook])
-
     def quarantined(self) -> list[tuple[str, str]]:
         """(plugin, hook) of implementations that are no longer called."""
         return [(i.plugin.name, i.hook) for i in self.all() if i.quarantined]

@@ -125,7 +125,36 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Translating(Protocol):
+class Loads(Protocol):
+    """A backend that takes models into memory and out of it when it is told to."""
+
+    async def load(self, model: str) -> None:
+        """Have `model` ready. Raises `BackendError` or `RequestRejected` where that cannot be."""
+        ...
+
+    async def unload(self, model: str) -> bool:
+        """Take `model` out of memory; False where it was not there."""
+        ...
+
+
+@runtime_checkable
+class SpeaksMessages(Protocol):
+    """A backend whose server speaks the Messages API itself, so that a request needs no
+    translation; plugins ask it what of a request the server takes."""
+
+    @property
+    def native(self) -> bool:
+        """The server is that of the API's own vendor: it takes requests as clients send them."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What server it is, in one word of lower case, as far as that is known."""
+        ...
+
+
+@runtime_checkable
+class Translates(Protocol):
     """A backend whose server speaks another API: `explain` shows what would be sent there."""
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
@@ -134,7 +163,7 @@ class Translating(Protocol):
 
 
 @runtime_checkable
-class Addressing(Protocol):
+class Addresses(Protocol):
     """A backend that asks a server: `explain` shows where, and under which header lines."""
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
@@ -143,7 +172,7 @@ class Addressing(Protocol):
 
 
 @runtime_checkable
-class Reaching(Protocol):
+class Reaches(Protocol):
     """A backend whose server is reached over a network: `check` and `doctor` show the way."""
 
     @property
@@ -153,7 +182,7 @@ class Reaching(Protocol):
 
 
 @runtime_checkable
-class Relaying(Protocol):
+class Relays(Protocol):
     """A backend whose server speaks a dialect of clients too (`MessagesRequest.original`)."""
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
@@ -162,17 +191,3 @@ class Relaying(Protocol):
         Plugins ask it whether what the Messages API cannot say matters.
         """
         ...
-
-
-def would_send(request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
-    """What the backend would send, as far as it tells: one without a server sends nothing.
-
-    Raises `RequestRejected` as `send` does.
-    """
-    backend = attempt.backend
-    url, headers = "", request.headers
-    if isinstance(backend, Addressing):
-        url, headers = backend.addressed(request, attempt)
-    translates = isinstance(backend, Translating)
-    body = backend.translated(request, attempt) if translates else request.body
-    return {"url": url or None, "headers": dict(headers), "body": body}

@@ -10,7 +10,7 @@ and `message_stop`; `ping` anywhere.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
@@ -131,16 +131,7 @@ async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
             return made.message
         count += 1
         await breath(count % TOGETHER == 0)
-    raise StreamInterrupted(_NO_END)
-
-
-def collected(events: Iterable[StreamEvent]) -> dict[str, Any]:
-    """`collect` for events that are all there. Raises as it does."""
-    made = _Message()
-    for item in events:
-        if made.add(item):
-            return made.message
-    raise StreamInterrupted(_NO_END)
+    raise StreamInterrupted("the stream ended without `message_stop`")
 
 
 class _Message:
@@ -271,9 +262,6 @@ def cut_notice(name: str, stop_reason: str | None) -> str:
     call = f"The call of `{name[:100]}`" if name else "A tool call"
     cause = _CAUSES.get(stop_reason or "", "")
     return f"[{call} was cut off{cause} before it was complete, and was not made.]"
-
-
-_NO_END = "the stream ended without `message_stop`"
 
 
 def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:

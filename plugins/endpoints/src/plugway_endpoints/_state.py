@@ -1,8 +1,7 @@
-"""What the plugins around endpoints share in one process: choices, conversations, advice.
+"""What is known of conversations: their choices, who served them, where they may go.
 
-`switch` writes the choices and what it saw of conversations, `recommend` puts in its advice, `mcp`
-reads them all. They find each other by the path of the file, so that a gateway that reloads its
-configuration goes on with the same state.
+One plugin keeps it and another gives advice; whoever wants either finds it through the gateway, by
+the protocols `KeepsConversations` and `Advises`.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
-from weakref import WeakValueDictionary
+from typing import Any, Final, Protocol, runtime_checkable
 
 import platformdirs
 
@@ -63,8 +61,9 @@ class Advice:
     """A line for each other endpoint: what it would mean, or why it is out."""
 
 
-class Advisor(Protocol):
-    """What `recommend` offers to other plugins."""
+@runtime_checkable
+class Advises(Protocol):
+    """A plugin that recommends endpoints: `Gateway.find(Advises)`."""
 
     def advise(self, needs: Needs, endpoints: Sequence[Endpoint], now: str = "") -> Advice:
         """The best endpoint for a conversation; `now` is the target that serves it."""
@@ -79,12 +78,12 @@ class Advisor(Protocol):
         ...
 
 
-class EndpointState:
-    """The shared state. `shared_state` finds it."""
+class Conversations:
+    """Conversations of one gateway, bounded: those served least recently are forgotten first."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None = None) -> None:
+        """`path` is the file of the choices; None keeps them in memory only."""
         self.choices = Choices(path)
-        self.advisor: Advisor | None = None
         self.models: tuple[ModelInfo, ...] = ()
         """The models that clients were shown last."""
         self.switch = ""
@@ -97,6 +96,13 @@ class EndpointState:
     def endpoints(self, zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
         """The endpoints that are known without asking anybody."""
         return endpoints_of(self.models, zones)
+
+    def listed(self, models: Sequence[ModelInfo], zones: Mapping[str, str]) -> None:
+        """Remember the models that a client is shown. Aliases may be added to the list after this:
+        those that are known already stay."""
+        ids = {info.id for info in models}
+        gone = [info for info in self.models if info.id not in ids]
+        self.models = (*models, *(e.info for e in endpoints_of(gone, zones) if e.alias))
 
     def saw(self, served: Served) -> None:
         """Remember the last exchange of a conversation."""
@@ -150,14 +156,17 @@ def no_consent(target: str, zones: Sequence[str], plugin: str) -> str:
     )
 
 
-_states: WeakValueDictionary[Path, EndpointState] = WeakValueDictionary()
+@runtime_checkable
+class KeepsConversations(Protocol):
+    """The plugin that keeps conversations, and routes by their choices:
+    `Gateway.find(KeepsConversations)`."""
+
+    @property
+    def conversations(self) -> Conversations:
+        """The same ones after a reload of the configuration."""
+        ...
 
 
-def shared_state(path: Path | None = None) -> EndpointState:
-    """The state of this process that belongs to the file at `path`, or at the usual place."""
-    folder = platformdirs.user_state_path("plugway", appauthor=False)
-    where = path or folder / "conversations.db"
-    state = _states.get(where)
-    if state is None:
-        state = _states[where] = EndpointState(where)
-    return state
+def choices_path() -> Path:
+    """Where choices are kept for the next start."""
+    return platformdirs.user_state_path("plugway", appauthor=False) / "conversations.db"

@@ -18,6 +18,7 @@ from plugway import (
     MessagesRequest,
     Options,
     Plugin,
+    Relays,
     Reply,
     Send,
     StateKey,
@@ -113,6 +114,5 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
 
 
 def _relays(request: MessagesRequest, attempt: Attempt) -> bool:
-    """Whether the backend sends the client's own bytes on (`Relaying` of the kernel)."""
-    relays = getattr(attempt.backend, "relays", None)
-    return bool(relays is not None and relays(request, attempt))
+    """Whether the backend sends the client's own bytes on."""
+    return isinstance(attempt.backend, Relays) and attempt.backend.relays(request, attempt)

@@ -29,7 +29,7 @@ from plugway import (
     UpstreamResponse,
     as_object,
     aside,
-    collected,
+    collect,
 )
 from plugway_anthropic_wire import key_refusal, retry_after
 from plugway_capabilities import Facts, Ledger
@@ -138,7 +138,7 @@ class OpenAIBackend:
         return f"{self.upstream.base_url}{self.api.path}", self.lines(request)
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
-        """Whether the client's own bytes would be sent (`Relaying` of the kernel)."""
+        """Whether the client's own bytes would be sent (`plugway.Relays`)."""
         return self._original(request) is not None
 
     def facts(self, model: str) -> Facts:
@@ -225,7 +225,8 @@ class OpenAIBackend:
         if not stream and not cuts_a_call(events):
             # Arguments that are no JSON are for the plugins that mend streams of events.
             with suppress(BackendProtocolError):
-                return Reply.message(collected(events), headers=_kept(response))
+                message = await collect(MadeEvents(events))
+                return Reply.message(message, headers=_kept(response))
         return Reply.streamed(MadeEvents(events), headers=_kept(response))
 
     # ── a client that speaks the server's own API ────────────────────────────────────────────
