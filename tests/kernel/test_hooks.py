@@ -3,8 +3,11 @@
 import anyio
 import anyio.lowlevel
 import pytest
+from starlette.routing import BaseRoute
 
 from plugway import (
+    Backend,
+    Dialect,
     Exchange,
     InvalidRequest,
     MessagesRequest,
@@ -291,9 +294,10 @@ def test_what_a_hook_at_load_returns_wrongly_is_told_with_what_is_wanted(hook, r
         return result
 
     hooks = Hooks([plugin("mine", **{hook: returned})])
+    kinds = {"register_backends": Backend, "register_dialects": Dialect}
     arguments = (None,) if hook == "register_routes" else ()
     with pytest.raises(PluginError) as caught:
-        getattr(hooks, hook)(*arguments)
+        hooks.listed(hook, kinds.get(hook, BaseRoute), *arguments)
     assert str(caught.value).startswith(f"plugin `mine`: hook `{hook}` ")
     assert words in str(caught.value)
 

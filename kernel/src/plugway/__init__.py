@@ -45,7 +45,7 @@ from plugway.types.events import (
     event,
     replay,
 )
-from plugway.types.exchange import Exchange, Outcome, Route, StateKey
+from plugway.types.exchange import Exchange, Identity, Outcome, Route, StateKey
 from plugway.types.gather import MAX_EVENT_BYTES, Gathered
 from plugway.types.ids import new_id
 from plugway.types.json import as_list, as_object
@@ -80,6 +80,7 @@ __all__ = [
     "Gateway",
     "Gathered",
     "Headers",
+    "Identity",
     "InvalidRequest",
     "Keyring",
     "Loads",

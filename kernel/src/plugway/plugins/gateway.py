@@ -67,6 +67,7 @@ class Gateway:
         """
         exchange = Exchange(request, caller=caller, endpoint="explain")
         pipeline = self._snapshot.exchanges.pipeline
+        await pipeline.hooks.identify(request, exchange)
         request = await pipeline.hooks.transform_request(request, exchange)
         return await pipeline.plan(request, exchange)
 

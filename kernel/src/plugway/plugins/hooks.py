@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, cast
 
-from starlette.routing import BaseRoute
-
 from plugway.plugins.contain import in_full, is_defect
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
@@ -25,13 +23,12 @@ from plugway.plugins.impls import Impl, registered
 from plugway.plugins.layer import Layer, Signed
 from plugway.plugins.plugin import Plugin
 from plugway.types.attempt import Attempt
-from plugway.types.backend import Backend, ModelInfo
+from plugway.types.backend import ModelInfo
 from plugway.types.bounds import breath
 from plugway.types.cancel import bounded
-from plugway.types.dialect import Dialect
 from plugway.types.errors import BackendError, HookError, PluginError, RequestRejected, described
 from plugway.types.events import EventStream
-from plugway.types.exchange import Exchange, Outcome, Route
+from plugway.types.exchange import Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 
@@ -59,31 +56,9 @@ class Hooks:
 
     # ── at load ──────────────────────────────────────────────────────────────────────────────
 
-    def register_backends(self) -> list[tuple[Plugin[Any], Backend]]:
-        """The backends of all plugins, each with the plugin that registered it."""
-        return self._listed("register_backends", Backend)
-
-    def register_dialects(self) -> list[tuple[Plugin[Any], Dialect]]:
-        """The dialects of all plugins."""
-        return self._listed("register_dialects", Dialect)
-
-    def register_routes(self, gateway: Gateway) -> list[tuple[Plugin[Any], BaseRoute]]:
-        """The routes of all plugins, in listed order."""
-        return self._listed("register_routes", BaseRoute, gateway)
-
-    def lifespan(self, gateway: Gateway) -> list[tuple[Plugin[Any], Any]]:
-        """The context managers of all plugins."""
-        found = self._collect("lifespan", gateway)
-        for impl, result in found:
-            if not isinstance(result, AbstractAsyncContextManager):
-                wanted = (
-                    "an asynchronous context manager: mark the method `@asynccontextmanager` too"
-                )
-                raise _unwanted(impl, type(result).__name__, wanted)
-        return [(impl.plugin, result) for impl, result in found]
-
-    def _listed(self, hook: str, kind: type[T], *args: object) -> list[tuple[Plugin[Any], T]]:
-        """What the implementations return: a list of `kind` each."""
+    def listed(self, hook: str, kind: type[T], *args: object) -> list[tuple[Plugin[Any], T]]:
+        """What the implementations of a hook that returns lists of `kind` return, in listed order,
+        each with its plugin."""
         found: list[tuple[Plugin[Any], T]] = []
         wanted = f"a list of `{kind.__name__}`"
         for impl, result in self._collect(hook, *args):
@@ -97,6 +72,17 @@ class Hooks:
                     raise _unwanted(impl, f"a list with {name}{lacks}", wanted)
                 found.append((impl.plugin, item))
         return found
+
+    def lifespan(self, gateway: Gateway) -> list[tuple[Plugin[Any], Any]]:
+        """The context managers of all plugins."""
+        found = self._collect("lifespan", gateway)
+        for impl, result in found:
+            if not isinstance(result, AbstractAsyncContextManager):
+                wanted = (
+                    "an asynchronous context manager: mark the method `@asynccontextmanager` too"
+                )
+                raise _unwanted(impl, type(result).__name__, wanted)
+        return [(impl.plugin, result) for impl, result in found]
 
     def _collect(self, hook: str, *args: object) -> list[tuple[Impl, Any]]:
         found: list[tuple[Impl, Any]] = []
@@ -112,6 +98,11 @@ class Hooks:
 
     # ── per exchange ─────────────────────────────────────────────────────────────────────────
 
+    async def identify(self, request: MessagesRequest, exchange: Exchange) -> None:
+        """Have the first plugin that knows say whose conversation it is."""
+        if found := await self._first("identify", (request, exchange), Identity):
+            exchange.identify(found[1])
+
     async def transform_request(
         self, request: MessagesRequest, exchange: Exchange
     ) -> MessagesRequest:
@@ -124,8 +115,6 @@ class Hooks:
 
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
         """The first reply that a plugin gives without a backend."""
-        if not self._impls["answer"]:
-            return None
         found = await self._first("answer", (request, exchange), Reply)
         if found is not None:
             exchange.note(found[0].plugin.name, "answered without a backend", stage="answer")

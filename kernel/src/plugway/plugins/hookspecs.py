@@ -20,7 +20,7 @@ from plugway.types.backend import Backend, ModelInfo
 from plugway.types.dialect import Dialect
 from plugway.types.errors import BackendError
 from plugway.types.events import EventStream
-from plugway.types.exchange import Exchange, Outcome, Route
+from plugway.types.exchange import Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 
@@ -95,6 +95,12 @@ class Hookspecs:
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:
         """Called once at load. Returns a context that is entered before the first exchange and
         left after the last one: the place to open and close what the plugin owns."""
+
+    @_hook("FIRST", fails="open")
+    async def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
+        """Called once per exchange, before all others. Returns the conversation and the subagent
+        that a client names in a way of its own, or None. Where nobody answers, a header line
+        `…-session-id` counts, with `…-agent-id` and `…-parent-agent-id` beside it."""
 
     @_hook("CHAIN")
     async def transform_request(

@@ -15,6 +15,7 @@ from plugway import (
     Dialect,
     Exchange,
     Gateway,
+    Identity,
     MessagesRequest,
     Options,
     Plugin,
@@ -24,6 +25,7 @@ from plugway import (
     StateKey,
     hookimpl,
 )
+from plugway_openai_api._conversation import conversation_of
 from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
 from plugway_openai_api._limits import OutputLimits
@@ -56,6 +58,12 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         both = (ChatDialect, ResponsesDialect)
         made = [dialect(options.max_tokens, options.media) for dialect in both]
         self._dialects = {dialect.name: dialect for dialect in made}
+
+    @hookimpl
+    def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
+        """The conversation as Codex, opencode and other clients name it, where no header line of
+        the usual kind does."""
+        return None if exchange.session_id else conversation_of(request)
 
     @hookimpl
     def register_dialects(self) -> Sequence[Dialect]:
