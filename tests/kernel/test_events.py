@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import plugway
 from plugway import BackendProtocolError, Gathered, StreamInterrupted, collect, event, replay
+from plugway.testing import anthropic_message
 from plugway.types.emitter import Order
 from plugway.types.events import StreamEvent
 
@@ -191,3 +192,17 @@ def test_verdicts_on_calls_survive_replay_and_collect_in_the_last_delta():
     assert "safeguard_results" not in items[0].data["message"]
     assert items[-2].data["delta"]["safeguard_results"] == verdicts
     assert collected(items) == message
+
+
+@pytest.mark.parametrize("form", ["message", "streamed", "relay"])
+def test_a_reply_in_any_form_has_its_events(form):
+    message = {**anthropic_message("hello"), "usage": {"input_tokens": 1, "output_tokens": 2}}
+    events = list(replay(message))
+
+    async def chunks():
+        for item in events:
+            yield item.encode()
+
+    given = {"message": message, "streamed": stream(events), "relay": chunks()}[form]
+    reply = getattr(plugway.Reply, form)(given)
+    assert anyio.run(collect, reply.decoded()) == message

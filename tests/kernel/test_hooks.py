@@ -383,3 +383,28 @@ async def test_a_plugin_that_seals_replies_may_still_fail_where_only_told():
         raise RuntimeError("out of order")
 
     await Hooks([seal(finished=finished)]).finished(exchange(), Outcome("completed", 200, 1.0))
+
+
+async def test_what_a_layer_around_the_attempt_changes_is_on_the_receipt_once():
+    async def shortens(self, send, request, attempt, exchange):
+        shorter = request.replace(because="it is too long", max_tokens=2)
+        await send(shorter, attempt)
+        return await send(shorter, attempt)
+
+    async def passes(self, send, request, attempt, exchange):
+        return await send(request, attempt)
+
+    sent, made = [], exchange()
+    hooks = Hooks(
+        [plugin("outer", around_attempt=shortens), plugin("inner", around_attempt=passes)]
+    )
+
+    async def send(request, attempt):
+        sent.append(request.get("max_tokens"))
+        return Reply.message({})
+
+    await hooks.around_attempt(send, made)(MessagesRequest(RAW), None)
+    assert sent == [2, 2]
+    assert [tuple(entry) for entry in made.receipt] == [
+        ("around_attempt", "outer", "set max_tokens: it is too long")
+    ]

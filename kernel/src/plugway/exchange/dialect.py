@@ -174,7 +174,9 @@ def note_way(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> 
     original, backend = request.original, attempt.backend
     if original is None:
         return
-    if not (isinstance(backend, Relays) and backend.relays(request, attempt)):
+    with Contained(backend.name, "relays"):
+        relayed = isinstance(backend, Relays) and backend.relays(request, attempt)
+    if not relayed:
         note_decoding(request, exchange)
         return
     void = {change.told for change in request.changes if change.field in original.made_up}

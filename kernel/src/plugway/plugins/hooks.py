@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, cast
 
@@ -155,9 +155,11 @@ class Hooks:
 
     def _layer(self, impl: Impl, inner: Send, exchange: Exchange) -> Send:
         async def layer(request: MessagesRequest, attempt: Attempt) -> Reply:
+            def send(new: MessagesRequest, attempt: Attempt) -> Awaitable[Reply]:
+                return inner(_accept(impl, request, new, exchange), attempt)
+
             await breath(request.heavy)
-            args = (inner, request, attempt, exchange)
-            reply = await self._call(impl, args, Reply)
+            reply = await self._call(impl, (send, request, attempt, exchange), Reply)
             if reply is None:
                 raise HookError(impl.plugin.name, impl.hook, "returned None instead of a reply")
             return _signed(impl, reply)

@@ -138,7 +138,9 @@ class Hookspecs:
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """Called for each attempt. Calls `send` any number of times and returns its reply.
+        """Called for each attempt. Calls `send` any number of times and returns its reply. What it
+        changes in the request that it sends (`request.replace(..., because=...)`) is on the
+        receipt; `explain` does not call it.
 
         `send` returns when the first content event is there; it raises `BackendError` before that.
         """

@@ -35,7 +35,7 @@ from plugway.types.emitter import Order
 from plugway.types.errors import BackendError
 from plugway.types.options import Options
 from plugway.types.request import MessagesRequest
-from plugway.types.response import DecodedStream, Reply
+from plugway.types.response import Reply
 
 
 class PluginContract:
@@ -189,7 +189,7 @@ class BackendContract(PluginContract):
             reply = await self.send(backend, stream=True)
             order = Order()
             try:
-                async for item in _events(reply):
+                async for item in reply.decoded():
                     order.check(item)
             finally:
                 await reply.close()
@@ -233,13 +233,6 @@ class BackendContract(PluginContract):
 
         raw = orjson.dumps({**request_body("hello"), "model": self.model, **fields})
         return await backend.send(MessagesRequest(raw), Attempt(backend, self.model))
-
-
-def _events(reply: Reply) -> Any:
-    if reply.chunks is not None:
-        return DecodedStream(reply.chunks)
-    assert reply.events is not None, "asked for a stream, got a whole message"
-    return reply.events
 
 
 def _snapshot(plugins: Sequence[Plugin[Any]]) -> Snapshot:

@@ -181,9 +181,10 @@ class Exchange:
         self.receipt.append(ReceiptEntry(stage, plugin, what))
 
     def note_changes(self, stage: str, plugin: str, changes: tuple[Change, ...]) -> None:
-        """Add a line for each change that a hook made to the request."""
+        """Add a line for each change that a hook made to the request, the same one once."""
         for change in changes:
-            self.note(plugin, change.told, stage=stage)
+            if (stage, plugin, change.told) not in self.receipt:
+                self.note(plugin, change.told, stage=stage)
 
     @property
     def seconds(self) -> float:

@@ -92,18 +92,15 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return await send(request, attempt)
         dialect.check(original)
         if original.made_up and request.body.get("max_tokens") == dialect.max_tokens:
-            request = await self._within(request, attempt, exchange)
+            request = await self._within(request, attempt)
         return await send(request, attempt)
 
-    async def _within(
-        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
-    ) -> MessagesRequest:
+    async def _within(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
         """The request with no more tokens of output than the model makes."""
         most = await self._limits.of(attempt.backend, attempt.model)
         if not 0 < most < self.options.max_tokens:
             return request
         because = f"`{attempt.target}` makes no more"
-        exchange.note(self.name, f"set max_tokens: {because}", stage="around_attempt")
         return request.replace(because=because, max_tokens=most)
 
     @hookimpl
