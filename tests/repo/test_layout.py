@@ -9,6 +9,7 @@ KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
 FLOORS = (
     "types",
     "system",
+    "kept",
     "trace",
     "log",
     "upstream",
@@ -18,7 +19,7 @@ FLOORS = (
     "http",
     "cli",
 )
-"""Each uses only those before it. `system`, `trace` and `log` are single modules."""
+"""Each uses only those before it. `system`, `kept`, `trace` and `log` are single modules."""
 MOST_LINES = {
     "types": 2_950,
     "upstream": 1_550,

@@ -5,6 +5,7 @@ Everything a plugin may use is exported here. `docs/writing-a-plugin.md` starts 
 
 from plugway.cli.local import LocalGateway
 from plugway.config.keyring import Keyring
+from plugway.kept import Bounded, write_file
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
@@ -28,7 +29,6 @@ from plugway.types.errors import (
     BackendTimeout,
     BackendUnavailable,
     ConfigError,
-    Forbidden,
     Headers,
     InvalidRequest,
     NoRoute,
@@ -49,7 +49,7 @@ from plugway.types.exchange import Exchange, Identity, Outcome, Route, StateKey
 from plugway.types.gather import MAX_EVENT_BYTES, Gathered
 from plugway.types.ids import new_id
 from plugway.types.json import as_list, as_object
-from plugway.types.models import MAX_MODELS, is_model_name, named_entries
+from plugway.types.models import MAX_MODELS, named_entries
 from plugway.types.options import NoOptions, Options, Secret
 from plugway.types.request import REMOVE, MessagesRequest, Original
 from plugway.types.response import Reply
@@ -70,13 +70,13 @@ __all__ = [
     "BackendRefused",
     "BackendTimeout",
     "BackendUnavailable",
+    "Bounded",
     "Caller",
     "ConfigError",
     "Dialect",
     "Emitter",
     "EventStream",
     "Exchange",
-    "Forbidden",
     "Gateway",
     "Gathered",
     "Headers",
@@ -118,10 +118,10 @@ __all__ = [
     "cut_notice",
     "event",
     "hookimpl",
-    "is_model_name",
     "named_entries",
     "new_id",
     "origin_of",
     "replay",
     "url_problem",
+    "write_file",
 ]

@@ -16,6 +16,7 @@ import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugway.exchange.body import check_length
+from plugway.kept import Bounded
 from plugway.types.backend import Caller
 from plugway.types.errors import (
     Forbidden,
@@ -121,16 +122,14 @@ class _Failures:
     """
 
     def __init__(self) -> None:
-        self._peers: dict[str, tuple[float, int]] = {}
+        self._peers: Bounded[str, tuple[float, int]] = Bounded(PEERS_REMEMBERED)
 
     def count(self, peer: str) -> int:
         """Seconds until the peer may fail again, 0 while it may."""
         now = time.monotonic()
-        since, failures = self._peers.pop(peer, (now, 0))
+        since, failures = self._peers.get(peer, (now, 0))
         if now - since >= 60:
             since, failures = now, 0
-        if len(self._peers) >= PEERS_REMEMBERED:
-            del self._peers[next(iter(self._peers))]
         self._peers[peer] = (since, failures + 1)
         return 0 if failures < FAILURES_PER_MINUTE else max(1, round(since + 60 - now))
 

@@ -27,7 +27,6 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
-    is_model_name,
 )
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
 from plugway_anthropic_wire._models import entries_of, model_of
@@ -160,7 +159,7 @@ class AnthropicBackend:
             page = as_object(await self.upstream.fetch_json(path, headers=headers))
             found += entries_of(page)
             last = page.get("last_id")
-            more = page.get("has_more") is True and is_model_name(last)
+            more = page.get("has_more") is True and any(entry["id"] == last for entry in found)
             if not more or len(found) >= MAX_MODELS:
                 break
             base = self.wire.models_path.partition("?")[0]

@@ -7,7 +7,6 @@ the protocols `KeepsConversations` and `Advises`.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import platformdirs
 
-from plugway import ModelInfo, StateKey, Usage
+from plugway import Bounded, ModelInfo, StateKey, Usage
 from plugway_endpoints._choices import Choice, Choices
 from plugway_endpoints._names import Endpoint, endpoints_of
 from plugway_endpoints._needs import Needs
@@ -90,8 +89,8 @@ class Conversations:
         """Name of the plugin that routes by the choices; empty where none is listed."""
         self.allow_zones: frozenset[str] = frozenset()
         """Zones that the configuration lets any conversation into; `*` for all."""
-        self._served: OrderedDict[tuple[str, str], Served] = OrderedDict()
-        self._zones: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._served: Bounded[tuple[str, str], Served] = Bounded(MAX_CONVERSATIONS)
+        self._zones: Bounded[str, frozenset[str]] = Bounded(MAX_CONVERSATIONS)
 
     def endpoints(self, zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
         """The endpoints that are known without asking anybody."""
@@ -107,15 +106,11 @@ class Conversations:
     def saw(self, served: Served) -> None:
         """Remember the last exchange of a conversation."""
         key = (served.session, served.agent)
-        before = self._served.pop(key, None)
+        before = self._served.get(key)
         if before is not None and not served.prompt_tokens:
             served = replace(served, usage=before.usage)
         self._served[key] = served
-        zones = self._zones.pop(served.session, frozenset[str]())
-        self._zones[served.session] = zones | {served.zone}
-        for table in (self._served, self._zones):
-            while len(table) > MAX_CONVERSATIONS:
-                table.popitem(last=False)
+        self._zones[served.session] = self.zones(served.session) | {served.zone}
 
     def last(self, session: str | None, agent: str | None) -> Served | None:
         """The last exchange of a conversation."""

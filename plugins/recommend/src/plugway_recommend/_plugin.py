@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -25,6 +24,7 @@ from plugway import (
     Usage,
     as_object,
     hookimpl,
+    write_file,
 )
 from plugway_endpoints import Advice, Endpoint, Needs
 from plugway_recommend._choose import Candidate, choose
@@ -159,10 +159,6 @@ def _write(dump: Mapping[str, Any]) -> None:
     if not dump:
         return
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(orjson.dumps(dump))
-        fresh.chmod(0o600)
-        fresh.replace(path)
+        write_file(path, orjson.dumps(dump))
     except OSError:
         return  # measured again after the next start

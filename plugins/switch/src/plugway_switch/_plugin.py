@@ -6,7 +6,6 @@ What counts as a wish is `_wish`'s business; what is said to the user, that of `
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import anyio.abc
 
 from plugway import (
     Attempt,
+    Bounded,
     Exchange,
     Gateway,
     InvalidRequest,
@@ -86,7 +86,7 @@ class Switch(Plugin[SwitchOptions]):
         self._zones: dict[str, str] = {}
         self._gateway: Gateway | None = None
         self._group: anyio.abc.TaskGroup | None = None
-        self._names: OrderedDict[str, tuple[Endpoint, ...]] = OrderedDict()
+        self._names: Bounded[str, tuple[Endpoint, ...]] = Bounded(MAX_NAMES)
         """What names of `for this` stood for, so that a loop of tool calls asks once."""
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
@@ -275,8 +275,6 @@ class Switch(Plugin[SwitchOptions]):
         only = wished.found[0]
         if wish.span == "turn":
             self._names[wish.name] = wished.found
-            while len(self._names) > MAX_NAMES:
-                self._names.popitem(last=False)
         elif wish.alone:
             return
         if not self.conversations.refusal(only, _session(exchange)):
