@@ -31,7 +31,7 @@ import httpx2
 import orjson
 import psutil
 
-from plugway import Attempt, MessagesRequest
+from plugway import Attempt, Exchange, MessagesRequest
 from plugway_llama_cpp import LlamaCpp
 from plugway_testing._gateway import build_plugin
 
@@ -77,7 +77,8 @@ class Ours:
             headers += (("x-claude-code-agent-id", agent),)
         began = time.perf_counter()
         request = MessagesRequest(orjson.dumps(body), headers)
-        reply = await self.backend.send(request, Attempt(self.backend, "default"))
+        attempt = Attempt(self.backend, "default", exchange=Exchange(request))
+        reply = await self.backend.send(request, attempt)
         first, usage = None, {}
         try:
             async for item in reply.events:

@@ -7,8 +7,9 @@ import json
 import orjson
 import pytest
 
-from plugway import MAX_MODELS, ModelInfo, NoOptions, Plugin, hookimpl, is_model_name
+from plugway import MAX_MODELS, ModelInfo, NoOptions, Plugin, hookimpl
 from plugway.testing import ScriptedUpstream, build_plugin, gateway, respond
+from plugway.types.models import is_model_name
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_gemini import Gemini

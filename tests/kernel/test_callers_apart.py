@@ -243,7 +243,7 @@ async def calls_of_tools(upstream, running):
     for caller, known in (("phone", 0), ("owner", 1)):
         await say(running, caller, request_body(model="up0/m", tools=tools))
         assert len(mcp.calls) == known
-        assert len(switch._state.recent(0)) == known
+        assert len(switch.conversations.recent(0)) == known
     assert upstream.asked == 2
 
 

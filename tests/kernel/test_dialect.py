@@ -31,7 +31,6 @@ from plugway import (
     NoRoute,
     Original,
     Plugin,
-    PluginError,
     Reply,
     RequestRejected,
     StreamEvent,
@@ -39,6 +38,7 @@ from plugway import (
     hookimpl,
 )
 from plugway.testing import RawClient, gateway, messages_request
+from plugway.types.errors import PluginError
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,5 @@
 """Events keep their bytes; a stream and a message turn into each other without a loss."""
 
-import re
-
 import anyio
 import pytest
 from hypothesis import given
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 
 import plugway
 from plugway import BackendProtocolError, Gathered, StreamInterrupted, collect, event, replay
+from plugway.testing import anthropic_message
 from plugway.types.emitter import Order
 from plugway.types.events import StreamEvent
 
@@ -46,16 +45,7 @@ async def stream(events):
 
 
 def collected(events):
-    """Both ways, which must agree."""
-    events = list(events)
-    try:
-        found = plugway.collected(events)
-    except Exception as error:
-        with pytest.raises(type(error), match=re.escape(str(error))):
-            anyio.run(collect, stream(events))
-        raise
-    assert anyio.run(collect, stream(events)) == found
-    return found
+    return anyio.run(collect, stream(events))
 
 
 @given(messages)
@@ -204,3 +194,17 @@ def test_verdicts_on_calls_survive_replay_and_collect_in_the_last_delta():
     assert "safeguard_results" not in items[0].data["message"]
     assert items[-2].data["delta"]["safeguard_results"] == verdicts
     assert collected(items) == message
+
+
+@pytest.mark.parametrize("form", ["message", "streamed", "relay"])
+def test_a_reply_in_any_form_has_its_events(form):
+    message = {**anthropic_message("hello"), "usage": {"input_tokens": 1, "output_tokens": 2}}
+    events = list(replay(message))
+
+    async def chunks():
+        for item in events:
+            yield item.encode()
+
+    given = {"message": message, "streamed": stream(events), "relay": chunks()}[form]
+    reply = getattr(plugway.Reply, form)(given)
+    assert anyio.run(collect, reply.decoded()) == message

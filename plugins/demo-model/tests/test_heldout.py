@@ -27,7 +27,6 @@ from plugway import Attempt, MessagesRequest, collect
 
 llama_cpp = pytest.importorskip("plugway_llama_cpp", reason="plugway-llama-cpp is not installed")
 guard = importlib.import_module("plugway_llama_cpp._guard")
-backend_module = importlib.import_module("plugway_llama_cpp._backend")
 
 pytestmark = pytest.mark.anyio
 HERE = Path(__file__).parent
@@ -251,16 +250,14 @@ class Model:
 
     async def __call__(self, body: dict[str, Any]) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
         """The text of the reply, and its calls."""
-        token = backend_module.note_to.set(self.notes.append)
+        raw = json.dumps({**body, "model": "default", "temperature": 0}).encode()
+        attempt = Attempt(self.backend, "default")
+        reply = await self.backend.send(MessagesRequest(raw), attempt)
         try:
-            raw = json.dumps({**body, "model": "default", "temperature": 0}).encode()
-            reply = await self.backend.send(MessagesRequest(raw), Attempt(self.backend, "default"))
-            try:
-                message = await collect(reply.events)
-            finally:
-                await reply.close()
+            message = await collect(reply.events)
         finally:
-            backend_module.note_to.reset(token)
+            await reply.close()
+        self.notes += [entry.what for entry in attempt.exchange.receipt]
         blocks = message["content"]
         calls = [(b["name"], b["input"]) for b in blocks if b["type"] == "tool_use"]
         return "".join(b.get("text", "") for b in blocks), calls

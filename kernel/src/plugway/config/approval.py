@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -18,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
-from plugway.config.settings import remove_drafts
+from plugway.kept import remove_drafts, write_file
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.json import as_object, loaded
 
@@ -37,10 +36,7 @@ def approve(names: Iterable[str], path: Path | None = None) -> dict[str, str]:
     """
     path = path or approvals_path()
     approved = {**(_approved(path) or {}), **{name: fingerprint(name) for name in names}}
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_text(json.dumps(approved, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_file(path, f"{json.dumps(approved, indent=1, sort_keys=True)}\n".encode())
     remove_drafts(path)
     return approved
 

@@ -9,7 +9,6 @@ import ipaddress
 import os
 import secrets
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ import platformdirs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from plugway.config.document import Document
+from plugway.kept import remove_drafts
 from plugway.log import register_secret
 from plugway.system import user_id
 from plugway.types.backend import RESERVED_CALLERS
@@ -169,15 +169,6 @@ def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> st
         raise ConfigError([Problem(str(path), "", reason, "set `server.token`")]) from None
     register_secret(token)
     return token
-
-
-def remove_drafts(path: Path) -> None:
-    """Remove what interrupted writes of `path` have left beside it: our drafts, an hour old."""
-    oldest = time.time() - 3600
-    for draft in path.parent.glob(f".{path.name}-*"):
-        with suppress(OSError):
-            if draft.stat().st_mtime < oldest:
-                draft.unlink()
 
 
 def token_path(state_dir: Path | None = None) -> Path:

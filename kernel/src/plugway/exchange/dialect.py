@@ -13,7 +13,8 @@ from starlette.types import Message, Send
 
 from plugway.exchange.channel import Channel
 from plugway.plugins.contain import Contained, next_of
-from plugway.types.backend import Attempt, Relaying
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Relays
 from plugway.types.dialect import Dialect, DialectEncoder
 from plugway.types.errors import Headers, StreamInterrupted, error_type
 from plugway.types.exchange import Exchange
@@ -174,7 +175,9 @@ def note_way(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> 
     original, backend = request.original, attempt.backend
     if original is None:
         return
-    if not (isinstance(backend, Relaying) and backend.relays(request, attempt)):
+    with Contained(backend.name, "relays"):
+        relayed = isinstance(backend, Relays) and backend.relays(request, attempt)
+    if not relayed:
         note_decoding(request, exchange)
         return
     void = {change.told for change in request.changes if change.field in original.made_up}

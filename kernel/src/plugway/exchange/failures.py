@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from plugway.log import redact
-from plugway.types.backend import Attempt
+from plugway.types.attempt import Attempt
 from plugway.types.errors import (
     BackendError,
     BackendRefused,

@@ -122,6 +122,7 @@ class ExchangeRun:
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)
             self.server.admit()
+            await self.pipeline.hooks.identify(self.request, exchange)
         except RequestRejected as error:
             exchange = self.exchange or Exchange(
                 MessagesRequest(b"{}"),

@@ -8,11 +8,8 @@ Nothing here decides what to do about an error; the pipeline and the plugins do.
     ├─ HookError                a hook raised, hung or answered with the wrong type at run time
     ├─ RequestRejected          meant for the caller: status, type, message, headers
     │   ├─ InvalidRequest       400
-    │   ├─ Unauthenticated      401
     │   ├─ Forbidden            403
-    │   ├─ NoRoute              404
-    │   ├─ RateLimited          429
-    │   └─ Overloaded           529
+    │   └─ NoRoute              404
     └─ BackendError             an attempt failed; the resilience policy may try again
         ├─ BackendUnavailable   refused, unreachable, not resolved, or lost before the head
         ├─ BackendTimeout       no head or no first event in time, or silence later
@@ -212,12 +209,6 @@ class InvalidRequest(RequestRejected):
     status = 400
 
 
-class Unauthenticated(RequestRejected):
-    """No credential, or a wrong one."""
-
-    status = 401
-
-
 class Forbidden(RequestRejected):
     """The caller may not do this."""
 
@@ -228,18 +219,6 @@ class NoRoute(RequestRejected):
     """No backend serves the model that was asked for."""
 
     status = 404
-
-
-class RateLimited(RequestRejected):
-    """Too many requests for now."""
-
-    status = 429
-
-
-class Overloaded(RequestRejected):
-    """The gateway is full; the client backs off and comes again."""
-
-    status = 529
 
 
 class BackendError(PlugwayError):

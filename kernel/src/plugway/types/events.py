@@ -33,6 +33,7 @@ MAX_BLOCKS: Final = 10_000
 """Content blocks of one message."""
 _PIECE: Final = 64 * 1024
 """Characters of a text that a finished message is told in at once."""
+_NO_END: Final = "the stream ended without `message_stop`"
 _CAUSES: Final = {
     "max_tokens": " by the output limit",
     "model_context_window_exceeded": " by the end of the context window",
@@ -275,9 +276,6 @@ def cut_notice(name: str, stop_reason: str | None) -> str:
     call = f"The call of `{name[:100]}`" if name else "A tool call"
     cause = _CAUSES.get(stop_reason or "", "")
     return f"[{call} was cut off{cause} before it was complete, and was not made.]"
-
-
-_NO_END = "the stream ended without `message_stop`"
 
 
 def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from plugway.types.errors import Headers
-from plugway.types.events import EventStream, StreamEvent
+from plugway.types.events import EventStream, StreamEvent, replayed
 from plugway.types.json import loaded
 from plugway.types.sse import Decoder
 
@@ -150,11 +150,10 @@ class Reply:
         return self._parsed
 
     def decoded(self) -> AsyncIterable[StreamEvent]:
-        """The events of a stream, also where it comes as bytes; to be read once."""
+        """The reply as events, whatever its form; to be read once. A whole message is replayed."""
         if self.chunks is not None:
             return DecodedStream(self.chunks)
-        assert self.events is not None, "a reply with a whole body has no events"
-        return self.events
+        return replayed(self.parsed) if self.events is None else self.events
 
     def replace(self, **changes: Any) -> Reply:
         """A copy with some fields changed."""

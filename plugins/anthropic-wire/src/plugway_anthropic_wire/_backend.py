@@ -27,7 +27,6 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
-    is_model_name,
 )
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
 from plugway_anthropic_wire._models import entries_of, every_page, model_of
@@ -165,7 +164,9 @@ class AnthropicBackend:
 
         def following(page: Mapping[str, Any]) -> str:
             last = page.get("last_id")
-            if page.get("has_more") is not True or not is_model_name(last):
+            if page.get("has_more") is not True:
+                return ""
+            if not any(entry["id"] == last for entry in entries_of(page)):
                 return ""
             return f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,16 +134,6 @@ def _entry(instance: str, candidate: Candidate) -> list[str]:
     named = [] if instance == source.plugin else [f"    name: {instance}"]
     written = [f"    options: {json.dumps(options)}"] if options else []
     return [f"  - use: {source.plugin}", *named, *written]
-
-
-def write_config(path: Path, text: str) -> None:
-    """Write it whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def found_table(found: Findings) -> Table:

@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 from rich.console import Console
 
-from plugway import LocalGateway, PlugwayError
+from plugway import LocalGateway, PlugwayError, write_file
 from plugway_claude_code import _daemon
 from plugway_claude_code._detect import Findings, detect
 from plugway_claude_code._plan import (
@@ -19,7 +19,6 @@ from plugway_claude_code._plan import (
     config_text,
     found_table,
     plan_table,
-    write_config,
 )
 from plugway_probe import Finding, probe
 
@@ -81,7 +80,7 @@ def _arranged(
     """The gateway with this candidate first; the demonstration needs no configuration."""
     if candidate.model.name == DEMO:
         return gateway
-    write_config(gateway.config_path, config_text(candidate, ranked))
+    write_file(gateway.config_path, config_text(candidate, ranked).encode())
     return LocalGateway.find(gateway.config_path, gateway.port)
 
 

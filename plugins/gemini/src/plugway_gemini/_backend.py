@@ -91,7 +91,7 @@ class GeminiBackend:
 
         async def again() -> UpstreamResponse:
             _log.info("`%s` ended without a word: asked again with simpler tools", attempt.target)
-            attempt.notes.append("asked again with simpler tools: the answer ended without a word")
+            attempt.note("asked again with simpler tools: the answer ended without a word")
             return await self._simpler(request, attempt, asked, reader)
 
         if request.stream:
@@ -180,13 +180,13 @@ class GeminiBackend:
         """A request that the refusal does not speak of; None where there is none."""
         text = failure.message.lower().replace("_", " ")
         learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body)
-        attempt.notes.extend(f"learnt from a refusal: {what}" for what in learnt)
+        attempt.note(*(f"learnt from a refusal: {what}" for what in learnt))
         target = self._target(attempt)
         if not learnt and "thought signature" not in text:
             return target, None
         signatures = "thought signature" not in text
         if not signatures:
-            attempt.notes.append("thought signatures were refused: sent with Google's bypass")
+            attempt.note("thought signatures were refused: sent with Google's bypass")
         after = self._translated(request, attempt, target, signatures=signatures, told=False)
         return target, after if after.body != before.body else None
 
@@ -210,7 +210,7 @@ class GeminiBackend:
     ) -> Translation:
         made = translate(request.body, target, signatures=signatures)
         if told:
-            attempt.notes.extend(made.notes.lines())
+            attempt.note(*made.notes.lines())
         return made
 
     async def _generate(
@@ -230,7 +230,7 @@ class GeminiBackend:
     async def _nothing(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """`max_tokens: 0` only warms caches, which Gemini does by itself."""
         tokens = await self.count(request, attempt)
-        attempt.notes.append("emulate max_tokens: nothing was to be written; tokens were counted")
+        attempt.note("emulate max_tokens: nothing was to be written; tokens were counted")
         usage = {"input_tokens": tokens if isinstance(tokens, int) else 0, "output_tokens": 0}
         return Reply.message(
             {

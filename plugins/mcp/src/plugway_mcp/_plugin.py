@@ -22,7 +22,7 @@ from plugway import (
     as_object,
     hookimpl,
 )
-from plugway_endpoints import CHOSEN, needs_of, shared_state
+from plugway_endpoints import CHOSEN, needs_of
 from plugway_mcp._calls import Caller, Calls, NotedStream, offers_ours, our_call
 from plugway_mcp._endpoint import Endpoint
 from plugway_mcp._tools import Tools
@@ -43,7 +43,6 @@ class Mcp(Plugin[NoOptions]):
         super().__init__(options, name=name)
         self.calls = Calls()
         self.totals = Totals()
-        self._state = shared_state()
         self._endpoint = Endpoint()
 
     @hookimpl
@@ -58,7 +57,7 @@ class Mcp(Plugin[NoOptions]):
 
     @asynccontextmanager
     async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
-        tools = Tools(gateway, self._state, self.calls, self.totals)
+        tools = Tools(gateway, self.calls, self.totals)
         async with self._endpoint.running(tools):
             yield
 

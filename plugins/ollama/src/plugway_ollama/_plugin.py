@@ -92,7 +92,7 @@ class OllamaBackend(AnthropicBackend):
             raise refused
         name = await self._variant_of(attempt.model)
         if name != attempt.model:
-            attempt.notes.append(f"asked for `{name}`, which is loaded with that window")
+            attempt.note(f"asked for `{name}`, which is loaded with that window")
             request = request.replace(model=name, because="Ollama takes no window in a request")
         return await super().send(request, attempt)
 

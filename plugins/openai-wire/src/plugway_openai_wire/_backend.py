@@ -116,7 +116,7 @@ class OpenAIBackend:
         except BackendRefused as refusal:
             call, raw = await self._learnt(refusal, raw, request, attempt)
             response = await self._post(raw, request, attempt)
-        attempt.notes.extend(call.notes.lines())
+        attempt.note(*call.notes.lines())
         return await self._read(response, call, stream=request.stream)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
@@ -134,7 +134,7 @@ class OpenAIBackend:
         if (original := self._original(request)) is not None:
             return _own_request(original, request, attempt).body
         call = self.api.call(request, attempt, self.facts(attempt.model))
-        attempt.notes.extend(call.notes.lines())
+        attempt.note(*call.notes.lines())
         return call.body
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
@@ -142,7 +142,7 @@ class OpenAIBackend:
         return f"{self.upstream.base_url}{self.api.path}", self.lines(request)
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
-        """Whether the client's own bytes would be sent (`Relaying` of the kernel)."""
+        """Whether the client's own bytes would be sent (`plugway.Relays`)."""
         return self._original(request) is not None
 
     def facts(self, model: str) -> Facts:
@@ -212,7 +212,7 @@ class OpenAIBackend:
         call, raw = await self._written(request, attempt)
         if raw == sent:
             raise refusal
-        attempt.notes.append(f"asked again after a refusal that taught: {'; '.join(taught)}")
+        attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
         return call, raw
 
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
@@ -232,7 +232,8 @@ class OpenAIBackend:
         if not stream and not cuts_a_call(events):
             # Arguments that are no JSON are for the plugins that mend streams of events.
             with suppress(BackendProtocolError):
-                return Reply.message(collected(events), headers=_kept(response))
+                message = collected(events)
+                return Reply.message(message, headers=_kept(response))
         return Reply.streamed(MadeEvents(events), headers=_kept(response))
 
     # ── a client that speaks the server's own API ────────────────────────────────────────────

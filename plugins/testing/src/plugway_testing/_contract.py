@@ -28,12 +28,13 @@ from plugway.http.snapshot import Snapshot
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.hookspecs import hook_infos
 from plugway.plugins.plugin import Plugin
-from plugway.types.backend import Attempt, Backend
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend
 from plugway.types.emitter import Order
 from plugway.types.errors import BackendError
 from plugway.types.options import Options
 from plugway.types.request import MessagesRequest
-from plugway.types.response import DecodedStream, Reply
+from plugway.types.response import Reply
 from plugway_testing._gateway import build_plugin, gateway, request_body
 
 
@@ -188,7 +189,7 @@ class BackendContract(PluginContract):
             reply = await self.send(backend, stream=True)
             order = Order()
             try:
-                async for item in _events(reply):
+                async for item in reply.decoded():
                     order.check(item)
             finally:
                 await reply.close()
@@ -232,13 +233,6 @@ class BackendContract(PluginContract):
 
         raw = orjson.dumps({**request_body("hello"), "model": self.model, **fields})
         return await backend.send(MessagesRequest(raw), Attempt(backend, self.model))
-
-
-def _events(reply: Reply) -> Any:
-    if reply.chunks is not None:
-        return DecodedStream(reply.chunks)
-    assert reply.events is not None, "asked for a stream, got a whole message"
-    return reply.events
 
 
 def _snapshot(plugins: Sequence[Plugin[Any]]) -> Snapshot:

@@ -9,7 +9,8 @@ import orjson
 
 from plugway.plugins.hookspecs import hookimpl
 from plugway.plugins.plugin import Plugin
-from plugway.types.backend import Attempt, Backend, ModelInfo
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend, ModelInfo
 from plugway.types.emitter import Emitter
 from plugway.types.events import StreamEvent
 from plugway.types.options import NoOptions

@@ -1,6 +1,6 @@
 """The plugin: sorts thinking on the way to a target, and signs what comes back.
 
-Who is Anthropic: a backend that says so by its attribute `native`, or is named in the options.
+Who is Anthropic: a backend that says so (`SpeaksMessages.native`), or is named in the options.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from plugway import (
     Options,
     Plugin,
     Reply,
+    SpeaksMessages,
     StateKey,
     as_list,
     hookimpl,
@@ -102,7 +103,9 @@ class Thinking(Plugin[ThinkingOptions]):
         return SignedStream(stream, sign)
 
     def _is_native(self, backend: Backend) -> bool:
-        return getattr(backend, "native", False) is True or backend.name in self.options.native
+        if backend.name in self.options.native:
+            return True
+        return isinstance(backend, SpeaksMessages) and backend.native
 
     def _signer(self, exchange: Exchange) -> Sign | None:
         """Puts our signature over the maker's; None where the maker is Anthropic, or nobody."""
