@@ -379,6 +379,11 @@ async def test_no_value_at_any_place_is_a_failure_of_the_gateway(dialect, monkey
                 whole_body = json.dumps({**body, "model": f"anthropic/{target}/m"}).encode()
                 client = await ask(running, whole_body, path)
                 assert client.status == 200, (target, client.body)
+            large = {**body, "model": "anthropic/chat/m", "tools": body["tools"] * REPEATS[-1]}
+            client = await ask(running, json.dumps(large).encode(), path)
+            assert client.status < 500, (
+                "as large as any, so that memory has been as high as it gets"
+            )
             for number in range(COUNT):
                 await trial.ask(dialect, findings.name(number))
     findings.check()
