@@ -58,6 +58,9 @@ class Original:
         return new
 
 
+_Members = Mapping[str, msgspec.Raw]
+
+
 def _parsed_object(raw: bytes) -> dict[str, Any]:
     try:
         parsed = _json.parse(raw)
@@ -67,7 +70,18 @@ def _parsed_object(raw: bytes) -> dict[str, Any]:
         kind = "null" if parsed is None else type(parsed).__name__
         message = f"the body must be a JSON object, not {kind}"
         raise InvalidRequest(message, retry=False, record=True)
+    _members_once(raw)
     return _json.as_object(parsed)
+
+
+def _members_once(raw: bytes) -> _Members | None:
+    """Its top-level members. Raises `InvalidRequest` where one stands twice."""
+    found = _json.members(raw)
+    try:
+        _json.check_once(raw, found)
+    except _json.JsonError as error:
+        raise InvalidRequest(str(error), retry=False, record=True) from None
+    return found
 
 
 _SMALL: Final = 4096
@@ -83,7 +97,7 @@ class _Source:
         self.raw = raw
         self.whole: dict[str, Any] | None = None
         """The body, once all of it is parsed."""
-        self._members: Mapping[str, msgspec.Raw] | None = None
+        self._members: _Members | None = None
         self._values: dict[str, Any] = {}
         self._heavy: bool | None = None
 
@@ -107,7 +121,7 @@ class _Source:
         if self.whole is not None or len(self.raw) < _SMALL:
             return self.parsed
         if self._members is None:
-            self._members = _json.members(self.raw)
+            self._members = _members_once(self.raw)
         return self.parsed if self._members is None else self._members
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
