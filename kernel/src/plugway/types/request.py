@@ -22,9 +22,11 @@ from plugway.types.errors import Headers, InvalidRequest
 class Original:
     """What a client of another API sent, before it was put into the Messages API's language."""
 
-    __slots__ = ("_parsed", "body", "dialect", "headers", "made_up", "notes", "path")
+    __slots__ = ("_parsed", "body", "caller", "dialect", "headers", "made_up", "notes", "path")
 
-    def __init__(self, dialect: str, path: str, body: bytes = b"", headers: Headers = ()) -> None:
+    def __init__(
+        self, dialect: str, path: str, body: bytes = b"", headers: Headers = (), caller: str = ""
+    ) -> None:
         self.dialect = dialect
         """The dialect's name, such as `acme-chat`."""
         self.path = path
@@ -32,6 +34,8 @@ class Original:
         """The client's bytes; empty where the request was refused before they were decoded."""
         self.headers = headers
         """The client's header lines, without those that carry credentials."""
+        self.caller = caller
+        """Who asks, as `Caller.name`: what a dialect keeps for one is not another's."""
         self.notes: list[str] = []
         """What the dialect could not put into the Messages API as it was: it adds while it decodes,
         and the pipeline puts them on the receipt of what is not sent on as it came."""
@@ -51,9 +55,14 @@ class Original:
             self._parsed = _parsed_object(self.body)
         return self._parsed
 
+    def fill(self, body: Mapping[str, Any]) -> None:
+        """Put `body` in the place of the client's: for a dialect, while it decodes, that has kept
+        what the client only refers to. Whatever reads the request later reads all of it."""
+        self.body, self._parsed = orjson.dumps(body), dict(body)
+
     def written(self, body: bytes) -> Original:
         """The same with another body."""
-        new = Original(self.dialect, self.path, body, self.headers)
+        new = Original(self.dialect, self.path, body, self.headers, self.caller)
         new.notes, new.made_up = self.notes, self.made_up
         return new
 
@@ -181,7 +190,7 @@ class MessagesRequest:
         self.query = query
         """The query string as the client sent it, such as `beta=true`."""
         self.original = original
-        """What the client sent, where it speaks another API; `Original.body` is never changed."""
+        """What the client sent, where it speaks another API; only its dialect may `fill` it."""
         self.changes: tuple[Change, ...] = ()
         """All changes so far, in order."""
 

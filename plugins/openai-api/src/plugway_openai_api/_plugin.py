@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import ClassVar, Final
 
 from pydantic import Field
@@ -31,6 +32,7 @@ from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
 from plugway_openai_api._limits import OutputLimits
 from plugway_openai_api._models import ModelRoutes
+from plugway_openai_api._shelves import Shelves
 from plugway_translation import MediaPolicy
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
@@ -59,6 +61,17 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         both = (ChatDialect, ResponsesDialect)
         made = [dialect(options.max_tokens, options.media) for dialect in both]
         self._dialects = {dialect.name: dialect for dialect in made}
+        self.shelves = Shelves()
+        for dialect in made:
+            dialect.shelves = self.shelves
+
+    @hookimpl
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
+        """What clients refer to outlives a change of the configuration."""
+        before = gateway.predecessor
+        for _, one in before.find(OpenAIApi) if before else ():
+            self.shelves.take_over(one.shelves)
+        return nullcontext()
 
     @hookimpl
     def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:

@@ -9,24 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from plugway import as_list, as_object
+from plugway import InvalidRequest, as_list, as_object
 from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._envelope import opened
 from plugway_openai_api._fields import (
     boolean,
     integer,
+    invalid,
     missing,
     model_of,
     objects,
     optional_object,
     optional_text,
     text,
-    unsupported,
     wrong_type,
     wrong_value,
 )
 from plugway_openai_api._policy import RESPONSES, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, thinking, who
+from plugway_openai_api._shelves import is_reference
 from plugway_openai_api._tools import INPUT, call_input, choice_of, offered, response_tools
 from plugway_openai_api._turns import Turns
 from plugway_translation import MediaPolicy, Notes, encode_id, type_name
@@ -87,6 +88,14 @@ def _conversation(body: Mapping[str, Any], turns: Turns, parts: Parts, notes: No
         raise wrong_type("input", "a string or an array of items", value)
 
 
+def _not_kept(item: Mapping[str, Any], path: str) -> InvalidRequest:
+    return invalid(
+        f"Item with id '{str(item.get('id'))[:80]}' not found: '{path}' is an `item_reference`, "
+        "and only items of the last answers are kept here, in memory. Send the item itself: "
+        "clients do with `store: false` (AI SDK: `providerOptions: {openai: {store: false}}`)."
+    )
+
+
 class _Items:
     """Reads input items by their type. What the model said between two user turns is one turn."""
 
@@ -108,8 +117,8 @@ class _Items:
         kind = optional_text(item, "type", f"{path}.type")
         if not kind and "role" in item:
             kind = "message"
-        if kind == "item_reference" or (not kind and "id" in item):
-            raise unsupported(path, "nothing is kept here: send the item itself")
+        if is_reference(item):
+            raise _not_kept(item, path)
         if not kind:
             raise missing(f"{path}.type")
         reader = self._readers.get(kind)
