@@ -14,8 +14,9 @@ import orjson
 
 from plugway import StreamEvent, as_object, new_id, replay
 from plugway_openai_api._chat_reply import chat_usage
+from plugway_openai_api._client_tools import PREFIXES
 from plugway_openai_api._errors import told
-from plugway_openai_api._items import Call, Item, Reasoning, Said
+from plugway_openai_api._items import Call, Item, Reasoning, Said, TypedCall
 from plugway_openai_api._shelves import Shelf
 from plugway_openai_api._tools import ToolBook
 
@@ -186,8 +187,10 @@ class ResponsesEncoder:
             self._item = Reasoning(self._id("rs"), block, str(self._head.get("model")))
         elif kind == "tool_use":
             tool = self._tools.get(block.get("name"))
-            prefix = "ctc" if tool.custom else "fc"
-            self._item = Call(self._id(prefix), block, tool)
+            if tool.typed:
+                self._item = TypedCall(self._id(PREFIXES[tool.typed]), block, tool.typed)
+            else:
+                self._item = Call(self._id("ctc" if tool.custom else "fc"), block, tool)
         if self._item is not None:
             pieces += self._sent(self._item.begin())
         return pieces + self._sent(self._delta(block))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from plugway import InvalidRequest, as_list, as_object
+from plugway_openai_api._client_tools import CALLS, OUTPUTS, input_of, is_client_run, told_output
 from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._envelope import opened
 from plugway_openai_api._fields import (
@@ -110,7 +111,12 @@ class _Items:
             "function_call_output": self._output,
             "custom_tool_call_output": self._output,
             "reasoning": self._reasoning,
+            "additional_tools": self._brought,
+            **dict.fromkeys(CALLS, self._typed_call),
+            **dict.fromkeys(OUTPUTS, self._typed_output),
         }
+        self._call_ids: dict[str, str] = {}
+        """Of calls of `local_shell` by the ids of their items, which an output may name."""
 
     def read(self, item: Mapping[str, Any], path: str) -> None:
         """One item. Raises `InvalidRequest`."""
@@ -122,7 +128,7 @@ class _Items:
         if not kind:
             raise missing(f"{path}.type")
         reader = self._readers.get(kind)
-        if reader is None:
+        if reader is None or ((kind in CALLS or kind in OUTPUTS) and not is_client_run(item)):
             self._notes.add(f"input.{type_name(kind)}", "drop", "only OpenAI can read it")
         else:
             reader(item, path)
@@ -159,6 +165,24 @@ class _Items:
     def _output(self, item: Mapping[str, Any], path: str) -> None:
         id_ = encode_id(text(item, "call_id", f"{path}.call_id"))
         self._turns.result(id_, self._parts.content(item.get("output"), f"{path}.output"))
+
+    def _typed_call(self, item: Mapping[str, Any], path: str) -> None:
+        call_id = text(item, "call_id", f"{path}.call_id")
+        self._call_ids[str(item.get("id"))] = call_id
+        block = {"type": "tool_use", "id": encode_id(call_id), "name": CALLS[str(item["type"])]}
+        self._turns.assistant([{**block, "input": input_of(item)}], join=True)
+
+    def _typed_output(self, item: Mapping[str, Any], path: str) -> None:
+        named = "call_id" if item.get("call_id") is not None else "id"
+        id_ = text(item, named, f"{path}.call_id")
+        told = told_output(item)
+        if item["type"] == "tool_search_output":
+            names = [tool.name for tool in response_tools({"input": [item]}, Notes())]
+            told = f"Found: {', '.join(names)}" if names else "Found nothing."
+        self._turns.result(encode_id(self._call_ids.get(id_, id_)), told)
+
+    def _brought(self, item: Mapping[str, Any], path: str) -> None:
+        """Tools that are offered from here on; they stand with the others."""
 
     def _reasoning(self, item: Mapping[str, Any], path: str) -> None:
         del path

@@ -17,6 +17,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
+from plugway_openai_api._client_tools import PREFIXES
 from plugway_openai_api._fields import invalid
 
 MOST_BYTES: Final = 4 * 2**20
@@ -24,7 +25,7 @@ MOST_BYTES: Final = 4 * 2**20
 MOST_CALLERS: Final = 64
 _ENTRY: Final = 400
 """Bytes that an entry takes beside its JSON."""
-_PREFIXES: Final = ("msg", "rs", "fc", "ctc")
+_PREFIXES: Final = ("msg", "rs", "fc", "ctc", *PREFIXES.values())
 
 
 class Shelf:
