@@ -15,6 +15,7 @@ from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._envelope import opened
 from plugway_openai_api._fields import (
     boolean,
+    check_stream_options,
     integer,
     invalid,
     missing,
@@ -59,6 +60,7 @@ def responses_request(
     for wanted in as_list(body.get("include")):
         if wanted != _REASONING:
             notes.add("include", "drop", "nothing here has what else it asks for")
+    check_stream_options(body)
     if boolean(body, "stream"):
         found["stream"] = True
     return found
