@@ -102,7 +102,7 @@ MESSAGES = {
 CHAT = {
     "model": "M",
     "stream": False,
-    "stream_options": {"include_usage": True},
+    "stream_options": None,
     "max_completion_tokens": 500,
     "temperature": 0.5,
     "top_p": 1,

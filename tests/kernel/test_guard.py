@@ -322,6 +322,27 @@ async def test_a_post_without_one_json_content_type_is_refused(door, types):
     await refused(door, 415, method="POST", headers=headers, body=b"{}")
 
 
+@pytest.mark.parametrize(
+    "encodings",
+    [
+        *(["gzip"], ["GZIP"], ["x-gzip"], ["deflate"], ["br"], ["zstd"], ["compress"]),
+        *(["gzip, identity"], ["identity", "gzip"], ["nonsense"]),
+    ],
+)
+async def test_a_body_that_is_packed_is_refused_and_told_what_is_taken(door, encodings):
+    lines = [*JSON.items(), *(("content-encoding", e) for e in encodings)]
+    headers, error = await refused(door, 415, method="POST", headers=lines, body=b"{}")
+    assert "content-encoding" in error["message"]
+    if len(encodings) == 1:
+        assert headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
+async def test_a_body_that_is_not_packed_is_served_though_a_line_says_so(door, encoding):
+    headers = {**JSON, "content-encoding": encoding}
+    assert (await door.ask("POST", "/v1/messages", headers, b"{}"))[0] == 200
+
+
 @pytest.mark.parametrize("type", ["application/json", "Application/JSON; charset=utf-8"])
 async def test_a_post_with_json_is_served(door, type):
     headers = {**JSON, "content-type": type}

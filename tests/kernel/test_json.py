@@ -59,6 +59,31 @@ def test_a_member_that_stands_twice_is_refused():
         _json.member_spans(b'{"model":"a","model":"b"}')
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a":1,"a":1}',
+        b'{"a":12,"a":1}',  # the second value is how the first begins
+        b'{"a":1,"b":2,"a":[]}',
+        b'{"a":1,"\\u0061":1}',
+        b'{ "a" : {} , "a" : {} }\n',
+        b'{"":1,"":1}',
+        '{"é":1,"\\u00e9":1}'.encode(),
+    ],
+)
+def test_whatever_stands_twice_is_found_however_it_is_written(raw):
+    with pytest.raises(_json.JsonError, match="twice"):
+        _json.check_once(raw, _json.members(raw))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"{}", b" { } ", b'{"a":1}', b'{"a":{"a":1},"b":"a"}\n', b'{"\\u0061":1 , "A":1}', '{"é":1}'.encode()],
+)  # fmt: skip
+def test_what_stands_once_passes(raw):
+    _json.check_once(raw, _json.members(raw))
+
+
 def test_the_leading_model_is_replaced_without_a_scan():
     raw = b'{"model":"a","x":[1,  2]}'
     assert _json.replace_leading_model(raw, "a", "b/c") == b'{"model":"b/c","x":[1,  2]}'

@@ -95,10 +95,11 @@ def test_a_body_that_is_no_object_is_the_callers_fault(raw):
         _ = request(raw).body
 
 
-def test_a_doubled_field_is_refused_when_the_body_has_to_be_written_anew():
-    made = request(b'{"model":"a","x":1,"x":2}').replace(because="t", top_k=1)
-    with pytest.raises(InvalidRequest, match="twice"):
-        _ = made.raw
+@pytest.mark.parametrize("size", [1, 5000])
+@pytest.mark.parametrize("read", [lambda r: r.body, lambda r: r.model, lambda r: r.fields])
+def test_a_doubled_field_is_refused_whatever_is_read(read, size):
+    with pytest.raises(InvalidRequest, match="'x' twice"):
+        read(request(b'{"model":"a","x":1,"x":"%b"}' % (b"y" * size)))
 
 
 def test_a_body_as_most_clients_write_it_is_written_anew_in_the_same_order():

@@ -21,12 +21,12 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `kept`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 3_062,
+    "types": 3_098,
     "upstream": 1_612,
     "config": 1_314,
     "plugins": 1_331,
     "exchange": 2_545,
-    "http": 2_170,
+    "http": 2_182,
     "cli": 1_268,
 }
 """They may be lowered; what is raised has its reason in the commit."""

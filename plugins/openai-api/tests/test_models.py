@@ -86,8 +86,51 @@ def test_a_date_that_is_none_is_the_beginning():
 
 @pytest.mark.parametrize("method", ["retrieve", "delete", "cancel"])
 async def test_responses_are_not_kept(echo, method):
-    with pytest.raises(openai.NotFoundError, match="nothing is kept here"):
+    with pytest.raises(openai.NotFoundError, match="no responses are kept here"):
         await getattr(echo.client.responses, method)("resp_1")
+
+
+@pytest.mark.parametrize("root", ["/v1", ""])
+@pytest.mark.parametrize(
+    ("method", "path", "told"),
+    [
+        ("GET", "/responses/resp_1", "'resp_1' not found"),
+        ("GET", "/responses/resp_1?stream=true&starting_after=4", "'resp_1' not found"),
+        ("DELETE", "/responses/resp_1", "'resp_1' not found"),
+        ("POST", "/responses/resp_1/cancel", "'resp_1' not found"),
+        ("GET", "/responses/resp_1/input_items", "'resp_1' not found"),
+        ("POST", "/responses/compact", "POST {}/responses/compact is not served here"),
+        ("POST", "/responses/input_tokens", "POST {}/responses/input_tokens is not served here"),
+        ("GET", "/responses/compact", "GET {}/responses/compact is not served here"),
+        ("GET", "/responses", "GET {}/responses is not served here"),
+        ("POST", "/conversations", "POST {}/conversations is not served here"),
+        ("GET", "/conversations/conv_1/items", "is not served here"),
+    ],
+)
+async def test_what_hangs_from_kept_responses_is_a_404_in_openais_envelope(
+    serving, root, method, path, told
+):
+    limited = {"name": "team", "token": "team-token-team-token", "models": ["*"]}
+    async with serving(build_plugin(Echo, "echo"), tokens=[limited]) as running:
+        for token in (running.gate.token, "team-token-team-token"):
+            lines = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+            response = await running.gate.client.request(
+                method, root + path, headers=lines, content=b"{}" if method == "POST" else None
+            )
+            assert response.status_code == 404, response.text
+            error = response.json()["error"]
+            assert set(error) == {"message", "type", "param", "code"}
+            assert error["type"] == "invalid_request_error"
+            assert told.format(root) in error["message"]
+
+
+async def test_a_websocket_is_refused_at_once_in_openais_envelope(echo):
+    """Its handshake is a GET (RFC 6455, 4.1): Codex and the SDKs then go on with POST."""
+    upgrade = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-version": "13"}
+    upgrade["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    response = await echo.gate.client.get("/v1/responses", headers=upgrade)
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "unknown_url"
 
 
 async def test_without_the_plugin_nothing_is_served():

@@ -202,9 +202,9 @@ def test_what_needs_a_memory_is_refused(field, value):
         ({"model": "m", "input": [{}]}, "'input[0].type'"),
         (
             {"model": "m", "input": [{"id": "msg_1", "type": "item_reference"}]},
-            "send the item itself",
+            "Send the item itself",
         ),
-        ({"model": "m", "input": [{"id": "msg_1"}]}, "send the item itself"),
+        ({"model": "m", "input": [{"id": "msg_1"}]}, "Send the item itself"),
         ({"model": "m", "input": [{"role": "cat", "content": "x"}]}, "'input[0].role': 'cat'"),
         ({"model": "m", "input": [{"type": "function_call", "name": "f"}]}, "'input[0].call_id'"),
         ({"model": "m", "input": [{"type": "function_call_output"}]}, "'input[0].call_id'"),

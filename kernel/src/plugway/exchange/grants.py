@@ -19,7 +19,7 @@ import orjson
 
 from plugway.types import json as _json
 from plugway.types.backend import Caller
-from plugway.types.errors import Forbidden, InvalidRequest
+from plugway.types.errors import Forbidden
 from plugway.types.exchange import Exchange
 from plugway.types.request import MessagesRequest, Original
 
@@ -128,9 +128,7 @@ _DEPTH: Final = 24
 def check_grants(request: MessagesRequest, caller: Caller) -> None:
     """Let pass what a limited caller may say.
 
-    Raises:
-        Forbidden: something in it would choose what is not the caller's to choose.
-        InvalidRequest: a field stands twice, so that two readers could take two different values.
+    Raises `Forbidden` where something in it would choose what is not the caller's to choose.
     """
     for name, _ in request.headers:
         if not _passes(name) and name not in _HARMLESS and _steers(name, _STEERING):
@@ -139,14 +137,7 @@ def check_grants(request: MessagesRequest, caller: Caller) -> None:
         if name != "token" and _steers(name, _STEERING):
             raise _refusal(caller, f"`{name[:64]}` in the query")
     original = request.original
-    if original is not None and original.body:
-        body, raw = original.parsed, original.body
-    else:
-        body, raw = request.body, request.raw
-    try:
-        _json.member_spans(raw)
-    except _json.JsonError as error:
-        raise InvalidRequest(str(error), retry=False) from None
+    body = original.parsed if original is not None and original.body else request.body
     if (found := next(_choosing(body), None)) is not None:
         raise _refusal(caller, f"`{found[:128]}`")
 

@@ -43,7 +43,9 @@ _DROPPED = frozenset(
     b" x-forwarded-prefix x-forwarded-proto x-http-method-override x-real-ip".split()
 )
 _KEPT_BACK = _CREDENTIALS | _DROPPED
-_ONCE = _CREDENTIALS | frozenset(b"host origin sec-fetch-site content-type content-length".split())
+_ONCE = _CREDENTIALS | frozenset(
+    b"host origin sec-fetch-site content-type content-encoding content-length".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def _check_once(names: list[bytes]) -> None:
     for name in _ONCE:
         if names.count(name) > 1:
             message = f"more than one `{name.decode()}` header"
-            status = 415 if name == b"content-type" else 400
+            status = 415 if name in (b"content-type", b"content-encoding") else 400
             raise RequestRejected(message, status=status, retry=False)
 
 
@@ -150,6 +152,7 @@ def _check(scope: Scope, headers: _Named, policy: GuardPolicy) -> None:
     method: str = scope["method"]
     if method == "POST":
         _check_content_type(headers.get(b"content-type"))
+        _check_encoding(headers.get(b"content-encoding", b""))
     elif method not in METHODS:
         allowed = {"allow": "GET, HEAD, POST, DELETE"}
         message = f"method {method[:32]!r} is not served here"
@@ -209,6 +212,15 @@ def _check_content_type(value: bytes | None) -> None:
     if value is None or value.partition(b";")[0].strip().lower() != b"application/json":
         message = "a POST needs exactly one `content-type`, and it must be `application/json`"
         raise RequestRejected(message, status=415, retry=False)
+
+
+def _check_encoding(value: bytes) -> None:
+    """A body is read as it comes: unpacked it could be a thousand times as large (RFC 9110, 15.5.16
+    has the status and the line that names what is taken)."""
+    if value.strip().lower() not in (b"", b"identity"):
+        message = "a body is taken without a `content-encoding`: send the JSON as it is"
+        taken = {"accept-encoding": "identity"}
+        raise RequestRejected(message, status=415, headers=taken, retry=False)
 
 
 async def _refuse(send: Send, rejected: RequestRejected, request_id: str, head: bool) -> None:

@@ -80,6 +80,19 @@ def members(raw: bytes) -> dict[str, msgspec.Raw] | None:
     return found
 
 
+def check_once(raw: bytes, found: Mapping[str, msgspec.Raw] | None) -> None:
+    """Raises `JsonError` where a top-level name of a valid JSON object stands twice: two readers
+    could take two different values (RFC 8259, 4). `found` are its `members`.
+
+    As most clients write it, without spaces, the lengths alone say that nothing stands twice.
+    """
+    if found is None:
+        return
+    least = 1 + sum(map(len, found)) + sum(len(memoryview(value)) for value in found.values())
+    if len(raw) != least + 4 * len(found):  # two quotes, a colon, and a comma or the last brace
+        member_spans(raw)
+
+
 def _slices(raw: bytes) -> Iterator[bytes]:
     return (raw[at : at + _SLICE] for at in range(0, len(raw), _SLICE))
 
@@ -126,11 +139,11 @@ def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
         value = memoryview(values.get(name, b""))  # as large as all of it: no copy
         start = match.end()
         end = start + len(value)
-        if name in spans or not value or not raw.startswith(value, start):
+        separator = _SEPARATOR.match(raw, end) if raw.startswith(value, start) else None
+        if name in spans or not value or separator is None:
             raise JsonError(f"the body has the field {name!r} twice")
         spans[name] = (start, end)
-        separator = _SEPARATOR.match(raw, end)
-        if separator is None or separator[1] == b"}":
+        if separator[1] == b"}":
             break
         at = separator.end()
     return spans

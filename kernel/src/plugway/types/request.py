@@ -22,9 +22,11 @@ from plugway.types.errors import Headers, InvalidRequest
 class Original:
     """What a client of another API sent, before it was put into the Messages API's language."""
 
-    __slots__ = ("_parsed", "body", "dialect", "headers", "made_up", "notes", "path")
+    __slots__ = ("_parsed", "body", "caller", "dialect", "headers", "made_up", "notes", "path")
 
-    def __init__(self, dialect: str, path: str, body: bytes = b"", headers: Headers = ()) -> None:
+    def __init__(
+        self, dialect: str, path: str, body: bytes = b"", headers: Headers = (), caller: str = ""
+    ) -> None:
         self.dialect = dialect
         """The dialect's name, such as `acme-chat`."""
         self.path = path
@@ -32,6 +34,8 @@ class Original:
         """The client's bytes; empty where the request was refused before they were decoded."""
         self.headers = headers
         """The client's header lines, without those that carry credentials."""
+        self.caller = caller
+        """Who asks, as `Caller.name`: what a dialect keeps for one is not another's."""
         self.notes: list[str] = []
         """What the dialect could not put into the Messages API as it was: it adds while it decodes,
         and the pipeline puts them on the receipt of what is not sent on as it came."""
@@ -51,11 +55,19 @@ class Original:
             self._parsed = _parsed_object(self.body)
         return self._parsed
 
+    def fill(self, body: Mapping[str, Any]) -> None:
+        """Put `body` in the place of the client's: for a dialect, while it decodes, that has kept
+        what the client only refers to. Whatever reads the request later reads all of it."""
+        self.body, self._parsed = orjson.dumps(body), dict(body)
+
     def written(self, body: bytes) -> Original:
         """The same with another body."""
-        new = Original(self.dialect, self.path, body, self.headers)
+        new = Original(self.dialect, self.path, body, self.headers, self.caller)
         new.notes, new.made_up = self.notes, self.made_up
         return new
+
+
+_Members = Mapping[str, msgspec.Raw]
 
 
 def _parsed_object(raw: bytes) -> dict[str, Any]:
@@ -67,7 +79,18 @@ def _parsed_object(raw: bytes) -> dict[str, Any]:
         kind = "null" if parsed is None else type(parsed).__name__
         message = f"the body must be a JSON object, not {kind}"
         raise InvalidRequest(message, retry=False, record=True)
+    _members_once(raw)
     return _json.as_object(parsed)
+
+
+def _members_once(raw: bytes) -> _Members | None:
+    """Its top-level members. Raises `InvalidRequest` where one stands twice."""
+    found = _json.members(raw)
+    try:
+        _json.check_once(raw, found)
+    except _json.JsonError as error:
+        raise InvalidRequest(str(error), retry=False, record=True) from None
+    return found
 
 
 _SMALL: Final = 4096
@@ -83,7 +106,7 @@ class _Source:
         self.raw = raw
         self.whole: dict[str, Any] | None = None
         """The body, once all of it is parsed."""
-        self._members: Mapping[str, msgspec.Raw] | None = None
+        self._members: _Members | None = None
         self._values: dict[str, Any] = {}
         self._heavy: bool | None = None
 
@@ -107,7 +130,7 @@ class _Source:
         if self.whole is not None or len(self.raw) < _SMALL:
             return self.parsed
         if self._members is None:
-            self._members = _json.members(self.raw)
+            self._members = _members_once(self.raw)
         return self.parsed if self._members is None else self._members
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
@@ -167,7 +190,7 @@ class MessagesRequest:
         self.query = query
         """The query string as the client sent it, such as `beta=true`."""
         self.original = original
-        """What the client sent, where it speaks another API; `Original.body` is never changed."""
+        """What the client sent, where it speaks another API; only its dialect may `fill` it."""
         self.changes: tuple[Change, ...] = ()
         """All changes so far, in order."""
 

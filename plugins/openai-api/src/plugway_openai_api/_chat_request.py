@@ -13,6 +13,7 @@ from plugway import as_object
 from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._fields import (
     boolean,
+    check_stream_options,
     integer,
     missing,
     model_of,
@@ -55,6 +56,7 @@ def chat_request(
     settle(found, "reasoning_effort", notes)
     if (top_k := integer(body, "top_k", 0)) is not None:
         found["top_k"] = top_k
+    check_stream_options(body)
     if boolean(body, "stream"):
         found["stream"] = True
     return found

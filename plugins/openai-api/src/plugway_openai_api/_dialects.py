@@ -16,6 +16,7 @@ from plugway_openai_api._errors import STATUSES
 from plugway_openai_api._policy import CHAT, RESPONSES, Rule, refusal
 from plugway_openai_api._responses_reply import ResponsesEncoder
 from plugway_openai_api._responses_request import responses_request
+from plugway_openai_api._shelves import Shelves, with_items
 from plugway_openai_api._tools import ToolBook, chat_tools, response_tools
 from plugway_translation import MediaPolicy, Notes
 
@@ -39,6 +40,7 @@ class OpenAIDialect(ABC):
     def __init__(self, max_tokens: int, media: MediaPolicy) -> None:
         self.max_tokens = max_tokens
         self.media: MediaPolicy = media
+        self.shelves = Shelves()
 
     @abstractmethod
     def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
@@ -113,13 +115,21 @@ class ChatDialect(OpenAIDialect):
 
 
 class ResponsesDialect(OpenAIDialect):
-    """`POST /v1/responses`, without state."""
+    """`POST /v1/responses`; of its state there are the items of the last answers."""
 
     name = "openai-responses"
     paths = ("/v1/responses", "/responses")
     table = RESPONSES
     limits = ("max_output_tokens",)
     said = "input"
+
+    def decode(self, original: Original) -> Mapping[str, Any]:
+        """The Messages request, with the items that the client refers to. Raises
+        `RequestRejected`."""
+        filled = with_items(original.parsed, self.shelves.of(original.caller))
+        if filled is not None:
+            original.fill(filled)
+        return super().decode(original)
 
     def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         """The Messages request. Raises `InvalidRequest`."""
@@ -128,7 +138,8 @@ class ResponsesDialect(OpenAIDialect):
     def encoder(self, original: Original) -> ResponsesEncoder:
         """The encoder of one answer."""
         body = _parsed(original)
-        return ResponsesEncoder(body, _tools(body, original))
+        shelf = None if body.get("store") is False else self.shelves.of(original.caller)
+        return ResponsesEncoder(body, _tools(body, original), shelf)
 
 
 def _parsed(original: Original) -> Mapping[str, Any]:

@@ -130,6 +130,15 @@ def integer(holder: Mapping[str, Any], key: str, low: int = 1) -> int | None:
     return value
 
 
+def check_stream_options(body: Mapping[str, Any]) -> None:
+    """Raises `InvalidRequest` for `stream_options` without a stream (`ChatCompletionStreamOptions`
+    in the API reference: "Only set this when you set `stream: true`")."""
+    if body.get("stream_options") is not None and body.get("stream") is not True:
+        raise invalid(
+            "Invalid value for 'stream_options': it is only allowed when 'stream' is true."
+        )
+
+
 def boolean(holder: Mapping[str, Any], key: str) -> bool | None:
     """True or false; None where it is missing or null."""
     value = holder.get(key)

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import orjson
 
 from plugway import as_object
+from plugway_openai_api._client_tools import call_of
 from plugway_openai_api._envelope import sealed
 from plugway_openai_api._tools import Tool, custom_input_of
-from plugway_translation import decode_id
+from plugway_translation import decode_id, parse_arguments
 
 Events = list[dict[str, Any]]
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -209,6 +210,34 @@ class Call(Item):
             done = {"arguments": text, "name": self._tool.own or self._tool.name}
             events = [self.of("function_call_arguments.done", **done)]
         return [*events, self.done(status)]
+
+
+class TypedCall(Item):
+    """A call of a tool that has an item of its own, such as `shell_call`; it comes whole."""
+
+    def __init__(self, id_: str, block: Mapping[str, Any], kind: str) -> None:
+        super().__init__(id_)
+        self._call_id = decode_id(str(block.get("id")))
+        self._kind = kind
+        self._pieces: list[str] = []
+
+    def shape(self, status: Status) -> dict[str, Any]:
+        """A `local_shell_call`, `shell_call`, `apply_patch_call` or `tool_search_call`."""
+        given = parse_arguments("".join(self._pieces)) if status != "in_progress" else None
+        shape: dict[str, Any] = {"id": self.id, "type": f"{self._kind}_call", "status": status}
+        return {**shape, "call_id": self._call_id, **call_of(self._kind, given or {})}
+
+    def delta(self, delta: Mapping[str, Any]) -> Events:
+        """More of the arguments."""
+        early = as_object(delta.get("input"))
+        text = orjson.dumps(early).decode() if early else delta.get("partial_json")
+        if isinstance(text, str):
+            self._pieces.append(text)
+        return []
+
+    def end(self, status: Status) -> Events:
+        """The call is complete."""
+        return [self.done(status)]
 
 
 def _text(text: str) -> dict[str, Any]:

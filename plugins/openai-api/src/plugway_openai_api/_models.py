@@ -73,6 +73,17 @@ class Unserved(ForOpenAIClients):
         return super().matches(scope) if first in UNSERVED else (Match.NONE, {})
 
 
+class KeptResponse(ForOpenAIClients):
+    """A response that a client takes for kept: `GET` or `DELETE` by its id, or what hangs from it
+    (`resources/responses` of the `openai` SDK)."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Nothing for `compact` and `input_tokens`, which stand where an id does."""
+        match, child = super().matches(scope)
+        asked = child.get("path_params", {}).get("response_id")
+        return (Match.NONE, {}) if asked in ("compact", "input_tokens") else (match, child)
+
+
 class ModelRoutes:
     """Lists what the gateway serves."""
 
@@ -86,8 +97,9 @@ class ModelRoutes:
             found.append(ForOpenAIClients(f"{root}/models", self._list, methods=["GET"]))
             path = f"{root}/models/{{model_id:path}}"
             found.append(ForOpenAIClients(path, self._one, methods=["GET"]))
-            path = f"{root}/responses/{{response_id:path}}"
-            found.append(Route(path, _not_kept, methods=["GET", "POST", "DELETE"]))
+            for path in ("{response_id}", "{response_id}/{more:path}"):
+                path = f"{root}/responses/{path}"
+                found.append(KeptResponse(path, _not_kept, methods=["GET", "POST", "DELETE"]))
         found.append(Unserved("/{path:path}", _not_served, methods=METHODS))
         return found
 
@@ -108,8 +120,8 @@ class ModelRoutes:
 async def _not_kept(request: Request) -> Response:
     wanted: str = request.path_params["response_id"]
     message = (
-        f"Response '{wanted[:200]}' not found: nothing is kept here. Send the whole conversation "
-        "as `input` of POST /v1/responses."
+        f"Response '{wanted[:200]}' not found: no responses are kept here. Send the whole "
+        "conversation as `input` of POST /v1/responses."
     )
     return _json(Told(message, "invalid_request_error").body(), request, status=404)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import ClassVar, Final
 
 from pydantic import Field
@@ -23,6 +24,7 @@ from plugway import (
     Reply,
     Send,
     StateKey,
+    as_object,
     client_status,
     hookimpl,
 )
@@ -31,6 +33,8 @@ from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
 from plugway_openai_api._limits import OutputLimits
 from plugway_openai_api._models import ModelRoutes
+from plugway_openai_api._sampling import wants_json
+from plugway_openai_api._shelves import Shelves
 from plugway_translation import MediaPolicy
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
@@ -59,6 +63,17 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         both = (ChatDialect, ResponsesDialect)
         made = [dialect(options.max_tokens, options.media) for dialect in both]
         self._dialects = {dialect.name: dialect for dialect in made}
+        self.shelves = Shelves()
+        for dialect in made:
+            dialect.shelves = self.shelves
+
+    @hookimpl
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
+        """What clients refer to outlives a change of the configuration."""
+        before = gateway.predecessor
+        for _, one in before.find(OpenAIApi) if before else ():
+            self.shelves.take_over(one.shelves)
+        return nullcontext()
 
     @hookimpl
     def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
@@ -75,6 +90,24 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute]:
         """`GET /v1/models`, for clients of OpenAI's API."""
         return ModelRoutes(gateway).routes()
+
+    @hookimpl
+    def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """`json_object` as a schema for servers on this machine or network, which hold a model to
+        it by a grammar; beside tools a schema would keep some of them from calls."""
+        original = request.original
+        if original is None or original.dialect not in self._dialects or not original.body:
+            return None
+        if not wants_json(original.parsed) or attempt.backend.zone != "local":
+            return None
+        config = as_object(request.get("output_config"))
+        if "format" in config or request.get("tools") or _relays(request, attempt):
+            return None
+        form = {"type": "json_schema", "schema": {"type": "object"}}
+        because = "`json_object` is any JSON object, and no prose"
+        return request.replace(because=because, output_config={**config, "format": form})
 
     @hookimpl
     async def around_attempt(

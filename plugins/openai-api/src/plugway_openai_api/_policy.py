@@ -99,7 +99,7 @@ RESPONSES: Final[Mapping[str, Rule]] = {
     "previous_response_id": Rule("reject", _STATE),
     "prompt": Rule("reject", "templates are kept by OpenAI; send `instructions` and `input`"),
     "reasoning": Rule("translate", "`thinking` and `output_config.effort`"),
-    "store": Rule("drop", "nothing is kept here", (False,)),
+    "store": Rule("drop", "only items of the last answers are kept, in memory", (False,)),
     "text": Rule("translate", "`format` as in Chat; `verbosity` is dropped"),
     "top_logprobs": Rule("reject", "no probabilities are told here", (0,)),
     "truncation": Rule("drop", "a prompt that is too long is refused", ("disabled",)),

@@ -14,8 +14,10 @@ import orjson
 
 from plugway import StreamEvent, as_object, new_id, replay
 from plugway_openai_api._chat_reply import chat_usage
+from plugway_openai_api._client_tools import PREFIXES
 from plugway_openai_api._errors import told
-from plugway_openai_api._items import Call, Item, Reasoning, Said
+from plugway_openai_api._items import Call, Item, Reasoning, Said, TypedCall
+from plugway_openai_api._shelves import Shelf
 from plugway_openai_api._tools import ToolBook
 
 _INCOMPLETE: Final[Mapping[str, str]] = {
@@ -55,10 +57,13 @@ class ResponsesEncoder:
         self,
         request: Mapping[str, Any],
         tools: ToolBook,
+        shelf: Shelf | None = None,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """Finished items go onto `shelf`, where the client wants them kept."""
         self._tools = tools
+        self._shelf = shelf
         self._now = now
         echoed = {
             name: default if request.get(name) is None else request[name]
@@ -120,6 +125,8 @@ class ResponsesEncoder:
     def _start(self, message: Mapping[str, Any]) -> bytes:
         id_ = str(message.get("id") or new_id("msg"))
         self._tail = id_.removeprefix("msg_")
+        if self._shelf is not None and self._shelf.has_answer(self._tail):
+            self._tail = new_id("msg").removeprefix("msg_")
         self._head = {
             "id": f"resp_{self._tail}",
             "object": "response",
@@ -180,8 +187,10 @@ class ResponsesEncoder:
             self._item = Reasoning(self._id("rs"), block, str(self._head.get("model")))
         elif kind == "tool_use":
             tool = self._tools.get(block.get("name"))
-            prefix = "ctc" if tool.custom else "fc"
-            self._item = Call(self._id(prefix), block, tool)
+            if tool.typed:
+                self._item = TypedCall(self._id(PREFIXES[tool.typed]), block, tool.typed)
+            else:
+                self._item = Call(self._id("ctc" if tool.custom else "fc"), block, tool)
         if self._item is not None:
             pieces += self._sent(self._item.begin())
         return pieces + self._sent(self._delta(block))
@@ -210,6 +219,8 @@ class ResponsesEncoder:
         cut = last and self._stop_reason in _INCOMPLETE
         pieces = self._sent(item.end("incomplete" if cut else "completed"))
         self._output.append(item.whole)
+        if self._shelf is not None:
+            self._shelf.keep(item.whole)
         return pieces
 
     def _id(self, prefix: str) -> str:

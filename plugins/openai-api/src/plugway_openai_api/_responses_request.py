@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from plugway import as_list, as_object
+from plugway import InvalidRequest, as_list, as_object
+from plugway_openai_api._client_tools import CALLS, OUTPUTS, input_of, is_client_run, told_output
 from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._envelope import opened
 from plugway_openai_api._fields import (
     boolean,
+    check_stream_options,
     integer,
+    invalid,
     missing,
     model_of,
     objects,
     optional_object,
     optional_text,
     text,
-    unsupported,
     wrong_type,
     wrong_value,
 )
 from plugway_openai_api._policy import RESPONSES, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, thinking, who
+from plugway_openai_api._shelves import is_reference
 from plugway_openai_api._tools import INPUT, call_input, choice_of, offered, response_tools
 from plugway_openai_api._turns import Turns
 from plugway_translation import MediaPolicy, Notes, encode_id, type_name
@@ -57,6 +60,7 @@ def responses_request(
     for wanted in as_list(body.get("include")):
         if wanted != _REASONING:
             notes.add("include", "drop", "nothing here has what else it asks for")
+    check_stream_options(body)
     if boolean(body, "stream"):
         found["stream"] = True
     return found
@@ -87,6 +91,14 @@ def _conversation(body: Mapping[str, Any], turns: Turns, parts: Parts, notes: No
         raise wrong_type("input", "a string or an array of items", value)
 
 
+def _not_kept(item: Mapping[str, Any], path: str) -> InvalidRequest:
+    return invalid(
+        f"Item with id '{str(item.get('id'))[:80]}' not found: '{path}' is an `item_reference`, "
+        "and only items of the last answers are kept here, in memory. Send the item itself: "
+        "clients do with `store: false` (AI SDK: `providerOptions: {openai: {store: false}}`)."
+    )
+
+
 class _Items:
     """Reads input items by their type. What the model said between two user turns is one turn."""
 
@@ -101,19 +113,24 @@ class _Items:
             "function_call_output": self._output,
             "custom_tool_call_output": self._output,
             "reasoning": self._reasoning,
+            "additional_tools": self._brought,
+            **dict.fromkeys(CALLS, self._typed_call),
+            **dict.fromkeys(OUTPUTS, self._typed_output),
         }
+        self._call_ids: dict[str, str] = {}
+        """Of calls of `local_shell` by the ids of their items, which an output may name."""
 
     def read(self, item: Mapping[str, Any], path: str) -> None:
         """One item. Raises `InvalidRequest`."""
         kind = optional_text(item, "type", f"{path}.type")
         if not kind and "role" in item:
             kind = "message"
-        if kind == "item_reference" or (not kind and "id" in item):
-            raise unsupported(path, "nothing is kept here: send the item itself")
+        if is_reference(item):
+            raise _not_kept(item, path)
         if not kind:
             raise missing(f"{path}.type")
         reader = self._readers.get(kind)
-        if reader is None:
+        if reader is None or ((kind in CALLS or kind in OUTPUTS) and not is_client_run(item)):
             self._notes.add(f"input.{type_name(kind)}", "drop", "only OpenAI can read it")
         else:
             reader(item, path)
@@ -150,6 +167,24 @@ class _Items:
     def _output(self, item: Mapping[str, Any], path: str) -> None:
         id_ = encode_id(text(item, "call_id", f"{path}.call_id"))
         self._turns.result(id_, self._parts.content(item.get("output"), f"{path}.output"))
+
+    def _typed_call(self, item: Mapping[str, Any], path: str) -> None:
+        call_id = text(item, "call_id", f"{path}.call_id")
+        self._call_ids[str(item.get("id"))] = call_id
+        block = {"type": "tool_use", "id": encode_id(call_id), "name": CALLS[str(item["type"])]}
+        self._turns.assistant([{**block, "input": input_of(item)}], join=True)
+
+    def _typed_output(self, item: Mapping[str, Any], path: str) -> None:
+        named = "call_id" if item.get("call_id") is not None else "id"
+        id_ = text(item, named, f"{path}.call_id")
+        told = told_output(item)
+        if item["type"] == "tool_search_output":
+            names = [tool.name for tool in response_tools({"input": [item]}, Notes())]
+            told = f"Found: {', '.join(names)}" if names else "Found nothing."
+        self._turns.result(encode_id(self._call_ids.get(id_, id_)), told)
+
+    def _brought(self, item: Mapping[str, Any], path: str) -> None:
+        """Tools that are offered from here on; they stand with the others."""
 
     def _reasoning(self, item: Mapping[str, Any], path: str) -> None:
         del path

@@ -51,6 +51,12 @@ def who(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"metadata": {"user_id": found}} if found else {}
 
 
+def wants_json(body: Mapping[str, Any]) -> bool:
+    """Whether a request of either API wants any JSON object (`json_object`)."""
+    form = body.get("response_format") or as_object(body.get("text")).get("format")
+    return as_object(form).get("type") == "json_object"
+
+
 def format_of(form: Mapping[str, Any], path: str, nested: str = "") -> tuple[dict[str, Any], bool]:
     """`output_config` for a response format, and whether any JSON object is wanted.
 

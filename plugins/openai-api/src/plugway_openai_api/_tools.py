@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from plugway import as_list, as_object
+from plugway_openai_api._client_tools import KINDS, described, is_client_run
 from plugway_openai_api._fields import (
     invalid,
     objects,
@@ -44,6 +45,8 @@ class Tool:
     strict: bool = False
     custom: bool = False
     """Its input is plain text."""
+    typed: str = ""
+    """Its type, where the client knows it by one of its own: `shell` and its like."""
     namespace: str = ""
     own: str = ""
     """The name inside of the namespace."""
@@ -105,11 +108,22 @@ def chat_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
 
 
 def response_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
-    """The tools of a Responses request; those that OpenAI itself runs are left out.
+    """The tools of a Responses request, those that a search brought too; what OpenAI itself runs
+    is left out.
 
     Raises `InvalidRequest`.
     """
-    return _response_tools(objects(body, "tools", "tools"), "tools", notes)
+    found = _response_tools(objects(body, "tools", "tools"), "tools", notes)
+    for index, item in enumerate(map(as_object, as_list(body.get("input")))):
+        if item.get("type") in ("additional_tools", "tool_search_output"):
+            path = f"input[{index}].tools"
+            found += _response_tools(objects(item, "tools", path), path, notes)
+    once = dict[str, Tool]()
+    for tool in sorted(found, key=lambda tool: bool(tool.typed)):
+        if tool.typed and tool.name in once:
+            notes.add(f"tools.{tool.typed}", "drop", "another tool has its name")
+        once.setdefault(tool.name, tool)
+    return [tool for tool in found if once[tool.name] is tool]
 
 
 def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> list[Tool]:
@@ -124,6 +138,10 @@ def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> l
                 inner = objects(item, "tools", f"{path}.tools")
                 found += [_inside(name, t) for t in _response_tools(inner, f"{path}.tools", notes)]
                 notes.add("tools.namespace", "translate", "its name stands before its tools' names")
+            case kind if kind in KINDS and is_client_run(item):
+                description, schema = described(item)
+                found.append(Tool(kind, description, schema, own=kind, typed=kind))
+                notes.add(f"tools.{kind}", "translate", "a function: the client runs it")
             case kind:
                 named = f"tools.{type_name(kind)}"
                 notes.add(named, "drop", "a tool that OpenAI runs; nothing does here")
@@ -211,15 +229,19 @@ def choice_of(body: Mapping[str, Any]) -> Choice | None:
             names = [_chosen(t, "tool_choice.tools") for t in tools if _callable(t)]
             mode = "any" if told.get("mode") == "required" else "auto"
             return Choice(mode, tuple(names))
+        case kind if kind in KINDS:
+            return Choice("tool", (str(kind),))
         case kind:
             raise unsupported("tool_choice", f"a tool of type `{kind}` is run by OpenAI only")
 
 
 def _callable(tool: Mapping[str, Any]) -> bool:
-    return tool.get("type") in ("function", "custom")
+    return tool.get("type") in ("function", "custom", *KINDS)
 
 
 def _chosen(told: Mapping[str, Any], path: str) -> str:
+    if told.get("type") in KINDS:
+        return str(told["type"])
     inner = as_object(told.get("function")) or as_object(told.get("custom")) or told
     name = text(inner, "name", f"{path}.name")
     namespace = told.get("namespace")
