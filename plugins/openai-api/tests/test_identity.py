@@ -92,14 +92,15 @@ CHAT_FIELDS = st.fixed_dictionaries(
 @st.composite
 def chat_turns(draw):
     """User, then an assistant with or without calls and their results, and so on to a user."""
-    found = []
+    found, used = [], set()
     if draw(st.booleans()):
         found.append({"role": "system", "content": draw(TEXT)})
     for _ in range(draw(st.integers(0, 3))):
         found.append({"role": "user", "content": draw(TEXT | PARTS.map(lambda p: [*p, PICTURE]))})
         said = {"role": "assistant", "content": draw(TEXT)}
         found.append(said)
-        ids = draw(st.lists(IDS, max_size=3, unique=True))
+        ids = [i for i in draw(st.lists(IDS, max_size=3, unique=True)) if i not in used]
+        used.update(ids)
         if not ids:
             continue
         said["content"] = draw(st.none() | TEXT)
@@ -155,10 +156,11 @@ def _plain(body):
 @st.composite
 def items(draw):
     """The conversation of an agent, as items."""
-    found = []
+    found, used = [], set()
     for _ in range(draw(st.integers(0, 3))):
         found.append(_message("user", "input_text", draw(TEXT)))
-        ids = draw(st.lists(IDS, max_size=3, unique=True))
+        ids = [i for i in draw(st.lists(IDS, max_size=3, unique=True)) if i not in used]
+        used.update(ids)
         if not ids or draw(st.booleans()):
             found.append(_message("assistant", "output_text", draw(TEXT)))
         for id_ in ids:

@@ -24,6 +24,7 @@ from plugway_translation import (
     clamp_effort,
     drop_by,
     effort_of,
+    ids_of_calls,
     note_extras,
     strict_fits,
     system_text,
@@ -51,6 +52,8 @@ class Translated:
     """Calls after the first are left out here."""
     warm_only: bool = False
     """The client asked for no answer at all (`max_tokens: 0`)."""
+    used_ids: frozenset[str] = frozenset()
+    """Ids of the calls in the conversation: those of the answer get others."""
 
 
 def request_of(body: Mapping[str, Any], target: Target) -> Translated:
@@ -80,7 +83,8 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     single |= _strip(found, target, notes)
     found |= target.quirks.extra_body
     warm_only = body.get("max_tokens") == 0
-    return Translated(found, notes, names, target, stops, cut, single, warm_only)
+    used = frozenset(ids_of_calls(messages))
+    return Translated(found, notes, names, target, stops, cut, single, warm_only, used)
 
 
 def _choose(
