@@ -25,6 +25,8 @@ from plugway import (
     wrong_choice,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
+from plugway_anthropic_wire._caching import marked
+from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
 from plugway_translation import Media, Notes, replaced_media, unique_calls
@@ -87,6 +89,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if attempt.backend is not self.backend:
             return None
         request = await aside(request.heavy, partial(_each_id_once, request))
+        request = self._for_claude(request, attempt, exchange)
         if self.backend.wire.headers == "open":
             return request
         if "tool_choice" in request.fields:
@@ -100,6 +103,19 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         # Every image and document has a source, and most requests end at this first look.
         if b'"source"' in data and (b'"image"' in data or b'"document"' in data):
             request = await self._seen(request, attempt)
+        return request
+
+    def _for_claude(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest:
+        """The request as a Claude model takes it, where it was written for another model or in
+        another API; one of another API with marks for caching."""
+        claude = Claude.named(attempt.model)
+        translated = request.original is not None
+        if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
+            request = fitted(request, claude)
+        if translated and (self.backend.native or "claude" in attempt.model.lower()):
+            request = marked(request)
         return request
 
     async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
@@ -120,6 +136,11 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if shown is messages:
             return request
         return request.replace(because="; ".join(notes.lines()), messages=shown)
+
+
+def _means(asked: str, model: str) -> bool:
+    """Whether a client named that very model, as it is listed (`anthropic/cloud/claude-...`)."""
+    return asked.removesuffix("[1m]").endswith(model)
 
 
 def _each_id_once(request: MessagesRequest) -> MessagesRequest:
