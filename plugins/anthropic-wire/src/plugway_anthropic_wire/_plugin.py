@@ -29,6 +29,7 @@ from plugway_anthropic_wire._caching import marked
 from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
+from plugway_anthropic_wire._system_turns import reminded
 from plugway_translation import Media, Notes, replaced_media, unique_calls
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
@@ -109,13 +110,14 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest:
         """The request as a Claude model takes it, where it was written for another model or in
-        another API; one of another API with marks for caching."""
+        another API; one of another API with its late instructions as
+        reminders and marks for caching."""
         claude = Claude.named(attempt.model)
         translated = request.original is not None
         if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
             request = fitted(request, claude)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
-            request = marked(request)
+            request = marked(reminded(request))
         return request
 
     async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
