@@ -32,7 +32,6 @@ ALL = Quirks(
     parallel_flag=True,
     strict=True,
     top_k=True,
-    user_field="safety_identifier",
 )
 ATTEMPT = Attempt(SimpleNamespace(name="openai", zone="openai"), "m")  # type: ignore[arg-type]
 WORDS = st.text(
@@ -73,10 +72,8 @@ FUNCTIONS = st.fixed_dictionaries(
 COMMON = {
     "temperature": st.sampled_from([0, 0.5, 1]),
     "top_p": st.sampled_from([0.1, 1]),
-    "safety_identifier": st.just("u_1"),
     "stream": st.just(True),
 }
-SAID = {name: values for name, values in COMMON.items() if name != "safety_identifier"}
 """Without the user, whom the way back tells OpenAI as a hash."""
 CHAT_FIELDS = st.fixed_dictionaries(
     {"max_completion_tokens": st.integers(1, 9999)},
@@ -184,7 +181,7 @@ def _message(role, kind, text):
 @settings(max_examples=80, deadline=None)
 @given(
     conversation=items(),
-    fields=st.fixed_dictionaries({"max_output_tokens": st.integers(16, 9999)}, optional=SAID),
+    fields=st.fixed_dictionaries({"max_output_tokens": st.integers(16, 9999)}, optional=COMMON),
     instructions=TEXT,
 )
 def test_a_responses_request(conversation, fields, instructions):

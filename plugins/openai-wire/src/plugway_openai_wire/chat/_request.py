@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT
+from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, user_hash
 from plugway_openai_wire.chat._messages import messages_of
 from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, Target
 from plugway_openai_wire.chat._tools import choice_of, is_chosen, names_of, offered, tools_of
@@ -233,7 +233,8 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     user_id = as_object(body.get("metadata")).get("user_id")
     if isinstance(user_id, str) and user_id:
         if quirks.user_field:
-            found[quirks.user_field] = user_id[:512]
+            found[quirks.user_field] = user_hash(user_id)
+            notes.add("metadata.user_id", "translate", f"as a hash, in `{quirks.user_field}`")
         else:
             notes.add("metadata", "drop", "who asks is not told to this server")
     if quirks.cache_key_field and target.cache_key:
