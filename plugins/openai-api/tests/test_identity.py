@@ -32,7 +32,6 @@ ALL = Quirks(
     parallel_flag=True,
     strict=True,
     top_k=True,
-    user_field="safety_identifier",
 )
 ATTEMPT = Attempt(SimpleNamespace(name="openai", zone="openai"), "m")  # type: ignore[arg-type]
 WORDS = st.text(
@@ -73,10 +72,8 @@ FUNCTIONS = st.fixed_dictionaries(
 COMMON = {
     "temperature": st.sampled_from([0, 0.5, 1]),
     "top_p": st.sampled_from([0.1, 1]),
-    "safety_identifier": st.just("u_1"),
     "stream": st.just(True),
 }
-SAID = {name: values for name, values in COMMON.items() if name != "safety_identifier"}
 """Without the user, whom the way back tells OpenAI as a hash."""
 CHAT_FIELDS = st.fixed_dictionaries(
     {"max_completion_tokens": st.integers(1, 9999)},
@@ -92,14 +89,15 @@ CHAT_FIELDS = st.fixed_dictionaries(
 @st.composite
 def chat_turns(draw):
     """User, then an assistant with or without calls and their results, and so on to a user."""
-    found = []
+    found, used = [], set()
     if draw(st.booleans()):
         found.append({"role": "system", "content": draw(TEXT)})
     for _ in range(draw(st.integers(0, 3))):
         found.append({"role": "user", "content": draw(TEXT | PARTS.map(lambda p: [*p, PICTURE]))})
         said = {"role": "assistant", "content": draw(TEXT)}
         found.append(said)
-        ids = draw(st.lists(IDS, max_size=3, unique=True))
+        ids = [i for i in draw(st.lists(IDS, max_size=3, unique=True)) if i not in used]
+        used.update(ids)
         if not ids:
             continue
         said["content"] = draw(st.none() | TEXT)
@@ -155,10 +153,11 @@ def _plain(body):
 @st.composite
 def items(draw):
     """The conversation of an agent, as items."""
-    found = []
+    found, used = [], set()
     for _ in range(draw(st.integers(0, 3))):
         found.append(_message("user", "input_text", draw(TEXT)))
-        ids = draw(st.lists(IDS, max_size=3, unique=True))
+        ids = [i for i in draw(st.lists(IDS, max_size=3, unique=True)) if i not in used]
+        used.update(ids)
         if not ids or draw(st.booleans()):
             found.append(_message("assistant", "output_text", draw(TEXT)))
         for id_ in ids:
@@ -182,7 +181,7 @@ def _message(role, kind, text):
 @settings(max_examples=80, deadline=None)
 @given(
     conversation=items(),
-    fields=st.fixed_dictionaries({"max_output_tokens": st.integers(16, 9999)}, optional=SAID),
+    fields=st.fixed_dictionaries({"max_output_tokens": st.integers(16, 9999)}, optional=COMMON),
     instructions=TEXT,
 )
 def test_a_responses_request(conversation, fields, instructions):

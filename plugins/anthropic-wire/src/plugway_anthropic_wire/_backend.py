@@ -28,7 +28,15 @@ from plugway import (
     UpstreamResponse,
     as_object,
 )
-from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
+from plugway_anthropic_wire._headers import (
+    VERSION,
+    open_headers,
+    plain_headers,
+    replaced,
+    retry_after,
+    translated_headers,
+    versioned,
+)
 from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_translation import Media
 from plugway_upstream_errors import fit_to_tell, meaning_of
@@ -61,7 +69,8 @@ class Wire:
     """How a server speaks the Messages API."""
 
     headers: Literal["open", "plain"] = "plain"
-    """`open` sends every header of the client that is not of the connection or a credential."""
+    """`open` sends every header of a client of the Messages API that is not of the connection, a
+    credential or for another vendor."""
     query: bool = False
     """The client's query string goes along."""
     native_errors: bool = False
@@ -159,8 +168,9 @@ class AnthropicBackend:
         """What the server lists, all pages of it."""
         return [model_of(entry) for entry in await self.listed()]
 
-    async def listed(self, *, headers: Headers = ()) -> list[dict[str, Any]]:
+    async def listed(self) -> list[dict[str, Any]]:
         """The entries of the server's list as it gives them, those with the name of a model."""
+        headers = replaced((VERSION,), self.wire.extra_headers)
         base = self.wire.models_path.partition("?")[0]
 
         def following(page: Mapping[str, Any]) -> str:
@@ -230,8 +240,11 @@ class AnthropicBackend:
 
     def _lines(self, request: MessagesRequest) -> Headers:
         wire = self.wire
-        lines = (open_headers if wire.headers == "open" else plain_headers)(request.headers)
-        return replaced(lines, wire.extra_headers)
+        if request.original is not None:
+            lines = translated_headers(request.headers)
+        else:
+            lines = (open_headers if wire.headers == "open" else plain_headers)(request.headers)
+        return replaced(versioned(lines), wire.extra_headers)
 
     async def _refusal(self, response: UpstreamResponse) -> BackendError:
         return self.refused(response.status, await response.refusal(), response.headers)

@@ -26,6 +26,9 @@ CREDENTIALS: Final = frozenset(
 )
 """Lines that are a secret of somebody, or meant for somebody in between."""
 
+VERSION: Final = ("anthropic-version", "2023-06-01")
+"""The version that our own requests, and those of clients that name none, are written for."""
+
 _OWN: Final = CREDENTIALS | frozenset(
     (
         "host",
@@ -43,14 +46,50 @@ _OWN: Final = CREDENTIALS | frozenset(
     )
 )
 _OWN_PREFIXES: Final = ("plugway-", "x-forwarded-")
+_FOREIGN: Final = frozenset(
+    (
+        "conversation-id",
+        "conversation_id",
+        "http-referer",
+        "originator",
+        "session-id",
+        "session_id",
+        "thread-id",
+        "thread_id",
+        "x-opencode-session",
+        "x-session-affinity",
+        "x-title",
+    )
+)
+_FOREIGN_PREFIXES: Final = (
+    "chatgpt-",
+    "codex-",
+    "openai-",
+    "x-codex-",
+    "x-gemini-",
+    "x-goog-",
+    "x-openai-",
+    "x-openrouter-",
+)
+"""Lines for other vendors. `openai-organization`, `openai-project`, `openai-beta`: OpenAI's API
+reference, "Authentication". `chatgpt-account-id`, `originator`, `session-id` and the like:
+`codex-rs/core/src/client.rs` of openai/codex. `x-session-affinity`, `x-opencode-session`:
+`packages/opencode/src/session/llm/request.ts` of anomalyco/opencode. `x-goog-user-project` and
+`x-goog-api-client`: Google Cloud's "System parameters". `http-referer` and `x-title`: OpenRouter's
+"App attribution"."""
 _PLAIN: Final = frozenset(("content-type", "accept"))
 _PLAIN_PREFIXES: Final = ("anthropic-", "x-claude-code-")
 
 
 def open_headers(lines: Headers) -> Headers:
-    """Every line but those of the connection and of credentials: for Anthropic itself."""
+    """Every line but those of the connection, of credentials and for other vendors: for Anthropic
+    itself, from a client of its API."""
     return tuple(
-        line for line in lines if line[0] not in _OWN and not line[0].startswith(_OWN_PREFIXES)
+        line
+        for line in lines
+        if line[0] not in _OWN
+        and line[0] not in _FOREIGN
+        and not line[0].startswith((*_OWN_PREFIXES, *_FOREIGN_PREFIXES))
     )
 
 
@@ -58,6 +97,22 @@ def plain_headers(lines: Headers) -> Headers:
     """The lines that the protocol needs, and no more about the client than its conversation."""
     kept = [line for line in lines if line[0] in _PLAIN or line[0].startswith(_PLAIN_PREFIXES)]
     return (*kept, ("user-agent", "plugway"))
+
+
+def versioned(lines: Headers) -> Headers:
+    """`lines` with the version of the API that every request must name: the client's own, or ours.
+
+    https://platform.claude.com/docs/en/api/versioning: requests without it are refused.
+    """
+    named = any(name == VERSION[0] and value.strip() for name, value in lines)
+    return lines if named else replaced(lines, dict((VERSION,)))
+
+
+def translated_headers(lines: Headers) -> Headers:
+    """The lines of a request whose client speaks another API: its body was written here, in JSON
+    and for one version of the API, and its other lines are for another vendor."""
+    own = {"content-type": "application/json", **dict((VERSION,))}
+    return replaced(plain_headers(lines), own)
 
 
 def replaced(lines: Headers, extra: Mapping[str, str]) -> Headers:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from plugway import (
@@ -18,18 +20,23 @@ from plugway import (
     Upstream,
     as_list,
     as_object,
+    aside,
     hookimpl,
     wrong_choice,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
+from plugway_anthropic_wire._caching import marked
+from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
-from plugway_translation import Media, Notes, replaced_media
+from plugway_anthropic_wire._system_turns import reminded
+from plugway_translation import Media, Notes, replaced_media, unique_calls
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
 ASKED_SECONDS: Final = 1.0
 """Patience with a server that is asked what a model sees while a request waits."""
+_ID: Final = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*")')
 STEERING: Final = frozenset(
     (
         "api_base",
@@ -73,14 +80,19 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
     async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Takes away what would steer another gateway, and puts words in the place of images and
-        documents that the server or the model cannot take. Anthropic itself gets all of it.
+        """Gives each call of the conversation an id of its own. Takes away what would steer another
+        gateway, and puts words in the place of images and documents that the server or the model
+        cannot take: Anthropic itself gets all of that.
 
         Raises:
             InvalidRequest: `tool_choice` is none of the Messages API's, which such servers ignore.
         """
-        if attempt.backend is not self.backend or self.backend.wire.headers == "open":
+        if attempt.backend is not self.backend:
             return None
+        request = await aside(request.heavy, partial(_each_id_once, request))
+        request = self._for_claude(request, attempt, exchange)
+        if self.backend.wire.headers == "open":
+            return request
         if "tool_choice" in request.fields:
             request = _chosen(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
@@ -92,6 +104,20 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         # Every image and document has a source, and most requests end at this first look.
         if b'"source"' in data and (b'"image"' in data or b'"document"' in data):
             request = await self._seen(request, attempt)
+        return request
+
+    def _for_claude(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest:
+        """The request as a Claude model takes it, where it was written for another model or in
+        another API; one of another API with its late instructions as
+        reminders and marks for caching."""
+        claude = Claude.named(attempt.model)
+        translated = request.original is not None
+        if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
+            request = fitted(request, claude)
+        if translated and (self.backend.native or "claude" in attempt.model.lower()):
+            request = marked(reminded(request))
         return request
 
     async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
@@ -112,6 +138,27 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if shown is messages:
             return request
         return request.replace(because="; ".join(notes.lines()), messages=shown)
+
+
+def _means(asked: str, model: str) -> bool:
+    """Whether a client named that very model, as it is listed (`anthropic/cloud/claude-...`)."""
+    return asked.removesuffix("[1m]").endswith(model)
+
+
+def _each_id_once(request: MessagesRequest) -> MessagesRequest:
+    """The request without an id that stands for two calls, which the Messages API refuses."""
+    raw = request.unparsed("messages")
+    data = request.raw if raw is None else bytes(raw)
+    # Most conversations end at this look: whatever is called `id` in them is there once.
+    ids = [_ID.match(piece) for piece in data.split(b'"id"')[1:]] if b'"tool_use"' in data else []
+    found = [match[1] for match in ids if match]
+    if len(found) == len(set(found)):
+        return request
+    messages = as_list(request.get("messages"))
+    unique = unique_calls(messages)
+    if unique is messages:
+        return request
+    return request.replace(because="an id stood for more than one call", messages=unique)
 
 
 def _chosen(request: MessagesRequest) -> MessagesRequest:

@@ -25,11 +25,8 @@ from plugway_anthropic_wire import (
     Wire,
     checked_url,
     key_lines,
-    model_of,
 )
 
-VERSION = (("anthropic-version", "2023-06-01"),)
-"""For questions of our own; a client's requests carry the version that the client wants."""
 _OF_ANTHROPIC = frozenset((b"authorization", b"x-api-key"))
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _KEPT = frozenset(
@@ -127,10 +124,7 @@ class AnthropicApi(AnthropicBackend):
 
     async def models(self) -> Sequence[ModelInfo]:
         """Anthropic's list; nothing without a key of the gateway's own to ask with."""
-        if self._of_client:
-            return []
-        extra = tuple(self.wire.extra_headers.items())
-        return [model_of(entry) for entry in await self.listed(headers=(*VERSION, *extra))]
+        return [] if self._of_client else await super().models()
 
 
 class Anthropic(EndpointPlugin[AnthropicOptions]):

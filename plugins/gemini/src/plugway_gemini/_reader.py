@@ -27,12 +27,11 @@ from plugway import (
     StreamInterrupted,
     as_list,
     as_object,
-    new_id,
 )
 from plugway_gemini._contents import IDS
 from plugway_gemini._models import Target
 from plugway_gemini._request import Translation
-from plugway_translation import Totals, count, usage_of
+from plugway_translation import FreshIds, Totals, count, usage_of
 
 _REFUSALS: Final = frozenset(
     ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE", "ESCALATION")
@@ -58,7 +57,7 @@ class Reader:
         self._open = ""
         """`thinking` while such a block is open."""
         self._own = ""
-        self._ids: set[str] = set()
+        self._ids = FreshIds(IDS.back, translation.used_ids)
         self._said = False
         """Text or a call went out."""
         self._cut = False
@@ -195,10 +194,7 @@ class Reader:
         if self._held is None:
             return []
         (call, signed), self._held = self._held, None
-        id_ = IDS.back(str(call.get("id") or "")) or new_id("toolu")
-        if id_ in self._ids:
-            id_ = new_id("toolu")
-        self._ids.add(id_)
+        id_ = self._ids.of(str(call.get("id") or ""))
         events = self._close(signed)
         self._open, self._said = "tool_use", True
         events += self._emitter.tool_start(self._name(str(call.get("name"))), tool_id=id_)

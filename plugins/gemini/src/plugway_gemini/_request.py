@@ -23,6 +23,7 @@ from plugway_translation import (
     ToolNames,
     count,
     drop_by,
+    ids_of_calls,
     is_placeholder,
     note_extras,
     reminder,
@@ -82,6 +83,8 @@ class Translation:
     """The client wants no calls in parallel, which Gemini cannot be told."""
     simple: bool = False
     signatures: bool = True
+    used_ids: frozenset[str] = frozenset()
+    """Ids of the calls in the conversation: those of the answer get others."""
 
 
 def translate(
@@ -121,7 +124,8 @@ def translate(
     one_call = choice.get("disable_parallel_tool_use") is True
     if one_call:
         notes.add("tool_choice", "emulate", "calls after the first one of an answer are left out")
-    return Translation(made, names, notes, one_call, simple, signatures)
+    used = frozenset(ids_of_calls(as_list(body.get("messages"))))
+    return Translation(made, names, notes, one_call, simple, signatures, used)
 
 
 def _instruct(made: dict[str, Any], system: str, target: Target, notes: Notes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from plugway_openai_api._fields import (
 )
 from plugway_translation import Notes
 
+MOST_USER: Final = 256
+"""Characters of `metadata.user_id`."""
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
@@ -45,9 +48,13 @@ def stops(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 
 
 def who(body: Mapping[str, Any]) -> dict[str, Any]:
-    """`metadata.user_id`, from `safety_identifier` or `user`. Raises `InvalidRequest`."""
+    """`metadata.user_id`, from `safety_identifier` or `user`, as a hash where it is longer than
+    the 256 characters that Anthropic takes (`types/metadata_param.py` of the `anthropic` SDK has
+    the field). Raises `InvalidRequest`."""
     found = optional_text(body, "safety_identifier", "safety_identifier")
     found = found or optional_text(body, "user", "user")
+    if found and len(found) > MOST_USER:
+        found = hashlib.sha256(found.encode("utf-8", "surrogatepass")).hexdigest()
     return {"metadata": {"user_id": found}} if found else {}
 
 

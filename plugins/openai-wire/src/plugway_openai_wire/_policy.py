@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final
 
+import orjson
+
+from plugway import as_object
 from plugway_translation import Rule
 
 CACHE: Final = Rule("drop", "the API has no marks for caching")
@@ -34,3 +38,25 @@ TOOL: Final[Mapping[str, Rule]] = {
     "type": Rule("translate"),
 }
 """Members of tools."""
+
+
+def hashed(text: str) -> str:
+    """64 characters that stand for `text` and do not tell it."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def user_hash(user_id: str) -> str:
+    """What stands for the user of `metadata.user_id`, the same in all of the user's conversations.
+
+    OpenAI takes 128 characters as `safety_identifier` and wants no name of a person in it
+    (`types/responses/response_create_params.py` of the `openai` SDK). Claude Code writes user and
+    conversation into one text, `user_..._session_...` or an object with a `session_id`.
+    """
+    try:
+        parts = as_object(orjson.loads(user_id)) if user_id.startswith("{") else {}
+    except orjson.JSONDecodeError:
+        parts = {}
+    own = {name: value for name, value in parts.items() if name != "session_id"}
+    if own:
+        return hashed(orjson.dumps(own, option=orjson.OPT_SORT_KEYS).decode())
+    return hashed(user_id.partition("_session_")[0])

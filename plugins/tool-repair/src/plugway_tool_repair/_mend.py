@@ -76,7 +76,7 @@ class Mender(Writer):
         """Blocks that have ended with a call that may not be whole, and calls after those."""
         self._quoted: list[Quoted] = []
         self._rescued: set[tuple[str, bytes]] = set()
-        self._ids: set[str] = set()
+        self._ids = set(toolbox.used_ids)
         self.calls = 0
         """Calls given so far."""
         self.reason: object = None

@@ -13,7 +13,7 @@ import orjson
 from plugway import as_list, as_object
 from plugway_local_engine import Tool
 from plugway_tool_repair._arguments import Fitter, dumps, normal
-from plugway_translation import is_placeholder
+from plugway_translation import ids_of_calls, is_placeholder
 
 _PREFIX = re.compile(r"^(?:functions?|tools?|default_api)[.:/]")
 _MAX_NAMED: Final = 40
@@ -49,6 +49,8 @@ class Toolbox:
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self.tools: dict[str, Tool] = {}
+        self.used_ids = ids_of_calls(as_list(body.get("messages")))
+        """Ids of the calls in the conversation, which no new call may have."""
         if as_object(body.get("tool_choice")).get("type") != "none":
             for entry in as_list(body.get("tools")):
                 item = as_object(entry)

@@ -5,6 +5,7 @@ the notes in which a translator says what it could not carry over.
 """
 
 from plugway_translation._arguments import parse_arguments
+from plugway_translation._calls import FreshIds, ids_of_calls, unique_calls
 from plugway_translation._ids import IdCodec, decode_id, encode_id
 from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
@@ -45,6 +46,7 @@ __all__ = [
     "SEPARATOR",
     "Action",
     "Effort",
+    "FreshIds",
     "IdCodec",
     "Media",
     "MediaPolicy",
@@ -64,6 +66,7 @@ __all__ = [
     "drop_by",
     "effort_of",
     "encode_id",
+    "ids_of_calls",
     "in_words",
     "is_attribution",
     "is_placeholder",
@@ -81,6 +84,7 @@ __all__ = [
     "totals_of",
     "turns_of",
     "type_name",
+    "unique_calls",
     "unseen",
     "usage_of",
 ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from plugway import as_list, as_object
+from plugway_translation._calls import unique_calls
 from plugway_translation._notes import Notes
 from plugway_translation._words import ERROR_MARK, in_words, is_attribution, said_in
 
@@ -37,11 +38,15 @@ class Turn:
 def turns_of(messages: Sequence[Any], notes: Notes) -> list[Turn]:
     """The turns of `messages`; what was added, or told in words, is in `notes`.
 
-    A result counts wherever it stands before the next assistant turn. A system turn between a call
-    and its result comes after that.
+    A call whose id stood for another call before gets an id of its own. A result counts wherever it
+    stands before the next assistant turn. A system turn between a call and its result comes after
+    that.
     """
     pairing = _Pairing(notes)
-    for message in messages:
+    unique = unique_calls(messages)
+    if unique is not messages:
+        notes.add("tool_use.id", "translate", "an id stood for more than one call")
+    for message in unique:
         fields = as_object(message)
         content = fields.get("content")
         if isinstance(content, str):

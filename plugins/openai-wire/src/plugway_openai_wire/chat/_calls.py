@@ -13,7 +13,7 @@ import orjson
 
 from plugway import MAX_EVENT_BYTES, BackendProtocolError, Emitter, Gathered, StreamEvent, as_object
 from plugway_openai_wire._whole import is_json
-from plugway_translation import IdCodec, ToolNames, parse_arguments
+from plugway_translation import FreshIds, ToolNames, parse_arguments
 
 MAX_CALLS: Final = 1000
 """Tool calls of one answer."""
@@ -78,7 +78,7 @@ class Calls:
     """The calls of one answer. Each method returns the events to send now."""
 
     def __init__(
-        self, emitter: Emitter, names: ToolNames, ids: IdCodec, *, single: bool = False
+        self, emitter: Emitter, names: ToolNames, ids: FreshIds, *, single: bool = False
     ) -> None:
         """`single` leaves out all calls but the first."""
         self._emitter = emitter
@@ -175,7 +175,7 @@ class Calls:
         """What of a call was not told yet."""
         events: list[StreamEvent] = []
         if not slot.told:
-            tool_id = self._ids.back(slot.id) if slot.id else None
+            tool_id = self._ids.of(slot.id)
             events += self._emitter.tool_start(self._names.back(slot.name), tool_id=tool_id)
             slot.told = True
         if slot.odd:

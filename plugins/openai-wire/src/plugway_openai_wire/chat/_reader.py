@@ -38,7 +38,7 @@ from plugway_openai_wire.chat._told import (
     usage_told,
 )
 from plugway_openai_wire.responses import StopCut
-from plugway_translation import Totals, usage_of
+from plugway_translation import FreshIds, Totals, usage_of
 
 
 class ChatReader:
@@ -48,7 +48,8 @@ class ChatReader:
         """`model` is the name that the client is told."""
         self._call = call
         self._emitter = Emitter(model=model)
-        self._calls = Calls(self._emitter, call.names, call.target.ids, single=call.single)
+        ids = FreshIds(call.target.ids.back, call.used_ids)
+        self._calls = Calls(self._emitter, call.names, ids, single=call.single)
         self._cut = StopCut(call.cut)
         self._details = Details()
         self._thinking = ""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT
+from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, user_hash
 from plugway_openai_wire.chat._messages import messages_of
 from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, Target
 from plugway_openai_wire.chat._tools import choice_of, is_chosen, names_of, offered, tools_of
@@ -24,6 +24,7 @@ from plugway_translation import (
     clamp_effort,
     drop_by,
     effort_of,
+    ids_of_calls,
     note_extras,
     strict_fits,
     system_text,
@@ -51,6 +52,8 @@ class Translated:
     """Calls after the first are left out here."""
     warm_only: bool = False
     """The client asked for no answer at all (`max_tokens: 0`)."""
+    used_ids: frozenset[str] = frozenset()
+    """Ids of the calls in the conversation: those of the answer get others."""
 
 
 def request_of(body: Mapping[str, Any], target: Target) -> Translated:
@@ -80,7 +83,8 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     single |= _strip(found, target, notes)
     found |= target.quirks.extra_body
     warm_only = body.get("max_tokens") == 0
-    return Translated(found, notes, names, target, stops, cut, single, warm_only)
+    used = frozenset(ids_of_calls(messages))
+    return Translated(found, notes, names, target, stops, cut, single, warm_only, used)
 
 
 def _choose(
@@ -229,7 +233,8 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     user_id = as_object(body.get("metadata")).get("user_id")
     if isinstance(user_id, str) and user_id:
         if quirks.user_field:
-            found[quirks.user_field] = user_id[:512]
+            found[quirks.user_field] = user_hash(user_id)
+            notes.add("metadata.user_id", "translate", f"as a hash, in `{quirks.user_field}`")
         else:
             notes.add("metadata", "drop", "who asks is not told to this server")
     if quirks.cache_key_field and target.cache_key:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import Attempt, MessagesRequest, as_object
+from plugway import Attempt, MessagesRequest, as_list, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
 from plugway_openai_wire.responses._policy import SEARCH, Target
@@ -18,7 +18,7 @@ from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import request_of
 from plugway_openai_wire.responses._teller import Reading
 from plugway_openai_wire.responses._told import totals_in
-from plugway_translation import MediaPolicy, Reasoning, usage_of
+from plugway_translation import MediaPolicy, Reasoning, ids_of_calls, usage_of
 
 _LAST: Final = frozenset(
     ("error", "response.cancelled", "response.completed", "response.failed", "response.incomplete")
@@ -68,6 +68,7 @@ class ResponsesApi:
             translated.stops,
             len(request.raw) // _BYTES_PER_TOKEN,
             translated.warm_only,
+            frozenset(ids_of_calls(as_list(request.get("messages")))),
         )
         return Call(translated.body, translated.notes, partial(Reader, reading))
 

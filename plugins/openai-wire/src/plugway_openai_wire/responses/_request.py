@@ -6,13 +6,12 @@ carried in thinking blocks. Fields: `types/responses/response_create_params.py` 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT
+from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, hashed, user_hash
 from plugway_openai_wire.responses._items import input_of
 from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, Target
 from plugway_openai_wire.responses._tools import choice_of, names_of, searches_of, tools_of
@@ -139,12 +138,12 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     found: dict[str, Any] = {}
     user = as_object(body.get("metadata")).get("user_id")
     if isinstance(user, str) and user:
-        found["safety_identifier"] = _hash(user.partition("_session_")[0])
+        found["safety_identifier"] = user_hash(user)
         notes.add("metadata.user_id", "translate", "as a hash, in `safety_identifier`")
     key = target.cache_key or (user if isinstance(user, str) else "")
     if key or target.share:
         own = f"{target.share}/{key}" if target.share else key
-        found["prompt_cache_key"] = _hash(own)[:32]
+        found["prompt_cache_key"] = hashed(own)[:32]
         notes.add("prompt_cache_key", "emulate", CACHE_KEY)
     tier = body.get("service_tier")
     if told := _TIERS.get(str(tier)):
@@ -152,10 +151,6 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     elif tier is not None:
         notes.add("service_tier", "drop", "the API has no such tier")
     return found
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _strip(found: dict[str, Any], target: Target, notes: Notes) -> None:

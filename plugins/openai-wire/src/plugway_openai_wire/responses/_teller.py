@@ -29,7 +29,7 @@ from plugway_openai_wire.responses._told import (
     usage_told,
     whole_of,
 )
-from plugway_translation import IdCodec, Reasoning, ToolNames
+from plugway_translation import FreshIds, IdCodec, Reasoning, ToolNames
 
 DONE: Final = "response.output_item.done"
 _MOST_CITED: Final = 2**20
@@ -49,6 +49,8 @@ class Reading:
     """Tokens of the prompt as estimated, told where the answer has no usage."""
     silent: bool = False
     """Only usage is told: the client asked for no answer (`max_tokens: 0`)."""
+    used_ids: frozenset[str] = frozenset()
+    """Ids of the calls in the conversation: those of the answer get others."""
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class Teller:
         message_id = f"msg_{given.removeprefix('resp_')}" if given else new_id("msg")
         self._with = reading
         self._out = Emitter(model=reading.model, message_id=message_id)
+        self._ids = FreshIds(reading.ids.back, reading.used_ids)
         self._cut = StopCut(reading.stops)
         self._block = -1
         self._written = 0
@@ -263,7 +266,7 @@ class Teller:
             return []
         item.open = True
         call_id = _str(item.fields.get("call_id") or item.fields.get("id"))
-        tool_id = self._with.ids.back(call_id) if call_id else None
+        tool_id = self._ids.of(call_id)
         events = self._count(self._out.tool_start(self._with.names.back(name), tool_id=tool_id))
         if item.text.size:
             events += self._out.tool_arguments(item.text.text())

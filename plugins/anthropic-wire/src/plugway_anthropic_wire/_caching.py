@@ -1,0 +1,49 @@
+"""Marks for caching where a client has no word for them. Pure functions.
+
+Anthropic caches a prompt only up to a mark (`cache_control`), four of them at most, and reads the
+longest cached beginning: https://platform.claude.com/docs/en/build-with-claude/prompt-caching. No
+mark may stand on thinking or on an empty text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plugway import MessagesRequest, as_list, as_object
+
+MARK: Final[Mapping[str, str]] = {"type": "ephemeral"}
+_TURNS: Final = 2
+"""User turns that are marked: the last one, and the one before, which the last request marked."""
+_UNMARKED: Final = frozenset(("thinking", "redacted_thinking"))
+
+
+def marked(request: MessagesRequest) -> MessagesRequest:
+    """The request with marks after its tools, its system prompt and its last user turns; the same
+    object where the client has set marks of its own."""
+    if b'"cache_control"' in request.raw:
+        return request
+    body = request.body
+    fields: dict[str, Any] = {}
+    tools, system = as_list(body.get("tools")), body.get("system")
+    if tools:
+        fields["tools"] = [*tools[:-1], {**as_object(tools[-1]), "cache_control": MARK}]
+    if (blocks := _marked(system)) is not None:
+        fields["system"] = blocks
+    messages = list(as_list(body.get("messages")))
+    users = [at for at, turn in enumerate(messages) if as_object(turn).get("role") == "user"]
+    for at in users[-_TURNS:]:
+        turn = as_object(messages[at])
+        if (blocks := _marked(turn.get("content"))) is not None:
+            fields["messages"] = messages
+            messages[at] = {**turn, "content": blocks}
+    return request.replace(because="so that Claude's servers cache the prompt", **fields)
+
+
+def _marked(content: Any) -> list[Any] | None:
+    """The blocks with a mark on the last; None where it may not stand there."""
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
+    last = as_object(blocks[-1]) if blocks else {}
+    if not last or last.get("type") in _UNMARKED or last.get("text") == "":
+        return None
+    return [*blocks[:-1], {**last, "cache_control": MARK}]

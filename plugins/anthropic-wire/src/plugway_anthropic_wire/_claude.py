@@ -1,0 +1,177 @@
+"""What each Claude model takes, and a request put so. Pure functions.
+
+Only for requests that were written for another model or another API: what a client writes for the
+model that it names goes there as it is.
+
+Sources: of platform.claude.com/docs "Extended thinking" (budgets from 1,024 tokens, below
+`max_tokens`; `temperature` and `top_k` not beside thinking, `top_p` from 0.95 on; a turn with calls
+begins with its thinking), "Adaptive thinking", "Effort" and "Migration guide"; from which version
+on it holds, also as "AI Gateway Anthropic Reasoning" of Vercel (thinking) and the migration guides
+for Claude 4.7 and Claude 5 Sonnet of OpenRouter (sampling fields, `xhigh`) have it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway import REMOVE, MessagesRequest, as_list, as_object
+
+EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+LEAST_BUDGET: Final = 1024
+_BUDGETS: Final = {"low": 2048, "medium": 8192, "high": 16384, "xhigh": 24576, "max": 32768}
+"""Tokens of thinking that stand for an effort."""
+_SAMPLING: Final = ("temperature", "top_p", "top_k")
+_LEAST_TOP_P: Final = 0.95
+_NAME: Final = re.compile(
+    r"claude-(?:(?P<family>[a-z]+)-(?P<major>\d{1,2})(?!\d)(?:[-.](?P<minor>\d{1,2})(?!\d))?"
+    r"|(?P<first>\d)(?:[-.](?P<second>\d))?-(?P<kind>[a-z]+))"
+)
+"""`claude-sonnet-4-5-20250929`, `anthropic/claude-opus-4.7`, `claude-3-7-sonnet-20250219`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claude:
+    """A Claude model, as far as its name tells."""
+
+    family: str
+    version: tuple[int, int]
+
+    @classmethod
+    def named(cls, model: str) -> Claude | None:
+        """The model of that name; None where it is no Claude, or has no version in its name."""
+        found = _NAME.search(model.lower())
+        if found is None:
+            return None
+        major, minor = found["major"] or found["first"], found["minor"] or found["second"] or "0"
+        return cls(found["family"] or found["kind"], (int(major), int(minor)))
+
+    @property
+    def thinks(self) -> bool:
+        """It has extended thinking."""
+        return self.version >= (3, 7)
+
+    @property
+    def adaptive(self) -> bool:
+        """It takes `thinking: adaptive`."""
+        return self.version >= (4, 6)
+
+    @property
+    def budgets(self) -> bool:
+        """It takes `thinking: enabled` with a budget."""
+        return (3, 7) <= self.version < (4, 7)
+
+    @property
+    def efforts(self) -> tuple[str, ...]:
+        """What it takes as `output_config.effort`."""
+        if self.version >= (4, 7):
+            return EFFORTS
+        if self.version >= (4, 6):
+            return "low", "medium", "high", "max"
+        return EFFORTS[:3] if (self.family, self.version) == ("opus", (4, 5)) else ()
+
+    @property
+    def samples(self) -> bool:
+        """It takes `temperature`, `top_p` and `top_k`."""
+        return self.version < (4, 7)
+
+    @property
+    def samples_once(self) -> bool:
+        """It takes one of `temperature` and `top_p`."""
+        return self.version >= (4, 1)
+
+
+def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
+    """The request without what the model refuses; the same object where it takes all."""
+    body = request.body
+    effort = as_object(body.get("output_config")).get("effort")
+    if "thinking" in body:
+        request = _thinking(request, claude, effort if isinstance(effort, str) else "")
+    if effort is not None:
+        request = _effort(request, claude, effort)
+    if any(name in body for name in _SAMPLING):
+        request = _sampling(request, claude)
+    return request
+
+
+def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> MessagesRequest:
+    thinking = as_object(request.get("thinking"))
+    kind = thinking.get("type")
+    if not claude.thinks:
+        return request.replace(because="this Claude model has no thinking", thinking=REMOVE)
+    if kind == "adaptive" and not claude.adaptive:
+        return _budgeted(request, effort)
+    if kind == "enabled" and not claude.budgets:
+        because = "this Claude model takes no budget, but chooses by itself how much it thinks"
+        kept = {"type": "adaptive"} | {k: v for k, v in thinking.items() if k == "display"}
+        config = as_object(request.get("output_config"))
+        if not effort:
+            config = {**config, "effort": _effort_of(thinking.get("budget_tokens"))}
+        return request.replace(because=because, thinking=kept, output_config=config)
+    return request
+
+
+def _budgeted(request: MessagesRequest, effort: str) -> MessagesRequest:
+    """`thinking: enabled` for `adaptive`, where the model takes it at this point."""
+    most = request.get("max_tokens")
+    room = most * 3 // 4 if isinstance(most, int) else 0
+    if room < LEAST_BUDGET:
+        because = f"this Claude model thinks for {LEAST_BUDGET} tokens at least: no room"
+        return request.replace(because=because, thinking=REMOVE)
+    if _acts_unthinking(as_list(request.get("messages"))):
+        because = "this Claude model wants the thinking before the last calls, which did not come"
+        return request.replace(because=because, thinking=REMOVE)
+    budget = min(_BUDGETS.get(effort, _BUDGETS["medium"]), room)
+    because = f"this Claude model thinks by a budget: {budget} tokens"
+    return request.replace(because=because, thinking={"type": "enabled", "budget_tokens": budget})
+
+
+def _acts_unthinking(messages: list[Any]) -> bool:
+    """Whether the last turn of the assistant has a call and does not begin with its thinking."""
+    turns = [as_object(message) for message in messages]
+    said = [turn for turn in turns if turn.get("role") == "assistant"]
+    last = said[-1] if said else dict[str, Any]()
+    kinds = [as_object(block).get("type") for block in as_list(last.get("content"))]
+    return "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking")
+
+
+def _effort_of(budget: Any) -> str:
+    tokens = budget if isinstance(budget, int) else _BUDGETS["medium"]
+    return next((effort for effort, most in _BUDGETS.items() if tokens <= most), "max")
+
+
+def _effort(request: MessagesRequest, claude: Claude, effort: Any) -> MessagesRequest:
+    config = as_object(request.get("output_config"))
+    if effort in claude.efforts or effort not in EFFORTS:
+        return request
+    lower = EFFORTS[: EFFORTS.index(effort)]
+    fit = next((known for known in reversed(lower) if known in claude.efforts), None)
+    if fit is not None:
+        because = f"`{fit}` is the most up to `{effort}` that this Claude model has"
+        return request.replace(because=because, output_config={**config, "effort": fit})
+    kept = {name: value for name, value in config.items() if name != "effort"}
+    because = "this Claude model takes no effort"
+    return request.replace(because=because, output_config=kept or REMOVE)
+
+
+def _sampling(request: MessagesRequest, claude: Claude) -> MessagesRequest:
+    body = request.body
+    if not claude.samples:
+        because = "this Claude model takes no sampling fields"
+        return request.without(_SAMPLING, because=because)
+    if as_object(body.get("thinking")).get("type") in ("adaptive", "enabled"):
+        gone = [name for name in _SAMPLING if name in body and not _beside_thinking(name, body)]
+        request = request.without(gone, because="no Claude model takes it while it thinks")
+    if claude.samples_once and {"temperature", "top_p"} <= request.body.keys():
+        because = "this Claude model takes one of `temperature` and `top_p`"
+        request = request.replace(because=because, top_p=REMOVE)
+    return request
+
+
+def _beside_thinking(name: str, body: Mapping[str, Any]) -> bool:
+    value = body[name]
+    if name == "temperature":
+        return value == 1
+    return name == "top_p" and isinstance(value, int | float) and value >= _LEAST_TOP_P

@@ -1,0 +1,82 @@
+"""Late instructions of clients of other APIs, where Claude models take them. Pure functions.
+
+The Messages API has the roles `user` and `assistant`, and wants each call followed by its result:
+https://platform.claude.com/docs/en/api/messages, `messages`. A role `system` between turns is a
+beta of a few models, with rules for its place: all of them take a reminder in the user's turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugway import MessagesRequest, as_list, as_object
+from plugway_translation import reminder, said_in
+
+Blocks = list[Any]
+
+
+def reminded(request: MessagesRequest) -> MessagesRequest:
+    """The request with each system turn as a reminder in a user turn, and without blank texts of
+    the assistant, which are refused; the same object where there are none."""
+    messages = as_list(request.get("messages"))
+    reasons: list[str] = []
+    turns = map(_without_blanks, map(as_object, messages))
+    kept = [turn for turn in turns if turn.get("content") or turn.get("role") != "assistant"]
+    if kept != messages:
+        reasons.append("blank texts left out")
+    if any(turn.get("role") == "system" for turn in kept):
+        reasons.append("late instructions told as reminders in a user turn")
+        kept = _placed(kept)
+    if not reasons or not kept:
+        return request
+    return request.replace(because="; ".join(reasons), messages=kept)
+
+
+def _without_blanks(turn: dict[str, Any]) -> dict[str, Any]:
+    blocks = _blocks(turn.get("content"))
+    if turn.get("role") != "assistant" or not any(map(_is_blank, blocks)):
+        return turn
+    return {**turn, "content": [block for block in blocks if not _is_blank(block)]}
+
+
+def _placed(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns with those of the system in the user turn before or after them."""
+    found: list[dict[str, Any]] = []
+    waiting: Blocks = []
+    """Reminders that stand after an assistant turn."""
+    for turn in turns:
+        blocks = _blocks(turn.get("content"))
+        if turn.get("role") == "system":
+            told: Blocks = [{"type": "text", "text": reminder(text)} for text in _texts(blocks)]
+            if found and found[-1].get("role") == "user":
+                found[-1] = {**found[-1], "content": [*_blocks(found[-1]["content"]), *told]}
+            else:
+                waiting += told
+            continue
+        if waiting and turn.get("role") == "user":
+            turn, waiting = {**turn, "content": _after_results(blocks, waiting)}, []
+        elif waiting:
+            found.append({"role": "user", "content": waiting})
+            waiting = []
+        found.append(turn)
+    return [*found, {"role": "user", "content": waiting}] if waiting else found
+
+
+def _after_results(blocks: Blocks, told: Blocks) -> Blocks:
+    """Results come first in their turn: a call without one right after it is refused."""
+    results = [block for block in blocks if as_object(block).get("type") == "tool_result"]
+    return [*results, *told, *(block for block in blocks if block not in results)]
+
+
+def _blocks(content: Any) -> Blocks:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
+
+
+def _texts(blocks: Blocks) -> list[str]:
+    texts = [as_object(block).get("text") or said_in(as_object(block)) for block in blocks]
+    return [text for text in texts if isinstance(text, str) and text.strip()]
+
+
+def _is_blank(block: Any) -> bool:
+    fields = as_object(block)
+    return fields.get("type") == "text" and not str(fields.get("text") or "").strip()
