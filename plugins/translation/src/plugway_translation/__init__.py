@@ -6,6 +6,7 @@ the notes in which a translator says what it could not carry over.
 
 from plugway_translation._arguments import parse_arguments
 from plugway_translation._ids import IdCodec, decode_id, encode_id
+from plugway_translation._lengths import shortened
 from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
@@ -76,6 +77,7 @@ __all__ = [
     "result_text",
     "rules_without",
     "said_in",
+    "shortened",
     "strict_fits",
     "system_text",
     "totals_of",

@@ -25,6 +25,7 @@ from plugway_translation import (
     drop_by,
     effort_of,
     note_extras,
+    shortened,
     strict_fits,
     system_text,
 )
@@ -78,6 +79,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
         if target.quirks.stream_usage:
             found["stream_options"] = {"include_usage": True}
     single |= _strip(found, target, notes)
+    found = shortened(found, target.facts.length_limits, notes)
     found |= target.quirks.extra_body
     warm_only = body.get("max_tokens") == 0
     return Translated(found, notes, names, target, stops, cut, single, warm_only)
