@@ -11,6 +11,7 @@ from plugway_translation._media import Media, MediaPolicy, media_of, replaced_me
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
+from plugway_translation._repeated import last_meant, one_of_many
 from plugway_translation._schema import (
     ANY_SCHEMA,
     SchemaRules,
@@ -68,8 +69,10 @@ __all__ = [
     "in_words",
     "is_attribution",
     "is_placeholder",
+    "last_meant",
     "media_of",
     "note_extras",
+    "one_of_many",
     "parse_arguments",
     "reminder",
     "replaced_media",
