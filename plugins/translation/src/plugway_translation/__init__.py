@@ -5,6 +5,7 @@ the notes in which a translator says what it could not carry over.
 """
 
 from plugway_translation._arguments import parse_arguments
+from plugway_translation._halves import Halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id
 from plugway_translation._lengths import shortened
 from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
@@ -47,6 +48,7 @@ __all__ = [
     "SEPARATOR",
     "Action",
     "Effort",
+    "Halves",
     "IdCodec",
     "Media",
     "MediaPolicy",
@@ -74,6 +76,7 @@ __all__ = [
     "note_extras",
     "one_of_many",
     "parse_arguments",
+    "read_json",
     "reminder",
     "replaced_media",
     "result_media",
