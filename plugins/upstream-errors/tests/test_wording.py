@@ -1,5 +1,7 @@
 """Every row of the table has a sentence that only it understands first."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +20,11 @@ from plugway_upstream_errors import (
 
 # (status, text, kind, prompt, limit, answer)
 SENTENCES = [
-    (400, "{\"error\":{\"message\":\"Invalid 'messages[2].tool_calls[0].id': string too long. Expected a string with maximum length 40\",\"code\":\"string_above_max_length\"}}", "unsupported", 0, 0, 0),
+    (400, '{"error":{"message":"Invalid \'messages[2].content\': string too long. Expected a string with maximum length 40","code":"string_above_max_length"}}', "overflow", 0, 0, 0),
+    (400, '{"error":{"message":"Invalid \'messages[2].tool_calls[0].id\': string too long. Expected a string with maximum length 40","code":"string_above_max_length"}}', "field_too_long", 0, 0, 0),
+    (422, "metadata.user_id: String should have at most 256 characters", "field_too_long", 0, 0, 0),
+    (400, "tools[0].description is too long", "field_too_long", 0, 0, 0),
+    (400, "failed to satisfy constraint: Member must have length less than or equal to 1024", "field_too_long", 0, 0, 0),
     (400, "prompt is too long: 7 tokens > 5 maximum", "overflow", 7, 5, 0),
     (400, "input length and `max_tokens` exceed context limit: 7 + 3 > 9", "overflow", 7, 9, 3),
     (400, "maximum context length is 9 tokens. However, you requested 10 tokens (7 in the messages, 3 in the completion)", "overflow", 7, 9, 3),
@@ -90,6 +96,8 @@ def first_row(status, text):
     words = "\n".join(facts.texts)
     for row in WORDINGS:
         if row.statuses and status not in row.statuses:
+            continue
+        if row.place and not any(map(row.place.fullmatch, re.findall("Invalid '(.+?)'", words))):
             continue
         if (row.match and row.match.search(words)) or (
             row.code and any(row.code.fullmatch(code) for code in facts.codes)
@@ -182,3 +190,10 @@ def test_no_more_is_learned_than_fits():
 )
 def test_the_place_of_the_fault_is_found(body, places):
     assert unwrap(body).places == places
+
+
+@pytest.mark.parametrize("name", ["prompt_cache_key", "api_key", "token", "password", "secret"])
+def test_what_is_said_of_a_field_that_is_called_like_a_secret_is_kept(name):
+    for said in ("string too long", "Expected 64 characters", "Extra inputs are not permitted"):
+        assert fit_to_tell(f"Invalid '{name}': {said}") == f"Invalid '{name}': {said}"
+    assert "hunter22" not in fit_to_tell(f"Invalid '{name}': hunter22")

@@ -46,6 +46,8 @@ class Facts:
         default_factory=dict[str, tuple[str, ...]]
     )
     """Field -> the values that it may have."""
+    length_limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Field -> most characters of its text; a path has no indexes (`tools.description`)."""
     reasoning_field: str = ""
     """Where thinking stands in an answer: `reasoning_content` or `reasoning`."""
     reasoning_back: str = ""
@@ -69,14 +71,15 @@ class Facts:
         for name, value in checked(newer).items():
             if name in SETS:
                 value = getattr(self, name) | value
-            elif name == "allowed_values":
-                value = {**self.allowed_values, **value}
+            elif name in MAPS:
+                value = {**getattr(self, name), **value}
             changes[name] = value
         return replace(self, **changes)
 
 
 NAMES: Final = frozenset(f.name for f in fields(Facts))
 SETS: Final = frozenset(("rejected_fields", "rejected_keywords", "rejected_inputs"))
+MAPS: Final = frozenset(("allowed_values", "length_limits"))
 NUMBERS: Final = frozenset(f.name for f in fields(Facts) if f.default == 0)
 
 
@@ -99,6 +102,9 @@ def _checked(name: str, value: Any) -> Any:
     if name == "allowed_values":
         members = list(as_object(value).items())[:MAX_ITEMS]
         return {key: tuple(map(str, as_list(_list(values)))) for key, values in members}
+    if name == "length_limits":
+        members = list(as_object(value).items())[:MAX_ITEMS]
+        return {str(key): n for key, n in members if type(n) is int and 0 < n <= MAX_NUMBER}
     return value if isinstance(value, str) and value else None
 
 

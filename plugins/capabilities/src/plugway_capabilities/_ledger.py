@@ -13,7 +13,7 @@ from typing import Any, Final
 import platformdirs
 
 from plugway_capabilities import _store
-from plugway_capabilities._facts import SETS, Facts, known_facts
+from plugway_capabilities._facts import MAPS, SETS, Facts, known_facts
 from plugway_capabilities._rejections import lessons
 
 _log = logging.getLogger("plugway.capabilities")
@@ -99,7 +99,7 @@ def _is_new(name: str, value: Any, before: Facts) -> bool:
     old = getattr(before, name)
     if name in SETS:
         return not value <= old
-    if name == "allowed_values":
+    if name in MAPS:
         return any(old.get(key) != values for key, values in value.items())
     return value != old
 
@@ -110,4 +110,6 @@ def _told(name: str, value: Any) -> str:
         return f"{words}: {', '.join(sorted(value))}"
     if name == "allowed_values":
         return "; ".join(f"`{key}` may be {', '.join(values)}" for key, values in value.items())
+    if name == "length_limits":
+        return "; ".join(f"`{key}` has at most {most} characters" for key, most in value.items())
     return f"{words}: {value}"

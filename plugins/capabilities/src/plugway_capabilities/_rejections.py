@@ -34,6 +34,8 @@ _INDEX: Final = re.compile(r"\[\d{1,5}\]|(?<=\.)\d{1,5}\.")
 _UPPER: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NEEDED: Final = frozenset(("model", "messages", "input", "contents", "tools", "stream", "body"))
 """Without these no request is one: a refusal of them teaches nothing."""
+_WHO_ASKS: Final = frozenset(("user", "safety_identifier", "prompt_cache_key", "metadata"))
+"""Fields that say who asks: a hash says the same."""
 _LIMITS: Final = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
 
 
@@ -103,6 +105,8 @@ def _taught(row: Rejection, found: list[Any]) -> dict[str, Any]:
             return {row.learns: frozenset(found[:MAX_ITEMS])}
         case "allowed_values":
             return {row.learns: dict(found)}
+        case "length_limits":
+            return {row.learns: dict(found[:MAX_ITEMS])}
         case "tool_id_limit" if "a-z" in row.match.pattern:
             limit = min(found)
             return {"tool_id_limit": limit, "tool_id_pattern": f"[a-zA-Z0-9]{{{limit}}}"}
@@ -124,10 +128,13 @@ def _values(row: Rejection, match: re.Match[str], places: Sequence[str]) -> list
     if row.learns == "allowed_values":
         name = str(groups.get("field") or next(iter(places), row.value))
         return [(_named(name), tuple(_QUOTED.findall(groups["values"])))]
+    if row.learns == "length_limits":
+        name = _named(str(groups.get("place") or next(iter(places), "")))
+        return [(name, _integer(groups["number"]))] if _can_be_shorter(name) else []
     if row.value:
         return [row.value]
     if row.learns in NUMBERS:
-        number = int(groups["number"].replace(",", "")) - row.exclusive
+        number = _integer(groups["number"]) - row.exclusive
         return [number] if 0 < number <= MAX_NUMBER else []
     if row.learns == "output_limit_field":
         return [groups["instead"]] if groups["instead"] in _LIMITS else []
@@ -135,6 +142,17 @@ def _values(row: Rejection, match: re.Match[str], places: Sequence[str]) -> list
     place = _named(groups.get("place") or "")
     told = [f"{place}.{_named(name)}" if place else _named(name) for name in names]
     return [_UPPER.sub("_", name).lower() if row.snake else name for name in told if name]
+
+
+def _integer(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def _can_be_shorter(name: str) -> bool:
+    """Whether a field's text can be made shorter without another meaning."""
+    root = name.partition(".")[0]
+    described = root == "tools" and name.endswith(".description") and ".parameters." not in name
+    return described or root in _WHO_ASKS
 
 
 def _named(place: str) -> str:

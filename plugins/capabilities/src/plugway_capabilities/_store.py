@@ -15,7 +15,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import yaml
 
@@ -138,7 +138,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, Mapping):
-        return {str(key): list(items) for key, items in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        members = cast("Mapping[str, Any]", value).items()
+        return {key: list(item) if isinstance(item, tuple) else item for key, item in members}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     return value
 
 

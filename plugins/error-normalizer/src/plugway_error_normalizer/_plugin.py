@@ -44,7 +44,7 @@ _TYPES: Final[Mapping[int, str]] = {
     529: "overloaded_error",
 }
 _SIZE: StateKey[int] = StateKey("error-normalizer.size")
-_SHOULD_STAY: Final = frozenset(("overflow", "output_limit", "unsupported"))
+_SHOULD_STAY: Final = frozenset(("overflow", "output_limit", "unsupported", "field_too_long"))
 """Kinds that another target is not tried for: the request itself is at fault."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object, check_answer
+from plugway_translation import Halves
 
 
 class DataDecoder:
@@ -15,6 +16,7 @@ class DataDecoder:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._halves = Halves()
         self._data: list[bytes] = []
         self._size = 0
 
@@ -44,16 +46,22 @@ class DataDecoder:
                 whole = b"\n".join(self._data)
                 self._data.clear()
                 self._size = len(self._rest)
-                yield _object(whole)
+                yield from self._objects(whole)
+
+    def flush(self) -> list[Mapping[str, Any]]:
+        """What waits for the second half of a character, now that nothing follows."""
+        return [_object(value) for value in self._halves.flush()]
+
+    def _objects(self, raw: bytes) -> list[Mapping[str, Any]]:
+        check_answer(raw)
+        try:
+            return [_object(value) for value in self._halves.feed(raw)]
+        except orjson.JSONDecodeError as error:
+            reason = f"the data of an event is not valid JSON: {error.msg}"
+            raise BackendProtocolError(reason) from None
 
 
-def _object(raw: bytes) -> Mapping[str, Any]:
-    check_answer(raw)
-    try:
-        parsed: Any = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        reason = f"the data of an event is not valid JSON: {error.msg}"
-        raise BackendProtocolError(reason) from None
+def _object(parsed: Any) -> Mapping[str, Any]:
     if not isinstance(parsed, dict):
         raise BackendProtocolError("the data of an event is not a JSON object")
     return as_object(parsed)

@@ -18,6 +18,7 @@ from plugway import (
 )
 from plugway_gemini._reader import Reader
 from plugway_gemini._sse import DataDecoder
+from plugway_translation import read_json
 
 _LARGE: Final = 2**18
 """Bytes of a whole answer that is read in steps, between which the loop goes on."""
@@ -76,6 +77,8 @@ class GeminiStream:
             self._response = await again()
             self._chunks, self._decoder = self._response.chunks(), DataDecoder()
         else:
+            for answer in self._decoder.flush():
+                self._ready += self._reader.feed(answer)
             self._ready += self._reader.end()
             self._over = True
 
@@ -96,7 +99,7 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
         await response.aclose()
     await breath(len(raw) > _LARGE)
     try:
-        answer = as_object(orjson.loads(raw))
+        answer = as_object(read_json(raw))
     except orjson.JSONDecodeError:
         answer = {}
     if not answer:

@@ -54,7 +54,7 @@ _WITH_OUTPUT: Final = re.compile(
 )
 _OVERFLOW: Final = re.compile(
     r"prompt is too long|exceed context limit|prompt_too_long|maximum context length"
-    r"|exceeds the context window|input is too long",
+    r"|exceeds the context window|input is too long for requested model",
     re.IGNORECASE,
 )
 _NAMED: Final = (

@@ -13,6 +13,7 @@ from plugway import BackendError, BackendProtocolError, StreamEvent, StreamInter
 from plugway_openai_wire._api import Api, Reader
 from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._sse import DONE, Payloads
+from plugway_translation import Halves, read_json
 
 _DRAIN_SECONDS: Final = 0.25
 """How long the end of a body is waited for after its end mark: a connection whose answer was read
@@ -26,6 +27,7 @@ class TranslatedEvents:
         self._chunks = chunks
         self._reader = reader
         self._payloads = Payloads()
+        self._halves = Halves()
         self._waiting: deque[bytes] = deque()
         self._ready: deque[StreamEvent] = deque()
         self._over = False
@@ -74,13 +76,19 @@ class TranslatedEvents:
                 self._read(payload)
         if not self._reader.ended:
             self._over = True
-            self._ready += self._reader.end()
+            self._end()
 
     def _read(self, payload: bytes) -> None:
         if payload == DONE:
-            self._ready += self._reader.end()
+            self._end()
         elif payload.strip():
-            self._ready += self._reader.feed(parsed(payload))
+            for value in _values(self._halves, payload):
+                self._ready += self._reader.feed(value)
+
+    def _end(self) -> None:
+        for value in self._halves.flush():
+            self._ready += self._reader.feed(as_object(value))
+        self._ready += self._reader.end()
 
     async def _drain(self) -> None:
         try:
@@ -182,14 +190,29 @@ def is_whole(payload: bytes) -> bool:
         return False
 
 
+def _values(halves: Halves, payload: bytes) -> list[dict[str, Any]]:
+    """The objects that are ready with an event. Raises as `parsed`."""
+    try:
+        return [_object(value) for value in halves.feed(payload)]
+    except orjson.JSONDecodeError as error:
+        raise _no_json(payload, error) from None
+
+
 def parsed(payload: bytes) -> dict[str, Any]:
     """The object in an event or a body. Raises `BackendProtocolError` where there is none."""
     try:
-        value: Any = orjson.loads(payload)
+        return _object(read_json(payload))
     except orjson.JSONDecodeError as error:
-        start = payload[:200].decode("utf-8", "replace")
-        record = f"it sent no JSON ({error.msg})"
-        raise BackendProtocolError(f"{record}: {start}", record=record) from None
+        raise _no_json(payload, error) from None
+
+
+def _no_json(payload: bytes, error: orjson.JSONDecodeError) -> BackendProtocolError:
+    start = payload[:200].decode("utf-8", "replace")
+    record = f"it sent no JSON ({error.msg})"
+    return BackendProtocolError(f"{record}: {start}", record=record)
+
+
+def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BackendProtocolError(f"it sent {type(value).__name__} where an object belongs")
     return as_object(value)

@@ -123,7 +123,7 @@ def test_a_call_that_is_complete_is_told_before_the_next_ends():
     made = reader()
     made.feed(chunk(tool_delta(0, '{"a": 1}', id="call_a", name="Read")))
     events = made.feed(chunk(tool_delta(1, "", id="call_b", name="Grep")))
-    assert [item.type for item in events] == ["content_block_stop"]
+    assert [item.type for item in events] == ["content_block_delta", "content_block_stop"]
 
 
 @pytest.mark.parametrize(

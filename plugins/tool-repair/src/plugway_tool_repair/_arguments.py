@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from plugway import as_list, as_object
 from plugway_local_engine import check_arguments
 from plugway_tool_repair._loose import NotJson, load
+from plugway_translation import one_of_many
 
 _MAX_DEPTH: Final = 50
 _MAX_REFERENCES: Final = 16
@@ -38,7 +39,9 @@ class Fitter:
     def fit_text(self, text: str) -> tuple[dict[str, Any], list[str]]:
         """The arguments, and what is still wrong with them."""
         try:
-            value, loosely = load(text if text.strip() else "{}")
+            if once := one_of_many(text.strip()):
+                self.fixes.append("its arguments came more than once")
+            value, loosely = load(once or (text if text.strip() else "{}"))
         except NotJson as error:
             return {}, [f"the arguments are not valid JSON: {error}"]
         if loosely:

@@ -6,11 +6,14 @@ the notes in which a translator says what it could not carry over.
 
 from plugway_translation._arguments import parse_arguments
 from plugway_translation._calls import FreshIds, ids_of_calls, unique_calls
+from plugway_translation._halves import Halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id
+from plugway_translation._lengths import shortened
 from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
+from plugway_translation._repeated import last_meant, one_of_many
 from plugway_translation._schema import (
     ANY_SCHEMA,
     SchemaRules,
@@ -47,6 +50,7 @@ __all__ = [
     "Action",
     "Effort",
     "FreshIds",
+    "Halves",
     "IdCodec",
     "Media",
     "MediaPolicy",
@@ -70,15 +74,19 @@ __all__ = [
     "in_words",
     "is_attribution",
     "is_placeholder",
+    "last_meant",
     "media_of",
     "note_extras",
+    "one_of_many",
     "parse_arguments",
+    "read_json",
     "reminder",
     "replaced_media",
     "result_media",
     "result_text",
     "rules_without",
     "said_in",
+    "shortened",
     "strict_fits",
     "system_text",
     "totals_of",

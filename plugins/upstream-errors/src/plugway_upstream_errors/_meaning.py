@@ -17,6 +17,8 @@ from typing import Any, Final
 from plugway import BackendError, BackendRefused, Headers
 from plugway_upstream_errors._unwrap import Facts, unwrap, unwrap_text
 
+_NAMED_IN_TEXT: Final = re.compile(r"[Ii]nvalid '([^'\n]{1,200})':")
+"""Where OpenAI names the field that it refuses, beside `param`."""
 _GROUPS: Final = {"<N>": "prompt", "<M>": "limit", "<C>": "answer", "<T>": "total"}
 _NUMBER: Final = r"(?P<{}>\d[\d,]{{0,14}})"
 
@@ -40,6 +42,8 @@ class Wording:
     match: re.Pattern[str] | None = None
     code: re.Pattern[str] | None = None
     statuses: frozenset[int] = frozenset()
+    place: re.Pattern[str] | None = None
+    """The field that is refused; the row holds for no other."""
     remedy: str = ""
 
 
@@ -78,6 +82,7 @@ def _row(row: Mapping[str, Any], kinds: Mapping[str, KindRule]) -> Wording:
         match=re.compile(match, re.IGNORECASE | re.DOTALL) if match else None,
         code=re.compile(row["code"], re.IGNORECASE) if "code" in row else None,
         statuses=frozenset(row.get("statuses", ())),
+        place=re.compile(row["place"]) if "place" in row else None,
         remedy=row.get("remedy") or kinds[row["kind"]].remedy,
     )
 
@@ -116,8 +121,11 @@ def read(status: int, facts: Facts, headers: Headers = ()) -> Meaning:
         status = told if 400 <= told < 600 else 502
     wait = facts.retry_after if facts.retry_after is not None else _retry_after(headers)
     text = "\n".join(facts.texts)
+    places = [*facts.places, *_NAMED_IN_TEXT.findall(text)]
     for row in WORDINGS:
         if row.statuses and status not in row.statuses:
+            continue
+        if row.place and not any(row.place.fullmatch(place) for place in places):
             continue
         match = row.match.search(text) if row.match else None
         if match or (row.code and any(row.code.fullmatch(code) for code in facts.codes)):

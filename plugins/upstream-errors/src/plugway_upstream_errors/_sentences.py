@@ -14,6 +14,7 @@ MAX_TOLD: Final = 2000
 
 _SECRETS: Final = re.compile(
     r"(?P<kept>bearer\s+|(?:api[-_ ]?key|token|secret|password|key)[\"']?\s*[=:]\s*[\"']?)"
+    r"(?!(?:string|number|integer|object|boolean|expected|extra inputs|invalid)\b)"
     r"[^\s\"',;&]{6,}"
     r"|\b(?:sk|pk|rk|gsk|hf|xai|ghp|gho|ghs|github_pat|glpat|nvapi|r8|AIza)[-_A-Za-z0-9*]{8,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]{4,}",

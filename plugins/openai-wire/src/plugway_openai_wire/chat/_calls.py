@@ -11,67 +11,34 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import MAX_EVENT_BYTES, BackendProtocolError, Emitter, Gathered, StreamEvent, as_object
+from plugway import MAX_EVENT_BYTES, BackendProtocolError, Emitter, StreamEvent, as_object
+from plugway_openai_wire._arguments import Arguments
 from plugway_openai_wire._whole import is_json
 from plugway_translation import FreshIds, ToolNames, parse_arguments
 
 MAX_CALLS: Final = 1000
 """Tool calls of one answer."""
-_PIECES: Final = 1000
 
 
 class _Slot:
     """One call, as far as it has come."""
 
-    __slots__ = (
-        "_checked",
-        "_complete",
-        "arguments",
-        "begins",
-        "closed",
-        "id",
-        "key",
-        "name",
-        "told",
-        "untold",
-    )
+    __slots__ = ("arguments", "closed", "id", "key", "name", "told")
 
     def __init__(self, key: Any) -> None:
         self.key = key
         self.id = ""
         self.name = ""
-        self.arguments = Gathered("the arguments of a tool call")
-        self.begins = ""
-        """Their first character that is no white space."""
-        self.untold: list[str] = []
-        """Pieces of the arguments that were not told yet."""
+        self.arguments = Arguments()
         self.told = False
         """The block has begun."""
         self.closed = False
         """The block has ended: it was complete, and what still comes for it is not of the call."""
-        self._checked = 0
-        self._complete = False
-
-    def add(self, fragment: str) -> None:
-        """Take more of the arguments. Raises `BackendProtocolError` where they are too long."""
-        self.arguments.add(fragment)
-        self.begins = self.begins or fragment.lstrip()[:1]
-        if len(self.untold) > _PIECES:
-            self.untold = ["".join(self.untold)]
-        self.untold.append(fragment)
 
     @property
     def odd(self) -> bool:
         """What has come is no object but a text, or `null`: it is told when it is whole."""
-        return self.begins in {'"', "n"}
-
-    @property
-    def complete(self) -> bool:
-        """The arguments are a JSON object: nothing can follow."""
-        if self._checked != self.arguments.size:
-            self._checked = self.arguments.size
-            self._complete = is_object(self.arguments.text())
-        return self._complete
+        return self.arguments.begins in {'"', "n"}
 
 
 class Calls:
@@ -109,8 +76,7 @@ class Calls:
         if isinstance(arguments, dict):  # Ollama's own form
             arguments = orjson.dumps(arguments).decode()
         if fragment := _text(arguments):
-            slot.add(fragment)
-            self.characters += len(fragment)
+            self.characters += slot.arguments.add(fragment)
             if self.characters > MAX_EVENT_BYTES:
                 raise BackendProtocolError(
                     f"its tool calls have more than {MAX_EVENT_BYTES} characters of arguments"
@@ -129,10 +95,10 @@ class Calls:
             self._active += 1
             if not slot.name:
                 continue
-            if not cut or slot.complete or is_whole_text(slot.arguments.text()):
-                events += [*self._told(slot), *self._close(slot)]
+            if not cut or is_object(slot.arguments.text()) or is_whole_text(slot.arguments.text()):
+                events += [*self._told(slot, last=True), *self._close(slot)]
             elif slot.told:
-                events += [*self._told(slot), *self._emitter.close_block()]
+                events += [*self._told(slot, last=True), *self._emitter.close_block()]
             else:
                 events += self._emitter.cut_call(self._names.back(slot.name))
         return events
@@ -163,16 +129,17 @@ class Calls:
             return []
         if slot is active:
             # A block without arguments would be a call without them, should they never come.
-            return self._told(slot) if slot.name and slot.begins and not slot.odd else []
-        if not active.complete or not active.name:
+            begun = slot.name and slot.arguments.begins
+            return self._told(slot) if begun and not slot.odd else []
+        if not active.arguments.complete or not active.name:
             return []
-        events = [*self._told(active), *self._close(active)]
+        events = [*self._told(active, last=True), *self._close(active)]
         self._active += 1
         following = self._slots[self._active]
         return [*events, *(self._tell(following) if following.name else [])]
 
-    def _told(self, slot: _Slot) -> list[StreamEvent]:
-        """What of a call was not told yet."""
+    def _told(self, slot: _Slot, *, last: bool = False) -> list[StreamEvent]:
+        """What of a call was not told yet, as far as it is sure; `last`: nothing follows."""
         events: list[StreamEvent] = []
         if not slot.told:
             tool_id = self._ids.of(slot.id)
@@ -180,8 +147,7 @@ class Calls:
             slot.told = True
         if slot.odd:
             return events
-        fresh = "".join(slot.untold)
-        slot.untold.clear()
+        fresh = slot.arguments.rest() if last else slot.arguments.fresh()
         return [*events, *(self._emitter.tool_arguments(fresh) if fresh else [])]
 
     def _close(self, slot: _Slot) -> list[StreamEvent]:

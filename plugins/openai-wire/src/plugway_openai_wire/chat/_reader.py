@@ -207,6 +207,8 @@ class ChatReader:
             return []
         self._started = True
         totals = self._told()
+        if not totals.prompt:  # told at the end; a client shows what it is told first
+            totals = Totals(estimated_tokens(self._call.body), 0)
         return self._emitter.start({**usage_of(totals), "output_tokens": 0})
 
     def _rest(self) -> list[StreamEvent]:

@@ -26,6 +26,7 @@ from plugway_translation import (
     effort_of,
     ids_of_calls,
     note_extras,
+    shortened,
     strict_fits,
     system_text,
 )
@@ -81,6 +82,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
         if target.quirks.stream_usage:
             found["stream_options"] = {"include_usage": True}
     single |= _strip(found, target, notes)
+    found = shortened(found, target.facts.length_limits, notes)
     found |= target.quirks.extra_body
     warm_only = body.get("max_tokens") == 0
     used = frozenset(ids_of_calls(messages))

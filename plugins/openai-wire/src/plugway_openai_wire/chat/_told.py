@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import CUT_REASONS, BackendRefused, StopReason, StreamEvent, as_object
+from plugway import CUT_REASONS, BackendRefused, StopReason, StreamEvent, as_list, as_object
 from plugway_translation import Totals, count, usage_of
 
 _REASONS: Final[Mapping[str, StopReason]] = {
@@ -99,9 +99,16 @@ def explained(ending: list[StreamEvent], why: str | None) -> list[StreamEvent]:
 
 
 def usage_in(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The `usage` of a chunk or answer; Groq's is in a member of its own."""
-    usage = as_object(data.get("usage"))
-    return usage or as_object(as_object(data.get("x_groq")).get("usage"))
+    """The `usage` of a chunk or answer, wherever it stands.
+
+    Groq's is in `x_groq` (its SDK, `types/chat/chat_completion_chunk.py`), Moonshot's in the last
+    choice that it streams (its API reference, "Chat").
+    """
+    choices = [as_object(item) for item in as_list(data.get("choices"))[:1]]
+    places = [data, as_object(data.get("x_groq")), *choices]
+    places += [as_object(choice.get(name)) for choice in choices for name in ("delta", "message")]
+    found = [as_object(place.get("usage")) for place in places]
+    return next(filter(None, found), found[0])
 
 
 def failure_in(data: Mapping[str, Any]) -> BackendRefused | None:

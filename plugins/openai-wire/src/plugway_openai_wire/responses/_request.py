@@ -25,6 +25,7 @@ from plugway_translation import (
     drop_by,
     effort_of,
     note_extras,
+    shortened,
     strict_fits,
     system_text,
 )
@@ -79,6 +80,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     if any(tool["type"] == "web_search" for tool in made):
         found["include"] = [*as_list(found.get("include")), SOURCES]
     _strip(found, target, notes)
+    found = shortened(found, target.facts.length_limits, notes)
     stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
     if stops:
         notes.add("stop_sequences", "emulate", "the API has none; the answer is cut here")

@@ -19,6 +19,7 @@ from plugway import (
     event,
     new_id,
 )
+from plugway_openai_wire._arguments import Arguments
 from plugway_openai_wire._whole import is_json
 from plugway_openai_wire.responses._items import reasoning_text
 from plugway_openai_wire.responses._stop import StopCut
@@ -63,8 +64,9 @@ class Item:
     """Index of the part of a message, or of a summary, that was told last."""
     sent: dict[int, int] = field(default_factory=dict[int, int])
     """Characters told of each part."""
-    text: Gathered = field(default_factory=lambda: Gathered("the arguments of a tool call"))
-    """What was told of arguments, or of a part; of a long part its start, where sources are."""
+    arguments: Arguments = field(default_factory=Arguments)
+    text: Gathered = field(default_factory=lambda: Gathered("a part"))
+    """What was told of a part; of a long part its start, where sources are."""
     cited: int = 0
     open: bool = False
     """Something of it was told."""
@@ -120,7 +122,10 @@ class Teller:
 
     def left(self, item: Item) -> list[StreamEvent]:
         """What is still to be said of an item, finished or not, when it is no longer its turn."""
-        return [] if item.kind == "function_call" else self._flush()
+        if item.kind != "function_call":
+            return self._flush()
+        last = item.arguments.rest() if item.open else ""
+        return self._out.tool_arguments(last) if last else []
 
     def unfinished(self, item: Item, *, cut: bool) -> list[StreamEvent]:
         """The same where the answer ended before the item did; `cut`: it was cut off.
@@ -250,49 +255,57 @@ class Teller:
             case "response.function_call_arguments.delta":
                 return self._arguments(item, _str(data.get("delta")))
             case "response.function_call_arguments.done":
-                return self._arguments(item, _untold(item, _str(data.get("arguments"))))
+                item.arguments.add_whole(_str(data.get("arguments")))
+                return self._call_opened(item)
             case "response.output_item.done":
                 return self._call_done(item)
             case _:
                 return []
 
-    def _call_opened(self, item: Item) -> list[StreamEvent]:
-        """The start of a call, once there are arguments and the tool's name is known.
+    def _call_opened(self, item: Item, *, done: bool = False) -> list[StreamEvent]:
+        """The start of a call, once there are arguments and the tool's name is known, and more of
+        its arguments.
 
         A block without arguments would be a call without them, should they never come.
         """
         name = _str(item.fields.get("name"))
-        if item.open or not name:
+        if not name or (not item.open and not item.arguments.begins and not done):
             return []
+        if item.open:
+            return self._out.tool_arguments(fresh) if (fresh := item.arguments.fresh()) else []
         item.open = True
         call_id = _str(item.fields.get("call_id") or item.fields.get("id"))
         tool_id = self._ids.of(call_id)
         events = self._count(self._out.tool_start(self._with.names.back(name), tool_id=tool_id))
-        if item.text.size:
-            events += self._out.tool_arguments(item.text.text())
+        if fresh := item.arguments.fresh():
+            events += self._out.tool_arguments(fresh)
         return events
 
     def _arguments(self, item: Item, fragment: str) -> list[StreamEvent]:
         if not fragment:
             return []
-        item.text.add(fragment)
+        item.arguments.add(fragment)
         self._written += len(fragment)
-        if item.open:
-            return self._out.tool_arguments(fragment)
-        return self._call_opened(item) if not fragment.isspace() else []
+        return self._call_opened(item)
 
     def _call_done(self, item: Item) -> list[StreamEvent]:
         whole = _str(item.fields.get("arguments"))
         cut = self.cut_off or item.fields.get("status") == "incomplete"
-        if not item.open and cut and not is_json(item.text.text() or whole):
+        if not item.open and cut and not is_json(item.arguments.text() or whole):
             return self.unfinished(item, cut=True)
-        events = self._call_opened(item)
+        events = self._call_opened(item, done=True)
         if not item.open:
             raise BackendProtocolError("the model called a tool without naming it")
-        events += self._arguments(item, _untold(item, whole))
-        if not item.text.size:
-            events += self._arguments(item, "{}")
-        return [*events, *self._out.close_block()]
+        if whole:
+            item.arguments.add_whole(whole)
+        if not item.arguments.text().strip():
+            item.arguments.add("{}")
+        last = item.arguments.rest()
+        return [
+            *events,
+            *(self._out.tool_arguments(last) if last else []),
+            *self._out.close_block(),
+        ]
 
     def _searched(self, item: Item) -> list[StreamEvent]:
         """A search that the API did by itself."""
@@ -353,12 +366,6 @@ def _detailed(item: StreamEvent, details: Mapping[str, Any] | None) -> StreamEve
 def _rest(item: Item, part: int, whole: str) -> str:
     """What of a part that is now known whole was not told yet."""
     return whole[item.sent.get(part, 0) :]
-
-
-def _untold(item: Item, whole: str) -> str:
-    """The same of a call's arguments; nothing where they are not those that were told."""
-    told = item.text.text()
-    return whole[len(told) :] if whole.startswith(told) else ""
 
 
 def _str(value: Any) -> str:

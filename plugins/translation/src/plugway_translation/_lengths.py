@@ -1,0 +1,49 @@
+"""Texts of a request that a server takes only up to a length, made as short. Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from plugway import as_object
+from plugway_translation._notes import Notes
+
+_WHO_ASKS: Final = frozenset(("user", "safety_identifier", "prompt_cache_key", "metadata"))
+
+
+def shortened(body: Mapping[str, Any], limits: Mapping[str, int], notes: Notes) -> dict[str, Any]:
+    """`body` with no text longer than `limits` allow: field -> most characters.
+
+    A field is a path without indexes (`tools.function.description`). A description ends in `…`; a
+    name of who asks becomes its hash.
+    """
+    found = dict(body)
+    for path, most in limits.items():
+        root, *rest = path.split(".")
+        if root in found:
+            hashed = root in _WHO_ASKS
+            found[root], times = _shorter(found[root], rest, most, hashed=hashed)
+            how = "a hash" if hashed else "its beginning"
+            for _ in range(times):
+                notes.add(path, "translate", f"{how}: the server takes {most} characters")
+    return found
+
+
+def _shorter(value: Any, path: list[str], most: int, *, hashed: bool) -> tuple[Any, int]:
+    """The value with what `path` names in it made shorter, and how often."""
+    if isinstance(value, list):
+        items = [_shorter(item, path, most, hashed=hashed) for item in cast("list[Any]", value)]
+        return [item for item, _ in items], sum(times for _, times in items)
+    if path and isinstance(value, dict):
+        name, *rest = path
+        members = as_object(value)
+        inner, times = _shorter(members.get(name), rest, most, hashed=hashed)
+        return ({**members, name: inner} if times else members), times
+    if path or not isinstance(value, str) or len(value) <= most:
+        return value, 0
+    return (_hash(value)[:most] if hashed else value[: most - 1] + "…"), 1
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,1 @@
+"""What servers really send, tried through the gateway: each kind by a table of examples."""
