@@ -438,8 +438,8 @@ UPSTREAMS = {
     "html": ("text/html", "log"),
     "notools": ("asked to call a tool, the model said 'ready'", "made for tool calls"),
     "down": ("connection refused", "start its server"),
-    "tls": ("does not speak TLS", "write `http://`"),
-    "dns": ("cannot be resolved", "`base_url`"),
+    "tls": ("does not speak TLS", "use `http://`"),
+    "dns": ("cannot resolve", "`base_url`"),
     "mute": ("no complete answer within 3 s", "whether `base_url` names it"),
 }
 """The fault of a backend, and the words of the reason and of the fix."""

@@ -228,7 +228,7 @@ async def primed(reply: Reply, resources: Resources, source: str = "") -> Reply:
     if not reply.is_stream:
         if not reply.dialect and reply.status < 400 and (wrong := wrong_in_message(reply.parsed)):
             await reply.close()
-            raise BackendProtocolError(f"`{wrong}` of the answer is no such value")
+            raise BackendProtocolError(f"invalid value of `{wrong}` in the response")
         return reply
     relay: RawRelay | EventRelay | ForeignRelay
     if reply.chunks is not None and reply.dialect:
