@@ -130,7 +130,7 @@ async def test_a_fallback_that_is_not_granted_is_left_out(served):
         answer = await client.post("/v1/messages/explain", json=request_body(model="both"))
     told = answer.json()
     assert [attempt["target"] for attempt in told["attempts"]] == ["mine/a"]
-    assert "left out `far/large`: not for `phone`" in str(told["receipt"])
+    assert "skipped `far/large`: not allowed for `phone`" in str(told["receipt"])
 
 
 async def test_nothing_but_models_is_open_to_it():

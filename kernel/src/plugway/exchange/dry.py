@@ -76,7 +76,7 @@ async def _counted(
             with Contained(attempt.backend.name, "count", TimeoutError):
                 return await attempt.backend.count(request, attempt)
     except TimeoutError:
-        late = f"`{attempt.target}` did not count the tokens within {seconds:g} s"
+        late = f"`{attempt.target}` timed out counting tokens after {seconds:g} s"
         raise BackendTimeout(late) from None
 
 

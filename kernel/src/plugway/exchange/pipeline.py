@@ -105,7 +105,7 @@ class Pipeline:
                 if caller.may_use(attempt.target):
                     granted.append(attempt)
                 else:
-                    what = f"left out `{attempt.target}`: not for `{caller.name}`"
+                    what = f"skipped `{attempt.target}`: not allowed for `{caller.name}`"
                     exchange.note("kernel", what, stage="route")
             if granted:
                 return granted
@@ -136,7 +136,7 @@ class Pipeline:
         if backend is None:
             raise NoRoute(
                 f"the route names the backend `{name}`, which does not exist; "
-                f"there are {_listed(self.backends)}",
+                f"available: {_listed(self.backends)}",
                 retry=False,
                 record=True,
             )
@@ -210,7 +210,7 @@ class Pipeline:
         if exchange.caller.limited:
             request = within_grants(request, exchange)
         if request.model != attempt.model:
-            because = f"{attempt.target} calls it so"
+            because = f"the model name at {attempt.target}"
             request = request.replace(model=attempt.model, because=because)
         if attempt.backend.name in self._translating and request.original is None:
             validate_blocks(request.body)
@@ -242,8 +242,8 @@ class Pipeline:
             seconds = attempt.first_event_seconds
             setting = _first_event_setting(attempt.backend)
             error = BackendTimeout(
-                f"`{attempt.target}` sent no content within {seconds:g} s - look at its log; "
-                f"`server.{setting}` says how long a prompt may take"
+                f"`{attempt.target}` sent no content within {seconds:g} s - check its log; "
+                f"`server.{setting}` sets how long a prompt may take"
             )
             result = str(error)
             raise error from None

@@ -187,7 +187,7 @@ class EventRelay(Signed):
 def _ended_early(started: bool, any_bytes: bool) -> Exception:
     if started or not any_bytes:
         return StreamInterrupted("the stream ended before its first content")
-    return BackendProtocolError("the answer is not an Anthropic event stream (no `event:` lines)")
+    return BackendProtocolError("the response is not an Anthropic event stream (no `event:` lines)")
 
 
 async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> None:

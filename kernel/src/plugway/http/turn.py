@@ -54,7 +54,7 @@ class Turn(RequestResponseCycle):
         try:
             await app(self.scope, self.receive, self.send)
             if not (self.response_complete or self.disconnected):
-                log.error("the application returned without a whole answer")
+                log.error("the application returned without a complete response")
         except Exception:
             log.exception("the application failed")
         finally:

@@ -114,7 +114,7 @@ def load_class(plugin: Installed, approvals: Approvals) -> type[AnyPlugin]:
         raise fail(f"{reason}; {fix}")
     if plugin.rivals:
         rivals = ", ".join(f"`{name}`" for name in plugin.rivals)
-        raise fail(f"the name is claimed by {rivals} too; uninstall all but one")
+        raise fail(f"the name is also claimed by {rivals}; uninstall all but one")
     try:
         found: object = plugin.entry_point.load()
     except KeyboardInterrupt:
