@@ -101,7 +101,7 @@ def default_config_path() -> Path:
 def find_config(explicit: Path | None = None) -> Path | None:
     """The configuration to use: as given, `PLUGWAY_CONFIG`, the user's own, or None.
 
-    The current directory is never searched: what lies there may come from anybody.
+    The current directory is never searched: its files may come from anyone.
     """
     if explicit is not None:
         return explicit.expanduser()
