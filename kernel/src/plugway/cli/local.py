@@ -1,6 +1,6 @@
 """The user's own gateway on this machine, as commands see it: where it is, whether it runs.
 
-Starting and stopping it is theirs; what it serves is the application's business.
+Starting and stopping it is theirs; what it serves belongs to the application.
 """
 
 from __future__ import annotations

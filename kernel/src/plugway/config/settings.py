@@ -1,6 +1,6 @@
 """The gateway's own settings: address, token, limits.
 
-Where they are read from is the configuration's business.
+Where they are read from belongs to the configuration.
 """
 
 from __future__ import annotations

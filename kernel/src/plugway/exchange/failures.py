@@ -1,6 +1,6 @@
 """What a client is told of a failure.
 
-Which failures are tried again is the policy plugins' business.
+Which failures are tried again belongs to the policy plugins.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Failed:
     attempt: Attempt
 
 
-def order_of_telling(failed: Failed) -> tuple[int, float]:
+def report_priority(failed: Failed) -> tuple[int, float]:
     """Of several failures the client is told the one it can do most about (`docs/errors.md`), and
     of several rate limits the one that ends first."""
     error = failed.error

@@ -4,7 +4,7 @@
         per attempt: prepare_attempt → around_attempt → Backend.send → first content event
     → normalize_failure (where all failed) → transform_response
 
-Writing the reply to the client is `exchange/run`'s business, how a hook is called that of
+Writing the reply to the client belongs to `exchange/run`, how a hook is called that of
 `plugins/hooks`, and the same road without inference that of `exchange/dry`.
 """
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from plugway.config.document import did_you_mean
-from plugway.exchange.dialect import note_decoding, note_way
-from plugway.exchange.failures import Failed, failure_reply, order_of_telling
+from plugway.exchange.dialect import note_decoding, record_translation
+from plugway.exchange.failures import Failed, failure_reply, report_priority
 from plugway.exchange.grants import within_grants
 from plugway.exchange.relay import primed, under_name
 from plugway.exchange.validate import validate_blocks
@@ -186,7 +186,7 @@ class Pipeline:
                 failures.append(Failed(unwound(failure), attempt))
                 if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
                     break
-        return await self.told(min(failures, key=order_of_telling), exchange)
+        return await self.told(min(failures, key=report_priority), exchange)
 
     async def _try(
         self,
@@ -225,7 +225,7 @@ class Pipeline:
     ) -> Reply:
         """`Backend.send` until the first content event, on the record."""
         if request.original is not None:
-            note_way(request, attempt, exchange)
+            record_translation(request, attempt, exchange)
         began = time.monotonic()
         result = "cancelled"
         try:

@@ -1,6 +1,6 @@
 """Replies on their way through: held until their first content event, and followed to their end.
 
-How bytes are written to the client is `exchange/writer`'s business.
+How bytes are written to the client belongs to `exchange/writer`.
 """
 
 from __future__ import annotations

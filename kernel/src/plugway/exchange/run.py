@@ -297,7 +297,7 @@ class ExchangeRun:
         await self.responder.end()
 
     def _broken_off(self, error: PlugwayError) -> None:
-        """A stream fails after its first content: cut it, so that the client heals (E-21, E-23)."""
+        """A stream fails after its first content: cut it, so the client recovers (E-21, E-23)."""
         self.error = error.record
         who = self.exchange.caller.name if self.exchange else None
         fields = {"request_id": self.request_id, "caller": who, "error": self.error}

@@ -1,6 +1,6 @@
 """The listening socket, and what to do if it cannot be had.
 
-What is served on it is the server's business.
+What is served on it belongs to the server.
 """
 
 from __future__ import annotations

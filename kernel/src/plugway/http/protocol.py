@@ -3,7 +3,7 @@
 uvicorn's own takes heads of any size, at any pace, with several `Host` lines and any target, and
 answers what it refuses in plain text. Here a head is bounded in bytes, lines and time, a refusal
 is an error of the API, a client that does not read is left, and one that still sends when it has
-its answer can read it. The answer itself is `http/turn`'s business.
+its answer can read it. The answer itself belongs to `http/turn`.
 """
 
 from __future__ import annotations

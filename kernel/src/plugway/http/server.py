@@ -1,6 +1,6 @@
 """The server's life: bind, announce, serve, reload, drain, exit.
 
-What is served is the application's business, how bytes become requests the protocol's.
+What is served belongs to the application, how bytes become requests the protocol's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One configuration brought to life: its plugins, backends and pipeline, opened and closed as one.
 
-Swapping one snapshot for the next while exchanges run is the application's business.
+Swapping one snapshot for the next while exchanges run belongs to the application.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One request on a connection, and its answer: uvicorn's cycle, and the `Channel` beside ASGI.
 
-What arrives on the connection, and when it closes, is `http/protocol`'s business.
+What arrives on the connection, and when it closes, belongs to `http/protocol`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Plugins: what is installed, and the instances that a configuration asks for.
 
-Which of their methods are hooks, and how hooks are called, is the business of `plugins/hooks`.
+Which of their methods are hooks, and how hooks are called, belongs to `plugins/hooks`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Typed stream events of the Messages API, which keep the bytes they came in.
 
-Framing on the wire is `types/sse`'s business; making a legal stream from parts is
+Framing on the wire belongs to `types/sse`; making a legal stream from parts is
 `types/emitter`'s.
 
 Order on the wire (`lib/streaming/_messages.py` of the `anthropic` SDK): `message_start`, then per

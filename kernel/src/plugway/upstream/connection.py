@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection to an upstream, with one exchange at a time on it.
 
-Which connection a request gets is the business of `upstream/pool`, what goes out on it that of
+Which connection a request gets belongs to `upstream/pool`, what goes out on it that of
 `upstream/upstream`. A general client cost 40 % more CPU on a small request (`bench/gateway.py`).
 """
 

@@ -1,6 +1,6 @@
 """The connections to one origin: opened when needed, kept for a minute, closed with the plugin.
 
-What is said on a connection is the business of `upstream/connection`.
+What is said on a connection belongs to `upstream/connection`.
 """
 
 from __future__ import annotations

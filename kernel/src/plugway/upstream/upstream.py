@@ -1,6 +1,6 @@
 """The client of upstreams: what goes out to one origin, and what of its answer comes back in.
 
-How connections are kept is the business of `upstream/pool`; what the bytes mean, that of the
+How connections are kept belongs to `upstream/pool`; what the bytes mean, that of the
 backends.
 """
 

@@ -1,6 +1,6 @@
 """Addresses of upstreams: which may be used, and which are this machine.
 
-Speaking to them is `upstream/upstream`'s business.
+Speaking to them belongs to `upstream/upstream`.
 """
 
 from __future__ import annotations
