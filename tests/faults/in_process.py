@@ -111,7 +111,7 @@ class Taken:
         if self._taken < _ALONE or self._taken % _TOGETHER == 0:
             await asyncio.sleep(0)
         if not self._pieces and not self._whole:
-            raise StreamInterrupted(f"{self._where} broke off its answer")
+            raise StreamInterrupted(f"{self._where} sent an incomplete response")
         return self._pieces.pop() if self._pieces else b""
 
     def close(self):

@@ -77,7 +77,7 @@ async def test_u04_a_name_that_is_not_known_is_overload_too(monkeypatch):
     async with bench(url="https://upstream.invalid") as b:
         status, kind, message = told(await b.ask())
     assert (status, kind) == (529, "overloaded_error")
-    assert "cannot be resolved" in message
+    assert "cannot resolve" in message
 
 
 # ── silence before content (U-06 to U-08) ────────────────────────────────────────────────────

@@ -238,4 +238,4 @@ async def test_a_status_below_100_is_no_answer_and_waits_for_none(status):
         async with gateway(plugins(upstream.url)) as running:
             answer = await running.post(request_body(model="anthropic/anthropic/m"))
     assert answer.status_code == 502
-    assert "does not answer in valid HTTP" in answer.text
+    assert "sent an invalid HTTP response" in answer.text

@@ -340,7 +340,7 @@ def test_an_unprotected_address_exits_3_with_one_line(plugway: Any, tmp_path: Pa
     done = plugway("serve", "--config", str(path), "--host", "0.0.0.0")
     assert done.code == 3
     assert len(done.err.splitlines()) == 1
-    assert "reached from other machines" in done.err
+    assert "reachable from other machines" in done.err
 
 
 @pytest.mark.parametrize("port", ["٨٤٨٤", "0x10", "70000", "-1", "eighty"])
@@ -429,7 +429,9 @@ def test_the_version_is_told(plugway: Any) -> None:
     assert plugway("--version").out == version("plugway") + "\n"
 
 
-@pytest.mark.parametrize(("word", "reason"), [("wrong", "no `typer.Typer`"), ("broken", "import")])
+@pytest.mark.parametrize(
+    ("word", "reason"), [("wrong", "not a `typer.Typer`"), ("broken", "import")]
+)
 def test_an_installed_command_that_is_none_is_told_by_name(
     announced: Any, word: str, reason: str
 ) -> None:
@@ -505,7 +507,7 @@ def test_new_takes_a_folder_and_never_overwrites(plugway: Any, tmp_path: Path) -
     assert plugway("new", "abc", "--directory", str(tmp_path / "here")).code == 0
     done = plugway("new", "abc", "--directory", str(tmp_path / "here"))
     assert done.code == 1
-    assert "exists already" in done.err
+    assert "already exists" in done.err
 
 
 @pytest.mark.usefixtures("template")
@@ -520,10 +522,10 @@ def test_new_takes_a_folder_and_never_overwrites(plugway: Any, tmp_path: Path) -
         ("ä", "lower-case"),
         ("a\nb", "lower-case"),
         ("x" * 41, "at most 40"),
-        ("plugway-x", "the package gets it: `x`"),
-        ("echo", "exists already (`plugway-echo`)"),
-        ("template", "exists already"),
-        ("none", "a word of Python"),
+        ("plugway-x", "it is added to the package name: `x`"),
+        ("echo", "already exists (`plugway-echo`)"),
+        ("template", "already exists"),
+        ("none", "a Python keyword"),
     ],
 )
 def test_new_refuses_a_bad_name(plugway: Any, tmp_path: Path, name: str, words: str) -> None:
@@ -649,7 +651,7 @@ def test_what_listens_at_the_address_and_hangs_up_is_told(plugway: Any, tmp_path
         hanging_up.start()
         done = plugway("status", "--config", str(path))
         hanging_up.join()
-    assert (done.code, f"what listens at {url} hung up" in done.err) == (1, True), done.err
+    assert (done.code, f"the server at {url} disconnected" in done.err) == (1, True), done.err
 
 
 def test_a_refusal_of_the_gateway_is_told_in_its_words(plugway: Any, gateway: str) -> None:
@@ -657,7 +659,7 @@ def test_a_refusal_of_the_gateway_is_told_in_its_words(plugway: Any, gateway: st
     Scripted.answers = {"/health": {"type": "error", "error": {"message": "wrong token"}}}
     done = plugway("status")
     assert done.code == 1
-    assert "refused: wrong token" in done.err
+    assert "returned an error: wrong token" in done.err
 
 
 def test_explain_posts_the_request_and_shows_the_answer(
@@ -714,7 +716,7 @@ def test_explain_reads_standard_input_and_can_make_up_a_request(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{", "is not JSON"), ("[]", "is not a JSON object"), (None, "cannot be read")],
+    [("{", "is not JSON"), ("[]", "is not a JSON object"), (None, "cannot read")],
 )
 def test_explain_refuses_what_is_no_request(
     plugway: Any, tmp_path: Path, content: str | None, words: str
@@ -810,7 +812,7 @@ def test_without_a_model_the_lines_say_what_is_missing() -> None:
     config = parse_config("plugins: []")
     text = connection(config, "http://127.0.0.1:8484", None, [])
     assert "ANTHROPIC_MODEL" not in exported(text)
-    assert "no model is listed yet; ANTHROPIC_MODEL belongs to it" in text
+    assert "no model is listed yet; set ANTHROPIC_MODEL" in text
 
 
 @pytest.mark.parametrize(
@@ -957,7 +959,7 @@ def test_who_stops_a_gateway_at_work_is_told_what_it_waits_for(tmp_path: Path) -
                 pass
             process.send_signal(signal.SIGINT)
             told = next(line for line in process.stderr if "waiting" in line)
-            assert "up to 28 s for 1 exchange that has not ended; Ctrl-C once more" in told
+            assert "up to 28 s for 1 exchange to finish; press Ctrl-C again" in told
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0
     finally:

@@ -106,7 +106,7 @@ def test_a_misspelt_section_gets_a_suggestion() -> None:
 def test_two_instances_of_one_name_are_told_with_both_places() -> None:
     problem = the_problem("plugins:\n  - use: echo\n  - use: echo\n")
     assert problem.startswith("c.yaml:3:5: `plugins[1]`")
-    assert "`echo` is taken by the plugin at 2:5" in problem
+    assert "`echo` is already used by the plugin at 2:5" in problem
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_two_instances_of_one_name_are_told_with_both_places() -> None:
         ("# only a comment\n", "the file is empty"),
         ("---\n", "the file is empty"),
         ("just words", "should be a mapping"),
-        ("server: {}", "no `plugins` section"),
+        ("server: {}", "missing `plugins` section"),
         ("plugins: {use: echo}", "should be a list"),
         ("server: 3\nplugins: []", "should be a mapping of settings"),
         ("plugins: []\nplugins: []", "given twice, first in line 1"),
-        ("plugins: []\n---\nplugins: []", "a second document begins here"),
+        ("plugins: []\n---\nplugins: []", "a second document starts here"),
         ("plugins:\n\t- use: echo\n", "a tab is used for indentation"),
         ("plugins: [\n", "not valid YAML"),
         ("plugins: []\nserver: a: b\n", "quote a value that contains `: `"),
@@ -128,8 +128,8 @@ def test_two_instances_of_one_name_are_told_with_both_places() -> None:
         ("plugins: !mine []", "the tag `!mine` is not accepted"),
         ("plugins: \x07", "control character U+0007"),
         ("plugins: *", "not valid YAML"),
-        ("plugins: *x", "the alias `*x` stands for nothing"),
-        ("plugins: &a [*a]", "the alias `*a` stands for nothing yet"),
+        ("plugins: *x", "the alias `*x` is not defined"),
+        ("plugins: &a [*a]", "the alias `*a` is not defined yet"),
         ("a: &a {b: 1}\nc: {<<: *a}\nplugins: []", "merge keys"),
         ("? [a, b]\n: c\nplugins: []", "a key must be a plain word"),
         ("[" * 100_000, "nested deeper than 50 levels"),
@@ -353,7 +353,7 @@ def test_settings_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.com", "0x7f000001"])
 def test_an_address_beyond_this_machine_needs_token_and_encryption(host: str) -> None:
     for extra in ("", ", token: " + "t" * 20, ", behind_tls: true"):
-        with pytest.raises(ExposedError, match="reached from other machines"):
+        with pytest.raises(ExposedError, match="reachable from other machines"):
             parse_config(f"server: {{host: '{host}'{extra}}}\nplugins: []")
     full = f"server: {{host: '{host}', token: {'t' * 20}, behind_tls: true}}\nplugins: []"
     assert parse_config(full).server.host == host

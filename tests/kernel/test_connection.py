@@ -142,7 +142,7 @@ async def test_an_upstream_that_stops_in_the_middle_of_a_request_is_not_waited_f
     started = await asyncio.start_server(half, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{started.sockets[0].getsockname()[1]}"
     async with started, Upstream(url) as upstream:
-        with anyio.fail_after(2), pytest.raises(BackendUnavailable, match="before it answered"):
+        with anyio.fail_after(2), pytest.raises(BackendUnavailable, match="before it responded"):
             await upstream.request("POST", "/", body=b"x" * (20 * 2**20))
         over.set()
 
@@ -199,7 +199,7 @@ async def test_an_upstream_that_breaks_off_late_is_not_asked_again(server, upstr
     monkeypatch.setattr(_pool, "RESEND_SECONDS", 0.05)
     server.script(respond(200, b"a"), [Sleep(0.1), Cut()])
     await ask(upstream)
-    with pytest.raises(BackendUnavailable, match="before it answered"):
+    with pytest.raises(BackendUnavailable, match="before it responded"):
         await ask(upstream)
     assert len(server.requests) == 2
 
@@ -307,7 +307,7 @@ async def test_a_body_that_is_all_here_does_not_hold_the_loop(server, upstream, 
 
 @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\rb", "a\0b", "漢"])
 async def test_a_value_that_no_header_may_hold_is_never_sent(server, upstream, value):
-    with pytest.raises(BackendProtocolError, match="no header may hold"):
+    with pytest.raises(BackendProtocolError, match="characters that are not allowed"):
         await ask(upstream, headers=(("x-a", value),))
     assert server.connections == 0
 
@@ -349,7 +349,7 @@ async def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(serve
 @pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.test"])
 async def test_a_name_that_can_be_none_is_unavailable(host):
     async with Upstream(f"http://{host}") as upstream:
-        with pytest.raises(BackendUnavailable, match="cannot be resolved"):
+        with pytest.raises(BackendUnavailable, match="cannot resolve"):
             await ask(upstream)
 
 
@@ -359,7 +359,7 @@ async def test_all_addresses_refuse(monkeypatch):
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", three)
     async with Upstream("http://upstream.test") as upstream:
-        with pytest.raises(BackendUnavailable, match="cannot be reached"):
+        with pytest.raises(BackendUnavailable, match="cannot connect"):
             await ask(upstream)
 
 

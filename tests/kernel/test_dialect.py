@@ -442,7 +442,7 @@ async def test_paths_of_plugins_are_behind_every_check_of_the_guard(path):
 
 async def test_two_dialects_on_one_path_are_told_apart_at_start():
     speaks, answers = stack()
-    with pytest.raises(PluginError, match="`/v1/lines` is served already"):
+    with pytest.raises(PluginError, match="`/v1/lines` is already served"):
         async with gateway([speaks, Speaks(NoOptions(), name="again"), answers]):
             pass
 

@@ -161,7 +161,7 @@ async def test_a_hook_that_hangs_is_ended_and_named(monkeypatch):
     hooks = Hooks([plugin("slow", transform_request=transform_request)])
     (impl,) = hooks.all()
     monkeypatch.setattr(impl, "info", type(impl.info)("CHAIN", "closed", True, 0.05))
-    with pytest.raises(HookError, match=r"`slow`.*did not come back within 0.05 s"):
+    with pytest.raises(HookError, match=r"`slow`.*timed out after 0.05 s"):
         await hooks.transform_request(MessagesRequest(RAW), exchange())
 
 

@@ -130,7 +130,7 @@ async def test_a_fallback_that_is_not_granted_is_left_out(served):
         answer = await client.post("/v1/messages/explain", json=request_body(model="both"))
     told = answer.json()
     assert [attempt["target"] for attempt in told["attempts"]] == ["mine/a"]
-    assert "left out `far/large`: not for `phone`" in str(told["receipt"])
+    assert "skipped `far/large`: not allowed for `phone`" in str(told["receipt"])
 
 
 async def test_nothing_but_models_is_open_to_it():
@@ -164,9 +164,9 @@ async def test_its_conversations_are_apart_from_everybody_elses(served):
         ([{"name": "a caller=owner", "token": "xy", "models": ["m/*"]}], "name"),
         ([{"name": "<b>", "token": "xy", "models": ["m/*"]}], "name"),
         ([{"name": "A b", "token": "xy", "models": ["m/*"]}], "name"),
-        ([{"name": n, "token": "xy", "models": ["m/*"]} for n in "ab"], "all differ"),
-        ([{"name": "a", "token": t, "models": ["m/*"]} for t in ("x", "y")], "name of its own"),
-        ([{"name": "a", "token": "main", "models": ["m/*"]}], "all differ"),
+        ([{"name": n, "token": "xy", "models": ["m/*"]} for n in "ab"], "differ from each other"),
+        ([{"name": "a", "token": t, "models": ["m/*"]} for t in ("x", "y")], "unique names"),
+        ([{"name": "a", "token": "main", "models": ["m/*"]}], "differ from each other"),
     ],
 )
 def test_a_mistake_in_tokens_is_told_and_no_token_with_it(tokens, told):

@@ -141,7 +141,7 @@ def test_every_mistake_of_every_plugin_is_told_at_its_place() -> None:
     assert ("c.yaml:8:16", "plugins[0].options.rules.a[1]") in told
     unknown = told[("c.yaml:9:5", "plugins[1].use")]
     assert unknown.reason == "no installed plugin is called `goood`"
-    assert unknown.fix == "did you mean `good`? If not, install the package that brings it"
+    assert unknown.fix == "did you mean `good`? If not, install the package that provides it"
     assert told[("c.yaml:11:15", "plugins[2].options.anything")].fix == "options here: none"
     assert ("c.yaml:12:5", "plugins[3].options.suffix") in told
     assert [p.where for p in found] == sorted(

@@ -57,7 +57,7 @@ def test_another_program_on_the_port_is_told(tmp_path, body, monkeypatch):
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         here = LocalGateway.find(config(tmp_path, server.server_port))
-        with pytest.raises(PlugwayError, match=r"not Plugway|somebody else"):
+        with pytest.raises(PlugwayError, match=r"not Plugway|another user"):
             here.state()
         thread.join()
 

@@ -67,7 +67,7 @@ def test_the_level_counts_for_plugway_and_libraries_speak_from_warning_on() -> N
     logging.getLogger("some.library").info("theirs")
     logging.getLogger("some.library").warning("important")
     messages = [json.loads(line)["message"] for line in lines_of(stream, writer)]
-    assert messages == ["ours", "(its text is left out)"]
+    assert messages == ["ours", "(text omitted)"]
 
 
 @pytest.mark.parametrize("json_lines", [True, False])
@@ -85,7 +85,7 @@ def test_a_library_says_what_it_says_without_the_values(json_lines: bool) -> Non
 
 
 def test_an_unknown_level_is_refused() -> None:
-    with pytest.raises(ValueError, match="`loud` is no log level"):
+    with pytest.raises(ValueError, match="unknown log level `loud`"):
         configure("loud", False, io.StringIO())
 
 

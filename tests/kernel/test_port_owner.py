@@ -45,7 +45,7 @@ def test_a_taken_port_is_told_with_the_process_and_its_command(taken: int) -> No
     assert owner.command[0] == Path("/proc/self/cmdline").read_text().split("\0")[0]
     text = refusal(taken)
     assert f"port {taken} is in use by process {os.getpid()} ({owner.command[0]}" in text
-    assert "stop it, or take another port: `plugway serve --port " in text
+    assert "stop it, or use another port: `plugway serve --port " in text
 
 
 def test_the_port_that_is_to_be_typed_can_be_listened_on(taken: int) -> None:
@@ -114,4 +114,4 @@ def test_where_the_system_tells_nothing_a_command_does(
     taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_port_owner, "_listening", lambda port: iter([]))
-    assert f"`lsof -nP -iTCP:{taken} -sTCP:LISTEN` tells which" in refusal(taken)
+    assert f"`lsof -nP -iTCP:{taken} -sTCP:LISTEN` shows which" in refusal(taken)

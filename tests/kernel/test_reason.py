@@ -75,4 +75,4 @@ def test_the_errors_of_all_known_servers_are_told_in_their_own_words(name):
 
 
 def test_a_refusal_without_text_is_told_by_its_status():
-    assert BackendRefused(502, b"").message == "the upstream answered with status 502"
+    assert BackendRefused(502, b"").message == "the upstream responded with status 502"

@@ -72,8 +72,8 @@ def test_a_mapping_that_is_no_reference_is_left_alone() -> None:
         ("a: {$env: TEST_UNSET}", "c.yaml:1:1: `a`: the environment variable `TEST_UNSET` is not"),
         ("a: {$env: TEST_EMPTY}", "`TEST_EMPTY` is empty"),
         ("a: {$env: TEST_BROKEN}", "contains a line break or a NUL"),
-        ("a: {$env: X, $file: y}", "`$env` must stand alone, not beside `$file`"),
-        ("a: {$env: X, default: y}", "not beside `default`"),
+        ("a: {$env: X, $file: y}", "`$env` cannot be combined with `$file`"),
+        ("a: {$env: X, default: y}", "cannot be combined with `default`"),
         ("a: {$env: }", "`$env` needs a name"),
         ("a: {$env: [X]}", "`$env` needs a name"),
         ("a: {$evn: X}", "did you mean `$env`?"),
@@ -98,7 +98,7 @@ def test_a_file_that_others_can_read_is_refused_with_the_command_that_mends_it(
 ) -> None:
     path = secret_file(tmp_path, b"hidden-value", 0o644)
     problem = the_problem(f"a: {{$file: {path}}}")
-    assert f"is open to every user (mode 0644) - run `chmod 600 {path}`" in problem
+    assert f"is accessible to every user (mode 0644) - run `chmod 600 {path}`" in problem
     assert "hidden-value" not in problem
 
 
@@ -167,7 +167,7 @@ def problems_of(text: str, instance: str = "cloud") -> list[str]:
 )
 def test_a_key_written_out_is_refused_with_the_way_to_store_it(text: str, path: str) -> None:
     (problem,) = problems_of(text)
-    assert f"`{path}`: a secret is written out in the file" in problem
+    assert f"`{path}`: a secret is in plain text in the file" in problem
     assert "`{$env: NAME}`" in problem
     assert f"run `{store_command('cloud')}` and write `{{$keyring: cloud}}`" in problem
     assert "sk-plain-text" not in problem
@@ -275,10 +275,10 @@ def test_no_store_is_imported_where_no_key_is_asked_for(vault: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("nothing", "the vault holds no `nothing` - store it there"),
+        ("nothing", "the vault has no entry `nothing` - store it there"),
         ("locked", "the vault is locked: open it"),
         ("broken", "the key store `vault` failed with RuntimeError"),
-        ("odd", "gave what is no `plugway.StoredKey`"),
+        ("odd", "did not return a `plugway.StoredKey`"),
     ],
 )
 def test_a_store_without_the_key_is_told_at_its_place(vault: Path, key: str, words: str) -> None:
@@ -289,7 +289,9 @@ def test_a_store_without_the_key_is_told_at_its_place(vault: Path, key: str, wor
 
 
 def test_a_store_that_is_not_installed_is_told_with_what_brings_it() -> None:
-    words = "no installed package brings the key store `vault` - name another in `server.key_store`"
+    words = (
+        "no installed package provides the key store `vault` - name another in `server.key_store`"
+    )
     assert words in the_problem(from_vault("cloud"))
 
 

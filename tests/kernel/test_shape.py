@@ -42,7 +42,7 @@ def test_what_is_wrong_in_an_event_is_named(name, data, wrong):
     assert wrong_in_event(name, data) == wrong
     raw = f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
     (event,) = Decoder().feed(raw)
-    with pytest.raises(BackendProtocolError, match=f"`{wrong}` of a `{name}` event"):
+    with pytest.raises(BackendProtocolError, match=f"`{wrong}` in a `{name}` event"):
         _ = event.data
 
 

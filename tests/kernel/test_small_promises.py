@@ -120,7 +120,7 @@ async def test_an_upstream_that_answers_without_an_answer_is_told_as_that(status
         ScriptedUpstream(otherwise=lambda _: respond(status)) as server,
         Upstream(server.url) as upstream,
     ):
-        with pytest.raises(BackendProtocolError, match=f"answered {status} without an answer"):
+        with pytest.raises(BackendProtocolError, match=f"status {status} "):
             await upstream.request("POST", "/", body=b"{}")
 
 
@@ -133,7 +133,7 @@ async def test_a_server_that_never_answers_in_tls_is_told_as_that():
     port = listener.sockets[0].getsockname()[1]
     try:
         async with Upstream(f"https://127.0.0.1:{port}", connect_seconds=0.2) as upstream:
-            with pytest.raises(BackendUnavailable, match="did not answer in TLS in time"):
+            with pytest.raises(BackendUnavailable, match="in the TLS handshake"):
                 await upstream.request("GET", "/")
     finally:
         listener.close()

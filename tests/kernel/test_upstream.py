@@ -151,7 +151,7 @@ async def test_no_redirect_is_followed(server, upstream, status):
 @pytest.mark.parametrize("status", [600, 999])
 async def test_a_status_of_no_class_is_refused(server, upstream, status):
     server.script(respond(status, {}))
-    with pytest.raises(BackendProtocolError, match=f"status {status}: there is none"):
+    with pytest.raises(BackendProtocolError, match=f"invalid status {status}"):
         await ask(upstream)
 
 
@@ -190,9 +190,9 @@ async def test_what_is_not_http_is_named_so(server, upstream, said):
 
 async def test_a_refused_connection_is_unavailable():
     async with Upstream(f"http://127.0.0.1:{closed_port()}") as upstream:
-        with pytest.raises(BackendUnavailable, match="reached: connection refused") as caught:
+        with pytest.raises(BackendUnavailable, match="connection refused") as caught:
             await ask(upstream)
-    assert str(caught.value).endswith(" - start its server, or correct `base_url`")
+    assert str(caught.value).endswith(" - start its server, or fix `base_url`")
     assert (caught.value.status, caught.value.permanent, caught.value.try_next) == (
         503,
         False,
@@ -206,7 +206,9 @@ async def test_a_name_without_an_address_is_unavailable(monkeypatch):
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nothing)
     async with Upstream("http://upstream.invalid") as upstream:
-        with pytest.raises(BackendUnavailable, match=r"cannot be resolved - see to the network"):
+        with pytest.raises(
+            BackendUnavailable, match=r"cannot resolve .* - check this machine's network"
+        ):
             await ask(upstream)
 
 
@@ -221,7 +223,7 @@ async def test_a_dropped_connection_attempt_times_out():
                 found.connect_ex(full.getsockname())
             url = f"http://127.0.0.1:{full.getsockname()[1]}"
             async with Upstream(url, connect_seconds=0.2) as upstream:
-                with pytest.raises(BackendUnavailable, match="in time"):
+                with pytest.raises(BackendUnavailable, match="timed out"):
                     await ask(upstream)
         finally:
             for found in waiting:
@@ -276,7 +278,7 @@ async def test_tls_to_a_port_without_tls_is_permanent():
     started = await asyncio.start_server(plain, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{started.sockets[0].getsockname()[1]}"
     async with started, Upstream(url) as upstream:
-        with pytest.raises(BackendUnavailable, match="does not speak TLS - write `http://`"):
+        with pytest.raises(BackendUnavailable, match="does not speak TLS - use `http://`"):
             await ask(upstream)
 
 
@@ -284,7 +286,7 @@ async def test_a_server_that_hangs_up_on_tls_is_told_as_that():
     started = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
     url = f"https://127.0.0.1:{started.sockets[0].getsockname()[1]}"
     async with started, Upstream(url) as upstream:
-        with pytest.raises(BackendUnavailable, match=r"cannot be reached: (it hung|connection)"):
+        with pytest.raises(BackendUnavailable, match=r"cannot connect to .*: connection"):
             await ask(upstream)
 
 
@@ -296,7 +298,7 @@ async def test_a_certificate_for_another_host_is_told_as_that(monkeypatch):
     monkeypatch.setattr("plugway.upstream.network._plain_context", lambda: trusting)
     async with started, Upstream(url) as upstream:
         with pytest.raises(
-            BackendUnavailable, match=r"not valid for 'localhost'.* - write the name"
+            BackendUnavailable, match=r"not valid for 'localhost'.* - use the host name"
         ):
             await ask(upstream)
 
@@ -326,7 +328,7 @@ async def test_large_bodies_are_resent_from_their_beginning(server, direct, end)
 @pytest.mark.parametrize("end", [Cut(), Reset()], ids=["fin", "rst"])
 async def test_a_fresh_connection_that_dies_is_not_replaced(server, upstream, end):
     server.script([end])
-    with pytest.raises(BackendUnavailable, match="before it answered"):
+    with pytest.raises(BackendUnavailable, match="before it responded"):
         await ask(upstream)
     assert len(server.requests) == 1
 

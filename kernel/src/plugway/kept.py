@@ -1,6 +1,6 @@
 """What is kept: in memory within a bound, on disk whole or not at all.
 
-What is kept, and for how long, is its owner's business.
+What is kept, and for how long, belongs to its owner.
 """
 
 from __future__ import annotations

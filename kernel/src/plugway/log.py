@@ -175,9 +175,7 @@ def _without_values(record: logging.LogRecord) -> str:
     text = str(record.msg)
     if record.args:
         return text
-    return (
-        _VALUE_IN_TEXT.split(text, 1)[0] if record.name == "asyncio" else "(its text is left out)"
-    )
+    return _VALUE_IN_TEXT.split(text, 1)[0] if record.name == "asyncio" else "(text omitted)"
 
 
 _VALUE_IN_TEXT: Final = re.compile(r"[\n<'\"(]")
@@ -257,7 +255,7 @@ class LogWriter(logging.Handler):
             elif record.args:
                 record.msg, record.args = record.getMessage(), None
         except Exception:  # a wrong format string is the caller's bug and must not stop a request
-            record.msg, record.args = f"{record.msg} (arguments do not fit)", None
+            record.msg, record.args = f"{record.msg} (arguments do not match)", None
         if len(self._records) == QUEUE_RECORDS:
             self.dropped += 1
         self._records.append(record)  # pushes the oldest out when the queue is full
@@ -320,7 +318,7 @@ def log_uncaught() -> None:
         print(redact("\n".join(map(_visible, trace(error)))), file=sys.stderr)
 
     def failed(error: BaseException | None, where: str) -> None:
-        _log.critical("an exception in %s was caught by nobody", where, exc_info=error)
+        _log.critical("unhandled exception in %s", where, exc_info=error)
 
     def warned(_: Warning | str, kind: type[Warning], file: str, line: int, *_more: object) -> None:
         _log.warning("%s of Python at line %d of %s", kind.__name__, line, file)
@@ -345,7 +343,7 @@ def configure(
     logging._srcfile = None  # type: ignore[attr-defined]
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
-        raise ValueError(f"`{level}` is no log level")
+        raise ValueError(f"unknown log level `{level}`")
     target = stream or sys.stderr
     formatter = JsonFormatter() if json_lines else TextFormatter(colour=target.isatty())
     root = logging.getLogger()

@@ -256,9 +256,9 @@ CONFIGURATIONS = [
         "configuration", "config.yaml:7", ""),
     Row("$file", lambda m: m.stack("{use: anthropic, options: {api_key: {$file: /no/key}}}"),
         "configuration", "there is no file `/no/key`", ""),
-    Row("open $file", lambda m: open_key(m), "configuration", "is open to every user", "chmod 600"),
+    Row("open $file", lambda m: open_key(m), "configuration", "is accessible to every user", "chmod 600"),
     Row("open to the network", lambda m: m.config.write_text("server: {host: 0.0.0.0}\nplugins: []"),
-        "configuration", "can be reached from other machines", "127.0.0.1"),
+        "configuration", "is reachable from other machines", "127.0.0.1"),
     Row("no auto-mode", lambda m: m.stack(uses=STACK[1:]),
         "auto mode", "`auto-mode` is not listed", "add `- use: auto-mode` to {m.config}"),
     Row("no server-tools", lambda m: m.stack(uses=("auto-mode", "error-normalizer", "tool-repair")),
@@ -438,8 +438,8 @@ UPSTREAMS = {
     "html": ("text/html", "log"),
     "notools": ("asked to call a tool, the model said 'ready'", "made for tool calls"),
     "down": ("connection refused", "start its server"),
-    "tls": ("does not speak TLS", "write `http://`"),
-    "dns": ("cannot be resolved", "`base_url`"),
+    "tls": ("does not speak TLS", "use `http://`"),
+    "dns": ("cannot resolve", "`base_url`"),
     "mute": ("no complete answer within 3 s", "whether `base_url` names it"),
 }
 """The fault of a backend, and the words of the reason and of the fix."""

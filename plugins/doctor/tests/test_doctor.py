@@ -155,24 +155,24 @@ def test_a_server_that_cannot_be_used_is_told_by_instance_address_reason_and_fix
         assert url in told[name]["reason"]
     reasons = {name: check["reason"] for name, check in told.items()}
     fixes = {name: check["fix"] for name, check in told.items()}
-    assert "`nowhere`: the name in " in reasons["nowhere"]
-    assert "see to the network" in fixes["nowhere"]
-    assert reasons["off"].endswith("cannot be reached: connection refused")
-    assert fixes["off"] == "start its server, or correct `base_url`"
+    assert "`nowhere`: cannot resolve " in reasons["nowhere"]
+    assert "check this machine's network" in fixes["nowhere"]
+    assert reasons["off"].endswith(": connection refused")
+    assert fixes["off"] == "start its server, or fix `base_url`"
     assert "no complete answer within 3 s" in reasons["mute"]
     assert "whether `base_url` names it" in fixes["mute"]
-    assert "did not answer in TLS in time" in reasons["muted"]
+    assert "in the TLS handshake" in reasons["muted"]
     assert "does not speak TLS" in reasons["plain"]
     assert "`http://`" in fixes["plain"]
     assert (
         found["models of ollama"]["reason"]
-        == f"`ollama`: {closed} cannot be reached: connection refused"
+        == f"`ollama`: cannot connect to {closed}: connection refused"
     )
     assert found["models of ollama"]["fix"] == fixes["off"]
     assert found["way to behind"]["reason"] == f"by the proxy {closed} (`proxy`)"
     by_proxy = found["stream on anthropic/behind/m"]
-    assert f"the proxy {closed} (`proxy`) cannot be reached" in by_proxy["reason"]
-    assert by_proxy["fix"] == "see to the proxy, or set `proxy: direct`"
+    assert f"cannot connect to the proxy {closed} (`proxy`)" in by_proxy["reason"]
+    assert by_proxy["fix"] == "check the proxy, or set `proxy: direct`"
 
 
 def test_a_backend_that_answers_and_lists_nothing_is_to_be_looked_at(home):

@@ -87,7 +87,7 @@ EXPECTED = {
     "bedrock.context_overflow": OVERFLOW,
     "bedrock.model_not_found": (*NO_MODEL, "model: asked-model"),
     "bedrock.rate_limited": (429, LIMIT, "Too many requests"),
-    "proxy.html": (502, "api_error", "`up`: the upstream answered with status 502"),
+    "proxy.html": (502, "api_error", "`up`: the upstream responded with status 502"),
     "fastapi.detail": (*NO_MODEL, "`base_url`"),
 }
 STOPS = {401, 402, 403, 404}

@@ -69,8 +69,8 @@ async def test_of_a_server_that_is_off_the_gateways_words_are_reason_and_fix():
     backend = build_plugin(AnthropicCompatible, "up", base_url="http://127.0.0.1:9")
     async with gateway([backend]) as running:
         finding = await only(running, "stream")
-    assert finding.reason == "`up`: http://127.0.0.1:9 cannot be reached: connection refused"
-    assert finding.fix == "start its server, or correct `base_url`"
+    assert finding.reason == "`up`: cannot connect to http://127.0.0.1:9: connection refused"
+    assert finding.fix == "start its server, or fix `base_url`"
     assert finding.detail == {"status": 529}
 
 

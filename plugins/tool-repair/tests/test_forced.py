@@ -151,6 +151,6 @@ async def test_a_model_that_may_choose_is_not_asked_again(asked, choice):
 
 async def test_a_stream_that_breaks_off_is_no_answer_without_the_call(asked):
     events = anthropic_stream("I would")
-    assert "broke off" in await asked(sse(events[:3], end=Cut()), status=502)
+    assert "incomplete response" in await asked(sse(events[:3], end=Cut()), status=502)
     assert len(asked.upstream.requests) == 1
     assert not any("asked again" in line for line in asked.lines)

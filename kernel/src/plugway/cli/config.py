@@ -54,7 +54,7 @@ def installed_stack() -> Stack:
         )
     if len(points) > 1:
         names = " and ".join(f"`{point.dist.name}`" for point in points if point.dist)
-        raise PlugwayError(f"{names} bring a ready stack each: uninstall all but one")
+        raise PlugwayError(f"{names} each provide a ready stack: uninstall all but one")
     point = points[0]
     distribution = point.dist.name if point.dist else point.name
     try:
@@ -66,7 +66,7 @@ def installed_stack() -> Stack:
             folder.joinpath("next-steps.txt").read_text("utf-8").rstrip(),
         )
     except (ImportError, OSError) as error:
-        reason = f"its ready stack cannot be read: {type(error).__name__}"
+        reason = f"cannot read its ready stack: {type(error).__name__}"
         raise PluginError(point.name, reason, distribution) from error
 
 

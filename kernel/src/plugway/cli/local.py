@@ -1,6 +1,6 @@
 """The user's own gateway on this machine, as commands see it: where it is, whether it runs.
 
-Starting and stopping it is theirs; what it serves is the application's business.
+Starting and stopping it is theirs; what it serves belongs to the application.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class LocalGateway:
         except NotRunning:
             return None
         if not isinstance(document, Mapping) or "status" not in document:
-            raise PlugwayError(f"what answers at {self.url} is not Plugway")
+            raise PlugwayError(f"the server at {self.url} is not Plugway")
         state = cast("Mapping[str, Any]", document)
         if "pid" not in state:
-            raise PlugwayError(f"the gateway at {self.url} belongs to somebody else")
+            raise PlugwayError(f"another user or configuration started the gateway at {self.url}")
         return state

@@ -66,8 +66,8 @@ ConfigPath = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Argument(help="Configuration file, as with --config.", metavar="FILE")
 ]
-Host = Annotated[str | None, typer.Option("--host", help="Address; wins over the file.")]
-Port = Annotated[str | None, typer.Option("--port", help="Port; wins over the file.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address; overrides the file.")]
+Port = Annotated[str | None, typer.Option("--port", help="Port; overrides the file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
@@ -273,8 +273,8 @@ def explain(
     file: Annotated[
         str | None, typer.Argument(help="Request body; - for standard input.", metavar="FILE")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Ask for this model instead.")] = None,
-    path: Annotated[str, typer.Option(help="Path that the client asks.")] = "/v1/messages",
+    model: Annotated[str | None, typer.Option(help="Request this model instead.")] = None,
+    path: Annotated[str, typer.Option(help="Path that the client requests.")] = "/v1/messages",
     config: ConfigPath = None,
     port: Port = None,
     host: Host = None,
@@ -305,7 +305,7 @@ def config_path(config: ConfigPath = None) -> None:
     """Print the path of the configuration that would be used."""
     path = find_config(config) or default_config_path()
     if not path.exists():
-        _tell(f"there is no file yet: run `plugway config example > {path}`")
+        _tell(f"the file does not exist yet: run `plugway config example > {path}`")
     print(path)
 
 

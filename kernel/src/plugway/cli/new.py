@@ -23,7 +23,7 @@ def new_plugin(name: str, directory: Path | None = None) -> Path:
     _refuse_name(name)
     target = (directory or Path(f"plugway-{name}")).expanduser()
     if target.exists():
-        raise PlugwayError(f"`{target}` exists already: give another name or `--directory`")
+        raise PlugwayError(f"`{target}` already exists: give another name or `--directory`")
     shutil.copytree(template_folder(), target, ignore=shutil.ignore_patterns(*_SKIPPED))
     for path in sorted(target.rglob("*"), reverse=True):
         if path.is_file():
@@ -70,14 +70,14 @@ def _rewrite(path: Path, name: str) -> None:
 def _refuse_name(name: str) -> None:
     if name.startswith("plugway-"):
         short = name.removeprefix("plugway-")
-        raise PlugwayError(f"`{name}`: leave out `plugway-`, the package gets it: `{short}`")
+        raise PlugwayError(f"`{name}`: omit `plugway-`, it is added to the package name: `{short}`")
     if not _NAME.fullmatch(name) or len(name) > _MAX_NAME:
         raise PlugwayError(
-            f"{name!r} is no name for a plugin: use lower-case letters, digits and single `-`, "
-            f"beginning with a letter, at most {_MAX_NAME} characters"
+            f"{name!r} is not a valid plugin name: use lower-case letters, digits and single `-`, "
+            f"starting with a letter, at most {_MAX_NAME} characters"
         )
     if keyword.iskeyword(name.capitalize()):
-        raise PlugwayError(f"`{name}` is a word of Python: choose another name")
+        raise PlugwayError(f"`{name}` is a Python keyword: choose another name")
     if (twin := installed().get(name)) is not None or name == "template":
         source = f" (`{twin.distribution}`)" if twin else ""
-        raise PlugwayError(f"a plugin `{name}` exists already{source}: choose another name")
+        raise PlugwayError(f"a plugin `{name}` already exists{source}: choose another name")

@@ -77,7 +77,7 @@ def installed_command(name: str) -> typer.Typer | None:
         return None
     sources = [point.dist.name if point.dist else point.value for point in points]
     if len(points) > 1:
-        raise PluginError(name, f"the command is claimed by {' and '.join(sources)}", sources[0])
+        raise PluginError(name, f"the command is provided by {' and '.join(sources)}", sources[0])
     if points[0].dist and (reason := Approvals().refusal(sources[0])):
         fix = f"run `plugway plugins --approve {sources[0]}`"
         raise PluginError(name, f"the command {reason}: {fix}", sources[0])
@@ -89,7 +89,7 @@ def installed_command(name: str) -> typer.Typer | None:
         reason = f"the command cannot be imported: {in_full(error)}"
         raise PluginError(name, reason, sources[0]) from error
     if not isinstance(found, typer.Typer):
-        raise PluginError(name, f"`{points[0].value}` is no `typer.Typer`", sources[0])
+        raise PluginError(name, f"`{points[0].value}` is not a `typer.Typer`", sources[0])
     return found
 
 

@@ -60,16 +60,16 @@ def ask(server: ServerOptions, method: str, path: str, body: bytes | None = None
     except httpx2.ConnectError as error:
         raise NotRunning(f"no gateway answers at {url}: run `plugway serve`") from error
     except httpx2.TimeoutException as error:
-        raise PlugwayError(f"what listens at {url} did not answer in {_SECONDS:g} s") from error
+        raise PlugwayError(f"the server at {url} timed out after {_SECONDS:g} s") from error
     except httpx2.HTTPError as error:
-        raise PlugwayError(f"what listens at {url} hung up ({type(error).__name__})") from error
+        raise PlugwayError(f"the server at {url} disconnected ({type(error).__name__})") from error
     try:
         document = answer.json()
     except ValueError as error:
-        raise PlugwayError(f"what answers at {url} is not Plugway") from error
+        raise PlugwayError(f"the server at {url} is not Plugway") from error
     if answer.status_code >= 400:
         message = _error_message(document) or f"status {answer.status_code}"
-        raise PlugwayError(f"the gateway at {url} refused: {message}")
+        raise PlugwayError(f"the gateway at {url} returned an error: {message}")
     return document
 
 
@@ -91,7 +91,7 @@ def explain_body(source: str | None, model: str | None, stdin_text: str | None) 
         try:
             text = Path(source).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise PlugwayError(f"`{source}` cannot be read: {error}") from None
+            raise PlugwayError(f"cannot read `{source}`: {error}") from None
     else:
         text = stdin_text or ""
     if not text.strip():

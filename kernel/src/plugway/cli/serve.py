@@ -71,11 +71,11 @@ def connection(config: Config, url: str, model: ModelInfo | None, backends: Size
     token, _ = token_hint(config)
     parts = [
         "",
-        "Connect Claude Code (`plugway claude` does it by itself):",
+        "Connect Claude Code (`plugway claude` does this for you):",
         f'  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN="{token}"',
         *_model_lines(model),
         "  claude",
-        *([] if model else ["  (no model is listed yet; ANTHROPIC_MODEL belongs to it as well)"]),
+        *([] if model else ["  (no model is listed yet; set ANTHROPIC_MODEL as well)"]),
         "",
         "Try it:",
         f'  curl {url}/v1/messages -H "authorization: Bearer {token}" \\',
@@ -160,8 +160,8 @@ def next_steps(config: Config) -> str:
 
 def wait_words(exchanges: int, seconds: float) -> str:
     """What a person reads who stopped a gateway in which exchanges still run."""
-    several = "1 exchange that has" if exchanges == 1 else f"{exchanges} exchanges that have"
-    return f"waiting up to {seconds:g} s for {several} not ended; Ctrl-C once more cuts them off"
+    several = "1 exchange" if exchanges == 1 else f"{exchanges} exchanges"
+    return f"waiting up to {seconds:g} s for {several} to finish; press Ctrl-C again to abort"
 
 
 class Reloadable(Protocol):

@@ -112,5 +112,5 @@ def _approved(path: Path) -> Mapping[str, str] | None:
         found = None
     if not isinstance(found, dict):
         fix = "run `plugway plugins --approve` after removing it"
-        raise ConfigError([Problem(str(path), "", "the file of approved plugins is broken", fix)])
+        raise ConfigError([Problem(str(path), "", "the file of approved plugins is invalid", fix)])
     return {str(k): str(v) for k, v in cast("dict[Any, Any]", found).items()}

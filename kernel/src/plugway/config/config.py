@@ -101,7 +101,7 @@ def default_config_path() -> Path:
 def find_config(explicit: Path | None = None) -> Path | None:
     """The configuration to use: as given, `PLUGWAY_CONFIG`, the user's own, or None.
 
-    The current directory is never searched: what lies there may come from anybody.
+    The current directory is never searched: its files may come from anyone.
     """
     if explicit is not None:
         return explicit.expanduser()
@@ -161,7 +161,7 @@ def _read_file(path: Path, where: str) -> tuple[bytes, int]:
     if (mine := user_id()) is not None:
         _refuse_foreign(path, where, link.st_uid, status, mine)
     if len(raw) > MAX_BYTES:
-        raise ConfigError([Problem(where, "", "larger than 1 MiB", "a configuration is small")])
+        raise ConfigError([Problem(where, "", "larger than 1 MiB", "is it the right file?")])
     return raw, status.st_mode
 
 
@@ -174,7 +174,7 @@ def _refuse_foreign(
             raise ConfigError([Problem(where, "", reason, f"run `sudo chown $USER {path}`")])
     if status.st_mode & 0o002:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        reason = f"every user may write to it (mode {mode})"
+        reason = f"every user can write to it (mode {mode})"
         raise ConfigError([Problem(where, "", reason, f"run `chmod 600 {path}`")])
 
 
@@ -226,7 +226,7 @@ def _server(
         for problem in built.problems
     ]
     if user_id() is not None and isinstance(written.get("token"), str) and mode & 0o044:
-        reason = "the token is written out in a file that other users can read"
+        reason = "the token is in plain text in a file that other users can read"
         fix = f"run `chmod 600 {document.where}`, or use `{{$env: PLUGWAY_TOKEN}}`"
         problems.append(document.problem(("server", "token"), reason, fix))
     return built.options, problems
@@ -237,7 +237,7 @@ def _entries(
 ) -> tuple[tuple[PluginEntry, ...], list[Problem]]:
     stack = root.get("plugins")
     if "plugins" not in root:
-        return (), [document.problem((), "there is no `plugins` section: nothing would answer")]
+        return (), [document.problem((), "missing `plugins` section: nothing would serve requests")]
     if not isinstance(stack, list):
         return (), [document.problem(("plugins",), "should be a list: `- use: NAME` for each")]
     entries: list[PluginEntry] = []
@@ -250,8 +250,8 @@ def _entries(
         twin = next((other for other in entries if other.name == entry.name), None)
         if twin is not None:
             line = document.position(("plugins", twin.index)).removeprefix(f"{document.where}:")
-            reason = f"the name `{entry.name}` is taken by the plugin at {line}"
-            fix = "give each instance a `name` of its own"
+            reason = f"the name `{entry.name}` is already used by the plugin at {line}"
+            fix = "give each instance its own `name`"
             problems.append(document.problem(("plugins", index), reason, fix))
         entries.append(entry)
     return tuple(entries), problems

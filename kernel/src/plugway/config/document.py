@@ -42,8 +42,8 @@ _WORDS: Mapping[str, object] = {
 }
 _HINTS: Mapping[str, str] = {
     "mapping values are not allowed": "quote a value that contains `: `",
-    "cannot start any token": "quote a value that begins with this character",
-    "found undefined alias": "quote a value that begins with `*`",
+    "cannot start any token": "quote a value that starts with this character",
+    "found undefined alias": "quote a value that starts with `*`",
     "did not find expected key": "check the indentation of this line and of the one before",
     "block end": "check the indentation of this line and of the one before",
 }
@@ -119,7 +119,7 @@ def read_document(text: str, where: str, folder: Path | None = None) -> Document
 
 def _refuse_unreadable(text: str, where: str) -> None:
     if len(text) > MAX_BYTES:
-        raise ConfigError([Problem(where, "", "larger than 1 MiB", "a configuration is small")])
+        raise ConfigError([Problem(where, "", "larger than 1 MiB", "is it the right file?")])
     if bad := _UNPRINTABLE.search(text):
         before = text[: bad.start()]
         column = len(before) - before.rfind("\n")
@@ -163,7 +163,7 @@ class _Reader:
         next(self._events)
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            self._fail(after, (), "a second document begins here", "keep one `---` part")
+            self._fail(after, (), "a second document starts here", "keep one `---` part")
         return value
 
     def _value(self, event: yaml.Event, path: Place) -> object:
@@ -217,8 +217,8 @@ class _Reader:
 
     def _alias(self, event: yaml.AliasEvent, path: Place) -> object:
         if event.anchor not in self._anchors:
-            fix = "quote a value that begins with `*`"
-            self._fail(event, path, f"the alias `*{event.anchor}` stands for nothing yet", fix)
+            fix = "quote a value that starts with `*`"
+            self._fail(event, path, f"the alias `*{event.anchor}` is not defined yet", fix)
         value, size = self._anchors[event.anchor]
         self._spend(size, event, path)
         return value

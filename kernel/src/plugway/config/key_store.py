@@ -44,9 +44,9 @@ def fetch(name: str, store: str) -> str:
         raise SecretError(f"the key store `{store}` failed with {kind}") from None
     if key is None:
         fix = f"run `{store_command(name)}`" if store == USUAL_STORE else "store it there"
-        raise SecretError(f"the {store} holds no `{name}`", fix)
+        raise SecretError(f"the {store} has no entry `{name}`", fix)
     if not isinstance(key, StoredKey):
-        raise SecretError(f"the key store `{store}` gave what is no `plugway.StoredKey`")
+        raise SecretError(f"the key store `{store}` did not return a `plugway.StoredKey`")
     remember_key(name, key)
     return key.value
 
@@ -73,9 +73,9 @@ def _announced(store: str) -> EntryPoint:
     """Where the store is, if one package alone brings it and may be loaded."""
     points = list(entry_points(group=GROUP, name=store))
     if not points:
-        fix = "name another in `server.key_store`, or install the package that brings it"
+        fix = "name another in `server.key_store`, or install the package that provides it"
         raise SecretError(
-            f"no installed package brings the key store `{store}`",
+            f"no installed package provides the key store `{store}`",
             f"run `pip install plugway-{USUAL_STORE}`" if store == USUAL_STORE else fix,
         )
     sources = [point.dist.name if point.dist else point.value for point in points]
@@ -85,6 +85,6 @@ def _announced(store: str) -> EntryPoint:
             f"the key store `{store}` is claimed by {claimed}", "uninstall all but one"
         )
     if points[0].dist and (reason := Approvals().refusal(sources[0])):
-        fix = f"look at it, then run `plugway plugins --approve {sources[0]}`"
+        fix = f"review it, then run `plugway plugins --approve {sources[0]}`"
         raise SecretError(f"the key store `{store}` of `{sources[0]}` {reason}", fix)
     return points[0]

@@ -109,8 +109,8 @@ def _plain_secret(document: Document, place: Place, instance: str) -> Problem:
     name = instance or "NAME"
     return document.problem(
         place,
-        "a secret is written out in the file",
-        f"replace it by `{{$env: NAME}}`, or run `{store_command(name)}` "
+        "a secret is in plain text in the file",
+        f"replace it with `{{$env: NAME}}`, or run `{store_command(name)}` "
         f"and write `{{$keyring: {name}}}`",
     )
 
@@ -152,7 +152,7 @@ def _validation_problem(
         return document.problem(place, "unknown option", hint)
     if kind == "missing":
         description = (fields.get(name) or "").split("\n\n")[0].replace("\n", " ")
-        return document.problem(place, "required, and not given", description)
+        return document.problem(place, "required, but missing", description)
     return document.problem(place, _reason(detail["msg"]))
 
 

@@ -105,10 +105,10 @@ def _fetch(
 def _read(node: Mapping[str, object], source: str, name: object, document: Document) -> str:
     if source not in _SOURCES:
         hint = did_you_mean(source, list(_SOURCES))
-        raise SecretError(f"`{source}` is no kind of secret reference", hint)
+        raise SecretError(f"`{source}` is not a valid secret reference", hint)
     if len(node) > 1:
         others = ", ".join(f"`{key}`" for key in node if key != source)
-        raise SecretError(f"`{source}` must stand alone, not beside {others}")
+        raise SecretError(f"`{source}` cannot be combined with {others}")
     if not isinstance(name, str) or not name.strip():
         raise SecretError(f"`{source}` needs a name", f"write `{{{source}: NAME}}`")
     return _SOURCES[source](name, document)
@@ -137,7 +137,7 @@ def _from_file(name: str, document: Document) -> str:
     path = Path(name).expanduser()
     if not path.is_absolute():
         if document.folder is None:
-            raise SecretError(f"`{name}` is not an absolute path", "begin it with `/` or `~/`")
+            raise SecretError(f"`{name}` is not an absolute path", "start it with `/` or `~/`")
         path = document.folder / path
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -164,7 +164,7 @@ def _refuse_exposed(status: os.stat_result, path: Path) -> None:
     if status.st_mode & 0o007:
         mode = stat.S_IMODE(status.st_mode)
         raise SecretError(
-            f"`{path}` is open to every user (mode {mode:04o})", f"run `chmod 600 {path}`"
+            f"`{path}` is accessible to every user (mode {mode:04o})", f"run `chmod 600 {path}`"
         )
     if status.st_uid not in (mine, 0):
         raise SecretError(f"`{path}` belongs to another user (uid {status.st_uid})")

@@ -1,6 +1,6 @@
 """The gateway's own settings: address, token, limits.
 
-Where they are read from is the configuration's business.
+Where they are read from belongs to the configuration.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class LimitedToken(Options):
     @classmethod
     def _name_is_free(cls, name: str) -> str:
         if name in RESERVED_CALLERS:
-            raise ValueError("should be another name: the gateway uses this one itself")
+            raise ValueError("is reserved by the gateway: choose another name")
         return name
 
 
@@ -111,7 +111,7 @@ class ServerOptions(Options):
     @classmethod
     def _no_yes_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, bool) and info.field_name != "behind_tls":
-            raise ValueError("should not be a yes or no")
+            raise ValueError("expected a number, got a boolean")
         return value
 
     @field_validator("host")
@@ -127,10 +127,10 @@ class ServerOptions(Options):
         cls, tokens: tuple[LimitedToken, ...], info: ValidationInfo
     ) -> tuple[LimitedToken, ...]:
         if len({one.name for one in tokens}) < len(tokens):
-            raise ValueError("should each have a name of its own")
+            raise ValueError("should have unique names")
         known = [one.token for one in tokens] + [t for t in (info.data.get("token"),) if t]
         if len({one.get_secret_value() for one in known}) < len(known):
-            raise ValueError("should all differ, from `token` too")
+            raise ValueError("should differ from each other and from `token`")
         return tokens
 
 
@@ -151,7 +151,7 @@ def exposure(server: ServerOptions, document: Document) -> Problem | None:
         *([] if server.behind_tls else ["`behind_tls: true` and a proxy that encrypts"]),
     ]
     reason = (
-        f"`{server.host}` can be reached from other machines; that needs {' and '.join(missing)}"
+        f"`{server.host}` is reachable from other machines; that requires {' and '.join(missing)}"
     )
     return document.problem(("server", "host"), reason, "or listen on 127.0.0.1")
 
@@ -165,7 +165,7 @@ def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> st
         token = _stored_token(path) or _mint(path)
         remove_drafts(path)
     except OSError as error:
-        reason = f"the gateway's token cannot be kept here: {error.strerror}"
+        reason = f"cannot store the gateway's token here: {error.strerror}"
         raise ConfigError([Problem(str(path), "", reason, "set `server.token`")]) from None
     register_secret(token)
     return token
@@ -189,7 +189,7 @@ def _stored_token(path: Path) -> str | None:
     if mine is not None and (status.st_mode & 0o077 or status.st_uid != mine):
         mode = f"{stat.S_IMODE(status.st_mode):04o}, uid {status.st_uid}"
         reason = f"the gateway's token may be known to other users (mode {mode})"
-        raise ConfigError([Problem(str(path), "", reason, f"run `rm {path}`; a new one is minted")])
+        raise ConfigError([Problem(str(path), "", reason, f"run `rm {path}` to get a new one")])
     return text if len(text) >= 32 and text.isascii() and text.isprintable() else None
 
 

@@ -101,7 +101,7 @@ class _BodyReader:
 
     def _take(self, message: Message) -> bool:
         if message["type"] == "http.disconnect":
-            raise ClientGone("the client left before its request was complete")
+            raise ClientGone("the client disconnected before its request was complete")
         body = message.get("body", b"")
         self.size += len(body)
         if self.size > self.max_bytes:

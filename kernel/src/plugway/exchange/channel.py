@@ -64,7 +64,7 @@ class AsgiChannel:
 
     def cut(self) -> None:
         """Fail: a server breaks the connection where the application fails."""
-        raise StreamInterrupted("the stream is broken off")
+        raise StreamInterrupted("the stream was aborted")
 
 
 def channel_of(scope: Scope, receive: Receive, send: Send) -> Channel:

@@ -1,6 +1,6 @@
 """Other APIs on the way in: requests put into the inner language, answers put back into theirs.
 
-The inner language is the Messages API. What a dialect says is a plugin's business; here is how an
+The inner language is the Messages API. What a dialect says belongs to a plugin; here is how an
 exchange is run in one, and how a backend of the same dialect is relayed byte for byte.
 """
 
@@ -169,7 +169,7 @@ class ForeignRelay:
         return self._held.pop() if self._held else await next_of(self._chunks, self._source)
 
 
-def note_way(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> None:
+def record_translation(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> None:
     """What the Messages API could not say is on the receipt where it matters: a server that gets
     the client's own bytes gets all of it, and nothing that was done to fields of ours."""
     original, backend = request.original, attempt.backend

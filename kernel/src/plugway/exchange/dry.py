@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from plugway.exchange.dialect import note_way
+from plugway.exchange.dialect import record_translation
 from plugway.exchange.failures import Failed, rejection_reply
 from plugway.exchange.pipeline import Pipeline
 from plugway.plugins.contain import Contained
@@ -54,7 +54,7 @@ async def explain(
     if isinstance(counted, Reply):
         counted = counted.parsed.get("input_tokens")
     exchange.receipt[:] = [e for e in exchange.receipt if e.stage != "send"]  # of the counting
-    note_way(prepared, attempts[0], exchange)
+    record_translation(prepared, attempts[0], exchange)
     with Contained(attempts[0].backend.name, "send"):
         sent = _would_send(prepared, attempts[0])
     tried = [{"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts]
@@ -76,7 +76,7 @@ async def _counted(
             with Contained(attempt.backend.name, "count", TimeoutError):
                 return await attempt.backend.count(request, attempt)
     except TimeoutError:
-        late = f"`{attempt.target}` did not count the tokens within {seconds:g} s"
+        late = f"`{attempt.target}` timed out counting tokens after {seconds:g} s"
         raise BackendTimeout(late) from None
 
 

@@ -1,6 +1,6 @@
 """What a client is told of a failure.
 
-Which failures are tried again is the policy plugins' business.
+Which failures are tried again belongs to the policy plugins.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Failed:
     attempt: Attempt
 
 
-def order_of_telling(failed: Failed) -> tuple[int, float]:
+def report_priority(failed: Failed) -> tuple[int, float]:
     """Of several failures the client is told the one it can do most about (`docs/errors.md`), and
     of several rate limits the one that ends first."""
     error = failed.error
@@ -68,7 +68,7 @@ def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
 def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> Reply:
     """A refusal, or a plugin's failure, in the Anthropic envelope."""
     if isinstance(error, HookError):
-        message = f"{error}. The gateway's log has the details."
+        message = f"{error}. Details are in the gateway log."
         body = error_body("api_error", message, exchange.id)
         return Reply.whole(500, body, headers=(("content-type", "application/json"),))
     body = error_body(error.type, error.message, exchange.id)
@@ -80,7 +80,7 @@ def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> R
 def defect_reply(exchange: Exchange) -> Reply:
     """For an exception that nobody foresaw; call it where it is handled, so that it is logged."""
     log.exception("exchange %s failed", exchange.id, extra={"caller": exchange.caller.name})
-    message = "a defect of the gateway stopped this request; its log has the details"
+    message = "Internal gateway error. Details are in the gateway log under this request id."
     body = error_body("api_error", message, exchange.id)
     return Reply.whole(500, body, headers=(("content-type", "application/json"),))
 

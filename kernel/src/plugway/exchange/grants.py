@@ -116,11 +116,11 @@ _STORED_IDS: Final = _words(
 )
 _STORED_SOUND: Final = ("audio", "voice")
 """With an `id`, what was said or made before and lies at the upstream."""
-_UNKNOWN: Final = "nobody here knows it, and its caller may choose nothing but a model"
+_UNKNOWN: Final = "unknown here, and this token may choose only a model"
 _CONVERSATION: Final = tuple(
     f"x-claude-code-{name}" for name in ("session-id", "agent-id", "parent-agent-id")
 )
-_APART: Final = "an id of this caller's own, whatever others call theirs"
+_APART: Final = "ids are kept separate for each caller"
 _DEPTH: Final = 24
 """Levels of content that are looked at: results of tools in turns, and parts of these."""
 
@@ -294,5 +294,5 @@ def _is_stored(name: str, value: Any) -> bool:
 
 
 def _refusal(caller: Caller, what: str) -> Forbidden:
-    may = f"the token `{caller.name}` may use some models, and {what} could choose more than that"
+    may = f"the token `{caller.name}` may use some models only, and {what} could choose another one"
     return Forbidden(f"{may} where the request goes: leave it out", retry=False)

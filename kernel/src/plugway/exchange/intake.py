@@ -144,7 +144,7 @@ class ExchangeServer:
             message = "the gateway is short of memory or open files; `plugway status`"
             raise RequestRejected(message, status=529, record=True)
         if self.active > self.limits.max_streams:
-            message = f"the gateway already serves {self.limits.max_streams} requests"
+            message = f"the gateway is already serving {self.limits.max_streams} requests"
             raise RequestRejected(message, status=529, record=True)
 
     @property

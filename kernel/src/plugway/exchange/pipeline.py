@@ -4,7 +4,7 @@
         per attempt: prepare_attempt → around_attempt → Backend.send → first content event
     → normalize_failure (where all failed) → transform_response
 
-Writing the reply to the client is `exchange/run`'s business, how a hook is called that of
+Writing the reply to the client belongs to `exchange/run`, how a hook is called that of
 `plugins/hooks`, and the same road without inference that of `exchange/dry`.
 """
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from plugway.config.document import did_you_mean
-from plugway.exchange.dialect import note_decoding, note_way
-from plugway.exchange.failures import Failed, failure_reply, order_of_telling
+from plugway.exchange.dialect import note_decoding, record_translation
+from plugway.exchange.failures import Failed, failure_reply, report_priority
 from plugway.exchange.grants import within_grants
 from plugway.exchange.relay import primed, under_name
 from plugway.exchange.validate import validate_blocks
@@ -105,7 +105,7 @@ class Pipeline:
                 if caller.may_use(attempt.target):
                     granted.append(attempt)
                 else:
-                    what = f"left out `{attempt.target}`: not for `{caller.name}`"
+                    what = f"skipped `{attempt.target}`: not allowed for `{caller.name}`"
                     exchange.note("kernel", what, stage="route")
             if granted:
                 return granted
@@ -136,7 +136,7 @@ class Pipeline:
         if backend is None:
             raise NoRoute(
                 f"the route names the backend `{name}`, which does not exist; "
-                f"there are {_listed(self.backends)}",
+                f"available: {_listed(self.backends)}",
                 retry=False,
                 record=True,
             )
@@ -186,7 +186,7 @@ class Pipeline:
                 failures.append(Failed(unwound(failure), attempt))
                 if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
                     break
-        return await self.told(min(failures, key=order_of_telling), exchange)
+        return await self.told(min(failures, key=report_priority), exchange)
 
     async def _try(
         self,
@@ -210,7 +210,7 @@ class Pipeline:
         if exchange.caller.limited:
             request = within_grants(request, exchange)
         if request.model != attempt.model:
-            because = f"{attempt.target} calls it so"
+            because = f"the model name at {attempt.target}"
             request = request.replace(model=attempt.model, because=because)
         if attempt.backend.name in self._translating and request.original is None:
             validate_blocks(request.body)
@@ -225,7 +225,7 @@ class Pipeline:
     ) -> Reply:
         """`Backend.send` until the first content event, on the record."""
         if request.original is not None:
-            note_way(request, attempt, exchange)
+            record_translation(request, attempt, exchange)
         began = time.monotonic()
         result = "cancelled"
         try:
@@ -242,8 +242,8 @@ class Pipeline:
             seconds = attempt.first_event_seconds
             setting = _first_event_setting(attempt.backend)
             error = BackendTimeout(
-                f"`{attempt.target}` sent no content within {seconds:g} s - look at its log; "
-                f"`server.{setting}` says how long a prompt may take"
+                f"`{attempt.target}` sent no content within {seconds:g} s - check its log; "
+                f"`server.{setting}` sets how long a prompt may take"
             )
             result = str(error)
             raise error from None

@@ -1,6 +1,6 @@
 """Replies on their way through: held until their first content event, and followed to their end.
 
-How bytes are written to the client is `exchange/writer`'s business.
+How bytes are written to the client belongs to `exchange/writer`.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class EventRelay(Signed):
 def _ended_early(started: bool, any_bytes: bool) -> Exception:
     if started or not any_bytes:
         return StreamInterrupted("the stream ended before its first content")
-    return BackendProtocolError("the answer is not an Anthropic event stream (no `event:` lines)")
+    return BackendProtocolError("the response is not an Anthropic event stream (no `event:` lines)")
 
 
 async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> None:
@@ -228,7 +228,7 @@ async def primed(reply: Reply, resources: Resources, source: str = "") -> Reply:
     if not reply.is_stream:
         if not reply.dialect and reply.status < 400 and (wrong := wrong_in_message(reply.parsed)):
             await reply.close()
-            raise BackendProtocolError(f"`{wrong}` of the answer is no such value")
+            raise BackendProtocolError(f"invalid value of `{wrong}` in the response")
         return reply
     relay: RawRelay | EventRelay | ForeignRelay
     if reply.chunks is not None and reply.dialect:

@@ -191,7 +191,7 @@ class ExchangeRun:
     async def _foreign(self, reply: Reply, exchange: Exchange) -> None:
         """A backend that speaks the client's own dialect: its bytes, as they are."""
         if self.answer is None or self.answer.dialect.name != reply.dialect:
-            raise BackendProtocolError(f"an answer in `{reply.dialect}` is not what was asked for")
+            raise BackendProtocolError(f"a reply in `{reply.dialect}` was not requested")
         self.first_content = exchange.seconds
         if (chunks := reply.chunks) is not None:
             raw = chunks if isinstance(chunks, ForeignRelay) else ForeignRelay(chunks, reply.usage)
@@ -200,7 +200,7 @@ class ExchangeRun:
             await self._relayed(raw, reply.headers)
             note_missing(reply, exchange)
         elif self.responder.state != "new":
-            raise BackendProtocolError("the whole answer came, and the client waits for a stream")
+            raise BackendProtocolError("got a whole reply, but the client expects a stream")
         else:
             self.message = {"usage": reply.usage() if reply.usage else {}}
             self.answer.raw = True
@@ -267,7 +267,7 @@ class ExchangeRun:
             if known is None:
                 who = {"caller": exchange.caller.name}
                 log.exception("exchange %s failed", exchange.id, extra=who)
-            self._broken_off(known or StreamInterrupted("a defect of the gateway; see the log"))
+            self._broken_off(known or StreamInterrupted("internal gateway error; see its log"))
         elif isinstance(error, BackendError):
             await self._failure(failure_reply(error, exchange), exchange, error)
         elif isinstance(error, RequestRejected | HookError):
@@ -297,7 +297,7 @@ class ExchangeRun:
         await self.responder.end()
 
     def _broken_off(self, error: PlugwayError) -> None:
-        """A stream fails after its first content: cut it, so that the client heals (E-21, E-23)."""
+        """A stream fails after its first content: cut it, so the client recovers (E-21, E-23)."""
         self.error = error.record
         who = self.exchange.caller.name if self.exchange else None
         fields = {"request_id": self.request_id, "caller": who, "error": self.error}

@@ -1,6 +1,6 @@
 """What every request must be before a plugin sees it, in the words of the API.
 
-Only what all backends need: what lies deeper is the business of the backend that knows it.
+Only what all backends need: what lies deeper belongs to the backend that knows it.
 """
 
 from __future__ import annotations

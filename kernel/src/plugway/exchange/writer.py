@@ -124,10 +124,10 @@ class Clock:
         now = self._loop.time()
         if self.writing and now - self.written >= self._stalled:
             self.client_stalled = True
-            self._end(f"the client took nothing for {self._stalled:g} s")
+            self._end(f"the client read nothing for {self._stalled:g} s")
             return
         if self.streaming and not self.writing and now - self.heard >= self._idle:
-            self._end(f"the backend was silent for {self._idle:g} s")
+            self._end(f"the backend sent nothing for {self._idle:g} s")
             return
         quiet = now - self.written
         if quiet >= self._every and not self.writing:

@@ -79,7 +79,7 @@ class Acceptor:
             self._pause()
         elif self._paused_at is not None and self._paused_at < self._loop.time() - CALM_SECONDS:
             self._paused_at = None
-            log.warning("no connection has to wait any more")
+            log.warning("new connections no longer wait")
 
     def _has_room(self) -> bool:
         return self._pressure.has_room(len(self._open))
@@ -101,7 +101,7 @@ class Acceptor:
         if self._paused_at is None:
             log.warning(
                 "new connections wait until files or memory are free again, with %d open%s; "
-                "`ulimit -n` is how many files there may be",
+                "`ulimit -n` shows the limit on open files",
                 len(self._open),
                 why,
             )
@@ -132,4 +132,4 @@ class Acceptor:
         except OSError as error:
             self._open.discard(connection)
             accepted.close()
-            log.debug("a connection was lost as it came: %s", error)
+            log.debug("a new connection was lost: %s", error)

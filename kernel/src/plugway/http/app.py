@@ -134,7 +134,7 @@ class App:
         if after is not None:
             ids = [info.id for info in listed]
             if after not in ids:
-                raise InvalidRequest(f"after_id: no model is called {after!r}", retry=False)
+                raise InvalidRequest(f"after_id: unknown model {after!r}", retry=False)
             listed = listed[ids.index(after) + 1 :]
         page = listed[:limit]
         body = {
@@ -200,7 +200,7 @@ class _Front:
         path: str = scope["path"]
         raw: bytes = scope.get("raw_path") or b""
         if b"%" in raw and _SLASH.search(raw) and not raw.startswith(b"/v1/models/"):
-            message = f"{path[:200]!r} is not served here: a slash in a path is written as it is"
+            message = f"{path[:200]!r} is not served here: do not encode a slash in a path"
             return refuse(NoRoute(message, retry=False), scope, receive, send)
         endpoint = EXCHANGES.get(path)
         if "plugway.dialect" in scope:
@@ -223,7 +223,7 @@ class _Front:
             return
         caller: Caller = scope["plugway.caller"]
         if caller.limited and not getattr(found, "limited_callers", False):
-            message = f"the token `{caller.name}` is for models, and for nothing else here"
+            message = f"the token `{caller.name}` may be used for models only"
             await refuse(Forbidden(message, retry=False), scope, receive, send)
             return
         body = await snapshot.exchanges.body(scope, receive, send)

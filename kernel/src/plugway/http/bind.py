@@ -1,6 +1,6 @@
 """The listening socket, and what to do if it cannot be had.
 
-What is served on it is the server's business.
+What is served on it belongs to the server.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def _way_out(owner: Owner, port: int) -> str:
     with_make = "MAKELEVEL" in os.environ  # which `make` sets for what it runs
     other = f"make run PORT={free}" if with_make else f"plugway serve --port {free}"
     if not owner.is_gateway:
-        return f"stop it, or take another port: `{other}`"
+        return f"stop it, or use another port: `{other}`"
     return (
-        f"that is a gateway already: `plugway claude --port {port}` uses it, "
-        f"`plugway status --port {port}` tells about it, `kill {owner.pid}` stops it; "
-        f"or run another one beside it: `{other}`"
+        f"this is already a gateway: `plugway claude --port {port}` uses it, "
+        f"`plugway status --port {port}` shows its state, `kill {owner.pid}` stops it; "
+        f"or run another one: `{other}`"
     )
 
 

@@ -162,7 +162,7 @@ def _check(scope: Scope, headers: _Named, policy: GuardPolicy) -> None:
 
 def _check_host(host: bytes | None, port: int, policy: GuardPolicy) -> None:
     if host is None:
-        raise InvalidRequest("no `Host` header where exactly one is needed")
+        raise InvalidRequest("exactly one `Host` header is required")
     allowed = _allowed_hosts(policy.hosts, port)
     if host not in allowed and host.lower() not in allowed:
         message = f"host {host[:100].decode('latin-1')!r} is not in `server.allowed_hosts`"
@@ -210,7 +210,7 @@ def _check_content_type(value: bytes | None) -> None:
     if value == b"application/json":
         return
     if value is None or value.partition(b";")[0].strip().lower() != b"application/json":
-        message = "a POST needs exactly one `content-type`, and it must be `application/json`"
+        message = "a POST requires exactly one `content-type`, which must be `application/json`"
         raise RequestRejected(message, status=415, retry=False)
 
 

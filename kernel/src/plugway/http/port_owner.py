@@ -46,10 +46,10 @@ class Owner:
             cut = f"{command[:_LONGEST]}…" if len(command) > _LONGEST else command
             return f"process {self.pid}" + (f" ({cut})" if cut else "")
         if self.user:
-            return f"a process of {self.user} (`sudo ss -ltnp sport = :{self.port}` tells which)"
+            return f"a process of {self.user} (`sudo ss -ltnp sport = :{self.port}` shows which)"
         if sys.platform == "win32":
-            return f"another process (`netstat -ano | findstr :{self.port}` shows its number)"
-        return f"another process (`lsof -nP -iTCP:{self.port} -sTCP:LISTEN` tells which)"
+            return f"another process (`netstat -ano | findstr :{self.port}` shows its process id)"
+        return f"another process (`lsof -nP -iTCP:{self.port} -sTCP:LISTEN` shows which)"
 
 
 def port_owner(port: int) -> Owner:

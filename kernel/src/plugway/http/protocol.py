@@ -3,7 +3,7 @@
 uvicorn's own takes heads of any size, at any pace, with several `Host` lines and any target, and
 answers what it refuses in plain text. Here a head is bounded in bytes, lines and time, a refusal
 is an error of the API, a client that does not read is left, and one that still sends when it has
-its answer can read it. The answer itself is `http/turn`'s business.
+its answer can read it. The answer itself belongs to `http/turn`.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._count(len(name) + len(value) + 4)
         if not self._in_head:
             if name.lower() == b"connection":  # the parser would end the connection, unlike us
-                self._refuse(400, "`Connection` stands in the trailer of a body")
+                self._refuse(400, "`Connection` is not allowed in a trailer")
             return
         if len(self.headers) >= self._limits.head_lines:
             self._refuse(431, f"more than {self._limits.head_lines} headers")
@@ -190,12 +190,12 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((turn, self.app))
         else:
-            self._refuse(400, "too much was sent ahead of an answer")
+            self._refuse(400, "too much data was pipelined")
 
     def _check(self, method: bytes, version: str) -> None:
         """What llhttp lets pass and no two servers read in the same way (RFC 9112, 11.2)."""
         if method == b"CONNECT":
-            self._refuse(405, "this is no forward proxy")
+            self._refuse(405, "this is not a forward proxy")
         if method not in _METHODS:
             self._refuse(405, "unknown method")
         if version not in ("1.1", "1.0"):
@@ -206,7 +206,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if len(named) < len(self.headers) or b"host" not in named:
             names = [name for name, _ in self.headers]
             if names.count(b"host") != 1:
-                self._refuse(400, "exactly one `Host` header is needed")
+                self._refuse(400, "exactly one `Host` header is required")
             if names.count(b"transfer-encoding") > 1:
                 self._refuse(400, "more than one `Transfer-Encoding` header")
         coding = named.get(b"transfer-encoding")

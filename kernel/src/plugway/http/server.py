@@ -1,6 +1,6 @@
 """The server's life: bind, announce, serve, reload, drain, exit.
 
-What is served is the application's business, how bytes become requests the protocol's.
+What is served belongs to the application, how bytes become requests the protocol's.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Server:
         try:
             await lifespan.startup()
             if lifespan.should_exit:
-                raise StartFailed("the application did not start; the log says why")
+                raise StartFailed("the application failed to start; see the log")
             loop, state = asyncio.get_running_loop(), lifespan.state
             self._set_date()
             self._acceptor.start(
@@ -154,13 +154,13 @@ class Server:
         self._sock.close()
         await self._acceptor.settled()
         if self._shared.tasks:
-            log.warning("cutting %d exchanges that have not ended", len(self._shared.tasks))
+            log.warning("aborting %d unfinished exchanges", len(self._shared.tasks))
         for connection in list(self._shared.connections):
             cast("GatewayProtocol", connection).cut()
         seconds = HURRY_SECONDS if self._hurried.is_set() else CUT_SECONDS
         await self._until_idle(seconds)
         for task in list(self._shared.tasks):
-            task.cancel("the server ends")
+            task.cancel("the server is shutting down")
         await self._until_idle(HURRY_SECONDS)
         with anyio.move_on_after(seconds):
             await lifespan.shutdown()

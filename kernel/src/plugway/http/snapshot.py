@@ -1,6 +1,6 @@
 """One configuration brought to life: its plugins, backends and pipeline, opened and closed as one.
 
-Swapping one snapshot for the next while exchanges run is the application's business.
+Swapping one snapshot for the next while exchanges run belongs to the application.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Snapshot:
             raise ConfigError(in_order(flaws))
         if not self.backends:
             log.warning(
-                "no backend is listed: every request that needs a model will be answered with 404 "
+                "no backend is listed: every request that needs a model will fail with 404 "
                 "- list one under `plugins`; `plugway config example` shows them"
             )
         server = config.server
@@ -186,7 +186,7 @@ class _Held:
             if not entered:
                 reason = f"hook `lifespan` failed at start: {in_full(error)}"
                 raise PluginError(self._name, reason) from error
-            log.exception("plugin `%s`: what its `lifespan` holds open failed", self._name)
+            log.exception("plugin `%s`: its `lifespan` failed while running", self._name)
         finally:
             self._closed.set()
 
@@ -287,7 +287,7 @@ def _checked(plugin: Plugin[Any], zones: Mapping[str, str]) -> list[Flaw]:
         return [(tuple(path), str(reason)) for path, reason in found]
     except BaseException as error:  # `sys.exit` included
         what = f"{type(error).__name__}: {redact(str(error))}"
-        reason = f"`check` must return a list of (place, reason), but it came to {what}"
+        reason = f"`check` must return a list of (place, reason), but raised {what}"
         raise PluginError(plugin.name, reason) from error
 
 
@@ -307,7 +307,7 @@ def _by_path(registered: Sequence[tuple[Plugin[Any], Dialect]]) -> dict[str, tup
     for plugin, dialect in registered:
         for path in dialect.paths:
             if path in dialects or path in EXCHANGES:
-                raise PluginError(plugin.name, f"the path `{path}` is served already")
+                raise PluginError(plugin.name, f"the path `{path}` is already served")
             dialects[path] = plugin.name, dialect
     return dialects
 
@@ -316,6 +316,6 @@ def _by_name(registered: Sequence[tuple[Plugin[Any], Backend]]) -> dict[str, Bac
     backends: dict[str, Backend] = {}
     for plugin, backend in registered:
         if backend.name in backends:
-            raise PluginError(plugin.name, f"a backend `{backend.name}` is registered already")
+            raise PluginError(plugin.name, f"a backend `{backend.name}` is already registered")
         backends[backend.name] = backend
     return backends

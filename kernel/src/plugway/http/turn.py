@@ -1,6 +1,6 @@
 """One request on a connection, and its answer: uvicorn's cycle, and the `Channel` beside ASGI.
 
-What arrives on the connection, and when it closes, is `http/protocol`'s business.
+What arrives on the connection, and when it closes, belongs to `http/protocol`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Turn(RequestResponseCycle):
         try:
             await app(self.scope, self.receive, self.send)
             if not (self.response_complete or self.disconnected):
-                log.error("the application returned without a whole answer")
+                log.error("the application returned without a complete response")
         except Exception:
             log.exception("the application failed")
         finally:

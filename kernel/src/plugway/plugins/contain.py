@@ -117,7 +117,7 @@ class Unending(asyncio.AbstractEventLoop):
             except (SystemExit, KeyboardInterrupt) as error:
                 if not self.goes_on:
                     raise
-                reason = "a task in the background raised %s; the gateway goes on"
+                reason = "a background task raised %s; the gateway keeps running"
                 log.exception(reason, described(error))
             else:
                 return

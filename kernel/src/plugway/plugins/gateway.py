@@ -78,7 +78,7 @@ class Gateway:
 
         Raises:
             RequestRejected: with the status and sentence that a client would have seen.
-            StreamInterrupted: the answer broke off.
+            StreamInterrupted: the reply was cut off.
         """
         asked = _Asked(request)
         scope = {
@@ -99,7 +99,7 @@ class _Asked:
     """The way to a client that is the gateway itself: it never leaves, and wants whole answers."""
 
     def __init__(self, request: MessagesRequest) -> None:
-        whole = request.replace(because="its answer is wanted whole", stream=False)
+        whole = request.replace(because="a whole reply is required", stream=False)
         self._raw = whole.raw
         self._status = 0
         self._answer = b""
@@ -124,12 +124,12 @@ class _Asked:
     def message(self) -> Mapping[str, Any]:
         """The answer; raises where it is a failure."""
         if self._cut or not self._status:
-            raise StreamInterrupted("the answer broke off")
+            raise StreamInterrupted("the reply was cut off")
         answer = loaded(self._answer)
         if self._status < 400:
             return answer
         message = as_object(answer.get("error")).get("message") or f"status {self._status}"
-        record = f"it was answered with status {self._status}"
+        record = f"the gateway replied with status {self._status}"
         raise RequestRejected(str(message), status=self._status, record=record)
 
 

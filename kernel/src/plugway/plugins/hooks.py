@@ -78,9 +78,7 @@ class Hooks:
         found = self._collect("lifespan", gateway)
         for impl, result in found:
             if not isinstance(result, AbstractAsyncContextManager):
-                wanted = (
-                    "an asynchronous context manager: mark the method `@asynccontextmanager` too"
-                )
+                wanted = "an asynchronous context manager: decorate it with `@asynccontextmanager`"
                 raise _unwanted(impl, type(result).__name__, wanted)
         return [(impl.plugin, result) for impl, result in found]
 
@@ -273,7 +271,7 @@ class Hooks:
         if impl.info.fails == "closed":
             raise HookError(impl.plugin.name, impl.hook, reason) from cause
         if impl.quarantined:
-            log.error("plugin `%s`: hook `%s` is switched off", *fields.values(), extra=fields)
+            log.error("plugin `%s`: hook `%s` is disabled", *fields.values(), extra=fields)
 
 
 def _signed(impl: Impl, reply: Reply) -> Reply:
@@ -310,7 +308,7 @@ def _names(expected: Any) -> str:
 
 def _reason(impl: Impl, error: BaseException) -> str:
     if isinstance(error, TimeoutError) and impl.info.limit_seconds is not None:
-        return f"did not come back within {impl.info.limit_seconds} s"
+        return f"timed out after {impl.info.limit_seconds:g} s"
     return f"raised {described(error)}"
 
 

@@ -1,6 +1,6 @@
 """The contract of every hook: when it is called, with what, and what its answer means.
 
-How each kind of hook is run is `plugins/hooks`' business. `docs/hooks.md` is generated from this
+How each kind of hook is run belongs to `plugins/hooks`. `docs/hooks.md` is generated from this
 file.
 """
 

@@ -1,6 +1,6 @@
 """Implementations of hooks, as pluggy registers and orders them, checked before any is called.
 
-How they are called is `plugins/hooks`' business.
+How they are called belongs to `plugins/hooks`.
 """
 
 from __future__ import annotations

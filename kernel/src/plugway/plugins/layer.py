@@ -45,7 +45,7 @@ class Layer(Signed):
         item: Any = await next_of(self._events, self._plugin, self._hook)
         if isinstance(item, StreamEvent):
             return item
-        reason = f"gave {type(item).__name__} instead of a `StreamEvent`"
+        reason = f"yielded {type(item).__name__} instead of a `StreamEvent`"
         raise HookError(self._plugin, self._hook, reason)
 
     async def aclose(self) -> None:

@@ -1,6 +1,6 @@
 """Plugins: what is installed, and the instances that a configuration asks for.
 
-Which of their methods are hooks, and how hooks are called, is the business of `plugins/hooks`.
+Which of their methods are hooks, and how hooks are called, belongs to `plugins/hooks`.
 """
 
 from __future__ import annotations
@@ -110,11 +110,11 @@ def load_class(plugin: Installed, approvals: Approvals) -> type[AnyPlugin]:
         return PluginError(plugin.name, reason, f"{plugin.distribution} {plugin.version}".strip())
 
     if plugin.distribution != "unknown" and (reason := approvals.refusal(plugin.distribution)):
-        fix = f"look at it, then run `plugway plugins --approve {plugin.distribution}`"
+        fix = f"review it, then run `plugway plugins --approve {plugin.distribution}`"
         raise fail(f"{reason}; {fix}")
     if plugin.rivals:
         rivals = ", ".join(f"`{name}`" for name in plugin.rivals)
-        raise fail(f"the name is claimed by {rivals} too; uninstall all but one")
+        raise fail(f"the name is also claimed by {rivals}; uninstall all but one")
     try:
         found: object = plugin.entry_point.load()
     except KeyboardInterrupt:
@@ -139,7 +139,7 @@ def _find(
     if entry.use not in known:
         reason = f"no installed plugin is called `{entry.use}`"
         hint = did_you_mean(entry.use, list(known))
-        install = "install the package that brings it"
+        install = "install the package that provides it"
         fix = f"{hint} If not, {install}" if hint else install
         problems.append(config.document.problem(place, reason, fix))
         return None

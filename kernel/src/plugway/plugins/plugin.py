@@ -1,6 +1,6 @@
 """What a plugin is: a class with typed options whose methods implement hooks.
 
-Finding, importing and ordering plugins is the loader's business.
+Finding, importing and ordering plugins belongs to the loader.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ async def _limited(counts: Iterable[int], most: int, what: str) -> None:
     for count in counts:
         found += count
         if found > most:
-            message = f"the body holds more than {most} {what} - start a new conversation"
+            message = f"the body contains more than {most} {what} - start a new conversation"
             raise RequestRejected(message, status=413, type="request_too_large")
         await anyio.lowlevel.checkpoint()
 
@@ -104,9 +104,9 @@ def check_answer(raw: bytes) -> None:
     or are nested too deeply to be written again; marks within texts count as values too, for that
     is far beyond what models write."""
     if len(raw) > MAX_VALUES and sum(_slices(raw, marks)) > MAX_VALUES:
-        raise BackendProtocolError(f"the answer holds more than {MAX_VALUES} JSON values")
+        raise BackendProtocolError(f"the response contains more than {MAX_VALUES} JSON values")
     if is_deep(raw):
-        raise BackendProtocolError(f"the answer is nested more than {MAX_ANSWER_DEPTH} levels deep")
+        raise BackendProtocolError(f"the response is nested more than {MAX_ANSWER_DEPTH} levels")
 
 
 def is_deep(raw: bytes) -> bool:

@@ -199,7 +199,7 @@ class Order:
                 self._expect(legal, item, "a block is open or the message has not started")
                 self._state = "delta"
             case "message_stop":
-                self._expect(self._state == "delta", item, "`message_delta` has not come")
+                self._expect(self._state == "delta", item, "`message_delta` is missing")
                 self._state = "ended"
             case _:
                 pass
@@ -219,10 +219,10 @@ class Order:
         allowed = _DELTAS.get(self._kind)
         known = any(kind in kinds for kinds in _DELTAS.values())
         if allowed is not None and known and kind not in allowed:
-            self._expect(False, item, f"a `{kind}` does not belong in a `{self._kind}` block")
+            self._expect(False, item, f"a `{kind}` is not allowed in a `{self._kind}` block")
 
     @staticmethod
     def _expect(legal: bool, item: StreamEvent, reason: str) -> None:
         if not legal:
-            what = f"`{item.type}` may not come here: {reason}"
-            raise BackendProtocolError(what, record="an event came where it may not")
+            what = f"unexpected `{item.type}`: {reason}"
+            raise BackendProtocolError(what, record="an event arrived out of order")

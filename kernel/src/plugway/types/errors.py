@@ -296,7 +296,7 @@ class BackendRefused(BackendError):
         """
         code = code_in(body)
         super().__init__(
-            message or reason_in(body) or f"the upstream answered with status {status}",
+            message or reason_in(body) or f"the upstream responded with status {status}",
             status=status,
             headers=headers,
             retry_after=retry_after,

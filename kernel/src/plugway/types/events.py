@@ -1,6 +1,6 @@
 """Typed stream events of the Messages API, which keep the bytes they came in.
 
-Framing on the wire is `types/sse`'s business; making a legal stream from parts is
+Framing on the wire belongs to `types/sse`; making a legal stream from parts is
 `types/emitter`'s.
 
 Order on the wire (`lib/streaming/_messages.py` of the `anthropic` SDK): `message_start`, then per
@@ -77,7 +77,7 @@ class StreamEvent:
             if not isinstance(parsed, dict):
                 raise BackendProtocolError("the data of an event is not an object")
             if wrong := wrong_in_event(self.type, as_object(parsed)):
-                raise BackendProtocolError(f"`{wrong}` of a `{self.type}` event is no such value")
+                raise BackendProtocolError(f"invalid value of `{wrong}` in a `{self.type}` event")
             self._data = as_object(parsed)
             self._payload = b""
         return self._data
@@ -168,7 +168,7 @@ class _Message:
             raise interrupted(data)
         elif not self.message:
             if type_ != "ping":
-                raise BackendProtocolError("an event came before `message_start`")
+                raise BackendProtocolError("an event arrived before `message_start`")
         elif type_ == "message_stop":
             self._leave_out()
             return True

@@ -1,6 +1,6 @@
 """What an upstream's error says to people, whatever shape its body has. Pure functions.
 
-Which condition it stands for, and how a client must be told, is the business of plugins.
+Which condition it stands for, and how a client must be told, belongs to plugins.
 """
 
 from __future__ import annotations

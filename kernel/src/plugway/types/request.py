@@ -1,6 +1,6 @@
 """The request of an exchange: the client's own bytes, parsed where asked, edited without a loss.
 
-Reading the body from the socket and limits on its size are the guard's business.
+Reading the body from the socket and limits on its size belong to the guard.
 """
 
 from __future__ import annotations

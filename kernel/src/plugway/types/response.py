@@ -1,6 +1,6 @@
 """The reply of a backend: status, headers, and a body that is whole, raw chunks, or events.
 
-Choosing between these forms on the way to the client is the pipeline's business.
+Choosing between these forms on the way to the client belongs to the pipeline.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection to an upstream, with one exchange at a time on it.
 
-Which connection a request gets is the business of `upstream/pool`, what goes out on it that of
+Which connection a request gets belongs to `upstream/pool`, what goes out on it that of
 `upstream/upstream`. A general client cost 40 % more CPU on a small request (`bench/gateway.py`).
 """
 
@@ -32,7 +32,7 @@ MAX_TAKEN_BYTES: Final = 32 * 1024
 MAX_SECONDS: Final = 0.002
 """How long what has arrived is worked on before the loop goes on."""
 NO_ANSWER: Final = (
-    "closed the connection before it answered - look at the server's log; a port for https needs "
+    "closed the connection before it responded - check the server's log; an HTTPS port needs "
     "`https://` in `base_url`"
 )
 LONGEST_NAME: Final = 64
@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
             self._fail(answer, error.__context__ or error)
             return
         if self._barren > MAX_HEAD_BYTES:
-            self._fail(answer, "too many bytes in a row are no body")
+            self._fail(answer, "too many bytes without body data")
             return
         if self._ended:
             self._end(answer)
@@ -234,17 +234,17 @@ class Connection(asyncio.Protocol):
         if answer.status and not self._framed and self._eof:
             answer.done = True
         elif answer.status:
-            answer.error = StreamInterrupted(f"{self._where} broke off its answer")
+            answer.error = StreamInterrupted(f"{self._where} sent an incomplete response")
         else:
             answer.error = Unanswered(f"{self._where} {NO_ANSWER}")
             answer.error.begun = answer.begun
         answer.wake()
 
     def _fail(self, answer: Answer, why: object) -> None:
-        record = f"{self._where} does not answer in valid HTTP"
+        record = f"{self._where} sent an invalid HTTP response"
         answer.error = BackendProtocolError(f"{record}: {why}", record=record)
         if answer.status:
-            answer.error = StreamInterrupted(f"{self._where} broke off its answer")
+            answer.error = StreamInterrupted(f"{self._where} sent an incomplete response")
         self.abort()
         answer.wake()
 
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Refuse what comes after an answer: nobody has asked for it."""
         if self._ended:
-            raise ValueError("something follows the answer")
+            raise ValueError("unexpected data after the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a line of the head, or of the trailer."""
@@ -276,10 +276,10 @@ class Connection(asyncio.Protocol):
         """The head is there; one with a status below 200 only announces another."""
         # What has come may be of the body, too.
         if self._barren > MAX_HEAD_BYTES < sum(len(a) + len(b) for a, b in self._lines):
-            raise ValueError(f"its head is larger than {MAX_HEAD_BYTES} bytes")
+            raise ValueError(f"the response head is larger than {MAX_HEAD_BYTES} bytes")
         status: int = self._parser.get_status_code()
         if status < 100:
-            raise ValueError(f"its status is {status}")
+            raise ValueError(f"invalid status {status}")
         if status >= 200 and self._answer is not None:
             named = dict(self._lines)
             told = "content-length" in named or "transfer-encoding" in named

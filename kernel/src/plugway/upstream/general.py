@@ -52,7 +52,7 @@ class GeneralTransport:
         except ImportError:
             extra = "http2" if options.http2 else "socks"
             raise BackendUnavailable(
-                f'the way to {where} needs another library: `pip install "plugway[{extra}]"`',
+                f'connecting to {where} needs another library: `pip install "plugway[{extra}]"`',
                 permanent=True,
             ) from None
 
@@ -104,22 +104,22 @@ class GeneralTransport:
             return failure
         if isinstance(error, httpx2.ProxyError):
             # What a proxy writes beside its status may quote the login.
-            status = str(error)[:3] if str(error)[:3].isdecimal() else "it speaks no such protocol"
+            status = str(error)[:3] if str(error)[:3].isdecimal() else "it sent an invalid reply"
             fix = _LOGIN if status == "407" else self._fix
             return BackendUnavailable(
-                f"{self._proxy} does not lead to {self._where}: {status} - {fix}", permanent=True
+                f"{self._proxy} cannot connect to {self._where}: {status} - {fix}", permanent=True
             )
         if isinstance(error, httpx2.RemoteProtocolError):
             if "without sending" in str(error) or "ConnectionTerminated" in str(error):
                 return BackendUnavailable(f"{self._where} {NO_ANSWER}")
-            return BackendProtocolError(f"{self._where} does not answer in valid HTTP: {error}")
+            return BackendProtocolError(f"{self._where} sent an invalid HTTP response: {error}")
         if isinstance(error, httpx2.ConnectTimeout):
-            reason = f"did not accept the connection in time ({self._seconds:g} s)"
+            reason = f"timed out after {self._seconds:g} s while connecting"
             return BackendUnavailable(f"{self._target} {reason} - {self._fix}")
         if isinstance(error, httpx2.ConnectError):
             refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
             fix = START_IT if refused and not self._way.proxy else self._fix
-            return BackendUnavailable(f"{self._target} cannot be reached: {error} - {fix}")
+            return BackendUnavailable(f"cannot connect to {self._target}: {error} - {fix}")
         return BackendUnavailable(f"{self._where} {NO_ANSWER}")
 
     @property
@@ -133,7 +133,7 @@ class GeneralTransport:
 
     @property
     def _fix(self) -> str:
-        return "see to the proxy, or set `proxy: direct`" if self._way.proxy else SEE_NETWORK
+        return "check the proxy, or set `proxy: direct`" if self._way.proxy else SEE_NETWORK
 
 
 def _proxy_of(way: Way, options: NetworkOptions) -> httpx2.Proxy | None:
@@ -176,7 +176,7 @@ class _Answer:
                     return piece
         except (httpx2.TransportError, OSError) as error:
             self.close()
-            raise StreamInterrupted(f"{self._where} broke off its answer") from error
+            raise StreamInterrupted(f"{self._where} sent an incomplete response") from error
         self.done = True
         await self._response.aclose()
         return b""

@@ -28,7 +28,7 @@ def _proxy_fits(url: str) -> str:
     if url == DIRECT:
         return url
     if "@" in url or "%" in url:
-        raise ValueError("a user and a password belong in `proxy_login`")
+        raise ValueError("put the user and the password in `proxy_login`")
     if not _is_proxy(url):
         raise ValueError("should be `direct`, or `http://`, `https://` or `socks5://` and a host")
     return url.rstrip("/")
@@ -132,8 +132,8 @@ def way_to(url: str, options: NetworkOptions, zone: str = "") -> Way:
             proxy = proxy if "://" in proxy else f"http://{proxy}"
             if not _is_proxy(proxy):
                 raise PlugwayError(
-                    f"{source} names no proxy that can be used: it should be `http://`, `https://` "
-                    "or `socks5://`, a login with its signs escaped as in `%2F`, and `HOST:PORT`; "
+                    f"{source} is not a valid proxy URL: expected `http://`, `https://` "
+                    "or `socks5://`, a login escaped as in `%2F`, and `HOST:PORT`; "
                     "or set `proxy: direct`"
                 )
             if why := _too_long(proxy):
@@ -148,7 +148,7 @@ def _too_long(proxy: str) -> str:
     for what, text in (("user", parts.username), ("password", parts.password)):
         size = len(unquote_to_bytes(text or ""))
         if parts.scheme.startswith("socks") and size > 255:
-            return f"its {what} has {size} bytes, and SOCKS takes 255"
+            return f"the {what} has {size} bytes, and SOCKS allows 255"
     return ""
 
 
@@ -189,7 +189,7 @@ def _loaded(
 
 
 def _no_password() -> Any:
-    raise ssl.SSLError("its key is locked by a password; write one without beside it")
+    raise ssl.SSLError("the private key is encrypted; provide one without a password")
 
 
 def _made() -> ssl.SSLContext:

@@ -55,7 +55,7 @@ def misdirected(url: str, lines: Mapping[str, str]) -> str:
         if places and here not in places:
             return (
                 f"this key is stored for {' and '.join(sorted(places))} and is not sent to "
-                f"{here}: mend `base_url`, or store a key for that address with "
+                f"{here}: fix `base_url`, or store a key for that address with "
                 f"`plugway keys set NAME --for {here}`"
             )
     return ""

@@ -1,6 +1,6 @@
 """The connections to one origin: opened when needed, kept for a minute, closed with the plugin.
 
-What is said on a connection is the business of `upstream/connection`.
+What is said on a connection belongs to `upstream/connection`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ that breaks off later may have done the work."""
 NEXT_ADDRESS_SECONDS: Final = 0.25
 """After this time without an answer the next address of a name is tried as well (RFC 8305)."""
 
-START_IT: Final = "start its server, or correct `base_url`"
-SEE_NETWORK: Final = "see to the network of this machine, or correct `base_url`"
+START_IT: Final = "start its server, or fix `base_url`"
+SEE_NETWORK: Final = "check this machine's network, or fix `base_url`"
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 """How OpenSSL calls an answer that is no TLS, by version."""
 _CERTIFICATE_FIXES: Final = {
-    9: "see to the clock of this machine",
-    10: "its owner has to renew the certificate, or the clock of this machine is wrong",
-    62: "write the name that the certificate is for in `base_url`",
-    64: "write the name that the certificate is for in `base_url`",
+    9: "check this machine's clock",
+    10: "its owner must renew the certificate, or this machine's clock is wrong",
+    62: "use the host name of the certificate in `base_url`",
+    64: "use the host name of the certificate in `base_url`",
 }
 """By OpenSSL's `X509_V_ERR_` codes: not yet valid, expired, another host, another address."""
 _UNKNOWN_AUTHORITY: Final = (
-    "if you trust it, add its authority to those of this machine, or to the file in SSL_CERT_FILE"
+    "if you trust it, add its CA to this machine's trust store, or to the file in SSL_CERT_FILE"
 )
 
 
@@ -94,8 +94,8 @@ class Pool:
             async with asyncio.timeout(self._seconds):
                 return await self._connect(connected)
         except TimeoutError:
-            did = "answer in TLS" if connected else "accept the connection"
-            reason = f"{self._where} did not {did} in time ({self._seconds:g} s)"
+            doing = "in the TLS handshake" if connected else "while connecting"
+            reason = f"{self._where} timed out after {self._seconds:g} s {doing}"
             raise BackendUnavailable(f"{reason} - {SEE_NETWORK}") from None
         except ssl.SSLError as error:
             reason = f"{self._where} {tls_reason(error)}"
@@ -103,12 +103,12 @@ class Pool:
             failure.try_next = False
             raise failure from error
         except (socket.gaierror, UnicodeError) as error:
-            reason = f"the name in {self._where} cannot be resolved"
+            reason = f"cannot resolve the host name in {self._where}"
             raise BackendUnavailable(f"{reason} - {SEE_NETWORK}") from error
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
             why = os.strerror(error.errno) if error.errno else str(error)
-            reason = f"{self._where} cannot be reached: {why.lower() or 'it hung up'}"
+            reason = f"cannot connect to {self._where}: {why.lower() or 'connection closed'}"
             fix = START_IT if refused else SEE_NETWORK
             raise BackendUnavailable(f"{reason} - {fix}") from error
 
@@ -165,11 +165,9 @@ class Pool:
 def tls_reason(error: ssl.SSLError) -> str:
     """What is wrong, and what to do."""
     if error.reason in _NO_TLS:
-        return "does not speak TLS - write `http://` in `base_url`, or the port that does"
+        return "does not speak TLS - use `http://` in `base_url`, or its TLS port"
     if not isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"cannot be trusted: TLS failed ({error}) - see to the server's log, and to `base_url`"
-        )
+        return f"cannot be trusted: TLS failed ({error}) - check the server's log and `base_url`"
     fix = _CERTIFICATE_FIXES.get(error.verify_code, _UNKNOWN_AUTHORITY)
     return f"cannot be trusted: {error.verify_message} - {fix}"
 

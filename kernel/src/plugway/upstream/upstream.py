@@ -1,6 +1,6 @@
 """The client of upstreams: what goes out to one origin, and what of its answer comes back in.
 
-How connections are kept is the business of `upstream/pool`; what the bytes mean, that of the
+How connections are kept belongs to `upstream/pool`; what the bytes mean, that of the
 backends.
 """
 
@@ -46,7 +46,7 @@ HIGHEST_STATUS: Final = 599
 _NO_ANSWER: Final = frozenset((101, 204, 205, 206))
 """RFC 9110: another protocol, no content, and a part that nobody asked for."""
 
-_LATE: Final = "did not answer in time - it may be busy, or load a model: look at its log"
+_LATE: Final = "timed out - it may be busy or still loading a model; check its log"
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _HOP_BY_HOP: Final = {
@@ -90,7 +90,7 @@ class UpstreamResponse:
             size += len(chunk)
             if size > limit:
                 await self.aclose()
-                large = f"the upstream's answer is larger than {limit} bytes"
+                large = f"the upstream's response is larger than {limit} bytes"
                 raise BackendProtocolError(large, permanent=True)
             pieces.append(chunk)
             if self._answer.done:  # then that was all of it
@@ -238,7 +238,7 @@ class Upstream:
                 async with asyncio.timeout(seconds):
                     answer = await transport.ask(method, target, lines, body)
         except ValueError as error:
-            record = "a header line of the request cannot be sent"
+            record = "a header of the request contains invalid characters"
             raise BackendProtocolError(str(error), permanent=True, record=record) from None
         except TimeoutError:
             raise BackendTimeout(f"{self.base_url} {_LATE}") from None
@@ -294,7 +294,7 @@ class Upstream:
         try:
             return orjson.loads(answer)
         except orjson.JSONDecodeError:
-            reason = f"{self.base_url}{path} answered with something that is not JSON"
+            reason = f"{self.base_url}{path} sent a response that is not JSON"
             raise BackendProtocolError(reason) from None
 
 
@@ -309,11 +309,11 @@ def _checked(
 ) -> UpstreamResponse:
     named = dict(answer.lines)
     if answer.status > HIGHEST_STATUS:
-        raise BackendProtocolError(f"{origin} answered with status {answer.status}: there is none")
+        raise BackendProtocolError(f"{origin} sent the invalid status {answer.status}")
     if 300 <= answer.status < 400 and "location" not in named:
         raise BackendProtocolError(
-            f"{origin} answered {answer.status} without an answer or another address - see what "
-            "stands before the server, such as a cache"
+            f"{origin} sent status {answer.status} without a `Location` header - check what stands "
+            "in front of the server, such as a cache"
         )
     if 300 <= answer.status < 400:
         raise BackendProtocolError(
@@ -324,12 +324,12 @@ def _checked(
         )
     if answer.status in _NO_ANSWER:
         raise BackendProtocolError(
-            f"{origin} answered with status {answer.status}, which is not a whole answer - check "
-            "what stands before the server, such as a cache"
+            f"{origin} sent status {answer.status}, which is not a complete response - check what "
+            "stands in front of the server, such as a cache"
         )
     encoding = named.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        what = f"{origin} answered in the encoding {encoding!r}, not asked for"
-        raise BackendProtocolError(what, record=f"{origin} answered in an encoding not asked for")
+        what = f"{origin} sent `Content-Encoding` {encoding!r}, which was not requested"
+        raise BackendProtocolError(what, record=f"{origin} sent an unrequested `Content-Encoding`")
     lines = from_upstream(answer.lines, passing)
     return UpstreamResponse(answer, lines, named.get("content-type", ""), secrets)

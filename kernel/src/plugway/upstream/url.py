@@ -1,6 +1,6 @@
 """Addresses of upstreams: which may be used, and which are this machine.
 
-Speaking to them is `upstream/upstream`'s business.
+Speaking to them belongs to `upstream/upstream`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _covers(name: str, host: str) -> bool:
 def url_problem(url: str, *, with_key: bool) -> str:
     """Why `url` may not be an upstream's address; empty where it may."""
     if not url.isascii() or any(character in url for character in "\\ ") or not url.isprintable():
-        return "it may contain visible ASCII characters only, and no backslash"
+        return "it must contain only visible ASCII characters, and no backslash"
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -73,13 +73,13 @@ def url_problem(url: str, *, with_key: bool) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return "it must start with http:// or https:// and name a host"
     if "@" in parts.netloc:
-        return "a user or password does not belong in a URL; use `api_key`"
+        return "a URL must not contain a user or password; use `api_key`"
     if "?" in url or "#" in url:
-        return "it may not have a query or fragment"
+        return "it must not have a query or fragment"
     if _is_metadata(parts.hostname):
         return "that is a cloud machine's metadata service, not a model"
     if with_key and parts.scheme == "http" and not is_loopback(url):
-        return "a key would travel in clear text; use https, or leave the key out"
+        return "the key would be sent in clear text; use https, or remove the key"
     return ""
 
 

@@ -41,5 +41,5 @@ def joined(first: str, lines: Headers) -> bytes:
         head = b"\0"
     breaks = len(lines) + 2
     if head.count(b"\n") > breaks or head.count(b"\r") > breaks or b"\0" in head:
-        raise ValueError("a header line holds what no header may hold")
+        raise ValueError("a header contains characters that are not allowed")
     return head
