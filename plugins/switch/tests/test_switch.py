@@ -179,7 +179,7 @@ async def test_another_vendor_needs_the_consent_of_the_configuration():
         client = Client(gate)
         await client.say("hello")
         said = await client.say("@plugway use gemini flash")
-        assert "`google`, where it has never been" in said
+        assert "the zone `google`, new to it" in said
         assert "add `allow_zones: [google]` to the options of `switch`" in said
         assert await client.say("hello") == "home/m here"
         said = await client.say("try Gemini Flash for this: hello")
@@ -257,7 +257,7 @@ async def test_an_alias_into_another_vendors_zone_needs_consent_too():
     async with running(*backends(), others=[router]) as gate:
         client = Client(gate, model="anything")
         await client.say("@plugway use far")
-        assert "`google`, where it has never been" in await client.say("hello")
+        assert "the zone `google`, new to it" in await client.say("hello")
         assert client.last.status_code == 400
 
 
@@ -380,7 +380,7 @@ async def test_a_broken_file_is_put_aside_and_said(state_folder, caplog):
         await client.say("@plugway use qwen3")
         assert await client.say("hello") == "ollama/qwen3:8b here"
     assert (state_folder / "conversations.broken").read_bytes().startswith(b"no database")
-    assert "was broken" in caplog.text
+    assert "is corrupt" in caplog.text
 
 
 async def test_a_folder_that_cannot_be_written_costs_only_the_memory(state_folder, caplog):
