@@ -204,10 +204,7 @@ async def test_a_recommendation_needs_its_plugin_and_a_list_and_contacts_nobody(
     async with running(*stack) as gate, client_of(gate) as session:
         await streamed(Client(gate), "toolu_1", stack)
         said = await call(session, "endpoint_recommend", None, "toolu_1")
-        assert (
-            said
-            == "! The plugin `recommend` is not configured. Add `- use: recommend` under `plugins`."
-        )
+        assert said == "! The plugin `recommend` is not configured: add `- use: recommend`."
     stack = backends()
     asked = []
     for one in stack:

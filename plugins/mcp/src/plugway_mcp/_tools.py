@@ -32,8 +32,7 @@ RECENT_SECONDS: Final = 600.0
 UNIDENTIFIED: Final = (
     "This client does not identify the calling conversation (`_meta` has no "
     "`claudecode/toolUseId` that went through this gateway), and {count} conversations were "
-    "served in the last ten minutes. Write `@plugway use NAME` as a message in the conversation "
-    "instead."
+    "served in the last ten minutes. Write `@plugway use NAME` in the conversation instead."
 )
 
 
@@ -117,12 +116,7 @@ class Tools:
                 Nothing,
                 self.endpoint_recommend,
             ),
-            Tool(
-                "model_list",
-                "List the models on this machine and their state.",
-                Nothing,
-                self.model_list,
-            ),
+            Tool("model_list", "List local models and their state.", Nothing, self.model_list),
             Tool(
                 "model_load",
                 "Load a model on this machine into memory.",
@@ -199,9 +193,7 @@ class Tools:
         caller = self._known(caller)
         session = caller.session
         if not self._state.switch:
-            raise ToolFailed(
-                "The plugin `switch` is not configured. Add `- use: switch` under `plugins`."
-            )
+            raise ToolFailed("The plugin `switch` is not configured: add `- use: switch`.")
         if session is None:
             raise ToolFailed("This client sends no session id (header `x-claude-code-session-id`).")
         agent, who = _scope(asked.scope, caller)
@@ -210,11 +202,7 @@ class Tools:
         choices = self._state.choices
         if found.default:
             was = await choices.clear(session, agent or None)
-            return (
-                f"{who} served by the configured model again."
-                if was
-                else f"{who} served by the configured model already."
-            )
+            return f"{who} served by the configured model {'again' if was else 'already'}."
         only = self._one(asked.endpoint, found.found, endpoints)
         if refusal := self._state.refusal(only, session, caller.zone):
             raise ToolFailed(refusal)
@@ -227,9 +215,7 @@ class Tools:
         """Advice from known facts, without a request."""
         caller = self._known(caller)
         if (advisor := self._advisor) is None:
-            raise ToolFailed(
-                "The plugin `recommend` is not configured. Add `- use: recommend` under `plugins`."
-            )
+            raise ToolFailed("The plugin `recommend` is not configured: add `- use: recommend`.")
         endpoints = self._state.endpoints(self._zones())
         if not endpoints:
             raise ToolFailed("No list of models is known yet. Call `endpoint_list` first.")
@@ -342,10 +328,7 @@ class Tools:
         if len(found) == 1:
             return found[0]
         if found:
-            raise ToolFailed(
-                f"{named(name)} is ambiguous: {choices_text(found)}. "
-                "Nothing was done: ask the user."
-            )
+            raise ToolFailed(f"{named(name)} is ambiguous: {choices_text(found)}. Ask the user.")
         near = close_to(name, among)
         hint = f" Did you mean {choices_text(near)}?" if near else ""
         raise ToolFailed(f"Unknown endpoint {named(name)}.{hint} Nothing was done.")
@@ -401,8 +384,7 @@ def _explained(summary: Mapping[str, Any]) -> str:
         f"{float(summary.get('seconds') or 0):.1f} s.",
         f"Requested {named(str(summary.get('model_asked')))}; went to "
         f"{', '.join(named(str(t)) for t in as_list(route.get('targets'))) or 'no target'}, "
-        "because "
-        f"{route.get('reason') or 'the gateway answered it'}.",
+        f"because {route.get('reason') or 'the gateway answered it'}.",
     ]
     lines += [
         f"- attempt at {named(str(a.get('target')))}: {_one_line(a.get('result'))} in "
