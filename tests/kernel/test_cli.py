@@ -757,7 +757,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
 def test_the_banner_of_the_installed_stack_says_how_to_add_a_real_backend(tmp_path: Path) -> None:
     config = parse_config((ROOT / "config.example.yaml").read_text("utf-8"))
     text = connection(config, "http://127.0.0.1:8484", None, ["local"])
-    assert "For a real model stop this and run" in text
+    assert "To use a real model, stop this and run" in text
     assert "plugway models pull" in text
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8484 ANTHROPIC_AUTH_TOKEN=" in text
     assert f"$(cat {tmp_path}/home/state/plugway/token)" in text

@@ -263,7 +263,7 @@ def test_a_store_that_the_configuration_does_not_name_is_not_even_imported(
 ) -> None:
     (usual,) = entry_points(group=key_store.GROUP, name="keyring")
     monkeypatch.setattr(importlib.import_module(usual.module), "system_keyrings", list)
-    assert "has no keyring that can be trusted" in the_problem("a: {$keyring: cloud}")
+    assert "has no trusted keyring" in the_problem("a: {$keyring: cloud}")
     assert "some_vault" not in sys.modules
 
 

@@ -52,7 +52,7 @@ _CLAUSES = {
     r"`DeferredToolPlaceholder` only means .*left out": {
         *("tools.name", "tools.description", "tools.defer_loading", "schema.*")
     },
-    r"only the tool that it names is offered": {"tools.*", "schema.*"},
+    r"only the named tool is offered": {"tools.*", "schema.*"},
     r"offered as a function whose calls fail": {
         *("tools", "tools.name", "tools.description", "schema.*")
     },

@@ -56,8 +56,8 @@ def test_a_missing_client_is_told_with_how_to_install_it(home, named):
     ("says", "status", "reason"),
     [
         ("2.0.14", 0, "Claude Code 2.0.14 is too old, 2.1.0 is needed"),
-        ("hello", 0, "tells no version"),
-        ("2.1.329", 3, "tells no version"),
+        ("hello", 0, "prints no version"),
+        ("2.1.329", 3, "prints no version"),
     ],
 )
 def test_a_client_that_is_of_no_use_is_told_with_its_place(home, says, status, reason):
@@ -67,9 +67,9 @@ def test_a_client_that_is_of_no_use_is_told_with_its_place(home, says, status, r
     assert not isinstance(caught.value, ClientMissing)
 
 
-def test_a_client_that_cannot_be_executed_is_told(home):
+def test_a_client_that_cannot_be_executed_is_reported(home):
     client(home / "bin/claude").write_text("#!/nowhere/sh\n")
-    with pytest.raises(ClientUnfit, match="does not start"):
+    with pytest.raises(ClientUnfit, match="cannot start"):
         find_client()
 
 
@@ -83,7 +83,7 @@ def test_its_own_variable_moves_its_folders(home, monkeypatch):
 def test_plugway_is_that_of_this_environment_before_that_on_the_path(home, monkeypatch):
     assert plugway_command() == str(Path(sys.executable).with_name("plugway"))
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/nowhere")
-    with pytest.raises(PlugwayError, match="install it again"):
+    with pytest.raises(PlugwayError, match="install Plugway again"):
         plugway_command()
     (home / "bin").mkdir()
     other = home / "bin/plugway"

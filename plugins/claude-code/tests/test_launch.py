@@ -224,7 +224,7 @@ def test_a_gateway_that_cannot_start_is_told_in_its_own_words(launcher):
 
 @pytest.mark.parametrize(
     ("version", "says"),
-    [("2.0.14", "Claude Code 2.0.14 is too old"), ("nothing", "tells no version")],
+    [("2.0.14", "Claude Code 2.0.14 is too old"), ("nothing", "prints no version")],
 )
 def test_a_client_that_is_too_old_is_told_with_what_to_run(launcher, version, says):
     (launcher.folder / "claude").write_text(CLIENT.replace("VERSION", version))

@@ -48,13 +48,13 @@ FILES = {
 REFUSED = {
     "comments": (b'{\n  // mine\n  "model": "opus"\n}\n', r"settings\.json:2:3: has comments"),
     "a comment block": (b'{"a": 1, /* mine */ "b": 2}', r":1:10: has comments"),
-    "a trailing comma": (b'{\n  "model": "opus",\n}\n', r":(2|3):\d+: is not JSON"),
-    "broken": (b'{"model": "opus"', r":1:17: is not JSON"),
+    "a trailing comma": (b'{\n  "model": "opus",\n}\n', r":(2|3):\d+: is not valid JSON"),
+    "broken": (b'{"model": "opus"', r":1:17: is not valid JSON"),
     "a key twice": (b'{"env": {"A": "1", "A": "2"}}', "has the key `A` twice"),
-    "a list": (b"[]", "is no JSON object"),
+    "a list": (b"[]", "is not a JSON object"),
     "no text": (b'{"a": "\xff"}', "is not UTF-8 text at byte 7"),
-    "env is a list": (b'{"env": []}', "`env` is no object"),
-    "hooks are a word": (b'{"hooks": {"SessionStart": "x"}}', "`hooks.SessionStart` is no list"),
+    "env is a list": (b'{"env": []}', "`env` is not an object"),
+    "hooks are a word": (b'{"hooks": {"SessionStart": "x"}}', "`hooks.SessionStart` is not a list"),
 }
 
 

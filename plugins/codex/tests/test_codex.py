@@ -122,9 +122,9 @@ async def test_without_a_login_the_command_to_log_in_is_named(server, home):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"{", "not what `codex` writes"),
-        (b"[]", "no login of ChatGPT"),
-        (b'{"tokens": {"access_token": 5}}', "no login of ChatGPT"),
+        (b"{", "not a login file of `codex`"),
+        (b"[]", "no ChatGPT login"),
+        (b'{"tokens": {"access_token": 5}}', "no ChatGPT login"),
         (b'{"OPENAI_API_KEY": "sk-canary"}', "the plugin `openai`"),
     ],
 )
@@ -188,7 +188,7 @@ async def test_a_login_that_stays_refused_is_told_once(server, home, tmp_path):
 
 @pytest.mark.parametrize(
     ("answer", "said"),
-    [(REFUSE, "signed out"), (DIE, "without an answer"), (HANG, "did not answer")],
+    [(REFUSE, "signed out"), (DIE, "without a response"), (HANG, "timed out")],
 )
 async def test_a_command_that_does_not_renew_is_told(
     server, home, tmp_path, monkeypatch, answer, said
@@ -267,7 +267,7 @@ async def test_nothing_of_the_login_is_told_or_logged(server, home, tmp_path, ca
         (
             respond(403, b"<html>challenge</html>", {"content-type": "text/html"}),
             403,
-            "does not pass for the `codex` command",
+            "does not imitate the `codex` command",
         ),
         (respond(404, b"", {"content-type": "text/html"}), 403, "plugin `openai`"),
         (

@@ -201,21 +201,21 @@ async def test_a_refusal_teaches_the_window(guard, name):
     assert len(backend.seen) == 1
     told = response.json()["error"]["message"]
     assert LONG.match(told)
-    assert "as its server said just now when it refused a prompt; held for an hour" in told
+    assert "stated by its server just now when it rejected a prompt; kept for an hour" in told
 
 
 def test_who_told_a_window_and_when_is_said_until_it_is_forgotten():
     now = [0.0]
     windows = Windows({"x/*": 9000}, 0, lambda: now[0])
-    assert windows.known("a/b", 65_536) == (65_536, "as `a` lists it")
-    assert windows.known("x/b", 65_536) == (9000, "as `windows` says")
+    assert windows.known("a/b", 65_536) == (65_536, "listed by `a`")
+    assert windows.known("x/b", 65_536) == (9000, "set in `windows`")
     windows.contexts.learn("a/b", 8192)
     now[0] = 900.0
     tokens, source = windows.known("a/b", 65_536)
     assert tokens == 8192
-    assert source.startswith("as its server said 15 min ago when it refused a prompt")
+    assert source.startswith("stated by its server 15 min ago when it rejected a prompt")
     now[0] = 3600.0
-    assert windows.known("a/b", 65_536) == (65_536, "as `a` lists it")
+    assert windows.known("a/b", 65_536) == (65_536, "listed by `a`")
 
 
 async def test_a_refusal_teaches_the_longest_answer(guard):
@@ -504,7 +504,7 @@ async def test_where_prompts_are_cut_in_silence_the_estimate_decides(guard, capl
         compacted = await running.post(dense(120_000, 54_000))
     assert cut.status_code == 200, "nobody could know"
     assert cut.json()["usage"]["input_tokens"] == 65_536
-    assert caplog.text.count("it seems to cut prompts") == 1
+    assert caplog.text.count("it seems to truncate prompts") == 1
     assert refused.status_code == 400
     assert abs(int(LONG.match(refused.json()["error"]["message"])[1]) - 134_000) < 500, (
         "what is left of a prompt is not taken for its count"
@@ -534,7 +534,7 @@ async def test_the_reason_for_a_shorter_answer_is_the_one_that_holds(guard):
             explained = (await running.post(body, "/v1/messages/explain")).json()["receipt"]
             reasons[model] = next(e["what"] for e in explained if "max_tokens" in e["what"])
     assert "the window 32768" in reasons["here"]
-    assert reasons["there"] == "set max_tokens: the model writes 4096 tokens at most"
+    assert reasons["there"] == "set max_tokens: the model's output limit is 4096 tokens"
 
 
 async def _listed(info):

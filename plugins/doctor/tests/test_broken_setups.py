@@ -262,13 +262,13 @@ CONFIGURATIONS = [
     Row("no auto-mode", lambda m: m.stack(uses=STACK[1:]),
         "auto mode", "`auto-mode` is not listed", "add `- use: auto-mode` to {m.config}"),
     Row("no server-tools", lambda m: m.stack(uses=("auto-mode", "error-normalizer", "tool-repair")),
-        "server tools", "invents the results", "add `- use: server-tools` to {m.config}"),
+        "server tools", "invents web search results", "add `- use: server-tools` to {m.config}"),
     Row("no tool-repair", lambda m: m.stack(uses=STACK[:3]),
         "tool repair", "`tool-repair` is not listed", "add `- use: tool-repair` to {m.config}"),
     Row("no error-normalizer", lambda m: m.stack(uses=("auto-mode", *STACK[2:])),
         "error messages", "does not compact", "add `- use: error-normalizer` to {m.config}"),
     Row("state is a file", lambda m: not_a_folder(m), "state folder", "state/plugway cannot be", "XDG_"),
-    Row("disk full", lambda m: setattr(m, "blocks", 1024), "state folder", "File too large", "free"),
+    Row("disk full", lambda m: setattr(m, "blocks", 1024), "state folder", "File too large", "disk space"),
     Row("gateway not running", lambda m: m.settings({"ANTHROPIC_BASE_URL": m.url}),
         "gateway", "nothing listens at {m.url}, where ANTHROPIC_BASE_URL in {m.user_settings}",
         "plugway serve"),
@@ -338,7 +338,7 @@ CLIENTS = [
     Row("another path", lambda m: m.points_here({"ANTHROPIC_BASE_URL": f"{m.url}/anthropic"}),
         "base url", "a path that the gateway does not serve", "set it to {m.url}"),
     Row("no URL", lambda m: m.points_here({"ANTHROPIC_BASE_URL": "127.0.0.1:8484"}),
-        "base url", "not a URL", "set it to {m.url}"),
+        "base url", "not a valid URL", "set it to {m.url}"),
     Row("stale token", lambda m: m.points_here({"ANTHROPIC_AUTH_TOKEN": SECRET}),
         "credential", "ANTHROPIC_AUTH_TOKEN in {m.user_settings}", "plugway setup claude-code"),
     Row("key in its place", lambda m: m.points_here({"ANTHROPIC_AUTH_TOKEN": None, "ANTHROPIC_API_KEY": SECRET}),
@@ -348,7 +348,7 @@ CLIENTS = [
     Row("token of a project", lambda m: (m.points_here(), m.settings({"ANTHROPIC_AUTH_TOKEN": SECRET}, m.folder / ".claude/settings.local.json")),
         "credential", ".claude/settings.local.json", "plugway setup claude-code"),
     Row("emptied by a project", lambda m: (m.points_here(), m.settings({"ANTHROPIC_AUTH_TOKEN": ""}, m.folder / ".claude/settings.local.json")),
-        "credential", "nothing gives a token", "plugway setup claude-code"),
+        "credential", "no token is set", "plugway setup claude-code"),
     Row("both", lambda m: m.points_here({"ANTHROPIC_API_KEY": SECRET}),
         "credential", "are both set", "remove ANTHROPIC_API_KEY in {m.user_settings}"),
     Row("both wrong", lambda m: m.points_here({"ANTHROPIC_AUTH_TOKEN": "a", "ANTHROPIC_API_KEY": SECRET}),
@@ -360,7 +360,7 @@ CLIENTS = [
     Row("another provider", lambda m: m.points_here({"CLAUDE_CODE_USE_BEDROCK": "1"}),
         "provider", "CLAUDE_CODE_USE_BEDROCK in {m.user_settings}", "remove it"),
     Row("settings not JSON", lambda m: (m.points_here(), m.user_settings.write_text('{"env": {},}')),
-        "client settings", "{m.user_settings} is not valid JSON", "correct {m.user_settings}"),
+        "client settings", "{m.user_settings} is not valid JSON", "fix {m.user_settings}"),
     Row("no discovery", lambda m: m.points_here({"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": None}),
         "model discovery", "is not set", "set CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY to 1"),
     Row("discovery off", lambda m: m.points_here({"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "0"}),
@@ -379,16 +379,16 @@ MODELS = [
     Row("stale list", lambda m: m.points_here(availableModels=["anthropic/up/m", "anthropic/up/gone"]),
         "available models", "offers what the gateway does not list: anthropic/up/gone", "plugway setup"),
     Row("hidden models", lambda m: m.points_here(availableModels=["opus"]),
-        "available models", "keeps 2 listed models from `/model`", "plugway setup"),
+        "available models", "hides 2 listed models from `/model`", "plugway setup"),
     Row("window too large", lambda m: m.points_here({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "200000", "ANTHROPIC_MODEL": "anthropic/echo/echo"}),
-        "window told", "tells 200,000 tokens, and anthropic/echo/echo has 20,000", "to 20000"),
+        "configured window", "tells 200,000 tokens, and anthropic/echo/echo has 20,000", "to 20000"),
     Row("window not told", lambda m: m.points_here({"ANTHROPIC_MODEL": "anthropic/echo/echo"}),
-        "window told", "Claude Code assumes 200,000 tokens or more", "to 20000"),
+        "configured window", "Claude Code assumes 200,000 tokens or more", "to 20000"),
     Row("window no number", lambda m: m.points_here({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "64k"}),
-        "window told", "CLAUDE_CODE_MAX_CONTEXT_TOKENS in {m.user_settings}", "number"),
+        "configured window", "CLAUDE_CODE_MAX_CONTEXT_TOKENS in {m.user_settings}", "number"),
     Row("window too small", lambda m: m.points_here(),
-        "window of anthropic/echo/echo", "20,000 tokens are too few", "32,000"),
-    Row("window unknown", lambda m: m.points_here(), "window of anthropic/up/m", "not known", "windows"),
+        "window of anthropic/echo/echo", "20,000 tokens are not enough", "32,000"),
+    Row("window unknown", lambda m: m.points_here(), "window of anthropic/up/m", "unknown", "windows"),
 ]  # fmt: skip
 
 
@@ -517,4 +517,4 @@ def test_what_an_administrator_sets_is_told_as_such(tmp_path, monkeypatch):
     address = _client_settings.base_url(gateway, settings)
     assert (forced.outcome, address.outcome) == ("failed", "failed")
     assert "`forceLoginMethod` in" in forced.reason
-    assert f"no setting of yours wins over {folder / 'managed-settings.json'}" in address.fix
+    assert f"your settings cannot override {folder / 'managed-settings.json'}" in address.fix

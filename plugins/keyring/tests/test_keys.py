@@ -82,16 +82,16 @@ def test_the_address_of_a_known_name_needs_not_be_said(store):
 @pytest.mark.parametrize(
     ("words", "stdin", "says"),
     [
-        (("set", "work", CANARY), "", "never given on the command line"),
-        (("set", "work"), CANARY, "where may `work` be sent"),
+        (("set", "work", CANARY), "", "is visible in the shell"),
+        (("set", "work"), CANARY, "no known address for `work`"),
         (("set", "work", "--for", "http://example.com"), CANARY, "clear text"),
         (("set", "work", "--for", "example.com"), CANARY, "must start with http"),
-        (("set", "Work/1", "--anywhere"), CANARY, "a key's name is"),
-        (("set", "openai"), "  \n", "no key was given"),
+        (("set", "Work/1", "--anywhere"), CANARY, "a key's name consists of"),
+        (("set", "openai"), "  \n", "no key given"),
         (("set", "openai"), f"{CANARY}\nsecond line", "one word of visible ASCII"),
         (("set", "openai"), "k" * 2000, "longer than 1024"),
-        (("test", "openai"), "", "holds no `openai`"),
-        (("rm", "openai", "--yes"), "", "held no `openai`"),
+        (("test", "openai"), "", "no key `openai` in the keyring"),
+        (("rm", "openai", "--yes"), "", "no key `openai` in the keyring"),
         (("rm", "openai"), "n\n", "Remove `openai`"),
     ],
 )
@@ -143,10 +143,10 @@ def test_a_removed_key_is_gone_from_the_list_too(store):
     assert not store
 
 
-def test_a_store_that_does_not_give_back_what_it_took_is_told(store, monkeypatch):
+def test_a_store_that_does_not_return_what_it_accepted_is_reported(store, monkeypatch):
     monkeypatch.setattr(_store, "KEYRINGS", (f"{__name__}.ForgetfulKeyring",))
     done = run("set", "openai", stdin=CANARY)
-    assert "did not give it back" in str(done.exception)
+    assert "did not return it" in str(done.exception)
     assert json.loads(run("list", "--json").stdout) == []
 
 
@@ -177,7 +177,7 @@ def test_a_refused_key_is_tried_in_the_other_header_and_told(store, serve):
     refusal = anthropic_error(401, "authentication_error", "invalid x-api-key")
     done, requests = serve([refusal, refusal], "test", "work")
     assert done.exit_code == 1
-    assert "refuses the key: invalid x-api-key" in done.stdout
+    assert "rejects the key: invalid x-api-key" in done.stdout
     assert [bool(request.header("x-api-key")) for request in requests] == [False, True]
 
 
@@ -192,7 +192,7 @@ def test_a_redirect_does_not_take_the_key_along(store, serve):
 def test_a_key_is_not_tried_anywhere_else(store, serve):
     done, requests = serve([], "test", "work", "--for", "https://example.com")
     assert done.exit_code == 2
-    assert "is sent nowhere else" in done.stderr
+    assert "may only be sent to" in done.stderr
     assert not requests
 
 
@@ -224,6 +224,6 @@ def test_the_refusing_and_forgetting_stores_of_the_library_are_not_used(home, ba
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    for words in ("no keyring that can be trusted", "{$env: OPENAI_API_KEY}", "umask 077"):
+    for words in ("no trusted keyring", "{$env: OPENAI_API_KEY}", "umask 077"):
         assert words in done.stderr
     assert CANARY not in done.stderr

@@ -118,7 +118,7 @@ async def test_a_tool_that_is_only_named_can_be_called_too(tmp_path):
     async with both(tmp_path, home, desk) as claude:
         answer = await claude.run("-p", "use the other one please", *claude.mcp)
         assert answer.out.strip() == "desk speaking", answer
-    assert "The client does not say who calls" not in asked(desk)[0].body.decode()
+    assert "The client does not identify the caller" not in asked(desk)[0].body.decode()
 
 
 async def test_a_subagent_that_calls_endpoint_set_moves_itself_alone(tmp_path):

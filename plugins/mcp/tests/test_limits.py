@@ -83,7 +83,7 @@ async def test_ids_of_sessions_lead_nowhere():
         for id_ in ("0" * 32, "../../etc", "x" * 4000):
             response = await post(gate, LIST, **{"mcp-session-id": id_})
             assert response.status_code == 404
-            assert error(response)["message"] == "there is no such session"
+            assert error(response)["message"] == "unknown session"
         response = await post(gate, rpc("initialize", protocolVersion="2025-11-25", capabilities={},
                                         clientInfo={"name": "t", "version": "1"}))  # fmt: skip
         assert response.status_code == 200

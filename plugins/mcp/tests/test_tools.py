@@ -66,7 +66,7 @@ async def test_a_model_switches_its_own_conversation(stream):
         result["tool_use_id"] = "toolu_2"
         assert await other.turn([result]) == "home/m here"
         said = await call(session, "endpoint_set", {"endpoint": "default"}, "toolu_1")
-        assert said == "This conversation is back with the configured model."
+        assert said == "This conversation is served by the configured model again."
         assert await client.say("go on") == "home/m here"
 
 
@@ -99,7 +99,7 @@ async def test_another_vendor_needs_the_consent_of_the_configuration():
         await streamed(client, "toolu_1", stack)
         said = await call(session, "endpoint_set", {"endpoint": "gemini flash"}, "toolu_1")
         assert said.startswith(
-            "! `cloud/gemini-2.5-flash` would send this conversation to `google`"
+            "! `cloud/gemini-2.5-flash` would send this conversation to the zone `google`"
         )
         assert "add `allow_zones: [google]` to the options of `switch`" in said
         client.messages.clear()
@@ -118,9 +118,9 @@ async def test_names_that_are_not_clear_change_nothing():
         client = Client(gate)
         await streamed(client, "toolu_1", stack)
         said = await call(session, "endpoint_set", {"endpoint": "local"}, "toolu_1")
-        assert said.startswith("! `local` could be `ollama/qwen3:8b`, `desk/gemma`.")
+        assert said.startswith("! `local` is ambiguous: `ollama/qwen3:8b`, `desk/gemma`.")
         said = await call(session, "endpoint_set", {"endpoint": "olama\n- fake"}, "toolu_1")
-        assert said.startswith("! Nothing configured is called `olama - fake`.")
+        assert said.startswith("! Unknown endpoint `olama - fake`.")
 
 
 async def test_without_an_id_the_only_conversation_is_meant_and_said_so():
@@ -130,12 +130,12 @@ async def test_without_an_id_the_only_conversation_is_meant_and_said_so():
         await client.say("hello")
         said = await call(session, "endpoint_set", {"endpoint": "local"})
         assert said.endswith(
-            "(The client does not say who calls: this is the only conversation of late.)"
+            "(The client does not identify the caller; this is the only recent conversation.)"
         )
         assert await client.say("go on") == "ollama/qwen3:8b here"
         await Client(gate).say("hello")
         said = await call(session, "endpoint_set", {"endpoint": "default"})
-        assert said.startswith("! This client does not say which conversation calls")
+        assert said.startswith("! This client does not identify the calling conversation")
         assert "2 conversations were served" in said
         assert await client.say("go on") == "ollama/qwen3:8b here"
 
@@ -152,13 +152,13 @@ async def test_now_is_the_choice_in_force_and_unknown_where_a_choice_is_gone():
         await client.say("go on")
         await client.say("@plugway use default")
         said = await call(session, "endpoint_list")
-        assert said.startswith("Last answered by `ollama/qwen3:8b`; the configuration chooses")
+        assert said.startswith("Last served by `ollama/qwen3:8b`; the configuration chooses")
         assert "<- now" not in said
         assert "Stay with" not in await call(session, "endpoint_recommend")
         await client.say("go on")
         assert (await call(session, "endpoint_list")).startswith("Now: `home/m`.")
         await client.say("use my qwen3 for this: go on")
-        assert (await call(session, "endpoint_list")).startswith("Last answered by `ollama/qwen3")
+        assert (await call(session, "endpoint_list")).startswith("Last served by `ollama/qwen3")
 
 
 async def test_calls_to_tools_of_others_are_not_noted():
@@ -204,7 +204,7 @@ async def test_a_recommendation_needs_its_plugin_and_a_list_and_contacts_nobody(
     async with running(*stack) as gate, client_of(gate) as session:
         await streamed(Client(gate), "toolu_1", stack)
         said = await call(session, "endpoint_recommend", None, "toolu_1")
-        assert said == "! The plugin `recommend` is not listed in the configuration: add it."
+        assert said == "! The plugin `recommend` is not configured: add `- use: recommend`."
     stack = backends()
     asked = []
     for one in stack:
@@ -212,7 +212,7 @@ async def test_a_recommendation_needs_its_plugin_and_a_list_and_contacts_nobody(
     async with running(*stack, recommend={}) as gate, client_of(gate) as session:
         await streamed(Client(gate), "toolu_1", stack)
         said = await call(session, "endpoint_recommend", None, "toolu_1")
-        assert said == "! No model list is known yet: call `endpoint_list` first."
+        assert said == "! No list of models is known yet. Call `endpoint_list` first."
         await call(session, "endpoint_list")
         before = len(asked)
         said = await call(session, "endpoint_recommend", None, "toolu_1")
@@ -239,9 +239,9 @@ async def test_models_on_this_machine_are_listed_loaded_and_unloaded():
         )
         assert stack[1].seen[0].body["max_tokens"] == 1
         said = await call(session, "model_unload", {"model": "qwen3"})
-        assert said.startswith("! `ollama` is a server of its own that cannot be told")
+        assert said.startswith("! `ollama` is a separate server that cannot unload")
         said = await call(session, "model_load", {"model": "gemini flash"})
-        assert said.startswith("! Nothing configured is called `gemini flash`")
+        assert said.startswith("! Unknown endpoint `gemini flash`")
 
 
 async def test_a_backend_that_can_load_and_unload_is_asked_to():
@@ -271,7 +271,7 @@ async def test_usage_is_reported_for_the_conversation_and_for_the_gateway():
     stack = backends()
     prices = {"home/*": {"input": 1000, "output": 1000}}
     async with running(*stack, recommend={"prices": prices}) as gate, client_of(gate) as session:
-        assert "Nothing was served yet." in await call(session, "usage_report", {"of": "gateway"})
+        assert "No requests served yet." in await call(session, "usage_report", {"of": "gateway"})
         client = Client(gate)
         await streamed(client, "toolu_1", stack)
         client.messages.clear()
@@ -313,7 +313,7 @@ async def test_the_last_exchange_is_explained():
     lines = said.splitlines()
     assert re.match(r"Request req_[\w-]+: completed after 0\.\d s\.", lines[0])
     assert lines[1] == (
-        "Asked for `home/m`; went to `ollama/qwen3:8b`, because this conversation was switched to "
+        "Requested `home/m`; went to `ollama/qwen3:8b`, because this conversation was switched to "
         "`ollama/qwen3:8b`."
     )
     assert lines[2].startswith("- attempt at `ollama/qwen3:8b`: answered in ")
@@ -326,13 +326,13 @@ async def test_the_prompt_is_a_line_for_the_gateway():
         assert prompt.messages[0].content.text == "@plugway use gemini flash"
         prompt = await session.get_prompt("switch")
         assert prompt.messages[0].content.text == "@plugway list"
-        with pytest.raises(MCPError, match="there is no prompt 'other'"):
+        with pytest.raises(MCPError, match="unknown prompt 'other'"):
             await session.get_prompt("other")
 
 
 async def test_mistakes_in_arguments_are_named_and_their_values_not_repeated():
     async with running() as gate, client_of(gate) as session:
-        with pytest.raises(MCPError, match="there is no tool 'nothing'"):
+        with pytest.raises(MCPError, match="unknown tool 'nothing'"):
             await session.call_tool("nothing", {})
         for arguments, flaw in (
             ({}, "endpoint: Field required (arguments: `endpoint`, `scope`)"),

@@ -288,14 +288,14 @@ def flaws(zones: Mapping[str, str] = ZONES, **options: Any) -> dict[str, str]:
         ({"models": {"*": "zzz/b"}}, "models.*", "no backend is called `zzz`; there are the backends"),
         ({"models": {"*": "fsat"}, "aliases": {"fast": "here/a"}}, "models.*",
          "no backend or alias is called `fsat`; did you mean `fast`?"),
-        ({"models": {"*": []}}, "models.*", "names no target"),
+        ({"models": {"*": []}}, "models.*", "has no target"),
         ({"models": {"*": "here/"}}, "models.*", "'here/' names no model"),
         ({"models": {"*": "here/q*"}}, "models.*", "mixes a name with `*`"),
-        ({"models": {"*": ["here/a", "here/a"]}}, "models.*", "names a target twice"),
+        ({"models": {"*": ["here/a", "here/a"]}}, "models.*", "lists a target twice"),
         ({"models": {"*": "here/a", "*haiku*": "here/b"}}, "models.*haiku*", "is never reached"),
         ({"aliases": {"a": "b", "b": "c", "c": "a"}}, "aliases.a",
-         "goes round in a circle: `a` -> `b` -> `c` -> `a`"),
-        ({"aliases": {"a": "a"}}, "aliases.a", "goes round in a circle: `a` -> `a`"),
+         "is circular: `a` -> `b` -> `c` -> `a`"),
+        ({"aliases": {"a": "a"}}, "aliases.a", "is circular: `a` -> `a`"),
         ({"aliases": {"my-claude": "here/a"}}, "aliases.my-claude", "looks like a Claude model"),
         ({"aliases": {"a/b": "here/a"}}, "aliases.a/b", "should be letters, digits"),
         ({"aliases": {"here": "here/a"}}, "aliases.here", "a backend is called `here` too"),
@@ -312,7 +312,7 @@ def test_a_mistake_is_found_at_load_and_told_with_its_place(options, place, reas
 
 def test_without_a_backend_the_message_says_so():
     assert flaws({}, models={"*": "here/a"})["models.*"].endswith(
-        "there is no backend yet: list a backend plugin"
+        "no backend is configured; add a backend plugin"
     )
 
 

@@ -70,7 +70,9 @@ async def test_a_name_that_fits_several_is_answered_with_the_choices():
     async with running(*backends()) as gate:
         client = Client(gate)
         said = await client.say("use my local model")
-        assert said.startswith("`local` could be `ollama/qwen3:8b`, `ollama/llama3.2:3b`, `desk/")
+        assert said.startswith(
+            "`local` is ambiguous: `ollama/qwen3:8b`, `ollama/llama3.2:3b`, `desk/"
+        )
         assert "Nothing was switched" in said
         assert await client.say("hello") == "home/m here"
 
@@ -78,7 +80,7 @@ async def test_a_name_that_fits_several_is_answered_with_the_choices():
 async def test_a_line_with_an_unknown_name_says_what_there_is_and_what_is_close():
     async with running(*backends()) as gate:
         said = await Client(gate).say("@plugway use olama")
-    assert "Nothing configured is called `olama`. Did you mean `ollama/" in said
+    assert "Unknown endpoint `olama`. Did you mean `ollama/" in said
     assert "`cloud/gemini-2.5-flash`" in said
 
 
@@ -87,7 +89,7 @@ async def test_a_backend_that_has_listed_no_model_is_named_and_cannot_be_chosen(
     silent.infos = ()
     async with running(*backends(), silent) as gate:
         client = Client(gate)
-        why = "`off` has listed no model: `plugway doctor` finds out why"
+        why = "`off` lists no models: run `plugway doctor` to find out why"
         assert f"- {why}" in await client.say("@plugway list")
         assert await client.say("@plugway use off") == f"{why}. Nothing was switched."
         assert await client.say("hello") == "home/m here"
@@ -139,7 +141,10 @@ async def test_advice_is_given_from_the_conversation_as_it_is():
         client = Client(gate)
         await client.say("hello")
         said = await client.say("@plugway recommend")
-        assert said == "The plugin `recommend` is not listed in the configuration: add it."
+        assert (
+            said
+            == "The plugin `recommend` is not configured. Add `- use: recommend` under `plugins`."
+        )
     adviser = build_plugin(Adviser, "adviser")
     async with running(*backends(), others=[adviser]) as gate:
         client = Client(gate)
@@ -179,7 +184,7 @@ async def test_another_vendor_needs_the_consent_of_the_configuration():
         client = Client(gate)
         await client.say("hello")
         said = await client.say("@plugway use gemini flash")
-        assert "`google`, where it has never been" in said
+        assert "the zone `google`, new to it" in said
         assert "add `allow_zones: [google]` to the options of `switch`" in said
         assert await client.say("hello") == "home/m here"
         said = await client.say("try Gemini Flash for this: hello")
@@ -235,7 +240,7 @@ async def test_a_question_of_the_client_for_json_is_no_wish():
 async def test_a_client_without_sessions_is_told_so_and_may_use_for_this():
     async with running(*backends()) as gate:
         client = Client(gate, session="none")
-        assert "names no conversation" in await client.say("@plugway use qwen3")
+        assert "sends no session id" in await client.say("@plugway use qwen3")
         assert await client.say("@plugway use qwen3 for this\nhi") == "ollama/qwen3:8b here"
 
 
@@ -257,7 +262,7 @@ async def test_an_alias_into_another_vendors_zone_needs_consent_too():
     async with running(*backends(), others=[router]) as gate:
         client = Client(gate, model="anything")
         await client.say("@plugway use far")
-        assert "`google`, where it has never been" in await client.say("hello")
+        assert "the zone `google`, new to it" in await client.say("hello")
         assert client.last.status_code == 400
 
 
@@ -285,7 +290,7 @@ async def test_a_choice_of_what_is_gone_says_so_and_goes_nowhere_else():
     async with running(home) as gate:
         client.running = gate
         said = await client.say("hello")
-        assert "switched to `ollama/qwen3:8b`, which is not configured any more" in said
+        assert "switched to `ollama/qwen3:8b`, which is no longer configured" in said
         assert client.last.headers["x-should-retry"] == "false"
         await client.say("@plugway use default")
         assert await client.say("hello") == "home/m here"
@@ -380,7 +385,7 @@ async def test_a_broken_file_is_put_aside_and_said(state_folder, caplog):
         await client.say("@plugway use qwen3")
         assert await client.say("hello") == "ollama/qwen3:8b here"
     assert (state_folder / "conversations.broken").read_bytes().startswith(b"no database")
-    assert "was broken" in caplog.text
+    assert "is corrupt" in caplog.text
 
 
 async def test_a_folder_that_cannot_be_written_costs_only_the_memory(state_folder, caplog):
@@ -398,11 +403,11 @@ def test_a_zone_that_no_backend_is_in_is_told_and_stops_nothing(caplog):
     assert not plugin.check({"a": "google"})
     typo, left_out = caplog.messages
     assert typo == (
-        "no backend is in the zone `gogle` of `allow_zones`, so it allows nothing - "
+        "no backend is in the zone `gogle` of `allow_zones`, so it has no effect - "
         "did you mean `google`?"
     )
     assert left_out.startswith("no backend is in the zone `anthropic`")
-    assert left_out.endswith("the zones here are `google`, `local`")
+    assert left_out.endswith("known zones: `google`, `local`")
 
 
 async def test_now_is_who_gets_the_next_turn_and_not_who_answered_last():

@@ -60,10 +60,10 @@ def find_client(named: str | None = None) -> Client:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClientUnfit(f"`{path}` does not start ({error})") from None
+        raise ClientUnfit(f"cannot start `{path}` ({error})") from None
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", done.stdout)
     if done.returncode or found is None:
-        raise ClientUnfit(f"`{path} --version` tells no version")
+        raise ClientUnfit(f"`{path} --version` prints no version")
     if tuple(int(part) for part in found.groups()) < LEAST:
         least = ".".join(map(str, LEAST))
         reason = f"Claude Code {found[0]} is too old, {least} is needed"

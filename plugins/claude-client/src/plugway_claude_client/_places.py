@@ -35,7 +35,7 @@ def plugway_command() -> str:
     own = Path(sysconfig.get_path("scripts")) / ("plugway.exe" if os.name == "nt" else "plugway")
     found = str(own) if own.exists() else shutil.which("plugway")
     if found is None:
-        raise PlugwayError("the command `plugway` is not found: install it again")
+        raise PlugwayError("command `plugway` not found; install Plugway again")
     return found
 
 

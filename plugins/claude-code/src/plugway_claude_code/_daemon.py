@@ -124,7 +124,7 @@ def _start(gateway: LocalGateway, keep: bool) -> Mapping[str, Any]:
             _note(gateway, {"pid": child.pid, "born": born, "keep": keep})
             return state
     child.terminate()
-    raise PlugwayError(f"the gateway did not answer in {_START_SECONDS:g} s: see {path}")
+    raise PlugwayError(f"the gateway did not start within {_START_SECONDS:g} s: see {path}")
 
 
 def _last_words(path: Path) -> str:

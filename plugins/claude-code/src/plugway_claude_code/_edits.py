@@ -105,7 +105,7 @@ def _append(parent: dict[str, Any], edit: Edit, changes: list[Change]) -> None:
         changes.append(Change(edit.path, "made", []))
     items = parent[key]
     if not isinstance(items, list):
-        raise Unfit(f"`{'.'.join(edit.path)}` is no list: mend it first")
+        raise Unfit(f"`{'.'.join(edit.path)}` is not a list: fix it first")
     if edit.value not in items:
         cast("list[Any]", items).append(copy.deepcopy(edit.value))
         changes.append(Change(edit.path, "append", edit.value))
@@ -121,7 +121,7 @@ def _parent(
             changes.append(Change(path[:depth], "made", {}))
         inner = here[key]
         if not isinstance(inner, dict):
-            raise Unfit(f"`{'.'.join(path[:depth])}` is no object: mend it first")
+            raise Unfit(f"`{'.'.join(path[:depth])}` is not an object: fix it first")
         here = cast("dict[str, Any]", inner)
     return here
 

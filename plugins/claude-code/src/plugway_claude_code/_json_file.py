@@ -88,11 +88,11 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
             raise Unfit(
                 f"{where}: has comments, which would be lost: add by hand what is printed here"
             ) from None
-        raise Unfit(f"{where}: is not JSON ({error.msg}): mend it first") from None
+        raise Unfit(f"{where}: is not valid JSON ({error.msg}): fix it first") from None
     except _Twice as error:
-        raise Unfit(f"{path}: has the key `{error}` twice: take one of them away") from None
+        raise Unfit(f"{path}: has the key `{error}` twice: remove one of them") from None
     if not isinstance(document, dict):
-        raise Unfit(f"{path}: is no JSON object")
+        raise Unfit(f"{path}: is not a JSON object")
     return cast("dict[str, Any]", document)
 
 

@@ -84,7 +84,7 @@ def candidates(found: Findings, *, allow_keys: bool) -> list[Candidate]:
         ranked += [Candidate(source, instance, model, reason) for model in source.models]
     if "llama-cpp" in installed_plugins():
         demo = Source("llama-cpp", "comes with Plugway", "", (Model(DEMO),))
-        why = "nothing else is here: shows that everything works, and is good for nothing else"
+        why = "nothing else was found; it only shows that everything works"
         ranked.append(Candidate(demo, "local", Model(DEMO), why))
     return ranked
 
@@ -160,7 +160,7 @@ def plan_table(found: Findings, ranked: Sequence[Candidate], path: Path) -> Tabl
     """The one plan: what answers, what is left out, and what happens to the configuration."""
     first = ranked[0]
     size = f"{first.model.bytes / GIB:.1f} GiB" if first.model.bytes else "-"
-    window = f"{first.model.window:,} tokens" if first.model.window else "told after the test"
+    window = f"{first.model.window:,} tokens" if first.model.window else "known after the test"
     table = Table("plan", "", box=None, padding=(0, 2), show_header=False)
     table.add_row("model", first.target)
     table.add_row("because", first.why)

@@ -192,6 +192,6 @@ def _check_managed() -> None:
     for path in [root / "managed-settings.json", *root.glob("managed-settings.d/*.json")]:
         if found := {"forceLoginMethod", "forceLoginOrgUUID"} & set(_peek(path)):
             raise PlugwayError(
-                f"{path} forces a login ({', '.join(sorted(found))}): ask whoever manages this "
-                "machine; Plugway does not work around it"
+                f"{path} forces a login ({', '.join(sorted(found))}): ask this machine's "
+                "administrator; Plugway does not work around it"
             )

@@ -101,7 +101,9 @@ def _write(made: SetUp, receipt: Receipt, token: str, *, private: bool) -> None:
         receipt.write(planned, private=private)
         _tell(f"{'wrote' if planned.changed else 'unchanged'} {planned.file.path}")
         if opened:
-            _tell("  others could read it; it is yours alone now, for the gateway's token is in it")
+            _tell(
+                "  others could read it; now only you can, because it contains the gateway's token"
+            )
     _tell_notes(made, token)
 
 
@@ -115,7 +117,7 @@ def _tell_notes(made: SetUp, token: str) -> None:
 
 def _undo(receipt: Receipt, *, dry_run: bool) -> int:
     if not receipt.entries:
-        _tell("there is nothing to take back")
+        _tell("nothing to undo")
         return 0
     failed = False
     for path in list(receipt.entries):

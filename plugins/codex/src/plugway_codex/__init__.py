@@ -1,5 +1,5 @@
-"""Your own login of the `codex` command as a backend: read where that command keeps it, renewed by
-that command itself, under Plugway's own name."""
+"""Your own login of the `codex` command as a backend. That command stores and renews the login;
+requests identify themselves as Plugway."""
 
 from plugway_codex._plugin import Codex, CodexOptions
 

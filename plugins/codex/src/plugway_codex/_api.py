@@ -1,4 +1,4 @@
-"""What the endpoint of the `codex` login takes of the Responses API. Pure functions.
+"""The part of the Responses API that the endpoint of the `codex` login accepts. Pure functions.
 
 Its fields are those of `ResponsesApiRequest` in `codex-rs/codex-api/src/common.rs` of openai/codex;
 it streams only and stores nothing ("Store must be set to false").
@@ -34,7 +34,7 @@ FIELDS: Final = frozenset(
 )
 _NAMES: Final = {"max_output_tokens": "max_tokens", "safety_identifier": "metadata.user_id"}
 PLAIN_INSTRUCTIONS: Final = "You are a helpful assistant."
-"""For a request without `system`: the endpoint answers 400 to one without instructions."""
+"""For a request without `system`, because the endpoint answers 400 without instructions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,28 @@ class CodexApi:
     """`POST /responses` of the login's endpoint."""
 
     dialect: str = "codex-responses"
-    """No client speaks it: what OpenAI's clients send has to be adapted too."""
+    """No client speaks this dialect: requests of OpenAI's clients must be adapted too."""
     path: str = "/responses"
     media: MediaPolicy = "placeholder"
     responses: ResponsesApi = field(default_factory=ResponsesApi)
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
-        """The request for this attempt. Raises `InvalidRequest` where there is none."""
+        """The request for this attempt. Raises `InvalidRequest` if it cannot be translated."""
         whole = ResponsesApi(media=self.media).call(request, attempt, facts)
         notes = whole.notes.without(_NAMES.values())
         body = {name: value for name, value in whole.body.items() if name in FIELDS}
         for name in whole.body.keys() - FIELDS:
             notes.add(
-                _NAMES.get(name, name), "drop", "the endpoint of the `codex` login takes none"
+                _NAMES.get(name, name),
+                "drop",
+                "the endpoint of the `codex` login does not accept it",
             )
         if "instructions" not in body:
             body["instructions"] = PLAIN_INSTRUCTIONS
             notes.add(
-                "system", "emulate", "the endpoint wants instructions; a plain one was put in"
+                "system",
+                "emulate",
+                "the endpoint requires instructions; a plain sentence was added",
             )
         return Call({**body, "store": False, "stream": True}, notes, whole.reader)
 
@@ -68,5 +72,5 @@ class CodexApi:
         return self.responses.is_end(data)
 
     def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
-        """The `usage` of an answer or of the event that holds it, in the Messages API's parts."""
+        """The `usage` of a response or of the event that contains it, as Messages API fields."""
         return self.responses.usage(told)

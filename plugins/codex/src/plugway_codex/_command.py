@@ -1,7 +1,7 @@
-"""The `codex` command, asked over its documented interface for programs, `codex app-server`.
+"""The `codex` command, queried over its documented interface for programs, `codex app-server`.
 
 JSON lines over standard input and output: `initialize`, `initialized`, one request, its answer
-(OpenAI's page "Codex App Server"). Answers are never logged: they speak of the account.
+(OpenAI's page "Codex App Server"). Responses are never logged, because they contain account data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from plugway import PlugwayError, as_object
 
 VERSION: Final = "0.1.0"
 ASK_SECONDS: Final = 30.0
-"""Limit on one question, the start of the command included."""
+"""Time limit for one request, including the start of the command."""
 _LEAVE_SECONDS: Final = 1.0
 _MAX_LINE: Final = 8 * 2**20
 _KEPT: Final = (
@@ -42,29 +42,29 @@ _KEPT: Final = (
     "TMPDIR",
     "USERPROFILE",
 )
-"""What the command gets of our environment, and `CODEX_*`: keys of other services stay here."""
+"""Environment variables passed to the command, besides `CODEX_*`; no keys of other services."""
 
 
 class CommandFailed(PlugwayError):
-    """The command is not there, or did not answer the question. Says nothing of the account."""
+    """The command is missing or did not answer. The message contains no account data."""
 
 
 class CodexCommand:
-    """Starts the command for each question and ends it after the answer."""
+    """Starts the command for each request and stops it after the response."""
 
     def __init__(self, command: str, home: str = "") -> None:
-        """`command` is a name in `PATH` or a path; `home` the command's folder, where it is set."""
+        """`command` is a name in `PATH` or a path; `home` the command's folder, if set."""
         self._command = command
         self._home = home
 
     @property
     def missing(self) -> str:
-        """Why it cannot be started; empty where it can."""
+        """Why it cannot be started; empty if it can."""
         if shutil.which(self._command) is not None:
             return ""
         return (
-            f"the command `{self._command}` was not found; install it "
-            "(`npm install -g @openai/codex`), or name it in the option `command`"
+            f"command `{self._command}` not found; install it "
+            "(`npm install -g @openai/codex`), or set its path in the option `command`"
         )
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,13 +80,13 @@ class CodexCommand:
             with anyio.fail_after(ASK_SECONDS):
                 return await self._asked(found, method, params)
         except TimeoutError:
-            raise CommandFailed(
-                f"`{self._command}` did not answer in {ASK_SECONDS:.0f} s"
-            ) from None
+            raise CommandFailed(f"`{self._command}` timed out after {ASK_SECONDS:.0f} s") from None
         except (OSError, anyio.EndOfStream, anyio.IncompleteRead, anyio.DelimiterNotFound):
-            raise CommandFailed(f"`{self._command} app-server` ended without an answer") from None
+            raise CommandFailed(f"`{self._command} app-server` exited without a response") from None
         except orjson.JSONDecodeError:
-            raise CommandFailed(f"`{self._command} app-server` answered with no JSON") from None
+            raise CommandFailed(
+                f"`{self._command} app-server` sent a response that is not JSON"
+            ) from None
 
     async def _asked(self, found: str, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         process = await anyio.open_process(
@@ -123,8 +123,8 @@ async def _exchange(process: Process, method: str, params: Mapping[str, Any]) ->
         while id_ is not None and answer.get("id") != id_:
             answer = as_object(orjson.loads(await lines.receive_until(b"\n", _MAX_LINE)))
         if "error" in answer:
-            told = as_object(answer.get("error")).get("message")
-            raise CommandFailed(f"`codex` answered `{method}` with: {str(told)[:200]}")
+            reason = as_object(answer.get("error")).get("message")
+            raise CommandFailed(f"`codex` rejected `{method}`: {str(reason)[:200]}")
     return as_object(answer.get("result"))
 
 

@@ -1,4 +1,4 @@
-"""The backend for the login of the `codex` command: whose login, and what its refusals mean."""
+"""The backend for the login of the `codex` command, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from plugway_openai_wire import Endpoint, OpenAIBackend
 from plugway_translation import MediaPolicy
 
 MODELS_SECONDS: Final = 3600.0
-"""How long the list of the command is believed."""
+"""How long the command's list of models is cached."""
 
 
 class CodexOptions(NetworkOptions):
@@ -47,11 +47,11 @@ class CodexOptions(NetworkOptions):
     command: str = "codex"
     """The command, which renews the login and knows the models: a name in `PATH`, or a path."""
     models: tuple[str, ...] = ()
-    """Models to list; those that the command lists unless set."""
+    """Models to list; by default those that the command lists."""
     base_url: str = "https://chatgpt.com/backend-api/codex"
     """Address of the endpoint that the login is for. It must be https, or on this machine."""
     media: MediaPolicy = "placeholder"
-    """What becomes of images and documents that a model cannot take: words in their place, or a
+    """How to handle images and documents that a model does not accept: a text placeholder, or a
     400 (`reject`)."""
     zone: str = "openai"
     """In whose hands the data is."""
@@ -87,7 +87,7 @@ class CodexBackend(OpenAIBackend):
         self._listed: tuple[float, list[ModelInfo]] | None = None
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The answer; with a login that is not accepted once more, renewed."""
+        """The reply; if the login is rejected, renew it and send once more."""
         login = await self.login.current()
         try:
             return await super().send(request, attempt)
@@ -96,7 +96,7 @@ class CodexBackend(OpenAIBackend):
         try:
             return await super().send(request, attempt)
         except _LoginRefused as refusal:
-            what = f"the login in {self.login.path} is not accepted"
+            what = f"the endpoint rejected the login in {self.login.path}"
             raise BackendRefused(
                 401,
                 b"",
@@ -107,21 +107,23 @@ class CodexBackend(OpenAIBackend):
             ) from None
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The models as set, or as the command lists them."""
+        """The configured models, or those that the command lists."""
         if self._models:
             return [self._described({"model": name}) for name in self._models]
         if self._listed is None or self._listed[0] < time.monotonic() - MODELS_SECONDS:
             try:
                 answer = await self.command.ask("model/list", {})
             except CommandFailed as failure:
-                raise BackendUnavailable(f"{failure}; or list them in `models`") from None
+                raise BackendUnavailable(
+                    f"{failure}; or list the models in the option `models`"
+                ) from None
             found = [as_object(entry) for entry in as_list(answer.get("data"))]
             listed = [self._described(e) for e in found if isinstance(e.get("model"), str)]
             self._listed = time.monotonic(), listed
         return self._listed[1]
 
     async def credentials(self, attempt: Attempt) -> Mapping[str, str]:
-        """The login's lines."""
+        """The header lines of the login."""
         return lines_of(await self.login.current())
 
     def lines(self, request: MessagesRequest) -> Headers:
@@ -130,14 +132,14 @@ class CodexBackend(OpenAIBackend):
         return (*kept, ("accept", "text/event-stream"))
 
     def refused(self, refusal: BackendRefused) -> BackendError:
-        """The failure that an error status stands for, in words that say what can be done."""
+        """Map an error status to a failure whose message names the fix."""
         match refusal.status:
             case 401:
                 return _LoginRefused(401, refusal.body, headers=refusal.headers)
             case 403 | 404 if not _is_json(refusal.body):
-                return _not_let_in(refusal)
+                return _rejected(refusal)
             case 429:
-                return _used_up(refusal)
+                return _limit_reached(refusal)
             case _:
                 return refusal
 
@@ -162,12 +164,12 @@ class Codex(Plugin[CodexOptions]):
         self.backend = CodexBackend(self.name, options)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Nothing is wrong; a command or a login that is not there is odd."""
+        """Report no problems; warn if the command or the login is missing."""
         if missing := self.backend.command.missing:
             self.log.warning("%s", missing)
         path = self.backend.login.path
         if not path.exists():
-            self.log.warning("there is no login at %s: run `codex login`", path)
+            self.log.warning("no login at %s: run `codex login`", path)
         return ()
 
     @hookimpl
@@ -177,7 +179,7 @@ class Codex(Plugin[CodexOptions]):
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Open connections are kept from start to end."""
+        """Connections stay open while the gateway runs."""
         return self.backend
 
 
@@ -187,21 +189,21 @@ def lines_of(login: Login) -> dict[str, str]:
     return {**lines, "chatgpt-account-id": login.account} if login.account else lines
 
 
-def _not_let_in(refusal: BackendRefused) -> BackendRefused:
-    """A web page instead of an answer: who asks was not let in."""
+def _rejected(refusal: BackendRefused) -> BackendRefused:
+    """A web page instead of a response: the endpoint rejected this client."""
     return BackendRefused(
         403,
         b"",
         headers=refusal.headers,
-        message=f"the endpoint of the `codex` login did not let this request in ({refusal.status}, "
-        "a web page). Plugway says who it is and does not pass for the `codex` command; where that "
+        message=f"the endpoint of the `codex` login rejected this request ({refusal.status}, "
+        "a web page). Plugway identifies itself and does not imitate the `codex` command; if that "
         "is not accepted, use the plugin `openai` with an API key",
         permanent=True,
     )
 
 
-def _used_up(refusal: BackendRefused) -> BackendRefused:
-    """A limit of the plan says when it is over: `resets_in_seconds`."""
+def _limit_reached(refusal: BackendRefused) -> BackendRefused:
+    """A limit of the plan, which states when it resets: `resets_in_seconds`."""
     error = as_object(as_object(_parsed(refusal.body)).get("error"))
     seconds = error.get("resets_in_seconds")
     if refusal.retry_after is not None or not isinstance(seconds, int | float) or seconds < 0:

@@ -1,4 +1,4 @@
-"""Keeps prompts inside the real window of a model, and tells the client in time."""
+"""Keeps prompts inside the real window of a model, and makes the client compact in time."""
 
 from plugway_context_guard._options import ContextGuardOptions
 from plugway_context_guard._plugin import ContextGuard

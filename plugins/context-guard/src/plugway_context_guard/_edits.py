@@ -1,7 +1,7 @@
-"""`context_management` for servers that do not know it. Pure functions.
+"""Implements `context_management` for servers without it. Pure functions.
 
 Written after the API's reference, "Context editing": `clear_tool_uses_20250919` replaces the oldest
-results of tools by a placeholder, `clear_thinking_20251015` takes thinking out of older turns.
+tool results with a placeholder, `clear_thinking_20251015` removes thinking from older turns.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """The messages after all edits, and what to report of them."""
+    """The messages after all edits, and the edits to report."""
 
     messages: list[Message]
     applied: list[dict[str, Any]]
 
 
 def wanted(value: Any) -> list[dict[str, Any]]:
-    """The edits of a request's `context_management` that would do something."""
+    """The edits of a request's `context_management` that have an effect."""
     edits = [as_object(edit) for edit in as_list(as_object(value).get("edits"))]
     return [
         edit
@@ -42,7 +42,7 @@ def wanted(value: Any) -> list[dict[str, Any]]:
 
 
 def least_trigger(edits: Sequence[Mapping[str, Any]]) -> int:
-    """Tokens of a prompt below which no edit does anything."""
+    """The prompt size in tokens below which no edit applies."""
     return min((_trigger(edit)[1] if _trigger(edit)[0] == "input_tokens" else 0) for edit in edits)
 
 
@@ -62,8 +62,8 @@ def apply(
     return edited
 
 
-def told(applied: Sequence[Mapping[str, Any]]) -> str:
-    """What was done, in words."""
+def describe(applied: Sequence[Mapping[str, Any]]) -> str:
+    """A description of the applied edits."""
     parts = [
         f"thinking of {edit['cleared_thinking_turns']} turns"
         if edit["type"] == THINKING
@@ -74,7 +74,7 @@ def told(applied: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _trigger(edit: Mapping[str, Any]) -> tuple[str, int]:
-    """What sets an edit off, and from where on; thinking is cleared at once."""
+    """The trigger of an edit, and its threshold; thinking is cleared at once."""
     if edit.get("type") == THINKING:
         return "input_tokens", 0
     trigger = as_object(edit.get("trigger"))
@@ -86,7 +86,7 @@ def _number(value: Any, default: int) -> int:
     return value if isinstance(value, int) and value >= 0 else default
 
 
-# ── results of tools ─────────────────────────────────────────────────────────────────────────
+# ── tool results ────────────────────────────────────────────────────────────────────────────
 
 
 def _clear_tools(
@@ -124,7 +124,7 @@ def _clear_tools(
 
 
 def _calls(messages: Sequence[Message]) -> list[tuple[str, str]]:
-    """(id, name) of all calls whose results are there, the oldest first."""
+    """(id, name) of all calls with results, the oldest first."""
     blocks = [as_object(block) for message in messages for block in _blocks(message)]
     answered = {str(b.get("tool_use_id")) for b in blocks if b.get("type") == "tool_result"}
     return [
@@ -137,7 +137,7 @@ def _calls(messages: Sequence[Message]) -> list[tuple[str, str]]:
 def _cleared(
     block: Message, old: frozenset[str], inputs: bool, tools: frozenset[str] | None
 ) -> Message | None:
-    """The block without what is old in it, or None where it stays."""
+    """The block without its old content, or None if it is unchanged."""
     if block.get("type") == "tool_result" and block.get("tool_use_id") in old:
         done = block.get("content") == PLACEHOLDER
         return None if done else {**block, "content": PLACEHOLDER}
@@ -184,5 +184,5 @@ def _blocks(message: Message) -> list[Any]:
 
 
 def _with(message: Message, content: list[Any]) -> Message:
-    """The message with other blocks; one whose content is a text stays as it is."""
+    """The message with other blocks; one whose content is a string is unchanged."""
     return {**message, "content": content} if isinstance(message.get("content"), list) else message

@@ -1,4 +1,4 @@
-"""The plugin: looks at each request before it is sent, and at what came of it afterwards."""
+"""The plugin: checks each request before it is sent, and learns from the response."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from plugway import (
     as_object,
     hookimpl,
 )
-from plugway_context_guard._edits import apply, least_trigger, told, wanted
+from plugway_context_guard._edits import apply, describe, least_trigger, wanted
 from plugway_context_guard._meter import Count, Features, Meter, features_of
 from plugway_context_guard._options import ContextGuardOptions
 from plugway_context_guard._room import Room, limit_of, shorter_answer, with_answer
@@ -39,7 +39,7 @@ from plugway_context_guard._windows import Window, Windows
 from plugway_upstream_errors import Meaning, meaning_of, overflow_sentence
 
 COUNT_SECONDS: Final = 0.8
-"""Patience with a backend that counts; together with asking for windows it must stay under the
+"""Time limit for counting by a backend; together with listing windows it must stay under the
 kernel's 2 s for a hook."""
 
 
@@ -52,14 +52,14 @@ class _Seen:
     thoughts: Thoughts = NONE
     features: Features | None = None
     room: Room | None = None
-    """How the prompt fits, where that was looked at."""
+    """How the prompt fits, if that was checked."""
     telling: Telling = field(default_factory=Telling)
-    told: bool = False
-    """The reply's numbers are changed already."""
+    reported: bool = False
+    """Whether the reply's numbers were changed already."""
     real: int = 0
-    """Tokens of the prompt as the server counted them, where what was told differs."""
+    """Tokens of the prompt as the server counted them, if the reported number differs."""
     request: MessagesRequest | None = None
-    """What was counted."""
+    """The counted features of the prompt."""
 
 
 _SEEN: StateKey[_Seen] = StateKey("context-guard")
@@ -77,13 +77,13 @@ class ContextGuard(Plugin[ContextGuardOptions]):
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Windows are asked again in the background."""
+        """Windows are refreshed in the background."""
         return self._windows.open()
 
     @hookimpl
     def list_models(self, models: Sequence[ModelInfo]) -> Sequence[ModelInfo]:
-        """The windows that hold here, configured or learned, instead of those that backends state;
-        small ones are warned about as soon as a client looks at the list."""
+        """Replace the windows that backends state with those that were configured or learned; warn
+        of small ones as soon as a client requests the list."""
         shown: list[ModelInfo] = []
         for info in models:
             target = info.id.removeprefix("anthropic/")
@@ -94,7 +94,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
 
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
-        """Keeps in mind what the client wants cleared, before other plugins take it away."""
+        """Remember what the client wants cleared, before other plugins remove the field."""
         edits = request.body.get("context_management")
         if edits is not None and self.options.emulate_context_management:
             exchange.state[_EDITS] = edits
@@ -106,7 +106,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         """The request with old content cleared and `max_tokens` inside the window.
 
         Raises:
-            BackendRefused: the prompt does not fit, in the words that the client acts on.
+            BackendRefused: the prompt does not fit; the message is one that the client acts on.
         """
         if attempt.backend.zone in self.options.skip_zones:
             return None
@@ -129,11 +129,11 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """The attempt; a refusal teaches the limits of its model, and what prompts count there.
+        """Run the attempt; a rejection teaches the limits of its model, and its token counts.
 
-        Where the server counted a prompt that fits and only its answer does not, it is asked once
-        more for a shorter one. A prompt that turns out to be too long may go on to the next target,
-        whose window is looked at first.
+        If the prompt fits by the server's count and only the reply limit does not, the request is
+        sent once more with a lower limit. A prompt that is too long may go on to the next target,
+        whose window is checked first.
         """
         try:
             return await send(request, attempt)
@@ -151,7 +151,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
 
     @hookimpl
     def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
-        """A whole reply with the numbers that the client shall see."""
+        """A whole reply with the numbers for the client."""
         seen = exchange.state.get(_SEEN)
         if seen is None or reply.body is None:
             return None
@@ -163,17 +163,17 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not message:
             return None
         seen.real = prompt_tokens(message.get("usage"))
-        seen.told = True
-        exchange.note(self.name, seen.telling.told, stage="transform_response")
+        seen.reported = True
+        exchange.note(self.name, seen.telling.described, stage="transform_response")
         return reply.replace(body=orjson.dumps(seen.telling.message(message)))
 
     @hookimpl
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
-        """A layer where numbers change; none otherwise."""
+        """A stream layer if numbers change; None otherwise."""
         seen = exchange.state.get(_SEEN)
-        if seen is None or seen.told or not seen.telling.changes:
+        if seen is None or seen.reported or not seen.telling.changes:
             return None
-        exchange.note(self.name, seen.telling.told, stage="transform_stream")
+        exchange.note(self.name, seen.telling.described, stage="transform_stream")
         return ToldStream(stream, seen.telling)
 
     @hookimpl
@@ -184,9 +184,9 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if seen is None or served is None or outcome.kind != "completed":
             return
         usage = outcome.usage
-        told = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
+        counted = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
         if served.target == seen.target and exchange.endpoint == "messages":
-            self._learn_usage(seen, seen.real or told)
+            self._learn_usage(seen, seen.real or counted)
 
     # ── before sending ───────────────────────────────────────────────────────────────────────
 
@@ -205,7 +205,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not over_output and (not window.context or loose + asked <= window.context):
             return request
         if not window.context:
-            because = f"the model writes {window.output} tokens at most"
+            because = f"the model's output limit is {window.output} tokens"
             return with_answer(request, window.output, because)
         seen.features = features_of(request, seen.thoughts)
         count = self._meter.count(attempt.target, seen.features)
@@ -221,8 +221,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         return request if asked <= room.answer else with_answer(request, room.answer, room.reason)
 
     def _may_fit(self, request: MessagesRequest, room: Room, seen: _Seen) -> bool:
-        """There are vocabularies that make so few tokens of it that a server which can refuse by
-        itself is asked."""
+        """Whether some vocabulary makes so few tokens of it that a server that can reject it itself
+        is asked."""
         if not room.refusable:
             return False
         return self._meter.fewest(seen.target, request, seen.thoughts) <= room.limit
@@ -232,8 +232,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         window = room.window
         text = (
             f"{overflow_sentence(room.count.tokens, room.limit)} ({room.count} counted for "
-            f"`{attempt.target}`; its window of {window.context} keeps "
-            f"{window.context - room.limit} for the answer; {window.source})"
+            f"`{attempt.target}`; its window of {window.context} reserves "
+            f"{window.context - room.limit} for the reply; {window.source})"
         )
         exchange.note(self.name, text, stage="prepare_attempt")
         if exchange.endpoint == "explain":
@@ -248,7 +248,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     async def _counted_by(
         self, request: MessagesRequest, attempt: Attempt, seen: _Seen
     ) -> Count | None:
-        """The backend's own count; None where it has none, or takes too long for it."""
+        """The backend's own count; None if it has none or takes too long."""
         if not self.options.exact_count or attempt.backend.name in self._uncountable:
             return None
         counted: Any = None
@@ -257,8 +257,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
                 counted = await attempt.backend.count(request, attempt)
         except (BackendError, RequestRejected, TimeoutError) as error:
             late = isinstance(error, TimeoutError)
-            why = "it takes too long" if late else error.record
-            self.log.info("`%s` did not count: %s", attempt.target, why)
+            why = "timed out" if late else error.record
+            self.log.info("`%s` did not count tokens: %s", attempt.target, why)
             return None
         if isinstance(counted, Reply):
             counted = _input_tokens(counted)
@@ -271,7 +271,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     def _edited(
         self, request: MessagesRequest, scale: float, seen: _Seen, exchange: Exchange
     ) -> tuple[MessagesRequest, list[dict[str, Any]]]:
-        """What `context_management` asks for, done here."""
+        """Apply `context_management` here."""
         asked = exchange.state.get(_EDITS)
         edits = wanted(asked) if asked is not None else []
         if not edits:
@@ -285,7 +285,10 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         edited = apply(
             messages, edits, round(prompt * scale), lambda piece: round(len(piece) * share)
         )
-        because = f"{told(edited.applied)} here, as the client asks: the server edits no contexts"
+        because = (
+            f"{describe(edited.applied)} here as the client requested, "
+            "because the server does not edit contexts"
+        )
         fields: dict[str, Any] = {"messages": edited.messages} if edited.applied else {}
         if "context_management" in request.body:
             fields["context_management"] = REMOVE
@@ -293,17 +296,17 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             return request, []
         return request.replace(because=because, **fields), edited.applied
 
-    # ── what is told ─────────────────────────────────────────────────────────────────────────
+    # ── reported numbers ─────────────────────────────────────────────────────────────────────
 
     def _scale(self, window: Window, exchange: Exchange) -> float:
-        """What the client is told for each real token, so that it compacts in time."""
+        """Tokens reported to the client for each real token, so that it compacts in time."""
         options = self.options
         if not options.scale_usage or not window.context or exchange.session_id is None:
             return 1.0
         return options.client_compacts_at / (options.compact_share * window.context)
 
     def _counted(self, reply: Reply, seen: _Seen, exchange: Exchange) -> Reply | None:
-        """The answer to `count_tokens`: the server's own, or the estimate where it has none."""
+        """The reply to `count_tokens`: the server's own, or the estimate if it has none."""
         if seen.request is not None and any(e.stage == "count" for e in exchange.receipt):
             count = self._meter.count(seen.target, features_of(seen.request, seen.thoughts))
             exchange.note(self.name, f"estimated {count}", stage="transform_response")
@@ -316,7 +319,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     # ── what is learned ──────────────────────────────────────────────────────────────────────
 
     def _learn(self, meaning: Meaning, attempt: Attempt, exchange: Exchange) -> None:
-        """Limits that a refusal tells, and the count of its prompt."""
+        """Learn the limits stated in a rejection, and its count of the prompt."""
         if meaning.kind == "output_limit" and meaning.limit:
             self._windows.outputs.learn(attempt.target, meaning.limit)
         if meaning.kind != "overflow":
@@ -330,10 +333,10 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         guess = self._meter.count(seen.target, seen.features).tokens
         if meaning.prompt > meaning.limit + 1 or meaning.prompt > guess:
             self._meter.learn(seen.target, meaning.prompt, seen.size, seen.features)
-        # else it stopped counting at its limit: vLLM reads no further
+        # otherwise it stopped counting at its limit, as vLLM does
 
     def _learn_usage(self, seen: _Seen, tokens: int) -> None:
-        """What an answer counts, unless its server has cut the prompt before it counted."""
+        """Learn from the usage of a reply, unless its server truncated the prompt first."""
         room = seen.room
         if room is not None and tokens:
             count, limit = room.count, room.limit
@@ -352,7 +355,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
 
 
 def _input_tokens(reply: Reply) -> int:
-    """The count in an answer to `count_tokens`, or 0."""
+    """The count in a reply to `count_tokens`, or 0."""
     try:
         counted = as_object(orjson.loads(reply.body or b"")).get("input_tokens")
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Whether a prompt fits, and what is left for the answer. Pure functions."""
+"""Whether a prompt fits, and the space left for the reply. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plugway_context_guard._meter import MOST_BOUND, Count
 from plugway_context_guard._windows import Window
 
 LEAST_THINKING: Final = 1024
-"""The smallest budget that the API takes."""
+"""The smallest thinking budget that the API accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +19,24 @@ class Room:
 
     count: Count
     plain: int
-    """The estimate by public vocabularies alone, whatever this target has taught since."""
+    """The estimate by public vocabularies alone, without corrections learned from this target."""
     window: Window
     limit: int
-    """The most tokens that a prompt may have, so that there is an answer."""
+    """The most tokens that a prompt may have and still leave space for a reply."""
 
     @property
     def doubtful(self) -> bool:
-        """It may fit or not."""
+        """Whether it is uncertain that the prompt fits."""
         return self.count.least <= self.limit < self.count.most
 
     @property
     def too_long(self) -> bool:
-        """The prompt is refused without asking the server.
+        """Whether the prompt is rejected without asking the server.
 
-        A server that refuses by itself has the last word: only what is too long even if the
-        estimate is off by all of its stated error is kept from it. One that cuts prompts in
-        silence has no word, so there the estimate decides. What a target has taught is believed as
-        far as public vocabularies differ: a server that counts double must not shut itself off.
+        A server that rejects long prompts itself decides: only a prompt that is too long even at
+        the lower end of the estimate is not sent. For one that silently truncates, the estimate
+        decides. Corrections learned from a target count only as far as public vocabularies
+        differ, so a server that counts double does not lock itself out.
         """
         if not self.count.bound:
             return self.count.tokens > self.limit
@@ -45,14 +45,14 @@ class Room:
 
     @property
     def refusable(self) -> bool:
-        """The server can refuse the prompt itself, and the count is an estimate."""
+        """Whether the server can reject the prompt itself, and the count is an estimate."""
         return bool(self.count.bound) and not self.window.cuts
 
     @property
     def answer(self) -> int:
-        """Tokens for the answer: what is left if the prompt is as long as it can be, or half of
-        what the estimate leaves; never less than what is kept for an answer, nor more than the
-        model writes."""
+        """Tokens for the reply: what is left at the upper end of the estimate, or half of what the
+        estimate leaves; at least the space reserved for a reply, at most the model's output
+        limit."""
         context = self.window.context
         left = max(context - self.count.most, (context - self.count.tokens) // 2)
         left = max(left, context - self.limit)
@@ -60,10 +60,10 @@ class Room:
 
     @property
     def reason(self) -> str:
-        """Why an answer is not longer than `answer`."""
+        """Why the reply is limited to `answer` tokens."""
         window = self.window
         if window.output and self.answer == window.output:
-            return f"the model writes {window.output} tokens at most"
+            return f"the model's output limit is {window.output} tokens"
         return f"the prompt has {self.count}, the window {window.context} ({window.source})"
 
 
@@ -75,14 +75,16 @@ def limit_of(context: int, least_output: int) -> int:
 def shorter_answer(
     request: MessagesRequest, prompt: int, context: int, least_output: int
 ) -> MessagesRequest | None:
-    """The request for an answer that fits, where a server that counted `prompt` tokens refused it
-    for its answer; None where that is not the reason."""
+    """The request with a reply limit that fits, if a server that counted `prompt` tokens rejected
+    it for its reply limit; None if that is not the reason."""
     asked, left = request.get("max_tokens"), context - prompt
     if not 0 < prompt <= limit_of(context, least_output):
         return None
     if not isinstance(asked, int) or asked <= left:
         return None
-    return with_answer(request, left, f"its server counted {prompt} tokens, of {context} in all")
+    return with_answer(
+        request, left, f"its server counted {prompt} of {context} tokens for the prompt"
+    )
 
 
 def with_answer(request: MessagesRequest, tokens: int, because: str) -> MessagesRequest:

@@ -1,6 +1,6 @@
-"""What the client is told of tokens: scaled usage, and the edits that were made.
+"""Token counts as reported to the client: scaled usage, and the applied edits.
 
-Nothing here is added to an exchange where there is neither.
+Exchanges without either are not changed.
 """
 
 from __future__ import annotations
@@ -29,12 +29,16 @@ class Telling:
         return self.scale != 1.0 or bool(self.applied)
 
     @property
-    def told(self) -> str:
-        """What is changed, for the receipt."""
+    def described(self) -> str:
+        """The changes, for the receipt."""
         scaled = (
-            [f"usage is told as {self.scale:.3g} times what it is"] if self.scale != 1.0 else []
+            [f"usage is reported as {self.scale:.3g} times its real value"]
+            if self.scale != 1.0
+            else []
         )
-        return "; ".join([*scaled, *(["edits of the context are told"] if self.applied else [])])
+        return "; ".join(
+            [*scaled, *(["applied context edits are reported"] if self.applied else [])]
+        )
 
     def usage(self, usage: Any) -> dict[str, Any]:
         """A `usage` object with its counts scaled, those of `cache_creation` included."""
@@ -47,7 +51,7 @@ class Telling:
         return self.tokens(value) if name in _COUNTS else value
 
     def tokens(self, value: Any) -> Any:
-        """A count as the client is told it; anything else as it is."""
+        """A scaled count; anything else unchanged."""
         if not isinstance(value, int) or isinstance(value, bool):
             return value
         return round(value * self.scale)
@@ -78,7 +82,7 @@ class Telling:
 
 
 class ToldStream:
-    """A stream whose numbers are changed; it owns nothing."""
+    """A stream whose numbers are changed; it owns no resources."""
 
     def __init__(self, stream: EventStream, telling: Telling) -> None:
         self._events = aiter(stream)

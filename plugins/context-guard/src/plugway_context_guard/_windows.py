@@ -1,6 +1,6 @@
-"""The window that a model really has: configured, learned from a refusal, or asked of its backend.
+"""The real window of a model: configured, learned from a rejection, or listed by its backend.
 
-What a prompt takes of it is the business of `_meter`.
+See `_meter` for how much of it a prompt takes.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from plugway import Attempt, Backend, BackendError, ModelInfo
 from plugway_upstream_errors import Learned
 
 FIRST_SECONDS: Final = 1.0
-"""Patience with a backend that is asked for its models while a request waits."""
+"""Time limit for a backend's list of models while a request waits."""
 FRESH_SECONDS: Final = 60.0
 UNKNOWN_SECONDS: Final = 10.0
-"""The same for a backend that did not know the model's window, or did not answer."""
+"""The same for a backend that did not state the model's window, or did not answer."""
 
 _log = logging.getLogger("plugway.context-guard")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Limits of a model in tokens; 0 where nobody knows."""
+    """Limits of a model in tokens; 0 if unknown."""
 
     context: int = 0
     output: int = 0
-    source: str = "nobody says"
+    source: str = "unknown"
     cuts: bool = False
-    """Its server cuts a prompt that is too long, in silence."""
+    """Whether its server silently truncates a prompt that is too long."""
 
 
 @dataclass(slots=True)
 class _Asked:
-    """What a backend has said about its models."""
+    """A backend's list of its models."""
 
     when: float = 0.0
     models: Mapping[str, ModelInfo] = field(default_factory=dict[str, ModelInfo])
     asking: bool = False
     answered: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the backend was asked for the first time, whatever came of it."""
+    """Set after the first query of the backend, successful or not."""
 
     def find(self, model: str) -> ModelInfo | None:
-        """The model, also where its tag is left out, or where it is the only one."""
+        """The model, also without its tag, or if it is the only one."""
         found = self.models.get(model) or self.models.get(f"{model}:latest")
         if found is None and len(self.models) == 1:
             (found,) = self.models.values()
@@ -80,7 +80,7 @@ class Windows:
     async def open(self) -> AsyncGenerator[None]:
         """Lists of models are refreshed in the background while this is open."""
         for pattern, tokens in self._configured.items():
-            self.warn(pattern, tokens, "as `windows` says")
+            self.warn(pattern, tokens, "set in `windows`")
         async with anyio.create_task_group() as group:
             self._group = group
             try:
@@ -100,12 +100,12 @@ class Windows:
         return Window(context, output, source, said or self._cutting.get(target) > 0)
 
     def learn_cut(self, target: str, prompt: int, counted: int) -> None:
-        """A prompt of an estimated `prompt` tokens was answered as if it had `counted`."""
+        """Learn that a prompt of an estimated `prompt` tokens was served as if it had `counted`."""
         if not self._cutting.get(target):
             _log.warning(
-                "`%s` answered a prompt of about %d tokens and counted %d: it seems to cut prompts "
-                "that are too long. For an hour such prompts are refused here; load the model with "
-                "a larger window",
+                "`%s` replied to a prompt of about %d tokens but counted %d: it seems to truncate "
+                "prompts that are too long. Such prompts are rejected here for an hour; load the "
+                "model with a larger window",
                 target,
                 prompt,
                 counted,
@@ -113,24 +113,27 @@ class Windows:
         self._cutting.learn(target, prompt)
 
     def known(self, target: str, stated: int) -> tuple[int, str]:
-        """The context of `instance/model` whose backend states `stated` tokens, and who says so."""
-        context, source = self._as_configured(target), "as `windows` says"
+        """The context of `instance/model` whose backend states `stated` tokens, and its source."""
+        context, source = self._as_configured(target), "set in `windows`"
         if not context:
-            context, source = stated, f"as `{target.partition('/')[0]}` lists it"
+            context, source = stated, f"listed by `{target.partition('/')[0]}`"
         learned = self.contexts.get(target)
         if learned and (not context or learned < context):
             minutes = self.contexts.age(target) / 60
             ago = f"{minutes:.0f} min ago" if minutes >= 1 else "just now"
-            return learned, f"as its server said {ago} when it refused a prompt; held for an hour"
+            return (
+                learned,
+                f"stated by its server {ago} when it rejected a prompt; kept for an hour",
+            )
         return context, source
 
     def warn(self, target: str, tokens: int, source: str) -> None:
-        """Say once that a window is small."""
+        """Warn once about a small window."""
         if 0 < tokens < self._warn_below and target not in self._warned:
             self._warned.add(target)
             _log.warning(
-                "`%s` has a window of %d tokens (%s), less than the %d that an agent needs: load "
-                "it with a larger one, or keep it for small jobs",
+                "`%s` has a window of %d tokens (%s), less than the %d tokens that an agent needs: "
+                "load it with a larger window, or use it for small jobs only",
                 target,
                 tokens,
                 source,
@@ -150,7 +153,7 @@ class Windows:
             asked = self._asked[backend.name] = _Asked()
             with anyio.move_on_after(FIRST_SECONDS):
                 await self._ask(backend, asked)
-        elif not asked.answered.is_set():  # of requests at once, the first one asks for all
+        elif not asked.answered.is_set():  # the first of several requests asks for all of them
             with anyio.move_on_after(FIRST_SECONDS):
                 await asked.answered.wait()
         info = asked.find(attempt.model)
@@ -167,9 +170,9 @@ class Windows:
             found = await backend.models()
             asked.models = {info.id: info for info in found}
         except BackendError as error:
-            _log.info("`%s` did not list its models: %s", backend.name, error.record)
-        except Exception:  # a defect of one backend must not end the background work for all
-            _log.exception("`%s` failed to list its models", backend.name)
+            _log.info("could not list the models of `%s`: %s", backend.name, error.record)
+        except Exception:  # a bug in one backend must not stop the background task for all
+            _log.exception("listing the models of `%s` failed", backend.name)
         finally:
             asked.asking = False
             asked.answered.set()

@@ -32,13 +32,21 @@ Port = Annotated[int | None, typer.Option("--port", help="Port of the gateway.")
     "Exit codes: 0 done, 1 no gateway answers, 2 configuration or usage.",
 )
 def logs(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they end.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Only what did not complete.")] = False,
-    receipts: Annotated[bool, typer.Option("--receipts", help="What was done to each.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep printing exchanges as they finish.")
+    ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Show only exchanges that did not complete.")
+    ] = False,
+    receipts: Annotated[
+        bool, typer.Option("--receipts", help="Show the changes to each exchange.")
+    ] = False,
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many.")] = 20,
     config: ConfigPath = None,
     port: Port = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
     """Show the last exchanges of the running gateway, without their content."""
     console = Console(highlight=False, soft_wrap=True)
@@ -66,11 +74,11 @@ def ui(
     _asked(gateway, 0)
     print(f"{gateway.url}/", flush=True)
     print(
-        "The page asks once for the gateway's token: `plugway status` names its place.",
+        "The page asks once for the gateway's token; `plugway status` prints where it is.",
         file=sys.stderr,
     )
     if browser and not webbrowser.open(f"{gateway.url}/"):
-        print("no browser could be opened: open the address above", file=sys.stderr)
+        print("could not open a browser; open the address above", file=sys.stderr)
 
 
 def _exchanges(
@@ -99,7 +107,7 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, An
             fix = f"add `- use: dashboard` to {used or path}"
             if not used and not gateway.configured:
                 fix = f"`plugway config example > {path}` writes a file to list `dashboard` in"
-            raise PlugwayError(f"this gateway remembers no exchanges: {fix}") from None
+            raise PlugwayError(f"this gateway keeps no exchanges: {fix}") from None
         raise
     return document.get("last", 0), [as_object(item) for item in as_list(document["exchanges"])]
 

@@ -36,24 +36,24 @@ def agent(
     model: str | None,
     seconds: float,
     checks: Sequence[Check],
-    tell: Callable[[Check], object],
+    report: Callable[[Check], object],
 ) -> None:
     """Claude Code creates a file in a folder of its own, unless its model fails a plain request.
 
-    `checks` are those that came before; `tell` takes each new one. The task is ended after
+    `checks` are those that came before; `report` receives each new one. The task is ended after
     `seconds`.
     """
     try:
         find_client()
     except ClientUnfit as error:
-        tell(Check(_NAME, "skipped", error.reason))
+        report(Check(_NAME, "skipped", error.reason))
         return
     words = [plugway_command(), "claude", "--port", str(gateway.port), "--yes"]
     words += ["--config", str(gateway.config_path.absolute())] if gateway.configured else []
     words += ["--model", model] if model else []
     asked = _model_of(words)
     if isinstance(asked, Check):
-        tell(asked)
+        report(asked)
         return
     name = f"stream on {asked}"
     stream = next((check for check in checks if check.name == name), None)
@@ -61,12 +61,12 @@ def agent(
         ask = partial(probe, gateway.url, gateway.token, asked, probes=("stream",))
         (found,) = anyio.run(partial(ask, seconds=seconds))
         stream = Check(name, found.outcome, found.reason, found.fix)
-        tell(stream)
+        report(stream)
     if stream.outcome == "failed":
-        reason = f"not tried, because {asked} fails a plain request: {stream.reason}"
-        tell(Check(_NAME, "skipped", reason))
+        reason = f"not run, because a plain request to {asked} failed: {stream.reason}"
+        report(Check(_NAME, "skipped", reason))
         return
-    tell(_task(words, seconds))
+    report(_task(words, seconds))
 
 
 def _model_of(words: Sequence[str]) -> str | Check:
@@ -83,11 +83,15 @@ def _model_of(words: Sequence[str]) -> str | Check:
         asked = as_object(json.loads(done.stdout)).get("model") if not done.returncode else None
     except (subprocess.TimeoutExpired, ValueError):
         fix = "run `plugway claude --dry-run`, which prints the settings"
-        return Check(_NAME, "failed", "`plugway claude` did not say which model it uses", fix)
+        return Check(_NAME, "failed", "`plugway claude` did not report its model", fix)
     if isinstance(asked, str):
         return asked
     if "No such command" in done.stderr:
-        return Check(_NAME, "skipped", "install the package `plugway-claude-code` for this check")
+        return Check(
+            _NAME,
+            "skipped",
+            "the package `plugway-claude-code` is not installed; install it for this check",
+        )
     fix = "name another model with `--model`, or see `plugway claude --dry-run`"
     return Check(_NAME, "failed", _said(done.stdout, done.stderr), fix)
 
@@ -105,11 +109,11 @@ def _task(words: Sequence[str], seconds: float) -> Check:
             return _judged(file.read_text("utf-8", "replace"))
         said = _said(_text(out), _text(err))
     if not ended:
-        reason = f"the task was not done within {seconds:g} s; Claude Code said: {said}"
-        fix = "take a smaller or faster model, or give it more time with `--seconds`"
+        reason = f"the task timed out after {seconds:g} s; Claude Code reported: {said}"
+        fix = "use a smaller or faster model, or allow more time with `--seconds`"
         return Check(_NAME, "failed", reason, fix)
-    reason = f"the file was not made; Claude Code said: {said}"
-    return Check(_NAME, "failed", reason, "see the lines on `tool` above, or take another model")
+    reason = f"Claude Code did not create the file; it reported: {said}"
+    return Check(_NAME, "failed", reason, "see the `tool` checks above, or use another model")
 
 
 def _run(
@@ -155,9 +159,9 @@ def _group(
 
 def _judged(text: str) -> Check:
     if text.strip() == "hi":
-        return Check(_NAME, "passed", "Claude Code made the file it was asked for")
-    reason = f"the file was made with {text[:40]!r} in it instead of 'hi'"
-    return Check(_NAME, "failed", reason, "take a larger model: this one loses text")
+        return Check(_NAME, "passed", "Claude Code created the requested file")
+    reason = f"the file contains {text[:40]!r} instead of 'hi'"
+    return Check(_NAME, "failed", reason, "use a larger model; this one loses text")
 
 
 def _text(file: IO[bytes]) -> str:

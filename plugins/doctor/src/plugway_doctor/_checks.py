@@ -88,25 +88,25 @@ def configuration(config: Path | None) -> list[Check]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        reason = f"it did not load within {_SECONDS:g} s"
-        fix = "run `plugway check`: it may wait for a keyring that is locked"
+        reason = f"loading timed out after {_SECONDS:g} s"
+        fix = "run `plugway check`; it may be waiting for a locked keyring"
         return [Check(name, "failed", reason, fix)]
     try:
         report = as_object(orjson.loads(done.stdout))
     except orjson.JSONDecodeError:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        reason = f"`plugway check` ended without a report: {said}"
+        reason = f"`plugway check` failed without a report: {said}"
         return [Check(name, "failed", reason, "run `plugway check`")]
     checks = [_problem(as_object(item)) for item in as_list(report.get("problems"))]
     if warnings := "\n".join(map(str, as_list(report.get("warnings")))):
-        checks.append(Check(name, "warned", warnings, "change what is named"))
+        checks.append(Check(name, "warned", warnings, "fix the problem named above"))
     return checks or [Check(name, "passed", "the configuration is valid")]
 
 
 def _problem(item: Mapping[str, Any]) -> Check:
     parts = (str(item.get(key, "")) for key in ("where", "path", "reason"))
     reason = ": ".join(part for part in parts if part)
-    fix = str(item.get("fix") or "change what is named")
+    fix = str(item.get("fix") or "fix the problem named above")
     return Check("configuration", "failed", reason, fix)
 
 
@@ -120,7 +120,7 @@ def running(gateway: LocalGateway, place: str, *, starts: bool) -> Found:
     try:
         state = gateway.state()
     except PlugwayError as error:
-        fix = f"end the other program, or set `server.port` in {gateway.config_path}"
+        fix = f"stop the other program, or set `server.port` in {gateway.config_path}"
         return Found(Check(name, "failed", str(error), fix), usable=False)
     if state is None:
         outcome: Outcome = "failed" if place and not starts else "warned"
@@ -129,13 +129,15 @@ def running(gateway: LocalGateway, place: str, *, starts: bool) -> Found:
         return Found(Check(name, outcome, reason, "run `plugway serve`"))
     off = [str(plugin) for plugin in state.get("quarantined", ())]
     if off:
-        fix = "the log says why; remove the plugin from the configuration, or restart the gateway"
-        reason = f"switched off after failures: {', '.join(off)}"
+        fix = (
+            "see the gateway's log; remove the plugin from the configuration or restart the gateway"
+        )
+        reason = f"disabled after failures: {', '.join(off)}"
         return Found(Check(name, "failed", reason, fix), state)
     used = Path(str(state.get("config") or gateway.config_path))
     if gateway.configured and used.is_absolute() and used != gateway.config_path.absolute():
-        reason = f"the gateway at {gateway.url} runs with {used}, not with {gateway.config_path}"
-        fix = "stop it and run `plugway serve`, or name its configuration with `--config`"
+        reason = f"the gateway at {gateway.url} uses {used} instead of {gateway.config_path}"
+        fix = "stop it and run `plugway serve`, or pass its configuration with `--config`"
         return Found(Check(name, "warned", reason, fix), state)
     return Found(Check(name, "passed", f"runs at {gateway.url} (pid {state.get('pid')})"), state)
 
@@ -150,19 +152,21 @@ def state_folder() -> Check:
             file.write(bytes(_LEAST_FREE))
             file.flush()
     except OSError as error:
-        reason = f"{path} cannot be written to: {error.strerror}"
-        fix = "free space on its disk and make the folder yours, or set XDG_STATE_HOME to another"
+        reason = f"cannot write to {path}: {error.strerror}"
+        fix = "check its disk space and permissions, or set XDG_STATE_HOME to another folder"
         return Check(name, "failed", reason, fix)
-    return Check(name, "passed", f"{path} can be written to")
+    return Check(name, "passed", f"{path} is writable")
 
 
 def token_file() -> Check:
     """Whether the gateway's own token can be read by this user alone."""
     path = platformdirs.user_state_path("plugway", appauthor=False) / "token"
     if os.name == "nt" or not path.is_file() or not stat.S_IMODE(path.stat().st_mode) & 0o077:
-        return Check("token", "passed", "nobody else can read the gateway's token")
-    reason = f"others on this machine can read {path}, or could"
-    return Check("token", "failed", reason, f"rm {path}; a new one is made", path.unlink)
+        return Check("token", "passed", "only you can read the gateway's token")
+    reason = f"other users of this machine can read {path}"
+    return Check(
+        "token", "failed", reason, f"run `rm {path}`; the gateway creates a new one", path.unlink
+    )
 
 
 def client_version() -> Check:
@@ -181,15 +185,15 @@ def windows(models: Sequence[ListedModel]) -> list[Check]:
     for model in models:
         name = f"window of {model.id}"
         if not model.window:
-            fix = "give it under `windows` of `context-guard`, so that Claude Code compacts in time"
-            checks.append(Check(name, "warned", "it is not known", fix))
+            fix = "set it in `windows` of `context-guard`, so that Claude Code compacts in time"
+            checks.append(Check(name, "warned", "unknown", fix))
         elif model.window < FLOOR_TOKENS:
             fix = (
-                f"load it with a window of {FLOOR_TOKENS:,} tokens or more, or take another model; "
-                "a window that its server told by a refusal is forgotten after an hour, or when "
-                "the gateway is restarted"
+                f"load it with a window of {FLOOR_TOKENS:,} tokens or more, or use another model; "
+                "a window learned from a rejected prompt is forgotten after an hour, or when "
+                "the gateway restarts"
             )
-            reason = f"{model.window:,} tokens are too few for Claude Code"
+            reason = f"{model.window:,} tokens are not enough for Claude Code"
             checks.append(Check(name, "warned", reason, fix))
         else:
             checks.append(Check(name, "passed", f"{model.window:,} tokens"))

@@ -45,12 +45,12 @@ def discovery(settings: ClientSettings) -> Check:
     name = "model discovery"
     switch, quiet = settings.variable(_DISCOVERY), settings.variable(_QUIET)
     if quiet is not None:
-        reason = f"{quiet.place} stops it, whatever its value is: `/model` asks for no models"
+        reason = f"{quiet.place} disables it, with any value: `/model` does not request models"
         return Check(name, "warned", reason, quiet.fix(f"remove {_QUIET}"))
     if switch is not None and switch.is_on:
-        return Check(name, "passed", f"{switch.place} has `/model` show the gateway's models")
+        return Check(name, "passed", f"{switch.place} makes `/model` show the gateway's models")
     where = f"{switch.place} is off" if switch else f"{_DISCOVERY} is not set"
-    fix = f"set {_DISCOVERY} to 1, or run `plugway setup claude-code`, which does"
+    fix = f"set {_DISCOVERY} to 1, or run `plugway setup claude-code`"
     reason = f"{where}: `/model` does not show the gateway's models"
     return Check(name, "warned", reason, switch.fix(fix) if switch else fix)
 
@@ -61,7 +61,7 @@ def all_of(
     """What is checked against the models that the gateway lists."""
     yield from named(gateway, settings, models, seconds)
     yield from available(settings, models)
-    yield told_window(gateway, settings, models)
+    yield configured_window(gateway, settings, models)
 
 
 def named(
@@ -87,7 +87,7 @@ def named(
 
 def _names(setting: Setting, model: str) -> str:
     if setting.name == "nothing":
-        return f"no setting names a model, so that Claude Code asks for its own, such as {model}"
+        return f"no setting names a model, so Claude Code requests its own, such as {model}"
     return f"{setting.place} names it"
 
 
@@ -111,7 +111,7 @@ def _not_served(
     (found,) = anyio.run(ask)
     if found.ok:
         return None
-    return f"it goes to {targets[0]}, which is not listed; asked for it, {found.reason}"
+    return f"it goes to {targets[0]}, which is not listed; a test request: {found.reason}"
 
 
 def available(settings: ClientSettings, models: Sequence[ListedModel]) -> Iterator[Check]:
@@ -123,41 +123,46 @@ def available(settings: ClientSettings, models: Sequence[ListedModel]) -> Iterat
     known = {item.id for item in models}
     stale = [e for e in entries if e.value.startswith(_PREFIX) and e.value not in known]
     hidden = known - {entry.value for entry in entries}
-    fix = "run `plugway setup claude-code` again, which writes the models that are there now"
+    fix = "run `plugway setup claude-code` again to write the current models"
     if stale:
         ids = ", ".join(entry.value for entry in stale[:5])
-        reason = f"{stale[0].place} offers what the gateway does not list: {ids}"
+        reason = f"{stale[0].place} offers models that the gateway does not list: {ids}"
         yield Check(name, "warned", reason, stale[0].fix(fix))
     if hidden:
         ids = ", ".join(sorted(hidden)[:5])
-        reason = f"{entries[0].place} keeps {len(hidden)} listed models from `/model`: {ids}"
+        reason = f"{entries[0].place} hides {len(hidden)} listed models from `/model`: {ids}"
         yield Check(name, "warned", reason, entries[0].fix(fix))
     if not stale and not hidden:
-        yield Check(name, "passed", f"{entries[0].place} has what the gateway lists")
+        yield Check(name, "passed", f"{entries[0].place} matches the gateway's list")
 
 
-def told_window(
+def configured_window(
     gateway: LocalGateway, settings: ClientSettings, models: Sequence[ListedModel]
 ) -> Check:
     """Whether Claude Code takes its main model for one with a larger window than it has."""
-    name = "window told"
+    name = "configured window"
     for variable in settings.any_of(_WINDOW, _COMPACT):
         if not variable.value.strip().isdecimal():
-            reason = f"{variable.place} is not a number of tokens"
+            reason = f"{variable.place} is not a valid number of tokens"
             return Check(name, "failed", reason, variable.fix("set it to a number, or remove it"))
     asked = _main(settings)
     model = next((m for m in models if asked in (m.id, m.id.removeprefix(_PREFIX))), None)
     if model is None or not model.window or _REAL.search(model.id) or scales_usage(gateway):
-        return Check(name, "passed", "no window is told that is larger than the model's")
-    told = settings.variable(_WINDOW)
-    size = int(told.value) if told else _ASSUMED
+        return Check(name, "passed", "the configured window is not larger than the model's")
+    configured = settings.variable(_WINDOW)
+    size = int(configured.value) if configured else _ASSUMED
     if size <= model.window:
         return Check(name, "passed", f"Claude Code knows the window of {model.id}")
-    what = f"{told.place} tells" if told else f"without {_WINDOW}, Claude Code assumes"
-    more = f"{size:,} tokens{'' if told else ' or more'}"
+    what = f"{configured.place} sets" if configured else f"without {_WINDOW}, Claude Code assumes"
+    more = f"{size:,} tokens{'' if configured else ' or more'}"
     reason = f"{what} {more}, and {model.id} has {model.window:,}: it compacts too late"
-    fix = f"set {_WINDOW} to {model.window}, or run `plugway setup claude-code`, which does"
-    return Check(name, "failed" if told else "warned", reason, told.fix(fix) if told else fix)
+    fix = f"set {_WINDOW} to {model.window}, or run `plugway setup claude-code`"
+    return Check(
+        name,
+        "failed" if configured else "warned",
+        reason,
+        configured.fix(fix) if configured else fix,
+    )
 
 
 def _main(settings: ClientSettings) -> str | None:

@@ -32,11 +32,11 @@ _OFF = frozenset(("0", "false", "no", "off"))
 def readable(settings: ClientSettings) -> Iterator[Check]:
     """Settings files of which nothing is in effect, and what an administrator forbids."""
     for file, reason in settings.broken.items():
-        fix = f"correct {file}: until then nothing in it is in effect"
+        fix = f"fix {file}; until then Claude Code ignores it"
         yield Check("client settings", "failed", f"{file} {reason}", fix)
     for file, key in settings.managed(*_FORCED):
-        reason = f"`{key}` in {file} forces a login, so that Claude Code does not use a gateway"
-        fix = "ask whoever manages this machine; Plugway does not work around it"
+        reason = f"`{key}` in {file} forces a login, so Claude Code does not use a gateway"
+        fix = "ask this machine's administrator; Plugway does not work around it"
         yield Check("managed settings", "failed", reason, fix)
 
 
@@ -51,8 +51,8 @@ def base_url(gateway: LocalGateway, settings: ClientSettings) -> Check:
     name = "base url"
     url = settings.variable(_URL)
     if url is None:
-        reason = "nothing points Claude Code here yet"
-        fix = "`plugway claude` or `plugway setup claude-code` does"
+        reason = "no setting points Claude Code here yet"
+        fix = "run `plugway claude` or `plugway setup claude-code`"
         return Check(name, "passed", f"{reason}: {fix}")
     parts = _split(url.value)
     reason = f"{url.place} points Claude Code to {_shown(parts)}"
@@ -69,12 +69,15 @@ def base_url(gateway: LocalGateway, settings: ClientSettings) -> Check:
 def _judged(parts: SplitResult | None, gateway: LocalGateway) -> tuple[Outcome, str]:
     """The outcome for a base URL, and what is wrong with it."""
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        return "failed", ", which is not a URL"
+        return "failed", ", which is not a valid URL"
     if not _is_host_of(parts, gateway):
         return "warned", ""
     if _port(parts) != gateway.port:
         if _listens(parts):
-            return "warned", f", where another program listens; the gateway is at {gateway.url}"
+            return (
+                "warned",
+                f", where another program is listening; the gateway is at {gateway.url}",
+            )
         return "failed", f", where nothing listens; the gateway is at {gateway.url}"
     if parts.scheme == "https":
         return "failed", ", but the gateway does not speak TLS"
@@ -89,9 +92,11 @@ def provider(settings: ClientSettings, here: Setting | None) -> Check:
     name = "provider"
     for switch in settings.any_of(*(f"CLAUDE_CODE_USE_{other}" for other in _PROVIDERS)):
         if switch.is_on and (here or switch.managed):
-            reason = f"{switch.place} sends Claude Code to that provider, whatever its base URL is"
+            reason = (
+                f"{switch.place} sends Claude Code to that provider, regardless of its base URL"
+            )
             return Check(name, "failed", reason, switch.fix("remove it, or run `plugway claude`"))
-    return Check(name, "passed", "no other provider is switched on")
+    return Check(name, "passed", "no other provider is enabled")
 
 
 def proxy(gateway: LocalGateway, settings: ClientSettings, here: Setting | None) -> Check:
@@ -103,8 +108,8 @@ def proxy(gateway: LocalGateway, settings: ClientSettings, here: Setting | None)
     every = [form for variable in _PROXIES for form in (variable, variable.upper())]
     found = next(settings.any_of(*every), None) if here else None
     if found is None or (spared and _spares(spared.value, address, gateway.port)):
-        return Check(name, "passed", "no proxy comes between Claude Code and the gateway")
-    reason = f"{found.place} has Claude Code send what is for {address} to a proxy"
+        return Check(name, "passed", "no proxy is used between Claude Code and the gateway")
+    reason = f"{found.place} makes Claude Code send requests for {address} to a proxy"
     where = f"`env` of {claude_folder() / 'settings.json'}" if not spared else spared.place
     fix = f"add {address} to NO_PROXY in {where}, or run `plugway claude`"
     return Check(name, "failed", reason, (spared or found).fix(fix))
@@ -116,8 +121,8 @@ def credential(
     """Whether the token that Claude Code would send is one that this gateway takes."""
     name = "credential"
     if here is None:
-        return Check(name, "passed", "nothing sends Claude Code here with a token of its own")
-    fix = "run `plugway setup claude-code`, or `plugway claude`, which need no token to be typed"
+        return Check(name, "passed", "no setting points Claude Code here, so no token is needed")
+    fix = "run `plugway setup claude-code` or `plugway claude`; both set the token for you"
     given = list(settings.any_of(*_TOKENS))
     own = _token_header(settings)
     taken = [
@@ -126,20 +131,20 @@ def credential(
         if token.value == gateway.token or (runs and _is_taken(gateway, token.value))
     ]
     if taken and (len(given) < len(_TOKENS) or own in taken):
-        return Check(name, "passed", f"{taken[0].place} is taken by the gateway")
+        return Check(name, "passed", f"the gateway accepts {taken[0].place}")
     if taken:
         other = next((token for token in given if token not in taken), given[-1])
         reason = f"{given[0].place} and {given[1].place} are both set: Claude Code sends both"
-        fix = other.fix(f"remove {other.place}; the gateway takes {taken[0].place}")
+        fix = other.fix(f"remove {other.place}; the gateway accepts {taken[0].place}")
         return Check(name, "warned", reason, fix)
     if given or own:
         wrong = " and ".join(token.place for token in [*given, *([own] if own else [])])
-        is_none = "are no tokens" if " and " in wrong else "is not a token"
-        reason = f"{wrong} {is_none} of this gateway: it would answer 401"
+        verb = "are" if " and " in wrong else "is"
+        reason = f"{wrong} {verb} not valid for this gateway: it would return 401"
         return Check(name, "failed", reason, (given or [own or here])[0].fix(fix))
     if helper := settings.text("apiKeyHelper"):
-        return Check(name, "skipped", f"{helper.place} makes the token; it is not run here")
-    return Check(name, "failed", f"{here.place} points here, and nothing gives a token", fix)
+        return Check(name, "skipped", f"{helper.place} creates the token; it is not run here")
+    return Check(name, "failed", f"{here.place} points here, but no token is set", fix)
 
 
 def _token_header(settings: ClientSettings) -> Setting | None:
@@ -156,10 +161,10 @@ def auto_mode(settings: ClientSettings) -> Iterator[Check]:
     switch = settings.variable("CLAUDE_CODE_AUTO_MODE_SERVER")
     if switch is not None and switch.value.strip().lower() in _OFF:
         reason = (
-            f"{switch.place} has Claude Code check tool calls by itself: it sends them to "
+            f"{switch.place} makes Claude Code check tool calls itself: it sends them to "
             "claude-sonnet-5, which goes where the conversation goes"
         )
-        fix = "remove CLAUDE_CODE_AUTO_MODE_SERVER: then the gateway answers without a model"
+        fix = "remove CLAUDE_CODE_AUTO_MODE_SERVER; the gateway then answers without a model"
         yield Check("auto mode of the client", "warned", reason, switch.fix(fix))
 
 
@@ -175,7 +180,7 @@ def _split(url: str) -> SplitResult | None:
 def _shown(parts: SplitResult | None) -> str:
     """An address without the user, password and query that it may have."""
     if parts is None or not parts.hostname:
-        return "a value that names no server"
+        return "a value without a host"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{host}{port}{parts.path}"

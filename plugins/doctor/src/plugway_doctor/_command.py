@@ -22,24 +22,26 @@ doctor_app = typer.Typer(name="doctor", rich_markup_mode=None)
 _MARKS = {"passed": ("ok", "green"), "warned": ("!", "yellow"), "failed": ("FAIL", "bold red")}
 _EXIT_FAILED = 1
 _EXIT_WARNED = 4
-Tell = Callable[[Check], None]
+Report = Callable[[Check], None]
 
 
 @doctor_app.command(
     epilog="Examples: plugway doctor; plugway doctor --fix --agent; plugway doctor --json | jq. "
-    "Exit codes: 0 all in order, 1 something failed, 2 usage, 4 nothing failed, and something is "
-    "to be looked at.",
+    "Exit codes: 0 all passed, 1 a check failed, 2 usage, 4 no check failed, but there are "
+    "warnings.",
 )
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what a program can mend.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Fix problems that can be fixed automatically.")
+    ] = False,
     agent: Annotated[
-        bool, typer.Option("--agent", help="Have Claude Code do a small task, and look at it.")
+        bool, typer.Option("--agent", help="Run a small task in Claude Code and check the result.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", help="Model for `--agent`: an id or a part of one.")
+        str | None, typer.Option("--model", help="Model for `--agent`: an id or part of one.")
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--no-models", help="Ask no model anything: costs no token.")
+        bool, typer.Option("--no-models", help="Send no requests to models; costs no tokens.")
     ] = False,
     config: Annotated[
         Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
@@ -48,7 +50,7 @@ def doctor(
         int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=1, max=1800, help="Limit for each question, and for the task.")
+        float, typer.Option(min=1, max=1800, help="Time limit for each request, and for the task.")
     ] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
@@ -59,28 +61,28 @@ def doctor(
     """
     console = Console(highlight=False, soft_wrap=True)
 
-    def tell(check: Check) -> None:
+    def report(check: Check) -> None:
         if not as_json:
             _show(check, console)
 
-    report = _Report(tell, fix)
-    checks = report.run(config, port, seconds, offline=offline, agent=agent, model=model)
+    run = _Run(report, fix)
+    checks = run.run(config, port, seconds, offline=offline, agent=agent, model=model)
     failed = [check for check in checks if check.is_failed]
     warned = [check for check in checks if check.outcome == "warned"]
     if as_json:
         document = {"ok": not failed, "checks": [check.as_json() for check in checks]}
         print(json.dumps(document, indent=2))
     else:
-        counts = f"{len(failed)} failed, {len(warned)} to look at"
+        counts = f"{len(failed)} failed, {len(warned)} warnings"
         console.print(f"\n{len(checks)} checks: {counts}")
     raise typer.Exit(_EXIT_FAILED if failed else _EXIT_WARNED if warned else 0)
 
 
-class _Report:
-    """Runs the checks, tells each as it comes, and mends on request."""
+class _Run:
+    """Runs the checks, reports each as it finishes, and fixes problems on request."""
 
-    def __init__(self, tell: Tell, fix: bool) -> None:
-        self._tell = tell
+    def __init__(self, report: Report, fix: bool) -> None:
+        self._report = report
         self._fix = fix
         self._settings = ClientSettings({}, {})
         self._here: Setting | None = None
@@ -104,7 +106,7 @@ class _Report:
         try:
             gateway = LocalGateway.find(config, port)
         except ConfigError as error:
-            self._add(Check("gateway", "failed", str(error), "change what is named"))
+            self._add(Check("gateway", "failed", str(error), "fix the problem named above"))
             return self.checks
         found = self._client(gateway)
         if offline or not found.usable:
@@ -116,7 +118,7 @@ class _Report:
                 self._failed(*_stack.stack(gateway, tried.state()))
                 self._try(tried, seconds, agent=agent, model=model)
         except PlugwayError as error:
-            self._add(Check("models", "failed", str(error), "see the lines above"))
+            self._add(Check("models", "failed", str(error), "see the checks above"))
         return self.checks
 
     def _client(self, gateway: LocalGateway) -> Found:
@@ -149,14 +151,14 @@ class _Report:
             self._add(check)
         if not models:
             fix = "add a backend to the configuration, or start its server"
-            self._add(Check("models", "failed", "no backend lists a model", fix))
+            self._add(Check("models", "failed", "no backend lists any models", fix))
             return
         for check in _checks.windows(models):
             self._add(check)
         if self._here:
             for check in _client_models.all_of(gateway, self._settings, models, seconds):
                 self._add(check)
-        self.checks += _trial.backends(gateway, models, seconds, self._tell)
+        self.checks += _trial.backends(gateway, models, seconds, self._report)
         if agent:
             _agent.agent(gateway, model, seconds, self.checks, self._add)
 
@@ -178,7 +180,7 @@ class _Report:
 
     def _add(self, check: Check) -> Check:
         self.checks.append(check)
-        self._tell(check)
+        self._report(check)
         return check
 
 

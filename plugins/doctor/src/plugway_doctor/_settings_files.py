@@ -41,7 +41,7 @@ class Setting:
         """`otherwise`, where it is the user's to change."""
         if not self.managed:
             return otherwise
-        return f"ask whoever manages this machine: no setting of yours wins over {self.file}"
+        return f"ask this machine's administrator; your settings cannot override {self.file}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,29 +28,29 @@ _WANTED = (
     _Wanted(
         "auto-mode",
         "auto mode",
-        "the gateway answers it for every backend",
-        "it works with Anthropic's own models alone",
+        "the gateway answers its checks for every backend",
+        "it works only with Anthropic's own models",
         "first under `plugins`",
     ),
     _Wanted(
         "server-tools",
         "server tools",
-        "a web search that nobody runs says so",
-        "a model other than Anthropic's invents the results of a web search",
+        "a web search that is not run is reported as unavailable",
+        "a model other than Anthropic's invents web search results",
         "before `tool-repair`, `context-guard` and `field-policy`",
     ),
     _Wanted(
         "tool-repair",
         "tool repair",
-        "calls written as prose, wrong arguments and empty turns are put right",
+        "calls written as prose, wrong arguments and empty turns are repaired",
         "a call that a model writes as prose ends the agent's turn",
         "after `server-tools`",
     ),
     _Wanted(
         "error-normalizer",
         "error messages",
-        "errors reach Claude Code in words that it acts on",
-        "Claude Code does not compact when another vendor says that the prompt is too long",
+        "errors reach Claude Code as messages that it acts on",
+        "Claude Code does not compact when another vendor rejects a prompt as too long",
         "after `resilience`",
     ),
 )
@@ -65,7 +65,7 @@ def base_urls(gateway: LocalGateway) -> dict[str, str]:
 
 
 def scales_usage(gateway: LocalGateway) -> bool:
-    """Whether clients are told scaled token counts, and so another window than the real one."""
+    """Whether clients get scaled token counts, and so another window than the real one."""
     return any(entry.options.get("scale_usage") is True for entry in gateway.plugins())
 
 
@@ -87,7 +87,7 @@ def stack(gateway: LocalGateway, state: Mapping[str, Any] | None) -> Iterator[Ch
             yield Check(one.name, "warned", reason, fix)
     for outer, inner in _OUTSIDE:
         if {outer, inner} <= {*uses} and uses.index(outer) > uses.index(inner):
-            reason = f"`{inner}` is listed before `{outer}`, which then asks again in vain"
+            reason = f"`{inner}` is listed before `{outer}`, which then retries in vain"
             fix = f"move `- use: {outer}` before `- use: {inner}` in {gateway.config_path}"
             yield Check("plugin order", "warned", reason, fix)
 

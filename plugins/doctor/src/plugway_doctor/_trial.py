@@ -87,9 +87,9 @@ def unlisted(
         (found,) = anyio.run(partial(ask, probes=("stream",), seconds=limit))
         check = f"models of {name}"
         if found.outcome == "passed" or found.detail.get("status") in (400, 404):
-            said = "" if found.ok else f"; asked for one, {found.reason}"
-            fix = "have its server load one, or correct `base_url`"
-            yield Check(check, "warned", _placed(f"it lists none{said}", urls.get(name)), fix)
+            said = "" if found.ok else f"; a test request: {found.reason}"
+            fix = "load a model on its server, or fix `base_url`"
+            yield Check(check, "warned", _placed(f"it lists no models{said}", urls.get(name)), fix)
         else:
             yield Check(check, "failed", _placed(found.reason, urls.get(name)), found.fix)
 
@@ -106,7 +106,7 @@ def backends(
     gateway: LocalGateway,
     models: Sequence[ListedModel],
     seconds: float,
-    tell: Callable[[Check], None],
+    report: Callable[[Check], None],
 ) -> list[Check]:
     """One stream, one forced tool call, one overflow and one cancel on each backend."""
     checks: list[Check] = []
@@ -117,7 +117,7 @@ def backends(
         name = f"{finding.probe} on {finding.model}"
         check = Check(name, finding.outcome, reason, finding.fix)
         checks.append(check)
-        tell(check)
+        report(check)
 
     async def run() -> None:
         for model in one_per_backend(models):

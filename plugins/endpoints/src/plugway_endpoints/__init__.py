@@ -1,6 +1,6 @@
-"""What a conversation can be served by, by what names, and what it has chosen.
+"""Endpoints that can serve a conversation, their names, and the choice of each conversation.
 
-Shared by `switch`, `recommend` and `mcp`. Nothing here contacts anybody.
+Shared by `switch`, `recommend` and `mcp`. Nothing here sends a request.
 """
 
 from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices

@@ -1,7 +1,7 @@
 """Which endpoint a conversation has chosen: a small table in memory, and in a file for restarts.
 
-The only state of conversations that the gateway keeps. A lookup is two reads of a dictionary; the
-file is written where a choice changes, in a thread.
+The only conversation state that the gateway keeps. A lookup is two dictionary reads; the
+file is written in a thread when a choice changes.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Choices:
         try:
             return await anyio.to_thread.run_sync(work)
         except (OSError, sqlite3.Error) as error:
-            log.warning("%s: choices are kept in memory only: %s", self._path, error)
+            log.warning("cannot use %s, so choices are kept in memory only: %s", self._path, error)
             return None
 
     @contextmanager
@@ -135,7 +135,7 @@ class Choices:
                 raise
             assert self._path is not None
             aside = self._path.replace(self._path.with_suffix(".broken"))
-            log.warning("%s was broken (%s) and is now %s", self._path, error, aside)
+            log.warning("%s is corrupt (%s) and was moved to %s", self._path, error, aside)
             return []
         return found[::-1]
 

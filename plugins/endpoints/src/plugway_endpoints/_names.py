@@ -1,7 +1,7 @@
 """Endpoints by the names that people give them: an id, an instance, an alias, a few words.
 
 Pure functions over a list of models as clients see it. Which endpoint is good for a conversation is
-the business of the `recommend` plugin.
+the job of the `recommend` plugin.
 """
 
 from __future__ import annotations

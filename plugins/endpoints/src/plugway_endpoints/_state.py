@@ -1,6 +1,6 @@
-"""What is known of conversations: their choices, who served them, where they may go.
+"""State of conversations: their choices, what served them, and the zones they may enter.
 
-One plugin keeps it and another gives advice; whoever wants either finds it through the gateway, by
+One plugin keeps it and another gives advice; other plugins find both through the gateway, by
 the protocols `KeepsConversations` and `Advises`.
 """
 
@@ -21,7 +21,7 @@ from plugway_endpoints._needs import Needs
 
 MAX_CONVERSATIONS: Final = 256
 CHOSEN: StateKey[bool] = StateKey("endpoints.chosen")
-"""Set by `switch` in exchanges that a choice routes, and not the configuration."""
+"""Set by `switch` in exchanges that are routed by a choice instead of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Served:
     at: float = 0.0
     """`time.monotonic()` at its end."""
     chosen: bool = False
-    """A choice had routed it, and not the configuration."""
+    """It was routed by a choice instead of the configuration."""
     summary: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """The receipt, as `Exchange.summary` gives it, with the outcome."""
 
@@ -57,7 +57,7 @@ class Advice:
     endpoint: Endpoint | None
     reason: str
     others: tuple[str, ...] = ()
-    """A line for each other endpoint: what it would mean, or why it is out."""
+    """A line for each other endpoint: its expected time and cost, or why it does not fit."""
 
 
 @runtime_checkable
@@ -69,16 +69,16 @@ class Advises(Protocol):
         ...
 
     def cost(self, target: str, usage: Usage) -> float | None:
-        """What an exchange costs in the configured prices, or None where there is none."""
+        """Cost of an exchange at the configured prices; None if there is no price."""
         ...
 
     def facts(self, target: str) -> Mapping[str, Any]:
-        """What was measured of a target: speeds in tokens/s, failures."""
+        """Measurements of a target: speeds in tokens/s, failures."""
         ...
 
 
 class Conversations:
-    """Conversations of one gateway, bounded: those served least recently are forgotten first."""
+    """Conversations of one gateway, bounded: those served least recently are dropped first."""
 
     def __init__(self, path: Path | None = None) -> None:
         """`path` is the file of the choices; None keeps them in memory only."""
@@ -93,7 +93,7 @@ class Conversations:
         self._zones: Bounded[str, frozenset[str]] = Bounded(MAX_CONVERSATIONS)
 
     def endpoints(self, zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
-        """The endpoints that are known without asking anybody."""
+        """The endpoints that are known without a request."""
         return endpoints_of(self.models, zones)
 
     def listed(self, models: Sequence[ModelInfo], zones: Mapping[str, str]) -> None:
@@ -145,7 +145,7 @@ def no_consent(target: str, zones: Sequence[str], plugin: str) -> str:
     """What to say about zones that a conversation may not enter."""
     listed = ", ".join(zones)
     return (
-        f"`{target}` would send this conversation to `{listed}`, where it has never been. "
+        f"`{target}` would send this conversation to the zone `{listed}`, new to it. "
         f"Nothing was switched: to consent, add `allow_zones: [{listed}]` to the options of "
         f"`{plugin}`, or choose that model in the client."
     )

@@ -1,1 +1,1 @@
-"""Keys in the system's keyring, each for one place: `plugway keys`, and what `$keyring` asks."""
+"""Keys in the system's keyring, each for one address: `plugway keys` and the `$keyring` lookup."""

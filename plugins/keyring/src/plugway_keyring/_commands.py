@@ -1,4 +1,4 @@
-"""`plugway keys`: store, list, try and remove keys; no command shows one."""
+"""`plugway keys`: store, list, test and remove keys; no command shows one."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ keys_app = typer.Typer(
 )
 _LONGEST = 1024
 _CHOICES = """
-Keys can be kept here instead:
+You can keep the key here instead:
   {{$env: {env}}}
-      a variable of the shell that starts the gateway
+      an environment variable of the shell that starts the gateway
   {{$file: ~/.config/plugway/{name}.key}}
       a file that only you can read:
       (umask 077; mkdir -p ~/.config/plugway; cat > ~/.config/plugway/{name}.key)
-Trusted are: the macOS Keychain, the Windows Credential Manager, KWallet, and any Secret Service
+Trusted stores: the macOS Keychain, the Windows Credential Manager, KWallet, and any Secret Service
 such as GNOME Keyring. Without a desktop: run in `dbus-run-session` with `gnome-keyring-daemon`.
-A store in plain text is never used."""
+A plain-text store is never used."""
 
 Name = Annotated[str, typer.Argument(help="Lower-case letters, digits, `.`, `_`, `-`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -60,15 +60,15 @@ def set_command(
         str, typer.Option("--for", help="Address that the key may be sent to.", metavar="URL")
     ] = "",
     anywhere: Annotated[
-        bool, typer.Option("--anywhere", help="Bind it to no address: the gateway's own token.")
+        bool, typer.Option("--anywhere", help="Allow any address; for the gateway's own token.")
     ] = False,
 ) -> None:
-    """Store a key, typed unseen or read from standard input, and bind it to one address."""
+    """Store a key, typed without echo or read from standard input, and bind it to one address."""
     if context.args:
         _fail(
-            "a key is never given on the command line, where the shell's history and every "
-            f"process see it: run `plugway keys set {name}` and type it, or pipe it in. "
-            "What was just given should be replaced at its provider",
+            "a key on the command line is visible in the shell's history and to every "
+            f"process: run `plugway keys set {name}` and type it, or pipe it in. "
+            "Replace the key that was just given at its provider",
             2,
         )
     _check_name(name)
@@ -77,10 +77,10 @@ def set_command(
     value = _read_value(name)
     ring.write(name, StoredKey(value, origin))
     _names.note(name)
-    _tell(
+    _print_error(
         f"stored `{name}` in {ring.name}, for {origin or 'any address'}\n"
-        f"  write {{$keyring: {name}}} in the configuration"
-        + (f", and try it with `plugway keys test {name}`" if origin else "")
+        f"  use {{$keyring: {name}}} in the configuration"
+        + (f" and test it with `plugway keys test {name}`" if origin else "")
     )
 
 
@@ -88,7 +88,7 @@ def set_command(
     "list", epilog="Example: plugway keys list --json. Exit codes: 0 listed, 1 no keyring."
 )
 def list_command(as_json: Json = False, config: ConfigPath = None) -> None:
-    """Names, addresses and last characters of the keys; never a key."""
+    """List names, addresses and last characters of the keys; never a key."""
     ring = _open("NAME")
     noted, used = _names.noted(), _names.referenced(config)
     rows = [_row(ring, name, name in used) for name in sorted({*noted, *used})]
@@ -96,7 +96,7 @@ def list_command(as_json: Json = False, config: ConfigPath = None) -> None:
         print(json.dumps(rows, indent=2))
         return
     if not rows:
-        _tell("no keys are stored. Example: plugway keys set anthropic")
+        _print_error("no keys are stored. Example: plugway keys set anthropic")
         return
     table = Table("name", "for", "ends in", "used", "state", box=None, padding=(0, 2))
     for row in rows:
@@ -112,20 +112,20 @@ def list_command(as_json: Json = False, config: ConfigPath = None) -> None:
 def try_command(
     name: Name,
     place: Annotated[
-        str, typer.Option("--for", help="Address, for a key that has none.", metavar="URL")
+        str, typer.Option("--for", help="Address to use for a key that has none.", metavar="URL")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Ask the key's own address for its models with the key, once."""
+    """Request the list of models from the key's own address, once."""
     _check_name(name)
     key = _open(name).read(name)
     if key is None:
-        _fail(f"the keyring holds no `{name}`: run `plugway keys set {name}`")
+        _fail(f"there is no key `{name}` in the keyring: run `plugway keys set {name}`")
     if key.origin and place and origin_of(place) != key.origin:
-        _fail(f"`{name}` is for {key.origin} and is sent nowhere else", 2)
+        _fail(f"`{name}` may only be sent to {key.origin}", 2)
     origin = key.origin or _checked_origin(place)
     if not origin:
-        _fail(f"`{name}` has no address: run `plugway keys test {name} --for URL`", 2)
+        _fail(f"`{name}` is bound to no address: run `plugway keys test {name} --for URL`", 2)
     verdict = anyio.run(partial(try_key, origin, key.value))
     if as_json:
         print(json.dumps({"name": name, "origin": origin, **asdict(verdict)}, indent=2))
@@ -133,26 +133,27 @@ def try_command(
         count = f", {verdict.models} models" if verdict.models else ""
         print(f"{name}: {origin} {verdict.reason}{count}")
         if verdict.fix:
-            _tell(verdict.fix)
+            _print_error(verdict.fix)
     raise typer.Exit(0 if verdict.ok else 1)
 
 
 @keys_app.command("rm", epilog="Example: plugway keys rm work --yes. Exit codes: 0 gone, 1 not.")
 def rm_command(
-    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False,
 ) -> None:
     """Remove a key from the keyring."""
     _check_name(name)
     ring = _open(name)
     if name in _names.referenced():
-        _tell(f"the configuration refers to {{$keyring: {name}}}")
+        _print_error(f"the configuration still uses {{$keyring: {name}}}")
     if not yes and not typer.confirm(f"Remove `{name}` from {ring.name}?", err=True):
         raise typer.Exit(1)
     found = ring.delete(name)
     _names.forget(name)
     if not found:
-        _fail(f"the keyring held no `{name}`")
-    _tell(f"removed `{name}`")
+        _fail(f"there is no key `{name}` in the keyring")
+    _print_error(f"removed `{name}`")
 
 
 def _row(ring: Keyring, name: str, used: bool) -> dict[str, Any]:
@@ -181,8 +182,8 @@ def _origin(name: str, place: str) -> str:
     if name in KNOWN:
         return KNOWN[name].origin
     _fail(
-        f"where may `{name}` be sent? Run `plugway keys set {name} --for https://api.example.com`; "
-        f"{', '.join(KNOWN)} are known",
+        f"no known address for `{name}`: run `plugway keys set {name} --for https://HOST`; "
+        f"known names: {', '.join(KNOWN)}",
         2,
     )
 
@@ -195,7 +196,7 @@ def _checked_origin(place: str) -> str:
 
 def _check_name(name: str) -> None:
     if not _names.is_name(name):
-        _fail("a key's name is lower-case letters, digits, `.`, `_` and `-`, at most 64", 2)
+        _fail("a key's name consists of at most 64 lower-case letters, digits, `.`, `_` and `-`", 2)
 
 
 def _read_value(name: str) -> str:
@@ -204,18 +205,18 @@ def _read_value(name: str) -> str:
     else:
         value = sys.stdin.read(_LONGEST + 2).strip()
     if not value:
-        _fail("no key was given: nothing is stored")
+        _fail("no key given; nothing was stored")
     if len(value) > _LONGEST:
-        _fail(f"that is no key: it is longer than {_LONGEST} characters")
+        _fail(f"not a valid key: longer than {_LONGEST} characters")
     if not all("!" <= character <= "~" for character in value):
-        _fail("that is no key: a key is one word of visible ASCII characters")
+        _fail("not a valid key: a key is one word of visible ASCII characters")
     return value
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     print(text, file=sys.stderr)
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    _tell(f"plugway keys: {message}")
+    _print_error(f"plugway keys: {message}")
     raise typer.Exit(code)

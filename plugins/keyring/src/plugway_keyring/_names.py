@@ -1,4 +1,4 @@
-"""The names of stored keys: keyrings cannot be asked which they have."""
+"""The names of stored keys, because a keyring cannot list its keys."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _REFERENCE = re.compile(r"\$keyring[\"']?\s*:\s*[\"']?([A-Za-z0-9._-]+)")
 
 
 def is_name(name: str) -> bool:
-    """Whether a key may be called so."""
+    """Whether `name` is a valid key name."""
     return bool(_NAME.fullmatch(name))
 
 
 def note(name: str) -> None:
-    """Remember that there is a key of this name; its value is nowhere but in the keyring."""
+    """Record that a key of this name exists; its value is only in the keyring."""
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / name).touch(mode=0o600)
 
 
 def forget(name: str) -> None:
-    """There is no such key any more."""
+    """Remove the record of a key."""
     (_folder() / name).unlink(missing_ok=True)
 
 
@@ -38,10 +38,10 @@ def noted() -> list[str]:
 
 
 def referenced(config: Path | None = None) -> list[str]:
-    """Names that the configuration refers to: the one that is given, or the usual one.
+    """Names that the configuration refers to: the given one, or the default one.
 
     Raises:
-        PlugwayError: the one that is given cannot be read.
+        PlugwayError: the given one cannot be read.
     """
     try:
         text = LocalGateway.find(config).config_path.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Where keys of well-known names belong, and how a server is asked whether it takes one."""
+"""Addresses of well-known key names, and how to test whether a server accepts a key."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ KNOWN: Mapping[str, Place] = {
     "groq": Place("https://api.groq.com", "/openai/v1/models"),
     "xai": Place("https://api.x.ai"),
 }
-"""By the name a key is stored under; OpenRouter's list is public, so its page about the key is."""
+"""By key name. OpenRouter's model list is public, so its page about the key is used instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a server said to a key."""
+    """A server's response to a key."""
 
     ok: bool
     reason: str
@@ -53,15 +53,15 @@ class Verdict:
 async def try_key(origin: str, value: str) -> Verdict:
     """Ask the server at `origin` for its models with the key: one request, or two where it is
     not known which header carries a key there."""
-    verdict = Verdict(False, "was not asked")
-    for place in _ways(origin):
+    verdict = Verdict(False, "was not tried")
+    for place in _places(origin):
         verdict = await _ask(place, value)
         if verdict.status not in (401, 403):
             break
     return verdict
 
 
-def _ways(origin: str) -> Sequence[Place]:
+def _places(origin: str) -> Sequence[Place]:
     known = [place for place in KNOWN.values() if place.origin == origin]
     return known or [Place(origin), Place(origin, header="x-api-key")]
 
@@ -74,7 +74,7 @@ async def _ask(place: Place, value: str) -> Verdict:
             answer = await upstream.request("GET", place.path, headers=lines, seconds=_SECONDS)
             body = await answer.read()
         except BackendError as error:
-            return Verdict(False, error.message, "mend the address, or see whether it is reachable")
+            return Verdict(False, error.message, "check the address and whether it is reachable")
     try:
         document = as_object(orjson.loads(body))
     except orjson.JSONDecodeError:
@@ -86,11 +86,11 @@ def _judged(status: int, document: dict[str, object]) -> Verdict:
     words = str(as_object(document.get("error")).get("message", ""))[:200]
     if status == 200:
         models = len(as_list(document.get("data")) or as_list(document.get("models")))
-        return Verdict(True, "takes the key", status=status, models=models)
+        return Verdict(True, "accepts the key", status=status, models=models)
     if status in (401, 403):
         fix = "store a key that is valid there with `plugway keys set`"
-        return Verdict(False, f"refuses the key: {words or f'status {status}'}", fix, status)
-    reason = f"answered with status {status}{f': {words}' if words else ''}"
+        return Verdict(False, f"rejects the key: {words or f'status {status}'}", fix, status)
+    reason = f"responded with status {status}{f': {words}' if words else ''}"
     if status == 404:
-        return Verdict(False, reason, "there is no list of models at this address", status)
+        return Verdict(False, reason, "this address serves no list of models: check it", status)
     return Verdict(False, reason, "try again later", status)

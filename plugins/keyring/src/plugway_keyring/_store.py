@@ -1,7 +1,7 @@
-"""The keyring of the operating system or desktop: keys read and written, each within a time limit.
+"""The keyring of the operating system or desktop: reads and writes keys, each within a time limit.
 
-A key is stored together with the one origin that it may be sent to; `Upstream` holds it to that,
-where credentials are put on a request, after the last hook.
+A key is stored with the only origin that it may be sent to. `Upstream` enforces that when it
+adds credentials to a request, after the last hook.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from plugway import PlugwayError, StoredKey, remember_key
 KEYRING_SERVICE = "plugway"
 """Service name under which keys are stored in the system's keyring."""
 KEYRING_SECONDS = 3.0
-"""How long the keyring may take; a locked one waits for its owner."""
+"""Time limit for the keyring; a locked one waits for the user."""
 KEYRINGS = (
     "keyring.backends.macOS.Keyring",
     "keyring.backends.Windows.WinVaultKeyring",
@@ -29,10 +29,10 @@ KEYRINGS = (
     "keyring.backends.kwallet.DBusKeyring",
     "keyring.backends.libsecret.Keyring",
 )
-"""The stores that are used, and the only ones: those of the operating system and the desktop.
+"""The only stores that are used: those of the operating system and the desktop.
 
-They are opened by name, so `PYTHON_KEYRING_BACKEND`, `keyringrc.cfg` and plain-text stores that
-other packages install have no say, and a chain of stores is taken member by member.
+They are loaded by class name, so `PYTHON_KEYRING_BACKEND`, `keyringrc.cfg` and plain-text stores
+that other packages install are ignored. A chain of stores is split into its members.
 """
 
 _MARK = "plugway-key"
@@ -43,11 +43,11 @@ ResultT = TypeVar("ResultT")
 class Keyring:
     """The stores of this machine that are trusted, by class; the preferred one is written to.
 
-    Every call gives up after `KEYRING_SECONDS`. Errors are `PlugwayError`s that say what to do.
+    Every call times out after `KEYRING_SECONDS`. Errors are `PlugwayError`s that name the fix.
     """
 
     def __init__(self) -> None:
-        """Raises where no store can be trusted."""
+        """Raises if there is no trusted store."""
         self._stores = within_limit(system_keyrings)
         if not self._stores:
             raise _no_keyring()
@@ -63,7 +63,7 @@ class Keyring:
         return None if text is None else _remembered(name, text)
 
     def write(self, name: str, key: StoredKey) -> None:
-        """Store a key and read it back; raises where the store does not give it back."""
+        """Store a key and read it back; raises if the store returns something else."""
         store, text = self._stores[0], _encoded(key)
 
         def put() -> bool:
@@ -72,13 +72,13 @@ class Keyring:
 
         if not within_limit(lambda: _named(store, put)):
             raise PlugwayError(
-                f"{self.name} took the key and did not give it back: nothing can be relied on: "
+                f"{self.name} accepted the key but did not return it when read back: "
                 "unlock the keyring, or use `{$env: NAME}` or `{$file: PATH}`"
             )
         _remembered(name, text)
 
     def delete(self, name: str) -> bool:
-        """Forget the key in every store; whether one had it."""
+        """Delete the key from every store; whether one had it."""
 
         def drop() -> bool:
             found = False
@@ -92,7 +92,7 @@ class Keyring:
 
 
 def read_key(name: str) -> StoredKey | None:
-    """What `$keyring` asks for; None where no store has the key."""
+    """The key for `$keyring`; None if no store has it."""
     text = within_limit(lambda: keyring_password(name))
     return None if text is None else _remembered(name, text)
 
@@ -114,7 +114,7 @@ def system_keyrings() -> list[Any]:
             store = getattr(importlib.import_module(module), attribute)
             if (priority := float(store.priority)) >= 1:
                 found.append((priority, store()))
-        except Exception:  # not for this platform: each says so in its own way
+        except Exception:  # not for this platform: each backend raises its own error
             continue
     return [store for _, store in sorted(found, key=lambda pair: -pair[0])]
 
@@ -123,8 +123,8 @@ def within_limit(call: Callable[[], ResultT]) -> ResultT:
     """The result of `call`, run in a thread that is left behind when it takes too long."""
     global _stuck_since
     silent = PlugwayError(
-        f"the keyring did not answer within {KEYRING_SECONDS:g} s: "
-        "it is locked or asks for consent: unlock it and try again"
+        f"the keyring timed out after {KEYRING_SECONDS:g} s: "
+        "it is locked or waits for consent. Unlock it and try again"
     )
     if time.monotonic() - _stuck_since < 2 * KEYRING_SECONDS:
         raise silent  # the next key of the same file would only wait as long again
@@ -163,17 +163,17 @@ def _first_password(stores: list[Any], name: str) -> str | None:
 
 
 def _named(store: Any, call: Callable[[], ResultT]) -> ResultT:
-    """The result of a call to a store; what it raises is told without its words."""
+    """The result of a call to a store; an error is reported without its text."""
     try:
         return call()
     except Exception as error:  # backends raise whatever their desktop library raises
         kind = f"{type(store).__module__}: {type(error).__name__}"
-        raise PlugwayError(f"the keyring did not answer ({kind}): unlock it") from None
+        raise PlugwayError(f"the keyring failed ({kind}): unlock it") from None
 
 
 def _no_keyring() -> PlugwayError:
     return PlugwayError(
-        "this machine has no keyring that can be trusted: use `{$env: NAME}` or `{$file: PATH}`"
+        "this machine has no trusted keyring: use `{$env: NAME}` or `{$file: PATH}`"
     )
 
 
@@ -184,7 +184,7 @@ def _encoded(key: StoredKey) -> str:
 
 
 def _remembered(name: str, text: str) -> StoredKey:
-    """What the text from a store says; its value is kept out of logs, and to its origin."""
+    """Parse the text of a store; the value is then redacted in logs and bound to its origin."""
     key = StoredKey(text)
     if text.startswith(f'{{"{_MARK}":'):
         with suppress(ValueError, KeyError):

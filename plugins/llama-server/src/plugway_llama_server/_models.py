@@ -1,4 +1,4 @@
-"""llama-server's answers about its models. Pure functions.
+"""Parses llama-server's responses about its models. Pure functions.
 
 Sources: `tools/server/server-context.cpp` (`get_res_model_info`, `get_res_props`) and
 `server-models.cpp` (`get_router_models`) of llama.cpp.
@@ -26,7 +26,7 @@ _WINDOW_ARGUMENTS: Final = frozenset(("-c", "--ctx-size"))
 
 
 def info_of(entry: Mapping[str, Any], props: Mapping[str, Any]) -> ModelInfo:
-    """A model from its entry in `/v1/models` and, where one model is served, from `/props`."""
+    """A model from its entry in `/v1/models` and, if only one is served, from `/props`."""
     meta, status = as_object(entry.get("meta")), entry.get("status")
     settings = as_object(props.get("default_generation_settings"))
     window = positive(settings.get("n_ctx")) or positive(meta.get("n_ctx"))
@@ -49,7 +49,7 @@ def info_of(entry: Mapping[str, Any], props: Mapping[str, Any]) -> ModelInfo:
 
 
 def _asked_window(arguments: list[Any]) -> int:
-    """The window that a router will start a model with, where its arguments say."""
+    """The window that a router will start a model with, if its arguments state one."""
     for name, value in pairwise(arguments):
         if name in _WINDOW_ARGUMENTS and str(value).isdigit():
             return int(value)

@@ -24,17 +24,17 @@ class LlamaServerOptions(EndpointOptions):
 
 
 class LlamaServerBackend(AnthropicBackend):
-    """llama-server, asked for windows and load state."""
+    """llama-server, with windows and load state."""
 
     kind = "llama-server"
     _known: tuple[str, ...] = ()
 
     def unfit(self, media: Media) -> str:
-        """llama-server has no documents: it leaves them out in silence."""
-        return "llama-server takes no documents" if media.kind == "document" else ""
+        """llama-server has no documents: it silently drops them."""
+        return "llama-server accepts no documents" if media.kind == "document" else ""
 
     async def models(self) -> Sequence[ModelInfo]:
-        """What it serves. While it loads it answers nothing else: what was known, as loading."""
+        """The served models. While the server loads and answers 503, the last known ones."""
         try:
             entries = await self.listed()
         except BackendRefused as refusal:
@@ -43,14 +43,14 @@ class LlamaServerBackend(AnthropicBackend):
             return [ModelInfo(name, state="loading") for name in self._known]
         self._known = tuple(entry["id"] for entry in entries)
         routes = any("status" in entry for entry in entries)
-        # A router would load a model to answer this, so it is asked of a single model only.
+        # A router would load a model to answer this, so only a single-model server is asked.
         props = {} if routes else await self._props()
         return [info_of(entry, props) for entry in entries]
 
     async def _props(self) -> dict[str, object]:
         try:
             return as_object(await self.upstream.fetch_json("/props"))
-        except BackendError:  # switched off, or before it existed: the list says less, but enough
+        except BackendError:  # disabled, or an older server: the list alone is enough
             return {}
 
 

@@ -1,4 +1,4 @@
-"""LM Studio, with load state and the window that a model was really loaded with."""
+"""LM Studio, with load state and the window that a model was loaded with."""
 
 from plugway_lmstudio._plugin import LmStudio, LmStudioOptions
 

@@ -15,7 +15,7 @@ from plugway_anthropic_wire import positive, seen
 def models_of(listed: Any, unloaded_window: int) -> list[ModelInfo]:
     """The models that can chat, from either list.
 
-    `unloaded_window` is the window of models that are not loaded; 0 takes their largest one.
+    `unloaded_window` is the window of models that are not loaded; 0 means their maximum.
     """
     found = as_object(listed)
     models = [

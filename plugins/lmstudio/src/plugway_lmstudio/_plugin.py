@@ -1,4 +1,4 @@
-"""The backend for LM Studio: what its own lists say about load state and windows."""
+"""The backend for LM Studio: load state and windows from its own lists of models."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class LmStudioOptions(EndpointOptions):
     """Address of LM Studio's server, without `/v1`. With a key it must be https, or on this
     machine."""
     unloaded_context_tokens: int = Field(default=0, ge=0)
-    """Window to state for models that are not loaded yet: what LM Studio will load them with. It
-    does not say; 0 states the largest that a model can have."""
+    """Window to state for models that are not loaded yet: the one LM Studio will load them with,
+    which it does not report. 0 states the model's maximum."""
 
 
 class LmStudioBackend(AnthropicBackend):
-    """LM Studio, asked for load state and windows."""
+    """LM Studio, with load state and windows."""
 
     kind = "lmstudio"
     unloaded_context_tokens = 0
 
     def unfit(self, media: Media) -> str:
-        """LM Studio has no documents: its page on the Messages API names none."""
-        return "LM Studio takes no documents" if media.kind == "document" else ""
+        """LM Studio has no documents: its Messages API page lists none."""
+        return "LM Studio accepts no documents" if media.kind == "document" else ""
 
     async def models(self) -> Sequence[ModelInfo]:
-        """What is downloaded and can chat."""
+        """The downloaded models that can chat."""
         return models_of(await self._list(), self.unloaded_context_tokens)
 
     async def _list(self) -> Any:

@@ -1,8 +1,8 @@
-"""Which conversation calls a tool: the tool call itself went through the gateway a moment ago.
+"""Identifies the conversation that calls a tool, by the tool call in a recent reply.
 
 Claude Code sends the id of the model's tool call with the MCP call (`_meta`, key
-`claudecode/toolUseId`, seen with 2.1.197 and 2.1.329); an MCP request names no conversation
-otherwise. So the ids of calls to our tools are noted as they are streamed.
+`claudecode/toolUseId`, seen with 2.1.197 and 2.1.329); an MCP request identifies no conversation
+otherwise. So the ids of calls to our tools are recorded as they are streamed.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class Caller:
     agent: str
     """The subagent; empty for the main conversation."""
     model: str
-    """The id that the client asks for."""
+    """The model id that the client requests."""
     target: str
-    """Who serves it: `instance/model`."""
+    """The target that serves it: `instance/model`."""
     zone: str
     needs: Needs | None = None
-    """What its request needs; None where only the last exchange is known."""
+    """The needs of its request; None if only the last exchange is known."""
     chosen: bool = False
-    """A choice had routed the request, and not the configuration."""
+    """Whether a choice routed the request, instead of the configuration."""
     guessed: bool = False
-    """The client did not say who calls: it is the only conversation of the last minutes."""
+    """Whether the client did not identify the caller, and it is the only recent conversation."""
 
 
 class Calls:
@@ -63,11 +63,11 @@ class Calls:
         return len(self._callers)
 
     def add(self, tool_use_id: str, caller: Caller) -> None:
-        """Note a call."""
+        """Record a call."""
         self._callers[tool_use_id] = caller
 
     def of(self, tool_use_id: object) -> Caller | None:
-        """Whose call it is."""
+        """The caller of a tool call."""
         return self._callers.get(tool_use_id) if isinstance(tool_use_id, str) else None
 
 
@@ -109,7 +109,7 @@ def our_call(block: Mapping[str, Any]) -> str | None:
 
 
 class NotedStream:
-    """A stream of which the calls to our tools are noted; every event passes as it is."""
+    """A stream whose calls to our tools are recorded; every event passes unchanged."""
 
     def __init__(self, inner: EventStream, note: Callable[[Mapping[str, Any]], None]) -> None:
         self._events: AsyncIterator[StreamEvent] = aiter(inner)

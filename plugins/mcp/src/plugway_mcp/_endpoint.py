@@ -1,6 +1,6 @@
-"""The ASGI application at `/mcp`: what it refuses by itself, and the life of the server behind it.
+"""The ASGI application at `/mcp`: requests that it rejects itself, and the lifetime of the server.
 
-There are no sessions and no streams of our own, so each request stands alone.
+It keeps no sessions and no streams, so each request stands alone.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["method"] != "POST":
-            message = "this server holds no streams and no sessions: POST only"
+            message = "this server has no streams and no sessions: use POST"
             await _refuse(405, message, {"allow": "POST"})(scope, receive, send)
         elif any(name == b"mcp-session-id" for name, _ in scope["headers"]):
-            await _refuse(404, "there is no such session")(scope, receive, send)
+            await _refuse(404, "unknown session")(scope, receive, send)
         elif (server := await self._started()) is None:
-            await _refuse(503, "the gateway is closing")(scope, receive, send)
+            await _refuse(503, "the gateway is shutting down")(scope, receive, send)
         else:
             await _in_time(server, scope, receive, send)
 
@@ -73,7 +73,7 @@ async def _in_time(server: ASGIApp, scope: Scope, receive: Receive, send: Send) 
     with anyio.move_on_after(CALL_SECONDS) as limit:
         await server(scope, receive, noted)
     if limit.cancelled_caught and not begun:
-        await _refuse(408, f"not done within {CALL_SECONDS:.0f} s")(scope, receive, send)
+        await _refuse(408, f"timed out after {CALL_SECONDS:.0f} s")(scope, receive, send)
 
 
 def _refuse(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

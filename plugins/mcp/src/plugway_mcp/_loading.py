@@ -1,7 +1,6 @@
 """Loading and unloading models on this machine.
 
-A backend that is not of `plugway.Loads` loads a model when it is asked something, and nobody can
-make it unload one.
+A backend without `plugway.Loads` loads a model with its first request, and cannot unload one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ WAIT_SECONDS: Final = 50.0
 
 
 async def load(gateway: Gateway, endpoint: Endpoint) -> str:
-    """Load a model; the answer says whether it is there, or still on its way."""
+    """Load a model; the result says whether it is loaded or still loading."""
     backend = gateway.backends[endpoint.instance]
     with anyio.move_on_after(WAIT_SECONDS):
         try:
@@ -28,18 +27,18 @@ async def load(gateway: Gateway, endpoint: Endpoint) -> str:
             else:
                 await gateway.ask(_smallest(endpoint))
         except PlugwayError as error:
-            return f"`{endpoint.id}` was not loaded: {error}"
+            return f"could not load `{endpoint.id}`: {error}"
         return f"`{endpoint.id}` is loaded."
     return f"`{endpoint.id}` is not loaded after {WAIT_SECONDS:.0f} s: call `model_load` again."
 
 
 async def unload(gateway: Gateway, endpoint: Endpoint) -> str:
-    """Unload a model. Raises `BackendError` where its server does not offer that."""
+    """Unload a model. Raises `BackendError` if its server does not support that."""
     backend = gateway.backends[endpoint.instance]
     if not isinstance(backend, Loads):
         raise BackendError(
-            f"`{endpoint.instance}` is a server of its own that cannot be told to unload a model "
-            "from here: use its own command"
+            f"`{endpoint.instance}` is a separate server that cannot unload a model on request "
+            "from here. Use its own command"
         )
     gone = await backend.unload(endpoint.model)
     return f"`{endpoint.id}` is unloaded." if gone else f"`{endpoint.id}` was not loaded."

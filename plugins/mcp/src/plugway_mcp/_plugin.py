@@ -1,4 +1,4 @@
-"""The plugin: routes and life of the server, and the hooks that tell who calls."""
+"""The plugin: routes and lifetime of the server, and the hooks that identify callers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Mcp(Plugin[NoOptions]):
     """Serves MCP at `/mcp`: tools to list, choose, recommend, load and explain endpoints."""
 
     requires: ClassVar[tuple[str, ...]] = ("switch",)
-    outside: ClassVar[tuple[str, ...]] = ("tool-repair",)  # which may give calls other ids
+    outside: ClassVar[tuple[str, ...]] = ("tool-repair",)  # which may change the ids of calls
 
     def __init__(self, options: NoOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
@@ -52,7 +52,7 @@ class Mcp(Plugin[NoOptions]):
 
     @hookimpl
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
-        """The server runs from start to end."""
+        """The server runs while the gateway does."""
         return self._live(gateway)
 
     @asynccontextmanager
@@ -63,8 +63,8 @@ class Mcp(Plugin[NoOptions]):
 
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
-        """Keeps in mind a request that offers our tools: only there their calls are looked for. A
-        limited caller cannot call them, so the id of a call in its replies stands for nobody."""
+        """Remember a request that offers our tools: only its reply is searched for calls. A limited
+        caller cannot call them, so ids in its replies are ignored."""
         if exchange.caller.limited or exchange.endpoint != "messages":
             return
         if offers_ours(request):
@@ -72,7 +72,7 @@ class Mcp(Plugin[NoOptions]):
 
     @hookimpl
     def transform_response(self, reply: Reply, exchange: Exchange) -> None:
-        """Notes calls in a whole reply."""
+        """Record calls in a whole reply."""
         if reply.body is None or reply.status != 200 or b'"tool_use"' not in reply.body:
             return
         if exchange.state.get(_OFFERED) is None:
@@ -82,7 +82,7 @@ class Mcp(Plugin[NoOptions]):
 
     @hookimpl
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
-        """A layer that notes calls, around replies to requests that offer our tools."""
+        """Record calls in streamed replies to requests that offer our tools."""
         if exchange.state.get(_OFFERED) is None:
             return None
         return NotedStream(stream, lambda block: self._note(block, exchange))

@@ -48,13 +48,13 @@ INSTRUCTIONS: Final = (
 )
 _CONTROL: Final = re.compile(r"[^\S\n ]|[^\s\x20-\x7e\xa1-\U0010ffff]")
 _HIDDEN: Final = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Characters that show nothing, or turn what follows around."""
+"""Invisible characters, and those that change the direction of text."""
 
 Context = ServerRequestContext[Any, Any]
 
 
 async def serve(tools: Tools, *, task_status: TaskStatus[ASGIApp]) -> None:
-    """Serve `tools` until cancelled; what handles a request is told as the status."""
+    """Serve `tools` until cancelled; the request handler is passed to `task_status.started`."""
     manager = StreamableHTTPSessionManager(
         server_of(tools), json_response=True, stateless=True, max_request_body_size=MAX_BODY_BYTES
     )
@@ -75,7 +75,7 @@ def server_of(tools: Tools) -> Server[Any]:
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
         tool = known.get(params.name)
         if tool is None:
-            raise MCPError(INVALID_PARAMS, f"there is no tool {params.name[:100]!r}")
+            raise MCPError(INVALID_PARAMS, f"unknown tool {params.name[:100]!r}")
         try:
             arguments = tool.arguments.model_validate(params.arguments or {})
         except ValidationError as error:
@@ -93,7 +93,7 @@ def server_of(tools: Tools) -> Server[Any]:
 
     async def get_prompt(_: Context, params: GetPromptRequestParams) -> GetPromptResult:
         if params.name != SWITCH.name:
-            raise MCPError(INVALID_PARAMS, f"there is no prompt {params.name[:100]!r}")
+            raise MCPError(INVALID_PARAMS, f"unknown prompt {params.name[:100]!r}")
         name = " ".join((params.arguments or {}).get("endpoint", "").split())[:200]
         text = f"@plugway use {name}" if name else "@plugway list"
         message = PromptMessage(role="user", content=TextContent(type="text", text=text))
@@ -151,7 +151,7 @@ def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
 
 
 def _flaws(arguments: type[BaseModel], error: ValidationError) -> str:
-    """What is wrong with arguments, by name; their values are not repeated."""
+    """The problems of the arguments, by name; their values are not repeated."""
     known = ", ".join(f"`{name}`" for name in arguments.model_fields) or "none"
     flaws = [
         f"{'.'.join(str(part) for part in flaw['loc'])[:100] or 'arguments'}: {flaw['msg']}"
@@ -165,7 +165,7 @@ def _result(text: str, *, failed: bool = False) -> CallToolResult:
 
 
 def harmless(text: str) -> str:
-    """Text that shows what it is: control and hidden characters written out, 1 MiB at most."""
+    """`text` with control and invisible characters escaped, 1 MiB at most."""
     if len(text) > MAX_RESULT_BYTES:
         text = f"{text[: MAX_RESULT_BYTES // 4]}\n[cut: {len(text):,} characters]"
     return _HIDDEN.sub(_escaped, _CONTROL.sub(_escaped, text))

@@ -1,6 +1,6 @@
-"""What the tools do: each takes its checked arguments and the caller, and gives a text.
+"""The tools: each takes its checked arguments and the caller, and returns a text.
 
-A text, no structure: of a result with both, Claude Code shows the model the structure alone.
+Text only: if a result has text and structure, Claude Code shows the model only the structure.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from plugway_mcp._loading import load, unload
 from plugway_mcp._totals import Totals, report
 
 RECENT_SECONDS: Final = 600.0
-NOBODY: Final = (
-    "This client does not say which conversation calls (`_meta` has no `claudecode/toolUseId` that "
-    "went through this gateway), and {count} conversations were served in the last ten minutes. "
-    "Write `@plugway use NAME` as a message of the conversation instead."
+UNIDENTIFIED: Final = (
+    "This client does not identify the calling conversation (`_meta` has no "
+    "`claudecode/toolUseId` that went through this gateway), and {count} conversations were "
+    "served in the last ten minutes. Write `@plugway use NAME` in the conversation instead."
 )
 
 
 class ToolFailed(Exception):
-    """The tool cannot do it; the text says why and what to do."""
+    """The tool failed; the text states the reason and the fix."""
 
 
 class _Arguments(BaseModel):
@@ -52,37 +52,37 @@ class SetArguments(_Arguments):
     """Arguments of `endpoint_set`."""
 
     endpoint: str = Field(min_length=1, max_length=200)
-    """Name as `endpoint_list` shows it, an alias, an instance, `local`, a few words of a model's
-    name; or `default` for what the configuration chooses."""
+    """A name from `endpoint_list`, an alias, an instance, `local`, a few words of a model's name;
+    or `default` for the configured model."""
     scope: Literal["caller", "session", "subagents"] = "caller"
-    """`caller`: the conversation that calls, alone if it is a subagent; `session`: all of it;
-    `subagents`: all subagents of it."""
+    """`caller`: the calling conversation, or only the subagent that calls; `session`: the whole
+    session; `subagents`: all its subagents."""
 
 
 class ModelArguments(_Arguments):
     """Arguments of `model_load` and `model_unload`."""
 
     model: str = Field(min_length=1, max_length=200)
-    """Name as `model_list` shows it."""
+    """A name from `model_list`."""
 
 
 class ReportArguments(_Arguments):
     """Arguments of `usage_report`."""
 
     of: Literal["conversation", "gateway"] = "conversation"
-    """This conversation, or everything since the gateway was started."""
+    """This conversation, or everything since the gateway started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool, as it is announced and run."""
+    """One tool: its description and its function."""
 
     name: str
     description: str
     arguments: type[BaseModel]
     run: Callable[[Any, Caller | None], Awaitable[str]]
     writes: bool = False
-    """It changes something."""
+    """Whether it changes state."""
 
 
 class Tools:
@@ -94,29 +94,29 @@ class Tools:
         self._totals = totals
 
     def all(self) -> Sequence[Tool]:
-        """Every tool, in the order in which they are announced."""
+        """Every tool, in listing order."""
         return (
             Tool(
                 "endpoint_list",
-                "The models that can serve this conversation, and the one that serves it now.",
+                "List the models that can serve this conversation, and the one that serves it now.",
                 Nothing,
                 self.endpoint_list,
             ),
             Tool(
                 "endpoint_set",
-                "Switch the model that serves this conversation, from the next request on. Only "
-                "when the user asks for it.",
+                "Switch the model that serves this conversation, from the next request on. Use "
+                "only when the user asks for it.",
                 SetArguments,
                 self.endpoint_set,
                 writes=True,
             ),
             Tool(
                 "endpoint_recommend",
-                "Which model should serve this conversation, by its size and measured speeds.",
+                "Recommend a model for this conversation by its size and measured speeds.",
                 Nothing,
                 self.endpoint_recommend,
             ),
-            Tool("model_list", "Models on this machine and their state.", Nothing, self.model_list),
+            Tool("model_list", "List local models and their state.", Nothing, self.model_list),
             Tool(
                 "model_load",
                 "Load a model on this machine into memory.",
@@ -126,33 +126,33 @@ class Tools:
             ),
             Tool(
                 "model_unload",
-                "Take a model on this machine out of memory.",
+                "Unload a model on this machine from memory.",
                 ModelArguments,
                 self.model_unload,
                 writes=True,
             ),
             Tool(
                 "usage_report",
-                "Tokens and costs of this conversation, or of the gateway.",
+                "Report tokens and costs of this conversation, or of the gateway.",
                 ReportArguments,
                 self.usage_report,
             ),
             Tool(
                 "context_report",
-                "How full the window of this conversation's model is, and with what.",
+                "Report how full the window of this conversation's model is, and with what.",
                 Nothing,
                 self.context_report,
             ),
             Tool(
                 "explain_last",
-                "Where the last request of this conversation went, why, and what was changed.",
+                "Explain where this conversation's last request went, why, and what was changed.",
                 Nothing,
                 self.explain_last,
             ),
         )
 
     def caller(self, tool_use_id: object) -> Caller | None:
-        """Who calls. Where the client does not say, the only conversation of the last minutes."""
+        """The caller. If the client does not identify it, the only recent conversation."""
         found = self._calls.of(tool_use_id)
         if found is not None:
             return found
@@ -173,36 +173,36 @@ class Tools:
     # ── endpoints ────────────────────────────────────────────────────────────────────────────
 
     async def endpoint_list(self, _: Nothing, caller: Caller | None) -> str:
-        """All endpoints with what is known of them."""
+        """All endpoints with their known facts."""
         endpoints = await self._endpoints()
         if not endpoints:
-            return "No backend has listed a model. `plugway doctor` finds out why."
+            return "No backend lists any models. Run `plugway doctor` to find out why."
         now = self._now(caller) if caller else ""
         if caller is None:
-            told = "It is not known who calls."
+            current = "The calling conversation is unknown."
         elif now:
-            told = f"Now: {named(now)}."
+            current = f"Now: {named(now)}."
         else:
-            told = (
-                f"Last answered by {named(caller.target)}; the configuration chooses who is next."
+            current = (
+                f"Last served by {named(caller.target)}; the configuration chooses the next target."
             )
-        return "\n".join([told, *(self._line(e, now) for e in endpoints)])
+        return "\n".join([current, *(self._line(e, now) for e in endpoints)])
 
     async def endpoint_set(self, asked: SetArguments, caller: Caller | None) -> str:
         """Switch the calling conversation."""
         caller = self._known(caller)
         session = caller.session
         if not self._state.switch:
-            raise ToolFailed("The plugin `switch` is not listed in the configuration: add it.")
+            raise ToolFailed("The plugin `switch` is not configured: add `- use: switch`.")
         if session is None:
-            raise ToolFailed("This client names no conversation (header x-claude-code-session-id).")
+            raise ToolFailed("This client sends no session id (header `x-claude-code-session-id`).")
         agent, who = _scope(asked.scope, caller)
         endpoints = await self._endpoints()
         found = match(asked.endpoint, endpoints)
         choices = self._state.choices
         if found.default:
             was = await choices.clear(session, agent or None)
-            return f"{who} back with the configured model." if was else f"{who} there already."
+            return f"{who} served by the configured model {'again' if was else 'already'}."
         only = self._one(asked.endpoint, found.found, endpoints)
         if refusal := self._state.refusal(only, session, caller.zone):
             raise ToolFailed(refusal)
@@ -212,13 +212,13 @@ class Tools:
         return f"{who} served by {only.said()} from the next request on.{_guess(caller)}"
 
     async def endpoint_recommend(self, _: Nothing, caller: Caller | None) -> str:
-        """Advice from what is known, without asking anybody."""
+        """Advice from known facts, without a request."""
         caller = self._known(caller)
         if (advisor := self._advisor) is None:
-            raise ToolFailed("The plugin `recommend` is not listed in the configuration: add it.")
+            raise ToolFailed("The plugin `recommend` is not configured: add `- use: recommend`.")
         endpoints = self._state.endpoints(self._zones())
         if not endpoints:
-            raise ToolFailed("No model list is known yet: call `endpoint_list` first.")
+            raise ToolFailed("No list of models is known yet. Call `endpoint_list` first.")
         advice = advisor.advise(self._needs(caller), endpoints, self._now(caller))
         return "\n".join([advice.reason + _guess(caller), *(f"- {line}" for line in advice.others)])
 
@@ -228,15 +228,15 @@ class Tools:
         """Endpoints on this machine."""
         here = [e for e in await self._endpoints() if e.zone == "local"]
         if not here:
-            return "No backend on this machine has listed a model."
+            return "No backend on this machine lists any models."
         return "\n".join(f"- {e.said()}: {e.info.state}" for e in here)
 
     async def model_load(self, asked: ModelArguments, caller: Caller | None) -> str:
-        """Load one, and wait for it a while."""
+        """Load a model and wait up to `WAIT_SECONDS`."""
         return await load(self._gateway, await self._here(asked.model))
 
     async def model_unload(self, asked: ModelArguments, caller: Caller | None) -> str:
-        """Unload one."""
+        """Unload a model."""
         only = await self._here(asked.model)
         try:
             return await unload(self._gateway, only)
@@ -248,13 +248,13 @@ class Tools:
     async def usage_report(self, asked: ReportArguments, caller: Caller | None) -> str:
         """Tokens and costs."""
         if asked.of == "gateway":
-            head, totals = "Since the gateway was started:", self._totals.targets
+            head, totals = "Since the gateway started:", self._totals.targets
         else:
             caller = self._known(caller)
-            head = f"This conversation since the gateway was started:{_guess(caller)}"
+            head = f"This conversation since the gateway started:{_guess(caller)}"
             totals = self._totals.of(caller.session)
         lines = report(totals, self._cost)
-        return "\n".join([head, *lines]) if lines else "Nothing was served yet."
+        return "\n".join([head, *lines]) if lines else "No requests served yet."
 
     async def context_report(self, _: Nothing, caller: Caller | None) -> str:
         """How full the window is."""
@@ -278,14 +278,14 @@ class Tools:
         caller = self._known(caller)
         last = self._state.last(caller.session, caller.agent)
         if last is None:
-            return "No exchange of this conversation has ended yet."
+            return "No exchange of this conversation has finished yet."
         return f"{_explained(last.summary)}{_guess(caller)}"
 
     # ── in common ────────────────────────────────────────────────────────────────────────────
 
     @property
     def _state(self) -> Conversations:
-        """What is known of conversations; nothing where no plugin keeps them."""
+        """The state of conversations; None if no plugin keeps it."""
         keepers = self._gateway.find(KeepsConversations)
         return keepers[0][1].conversations if keepers else Conversations()
 
@@ -303,12 +303,12 @@ class Tools:
     def _known(self, caller: Caller | None) -> Caller:
         if caller is None:
             count = len({s.session for s in self._state.recent(time.monotonic() - RECENT_SECONDS)})
-            raise ToolFailed(NOBODY.format(count=count or "no"))
+            raise ToolFailed(UNIDENTIFIED.format(count=count or "no"))
         return caller
 
     def _now(self, caller: Caller) -> str:
-        """Who gets the conversation's next request: the choice in force, or who the configuration
-        gave the last one to. Empty where a choice had routed that one and is gone."""
+        """The target of the conversation's next request: the current choice, or the target that the
+        configuration chose last. Empty if the last one was routed by a choice that is gone."""
         choices = self._state.choices
         choice = choices.of(caller.session, caller.agent, caller.model)
         if choice is not None and self._state.switch:
@@ -316,7 +316,7 @@ class Tools:
         return "" if caller.chosen else caller.target
 
     def _needs(self, caller: Caller) -> Needs:
-        """What is known of the conversation: its request, and the server's count of it."""
+        """The needs of the conversation: from its request, and the server's token count."""
         last = self._state.last(caller.session, caller.agent)
         needs = caller.needs or Needs(0)
         if last is not None and last.prompt_tokens:
@@ -328,12 +328,10 @@ class Tools:
         if len(found) == 1:
             return found[0]
         if found:
-            raise ToolFailed(
-                f"{named(name)} could be {choices_text(found)}. Nothing was done: ask the user."
-            )
+            raise ToolFailed(f"{named(name)} is ambiguous: {choices_text(found)}. Ask the user.")
         near = close_to(name, among)
         hint = f" Did you mean {choices_text(near)}?" if near else ""
-        raise ToolFailed(f"Nothing configured is called {named(name)}.{hint} Nothing was done.")
+        raise ToolFailed(f"Unknown endpoint {named(name)}.{hint} Nothing was done.")
 
     async def _here(self, name: str) -> Endpoint:
         endpoints = await self._endpoints()
@@ -357,7 +355,7 @@ class Tools:
 
 
 def named(name: str) -> str:
-    """A name in the answer, without line ends that could pass for other lines of it."""
+    """A name in the result, without line ends that could be mistaken for other lines."""
     return f"`{_one_line(name)}`"
 
 
@@ -366,7 +364,7 @@ def _one_line(text: object) -> str:
 
 
 def _scope(scope: str, caller: Caller) -> tuple[str, str]:
-    """The agent of the choice, and who that is."""
+    """The agent id of the choice, and its subject in a sentence."""
     if scope == "subagents":
         return AGENTS, "Subagents of this conversation are"
     if scope == "caller" and caller.agent:
@@ -375,8 +373,8 @@ def _scope(scope: str, caller: Caller) -> tuple[str, str]:
 
 
 def _guess(caller: Caller) -> str:
-    told = " (The client does not say who calls: this is the only conversation of late.)"
-    return told if caller.guessed else ""
+    note = " (The client does not identify the caller; this is the only recent conversation.)"
+    return note if caller.guessed else ""
 
 
 def _explained(summary: Mapping[str, Any]) -> str:
@@ -384,9 +382,9 @@ def _explained(summary: Mapping[str, Any]) -> str:
     lines = [
         f"Request {summary.get('request_id')}: {summary.get('outcome')} after "
         f"{float(summary.get('seconds') or 0):.1f} s.",
-        f"Asked for {named(str(summary.get('model_asked')))}; went to "
-        f"{', '.join(named(str(t)) for t in as_list(route.get('targets'))) or 'nobody'}, because "
-        f"{route.get('reason') or 'it was answered here'}.",
+        f"Requested {named(str(summary.get('model_asked')))}; went to "
+        f"{', '.join(named(str(t)) for t in as_list(route.get('targets'))) or 'no target'}, "
+        f"because {route.get('reason') or 'the gateway answered it'}.",
     ]
     lines += [
         f"- attempt at {named(str(a.get('target')))}: {_one_line(a.get('result'))} in "

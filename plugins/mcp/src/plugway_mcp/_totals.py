@@ -1,4 +1,4 @@
-"""Tokens that went through the gateway, by target and by session, since its start."""
+"""Tokens served by the gateway since its start, by target and by session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Cost = Callable[[str, Usage], float | None]
 
 @dataclass(slots=True)
 class Total:
-    """What went to one target."""
+    """The tokens of one target."""
 
     exchanges: int = 0
     failed: int = 0
@@ -24,7 +24,7 @@ class Total:
     output: int = 0
 
     def add(self, outcome: Outcome) -> None:
-        """One more exchange."""
+        """Add an exchange."""
         usage = outcome.usage
         self.exchanges += 1
         self.failed += outcome.kind != "completed"
@@ -49,7 +49,7 @@ class Totals:
         self._sessions: Bounded[str, Table] = Bounded(MAX_SESSIONS)
 
     def add(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Take in the end of an exchange that a backend served."""
+        """Add a finished exchange that a backend served."""
         served = exchange.served_by
         if served is None or exchange.endpoint != "messages":
             return
@@ -71,7 +71,7 @@ def _entry(table: Table, target: str) -> Total:
 
 
 def report(totals: Mapping[str, Total], cost: Cost) -> list[str]:
-    """A line for each target, and the sum of what is known to have cost something."""
+    """A line for each target, and the sum of the known costs."""
     lines: list[str] = []
     dollars = 0.0
     unknown: list[str] = []
@@ -86,6 +86,6 @@ def report(totals: Mapping[str, Total], cost: Cost) -> list[str]:
         dollars += price or 0.0
         unknown += [f"`{target}`"] if price is None else []
     if lines:
-        missing = f"; no price is configured for {', '.join(unknown)}" if unknown else ""
+        missing = f"; no price configured for {', '.join(unknown)}" if unknown else ""
         lines.append(f"Sum: ${dollars:.4f}{missing}.")
     return lines

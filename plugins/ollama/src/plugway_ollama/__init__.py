@@ -1,4 +1,4 @@
-"""Ollama, with the window that each model really has: Ollama cuts longer prompts in silence."""
+"""Ollama, with the real window of each model: Ollama silently truncates longer prompts."""
 
 from plugway_ollama._plugin import Ollama, OllamaOptions
 

@@ -1,4 +1,4 @@
-"""What Ollama says about a model, read for its window and state. Pure functions.
+"""Reads a model's window and state from Ollama's responses. Pure functions.
 
 Sources: Ollama's API reference (`/api/tags`, `/api/show`, `/api/ps`), and its page on context
 length.
@@ -20,7 +20,7 @@ def names_of(tags: Any) -> dict[str, dict[str, Any]]:
 
 
 def is_cloud(entry: Mapping[str, Any]) -> bool:
-    """Whether a model runs on somebody else's machine although it is listed by this one."""
+    """Whether a model runs on another machine although this one lists it."""
     return bool(entry.get("remote_host")) or is_cloud_name(str(entry.get("name", "")))
 
 
@@ -36,7 +36,7 @@ def info_of(
     running: Mapping[str, Any] | None,
     default_window: int,
 ) -> ModelInfo:
-    """A model from its entries in `/api/tags`, `/api/show` and, where it is loaded, `/api/ps`."""
+    """A model from its entries in `/api/tags`, `/api/show` and, if loaded, `/api/ps`."""
     able = frozenset(map(str, as_list(shown.get("capabilities"))))
     limit = trained_window(shown)
     window = positive((running or {}).get("context_length")) or asked_window(shown)
@@ -47,7 +47,9 @@ def info_of(
     )
     extra: dict[str, Any] = {"trained_context_tokens": limit} if limit else {}
     if not is_cloud(entry):
-        extra["cuts_prompts"] = True  # what `context-guard` asks; there is no refusal to wait for
+        extra["cuts_prompts"] = (
+            True  # read by `context-guard`; the server never rejects a long prompt
+        )
     return ModelInfo(
         id=str(entry["name"]),
         context_tokens=min(window, limit) if limit else window,
@@ -60,7 +62,7 @@ def info_of(
 
 
 def trained_window(shown: Mapping[str, Any]) -> int:
-    """The most that the model was made for: `<architecture>.context_length` of `model_info`."""
+    """The model's maximum window: `<architecture>.context_length` of `model_info`."""
     info = as_object(shown.get("model_info"))
     named = info.get(f"{info.get('general.architecture')}.context_length")
     found = (value for key, value in info.items() if key.endswith(".context_length"))
@@ -77,12 +79,12 @@ def asked_window(shown: Mapping[str, Any]) -> int:
 
 
 def window_for(shown: Mapping[str, Any], wanted: int) -> int:
-    """The window to load a model with: never more than it was made for."""
+    """The window to load a model with: at most its maximum."""
     return min(wanted, trained_window(shown) or wanted)
 
 
 def variant_name(model: str, shown: Mapping[str, Any], wanted: int) -> str:
-    """Name of the variant of `model` with that window; its own where its window is that already."""
+    """Name of the variant of `model` with that window; its own name if it already has it."""
     window = window_for(shown, wanted)
     if asked_window(shown) == window:
         return model
@@ -91,6 +93,6 @@ def variant_name(model: str, shown: Mapping[str, Any], wanted: int) -> str:
 
 
 def is_variant(name: str, entries: Mapping[str, Any]) -> bool:
-    """Whether `name` is a variant of a model that is listed too."""
+    """Whether `name` is a variant of another listed model."""
     base, _, window = name.rpartition("-ctx")
     return window.isdigit() and base in entries

@@ -1,4 +1,4 @@
-"""The backend for Ollama: its models are asked for one by one, and cloud models only by consent."""
+"""The backend for Ollama: queries each model, and uses cloud models only with consent."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ from plugway_ollama._models import (
 from plugway_translation import Media
 
 _ASKED_AT_ONCE = 8
-PARALLEL = "Ollama ignores `disable_parallel_tool_use`: an answer may have several calls"
+PARALLEL = "Ollama ignores `disable_parallel_tool_use`: a reply may have several calls"
 MAKE_SECONDS = 30.0
-"""Patience with Ollama while it writes the manifest of a variant; no weights are copied."""
+"""Time limit for Ollama to write the manifest of a variant; no weights are copied."""
 
 
 class OllamaOptions(EndpointOptions):
@@ -52,19 +52,19 @@ class OllamaOptions(EndpointOptions):
     base_url: str = "http://127.0.0.1:11434"
     """Address of Ollama, without `/v1`. With a key it must be https, or on this machine."""
     default_context_tokens: int = Field(default=4096, ge=256)
-    """Window of a model that is not loaded and sets no `num_ctx`: what `OLLAMA_CONTEXT_LENGTH` is
-    for the Ollama server."""
+    """Window of a model that is not loaded and sets no `num_ctx`: the value of
+    `OLLAMA_CONTEXT_LENGTH` on the Ollama server."""
     context_tokens: int | None = Field(default=None, ge=256)
-    """Window that models are loaded with, or less where a model was made for less. Ollama makes a
-    variant of the model for it (`qwen3:8b-ctx65536`), which shares its weights. Unset leaves the
-    choice to the Ollama server."""
+    """Window that models are loaded with, at most a model's maximum. Ollama creates a variant of
+    the model for it (`qwen3:8b-ctx65536`), which shares its weights. If unset, the Ollama server
+    chooses."""
     cloud_models: bool = False
     """Allow models that Ollama runs on its own machines; the zone is then `ollama-cloud` unless
     set, because prompts may leave this machine."""
 
 
 class OllamaBackend(AnthropicBackend):
-    """Ollama, asked for the window of each model."""
+    """Ollama, with the window of each model."""
 
     kind = "ollama"
 
@@ -75,34 +75,36 @@ class OllamaBackend(AnthropicBackend):
         self._options = options
         self._shown: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._variants: dict[str, str] = {}
-        """Variants that are made, by the model's own name."""
+        """Variants that were created, by the model's own name."""
         self._making = anyio.Lock()
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """Ollama's answer; a cloud model needs consent, because this backend says `local`."""
+        """Ollama's reply; a cloud model needs consent, because this backend's zone is `local`."""
         if not self._options.cloud_models and is_cloud_name(attempt.model):
             refused = BackendRefused(
-                400,  # of 401 and 403 Claude Code says that it failed to authenticate (2.1.332)
+                400,  # Claude Code reports 401 and 403 as its own failed authentication (2.1.332)
                 b"",
                 message=f"`{attempt.model}` runs on Ollama's own machines; set "
-                f"`cloud_models: true` in the options of `{self.name}` to let prompts go there",
+                f"`cloud_models: true` in the options of `{self.name}` to allow it",
                 permanent=True,
             )
             refused.try_next = True
             raise refused
         name = await self._variant_of(attempt.model)
         if name != attempt.model:
-            attempt.note(f"asked for `{name}`, which is loaded with that window")
-            request = request.replace(model=name, because="Ollama takes no window in a request")
+            attempt.note(f"requested `{name}`, which is loaded with that window")
+            request = request.replace(model=name, because="Ollama accepts no window in a request")
         return await super().send(request, attempt)
 
     def key_refused(self, refusal: BackendRefused) -> BackendError:
-        """Where Ollama itself is not signed in, no key in the configuration helps: it then says
-        where to do so (`AuthorizationError` of its `api/types.go`), in an address that names its
-        own key and is not shown."""
+        """If Ollama itself is not signed in, no key in the configuration helps. It then returns a
+        sign-in address (`AuthorizationError` of its `api/types.go`), which contains its own key
+        and is not shown."""
         if b'"signin_url"' not in refusal.body:
             return super().key_refused(refusal)
-        what = f"Ollama, the server of `{self.name}`, is not signed in, which its cloud models need"
+        what = (
+            f"the Ollama server of `{self.name}` is not signed in, which its cloud models require"
+        )
         return BackendRefused(
             401,
             b"",
@@ -114,26 +116,27 @@ class OllamaBackend(AnthropicBackend):
         )
 
     async def sees_images(self, model: str) -> bool | None:
-        """Whether a model has `vision`, as `/api/show` says; older servers do not."""
+        """Whether `/api/show` lists `vision` for a model; older servers do not state it."""
         able = (await self._show(model, "")).get("capabilities")
         return "vision" in as_list(able) if able else None
 
     def unfit(self, media: Media) -> str:
-        """Ollama leaves documents out in silence, and refuses images that are not in the request
+        """Ollama silently drops documents, and rejects images that are not in the request
         (`convertMessage` and `resolveImageSource` of its `anthropic/anthropic.go`)."""
         if media.kind == "document":
-            return "Ollama takes no documents"
-        return "" if media.data else "Ollama fetches no images"
+            return "Ollama accepts no documents"
+        return "" if media.data else "Ollama does not fetch images"
 
     async def _variant_of(self, model: str) -> str:
-        """The model to ask for, so that it is loaded with the window that is wanted.
+        """The model to request, so that it is loaded with the configured window.
 
-        Ollama's Messages API takes neither `options` nor `num_ctx` (`MessagesRequest` of its
-        `anthropic/anthropic.go`), and loads anew where a request differs from what is loaded: the
-        window has to belong to the model (`POST /api/create` with `parameters`, its API reference).
+        Ollama's Messages API accepts neither `options` nor `num_ctx` (`MessagesRequest` of its
+        `anthropic/anthropic.go`), and reloads the model if a request differs from what is loaded:
+        the window has to belong to the model (`POST /api/create` with `parameters`, see its API
+        reference).
 
         Raises:
-            BackendError: the variant could not be made.
+            BackendError: the variant could not be created.
         """
         wanted = self._options.context_tokens
         if not wanted or is_cloud_name(model):
@@ -142,7 +145,7 @@ class OllamaBackend(AnthropicBackend):
             if model not in self._variants:
                 shown = await self._show(model, "")
                 name = variant_name(model, shown, wanted)
-                if not shown:  # not pulled: Ollama says so, where it would else pull it
+                if not shown:  # not pulled: Ollama reports that, instead of pulling it
                     return model
                 if name != model:
                     await self._make(name, model, window_for(shown, wanted))
@@ -159,15 +162,15 @@ class OllamaBackend(AnthropicBackend):
                 error.status,
                 error.body,
                 headers=error.headers,
-                message=f"Ollama did not make `{name}` ({error.message}); start it with "
-                f"`OLLAMA_CONTEXT_LENGTH={window}` and take `context_tokens` out of the options of "
+                message=f"Ollama could not create `{name}` ({error.message}); start it with "
+                f"`OLLAMA_CONTEXT_LENGTH={window}` and remove `context_tokens` from the options of "
                 f"`{self.name}`",
                 permanent=True,
-                record=f"Ollama did not make `{name}`",
+                record=f"Ollama could not create `{name}`",
             ) from None
 
     async def models(self) -> Sequence[ModelInfo]:
-        """What is pulled, each with the window that it has now or would be loaded with."""
+        """The pulled models, each with the window that it has now or would be loaded with."""
         entries = names_of(await self.upstream.fetch_json("/api/tags"))
         running = names_of(await self.upstream.fetch_json("/api/ps"))
         if not self._options.cloud_models:
@@ -196,7 +199,7 @@ class OllamaBackend(AnthropicBackend):
         return infos
 
     async def _show(self, name: str, digest: str) -> Mapping[str, Any]:
-        """`/api/show`, remembered until the model changes: it reads the model's file."""
+        """`/api/show`, cached until the model changes, because it reads the model's file."""
         if (name, digest) not in self._shown:
             try:
                 asked = orjson.dumps({"model": name})
@@ -215,11 +218,11 @@ class Ollama(EndpointPlugin[OllamaOptions]):
     async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """The request as Ollama takes it; a choice of tools is made by what is offered.
+        """The request as Ollama accepts it; `tool_choice` is applied by offering fewer tools.
 
         Ollama parses `tool_choice` and does not use it (`FromMessagesRequest` of its
-        `anthropic/anthropic.go`). That a call is made at all is up to the model; `tool-repair` asks
-        again where it is not.
+        `anthropic/anthropic.go`). Whether the model calls a tool is up to it; `tool-repair` asks
+        again if it does not.
         """
         prepared = await super().prepare_attempt(request, attempt, exchange)
         if attempt.backend is not self.backend:

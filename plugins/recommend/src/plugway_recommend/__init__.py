@@ -1,6 +1,6 @@
-"""Recommends an endpoint from a conversation's size and needs and from what was measured.
+"""Recommends an endpoint by a conversation's size and needs and by measured speeds.
 
-Contacts nobody: what it knows, it has seen in the exchanges that were served.
+Sends no request: it measures the exchanges that the gateway serves.
 """
 
 from plugway_recommend._options import Price, RecommendOptions

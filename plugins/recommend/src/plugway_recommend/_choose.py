@@ -1,8 +1,8 @@
-"""The choice: who fits, who is fast enough, who is cheapest. Pure functions.
+"""The choice: what fits, what is fast enough, what is cheapest. Pure functions.
 
-Order: what fits the conversation and works; of that, what answers within the patience by
-measurement; of that, the cheapest, then the fastest. Where nothing measured is fast enough, what
-was never measured comes before what is known to be slow.
+Order: endpoints that fit the conversation and work; of those, the ones that answer within the
+patience as measured; of those, the cheapest, then the fastest. If none measured is fast enough,
+one without measurements comes before one that is known to be slow.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Candidate:
     endpoint: Endpoint
     speed: Speed
     seconds: float | None
-    """Expected for the next answer; None where nothing was measured."""
+    """Expected time of the next reply; None without measurements."""
     dollars: float | None
-    """For the next answer; None where no price is known."""
+    """Expected cost of the next reply; None if no price is known."""
     failing: bool
     here: bool
     """It serves the conversation now."""
@@ -37,7 +37,7 @@ def choose(
     fit = [c for c in candidates if not out[c.endpoint.id]]
     lines = [f"`{id_}`: {why}" for id_, why in out.items() if why]
     if not fit:
-        reason = f"Nothing configured fits {_conversation(needs)}."
+        reason = f"No configured endpoint fits {_conversation(needs)}."
         return Advice(None, reason, tuple(lines))
     fit.sort(key=lambda c: (*_rank(c, patience), _lacks_thinking(c, needs), c.endpoint.id))
     best, others = fit[0], fit[1:]
@@ -46,9 +46,9 @@ def choose(
 
 
 def why_out(candidate: Candidate, needs: Needs, answer_tokens: int) -> str:
-    """Why an endpoint is out of the question; empty where it is not.
+    """Why an endpoint does not fit; empty if it does.
 
-    What a backend does not say about itself is not held against it.
+    What a backend does not state about itself does not count against it.
     """
     info = candidate.endpoint.info
     window = info.context_tokens
@@ -58,9 +58,9 @@ def why_out(candidate: Candidate, needs: Needs, answer_tokens: int) -> str:
         wanted = (("tools", needs.tools), ("images", needs.images))
         missing = [what for what, asked in wanted if asked and what not in info.capabilities]
         if missing:
-            return f"it cannot do {' and '.join(missing)}, which the conversation has"
+            return f"it does not support {' and '.join(missing)}, which the conversation needs"
     if candidate.failing:
-        return f"it failed {candidate.speed.failures} times in a row just now"
+        return f"its last {candidate.speed.failures} requests failed"
     return ""
 
 
@@ -77,7 +77,7 @@ def _rank(candidate: Candidate, patience: float) -> tuple[object, ...]:
 
 
 def _lacks_thinking(candidate: Candidate, needs: Needs) -> bool:
-    """It cannot think although that is asked for: clients ask always, so it is no reason to go."""
+    """It lacks thinking, which clients always request, so this alone rules nothing out."""
     able = candidate.endpoint.info.capabilities
     return needs.thinking and bool(able) and "thinking" not in able
 
@@ -87,17 +87,17 @@ def _reason(best: Candidate, others: Sequence[Candidate], needs: Needs, patience
     window = f" in its window of {info.context_tokens:,}" if info.context_tokens else ""
     parts = [f"{_conversation(needs)} fits{window}"]
     numbers = _numbers(best)
-    parts.append(numbers or "nothing was measured of it yet")
+    parts.append(numbers or "it has not been measured yet")
     if info.context_tokens and (passed_over := next(filter(_free_but_unknown, others), None)):
         parts.append(
-            f"`{passed_over.endpoint.id}` costs nothing, but its window is not known: give it "
+            f"`{passed_over.endpoint.id}` costs nothing, but its window is unknown: set it "
             "under `windows` of `context-guard`"
         )
     if _lacks_thinking(best, needs):
-        parts.append("it does not think, though the client asks for it")
+        parts.append("it does not support thinking, which the client requests")
     slower = [c for c in others if c.seconds is not None and c.seconds > patience]
     if best.seconds is not None and best.seconds > patience:
-        parts.append("nothing else is known to be faster")
+        parts.append("no other endpoint is known to be faster")
     elif slower:
         parts.append(f"`{slower[0].endpoint.id}` would take {_time(slower[0].seconds or 0)}")
     dearer = [c for c in others if (c.dollars or 0) > (best.dollars or 0)]
@@ -115,15 +115,15 @@ def _conversation(needs: Needs) -> str:
 
 
 def _free_but_unknown(candidate: Candidate) -> bool:
-    """It would have been free, and nobody knows whether the conversation fits."""
+    """It is free, but it is unknown whether the conversation fits."""
     return candidate.dollars == 0 and not candidate.endpoint.info.context_tokens
 
 
 def _known(candidate: Candidate) -> str:
-    """What there is to say of an endpoint that was not chosen."""
+    """What is known of an endpoint that was not chosen."""
     numbers = _numbers(candidate) or "not measured yet"
     known = candidate.endpoint.info.context_tokens
-    return numbers if known else f"{numbers}; its window is not known"
+    return numbers if known else f"{numbers}; its window is unknown"
 
 
 def _numbers(candidate: Candidate) -> str:
@@ -132,12 +132,12 @@ def _numbers(candidate: Candidate) -> str:
     if candidate.seconds is not None:
         speeds = [f"{speed.prefill:,.0f} tokens/s in"] if speed.prefill else []
         speeds.append(f"{speed.decode:,.0f} out")
-        parts.append(f"an answer takes about {_time(candidate.seconds)} ({', '.join(speeds)})")
+        parts.append(f"a reply takes about {_time(candidate.seconds)} ({', '.join(speeds)})")
     elif speed.first_seconds or speed.prefill:
         first = f"after about {_time(speed.first_seconds)}" if speed.first_seconds else ""
         read = f"at {speed.prefill:,.0f} tokens/s in" if speed.prefill else ""
         heard = " or ".join(filter(None, (first, read)))
-        parts.append(f"its first words come {heard}; its answers were too short to time the rest")
+        parts.append(f"its first words come {heard}; its replies were too short to time the rest")
     if candidate.dollars is not None:
         parts.append(f"it costs {_money(candidate.dollars)}")
     return " and ".join(parts)

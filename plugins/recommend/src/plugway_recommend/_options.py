@@ -8,25 +8,25 @@ from plugway import Options
 
 
 class Price(Options):
-    """What a model costs, in US dollars for a million tokens."""
+    """Price of a model, in US dollars per million tokens."""
 
     input: float = Field(ge=0, allow_inf_nan=False)
     """Tokens of the prompt."""
     output: float = Field(ge=0, allow_inf_nan=False)
-    """Tokens of the answer."""
+    """Tokens of the reply."""
     cached: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Tokens of the prompt that were read from a cache; without it, as `input`."""
+    """Tokens of the prompt that were read from a cache; defaults to `input`."""
 
 
 class RecommendOptions(Options):
     """Options of `recommend`."""
 
     prices: dict[str, Price] = Field(default={})
-    """Pattern for `instance/model` -> price; the first that fits counts. Backends on this machine
-    cost nothing unless they stand here."""
+    """Pattern for `instance/model` -> price; the first match counts. Backends on this machine
+    cost nothing unless listed here."""
     patience_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """An answer that is expected within this time is fast enough: among those the cheapest is
+    """A reply that is expected within this time is fast enough: the cheapest of those endpoints is
     recommended, otherwise the fastest."""
     answer_tokens: int = Field(default=500, ge=1)
-    """Length of the answer that times and costs are worked out for, and that must fit beside the
+    """Reply length in tokens that times and costs are computed for, and that must fit next to the
     prompt."""

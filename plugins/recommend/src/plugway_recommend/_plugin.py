@@ -1,4 +1,4 @@
-"""The plugin: measures the ends of exchanges, and gives its advice to who asks."""
+"""The plugin: measures finished exchanges, and gives advice to other plugins."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STREAMED: StateKey[bool] = StateKey("recommend.streamed")
 
 
 class Recommend(Plugin[RecommendOptions]):
-    """Recommends an endpoint by the conversation's size and what was measured; asks nobody."""
+    """Recommends an endpoint by the conversation's size and measured speeds; sends no request."""
 
     def __init__(self, options: RecommendOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
@@ -44,29 +44,32 @@ class Recommend(Plugin[RecommendOptions]):
         self._zones: dict[str, str] = {}
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Prices of backends that do not exist."""
+        """Report prices of backends that do not exist."""
         self._zones = dict(zones)
         known = [f"{name}/" for name in zones]
         return [
-            (("prices", pattern), "names no backend; write `INSTANCE/MODEL`, `INSTANCE/*` or `*`")
+            (
+                ("prices", pattern),
+                "names no configured backend; use `INSTANCE/MODEL`, `INSTANCE/*` or `*`",
+            )
             for pattern in self.options.prices
             if "*" not in pattern.partition("/")[0] and not pattern.startswith(tuple(known))
         ]
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """What was measured is read at the start and written at the end."""
+        """Measurements are read at startup and written at shutdown."""
         return self._live()
 
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
-        """Keeps in mind whether the answer is a stream: only those can be timed."""
+        """Record whether the reply is a stream: only streams can be timed."""
         if request.stream:
             exchange.state[_STREAMED] = True
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Measure. An exchange that was tried elsewhere before says nothing about a speed."""
+        """Measure. An exchange with several attempts says nothing about a target's speed."""
         served = exchange.served_by
         if served is None or exchange.endpoint != "messages":
             return
@@ -84,7 +87,7 @@ class Recommend(Plugin[RecommendOptions]):
         return choose(candidates, needs, options.patience_seconds, options.answer_tokens)
 
     def cost(self, target: str, usage: Usage) -> float | None:
-        """US dollars of an exchange, or None where no price is known."""
+        """Cost of an exchange in US dollars; None if no price is known."""
         price = self._price(target)
         if price is None:
             return None
@@ -119,7 +122,7 @@ class Recommend(Plugin[RecommendOptions]):
         local = self._zones.get(target.partition("/")[0]) == "local"
         return Price(input=0, output=0) if local else None
 
-    # ── what survives a restart ──────────────────────────────────────────────────────────────
+    # ── kept across a restart ────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:

@@ -1,7 +1,7 @@
 """Measured speeds and failures of each target, from the ends of exchanges.
 
-Prefill is what was not read from a cache, over the time to the first content; decode is what came
-after it. The mean forgets: ten exchanges ago counts for a third.
+Prefill is the tokens not read from a cache, divided by the time to the first content; decode is
+what came after it. The mean decays: an exchange ten exchanges ago counts for a third.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from plugway import Bounded, Outcome
 
 MAX_TARGETS: Final = 500
 LEAST_PREFILL_TOKENS: Final = 200
-"""Below this, the time to the first content says more about the way than about the speed."""
+"""Below this, the time to the first content measures the network rather than the speed."""
 LEAST_DECODE_TOKENS: Final = 16
 LEAST_DECODE_SECONDS: Final = 0.05
 _WEIGHT: Final = 0.1
@@ -22,17 +22,17 @@ _FASTEST: Final = 10e6
 _FAILING: Final = 2
 """Failures in a row after which a target counts as failing."""
 FAILING_SECONDS: Final = 300.0
-"""After this time without another failure it counts as well again."""
+"""After this time without another failure it counts as healthy again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What was measured of a target. Tokens per second; 0 where nothing was measured."""
+    """Measurements of a target. Tokens per second; 0 without measurements."""
 
     prefill: float = 0.0
     decode: float = 0.0
     first_seconds: float = 0.0
-    """Time to the first content of prompts too short to tell a speed, or read from a cache."""
+    """Time to the first content of prompts too short to measure a speed, or read from a cache."""
     exchanges: int = 0
     failures: int = 0
     """In a row, up to now."""
@@ -40,11 +40,11 @@ class Speed:
     """The last failure, in seconds since 1970."""
 
     def failing(self, now: float) -> bool:
-        """It has failed at least twice in a row, the last time within five minutes."""
+        """Whether it failed at least twice in a row, the last time within five minutes."""
         return self.failures >= _FAILING and now - self.failed_at < FAILING_SECONDS
 
     def seconds(self, fresh_tokens: int, answer_tokens: int) -> float | None:
-        """Expected time of an answer to a prompt of which so much is not in a cache."""
+        """Expected time in seconds of a reply to a prompt with `fresh_tokens` not in a cache."""
         if not self.decode or not (self.prefill or self.first_seconds):
             return None
         before = fresh_tokens / self.prefill if self.prefill else self.first_seconds
@@ -64,7 +64,7 @@ class Speeds:
         return len(self._targets)
 
     def learn(self, target: str, outcome: Outcome, *, streamed: bool, now: float) -> None:
-        """Take in the end of an exchange. One that the client broke off says nothing."""
+        """Record a finished exchange. One that the client cancelled is ignored."""
         old = self[target]
         if outcome.kind == "completed":
             new = _measured(old, outcome) if streamed else old
@@ -80,7 +80,7 @@ class Speeds:
         return {target: asdict(speed) for target, speed in self._targets.items()}
 
     def take(self, dumped: Mapping[str, Any]) -> None:
-        """What `dump` gave, where it is sound; what was measured since then stays."""
+        """Restore what `dump` returned, skipping invalid entries; newer measurements stay."""
         for target, fields in list(dumped.items())[:MAX_TARGETS]:
             try:
                 speed = Speed(**{name: _number(value) for name, value in fields.items()})

@@ -195,7 +195,7 @@ class Resilience(Plugin[ResilienceOptions]):
                         )
                     raise
             made += 1
-            self.log.info("`%s` failed; asking it again in %.2f s", attempt.target, delay)
+            self.log.info("`%s` failed; retrying in %.2f s", attempt.target, delay)
             self._budget.repeating += 1
             try:
                 await anyio.sleep(delay)

@@ -97,7 +97,7 @@ class Recording(Generic[T]):
                 yield self._pieces[at]
                 at += 1
             if not self.whole:
-                raise StreamInterrupted("the answer was too long to be kept for a second client")
+                raise StreamInterrupted("the reply was too long to be kept for a second client")
             if self.ended:
                 if self._broken is not None:
                     raise self._broken

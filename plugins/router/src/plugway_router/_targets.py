@@ -83,9 +83,9 @@ def _entries(options: RouterOptions) -> Iterator[tuple[Path, Entry]]:
 
 def _entry_flaws(entry: Entry) -> Iterator[str]:
     if not entry.targets:
-        yield "names no target; write at least one `INSTANCE/MODEL`"
+        yield "has no target; list at least one `INSTANCE/MODEL`"
     if len(set(entry.targets)) < len(entry.targets):
-        yield "names a target twice; the second time it would only fail again"
+        yield "lists a target twice; remove the second one"
 
 
 def _why_no_target(text: str, options: RouterOptions, zones: Zones) -> str:
@@ -103,7 +103,7 @@ def _why_no_target(text: str, options: RouterOptions, zones: Zones) -> str:
 
 def _what_exists(options: RouterOptions, zones: Zones) -> str:
     if not zones:
-        return "there is no backend yet: list a backend plugin"
+        return "no backend is configured; add a backend plugin"
     aliases = f", aliases {listed(options.aliases)}" if options.aliases else ""
     return f"there are the backends {listed(zones)}{aliases}"
 
@@ -133,7 +133,7 @@ def _circles(aliases: Mapping[str, Entry]) -> Iterator[Flaw]:
         if circle and told.isdisjoint(circle):
             told.update(circle)
             chain = " -> ".join(f"`{step}`" for step in circle)
-            yield ("aliases", name), f"goes round in a circle: {chain}"
+            yield ("aliases", name), f"is circular: {chain}"
 
 
 def _circle_from(

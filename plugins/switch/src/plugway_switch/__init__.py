@@ -1,6 +1,6 @@
-"""Lets a conversation choose the model that serves it: by a typed line, or a sentence.
+"""Lets the user choose the model that serves a conversation, by a typed line or a sentence.
 
-What counts as a wish is decided in `_wish`, as pure functions.
+`_wish` decides what counts as a wish, in pure functions.
 """
 
 from plugway_switch._options import SwitchOptions

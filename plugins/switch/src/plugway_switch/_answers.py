@@ -1,4 +1,4 @@
-"""What the user is told: one line each, with the way back or the fix."""
+"""The replies to the user: one line each, with the way back or the fix."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from plugway import MessagesRequest, new_id
 from plugway_endpoints import Advises, Endpoint, Served, choices_text, close_to, needs_of
 
 NO_SESSION: Final = (
-    "This client names no conversation (header `x-claude-code-session-id`), so a switch cannot be "
+    "This client sends no session id (header `x-claude-code-session-id`), so a switch cannot be "
     "remembered: choose the model in the client, or write `@plugway use NAME for this`."
 )
 _HOW: Final = (
     "`@plugway use NAME` switches this conversation; `@plugway use NAME for this` only this turn, "
-    "`@plugway use NAME for agents` only its subagents. `@plugway use default` goes back, "
-    "`@plugway recommend` advises."
+    "`@plugway use NAME for agents` only its subagents. `@plugway use default` switches back,  "
+    "`@plugway recommend` recommends one."
 )
 
 
@@ -27,46 +27,45 @@ def switched(endpoint: Endpoint, agents: bool, tokens: int) -> str:
     window = endpoint.info.context_tokens
     if window and tokens > window and not agents:
         text += f"; it has about {tokens:,} tokens, so run `/compact` before the next turn"
-    return f"{text}. `@plugway use default` goes back."
+    return f"{text}. `@plugway use default` switches back."
 
 
 def back(was: bool) -> str:
-    """The confirmation of the way back."""
+    """The confirmation of switching back."""
     if was:
         return "Back to the configured model from the next turn on."
     return "The configured model serves this conversation already."
 
 
 def ambiguous(name: str, found: Sequence[Endpoint]) -> str:
-    """A name that fits several."""
+    """The reply to a name that matches several endpoints."""
     return (
-        f"`{name}` could be {choices_text(found)}. Nothing was switched: write "
-        f"`@plugway use {found[0].id}`, or another of them."
+        f"`{name}` is ambiguous: {choices_text(found)}. Nothing was switched: write "
+        f"`@plugway use {found[0].id}`, or use another of them."
     )
 
 
 def silent(endpoints: Sequence[Endpoint], instances: Iterable[str]) -> list[str]:
-    """Backends of the configuration that have listed no model, so that they cannot be chosen."""
+    """Configured backends that listed no models, so they cannot be chosen."""
     heard = {endpoint.instance for endpoint in endpoints}
     return [instance for instance in instances if instance not in heard]
 
 
 def unknown(name: str, endpoints: Sequence[Endpoint], instances: Iterable[str]) -> str:
-    """A name that nothing has, or a backend that has listed no model."""
+    """The reply to an unknown name, or to a backend that listed no models."""
     if not endpoints:
         return (
-            "No backend has listed a model: `plugway doctor` finds out why. Nothing was switched."
+            "No backend lists any models: run `plugway doctor` to find out why. "
+            "Nothing was switched."
         )
     if name.casefold() in (instance.casefold() for instance in silent(endpoints, instances)):
         return (
-            f"`{name}` has listed no model: `plugway doctor` finds out why. Nothing was switched."
+            f"`{name}` lists no models: run `plugway doctor` to find out why. Nothing was switched."
         )
     near = close_to(name, endpoints)
     hint = f" Did you mean {choices_text(near)}?" if near else ""
-    verb = "is" if len(endpoints) == 1 else "are"
     return (
-        f"Nothing configured is called `{name}`.{hint} There {verb} {choices_text(endpoints)}. "
-        "Nothing was switched."
+        f"Unknown endpoint `{name}`.{hint} Known: {choices_text(endpoints)}. Nothing was switched."
     )
 
 
@@ -78,13 +77,13 @@ def advice(
     now: str,
     refusal: Callable[[Endpoint], str],
 ) -> str:
-    """What the plugin `recommend` advises for the conversation; `now` serves its next turn.
+    """The advice of the plugin `recommend` for the conversation; `now` serves its next turn.
 
-    Of the others only those are advised that the conversation may go to: of the rest `refusal` says
-    why not.
+    Only endpoints that the conversation may go to are considered; `refusal` gives the reason for
+    the rest.
     """
     if advisor is None:
-        return "The plugin `recommend` is not listed in the configuration: add it."
+        return "The plugin `recommend` is not configured. Add `- use: recommend` under `plugins`."
     needs = needs_of(request)
     if last is not None and last.prompt_tokens:
         needs = replace(needs, tokens=last.prompt_tokens, counted=True)
@@ -95,19 +94,19 @@ def advice(
 
 
 def listing(endpoints: Sequence[Endpoint], instances: Iterable[str], now: str, lost: bool) -> str:
-    """What there is, and how to switch; `now` says what serves."""
+    """The endpoints and how to switch; `now` is the sentence on the next turn."""
     lines = [f"- {e.said()}{', loaded' if e.info.state == 'loaded' else ''}" for e in endpoints]
     lines += [
-        f"- `{instance}` has listed no model: `plugway doctor` finds out why"
+        f"- `{instance}` lists no models: run `plugway doctor` to find out why"
         for instance in silent(endpoints, instances)
     ]
-    start = ["That was not understood."] if lost else []
+    start = ["Unknown command."] if lost else []
     return "\n".join([" ".join([*start, now, _HOW]), *lines])
 
 
 def message(request: MessagesRequest, text: str, last: Served | None) -> dict[str, Any]:
-    """The answer as a message. Its usage is that of the conversation, because the client fills its
-    meter, and decides about compacting, by the last one it is told."""
+    """The reply as a message. Its usage is that of the conversation, because the client fills its
+    meter and decides about compacting by the last usage it received."""
     tokens = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
     return {
         "id": new_id("msg"),

@@ -1,6 +1,6 @@
 """The plugin: understands the wish, remembers the choice, and routes by it.
 
-What counts as a wish is `_wish`'s business; what is said to the user, that of `_answers`.
+See `_wish` for what counts as a wish, and `_answers` for the texts to the user.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ from plugway_switch._warm import WARM_HEADER, next_request, warm_request
 from plugway_switch._wish import Wish, is_formatted, turn_of, wish_of
 
 ASK_SECONDS: Final = 1.2
-"""Patience with backends that are asked for their models; the kernel gives a hook 2 s."""
+"""Time limit for the backends' lists of models; the kernel allows a hook 2 s."""
 MAX_NAMES: Final = 512
 
 
 @dataclass(slots=True)
 class _Wished:
-    """What was found in one exchange."""
+    """The findings in one exchange."""
 
     wish: Wish | None = None
     found: tuple[Endpoint, ...] = ()
     default: bool = False
     choice: Choice | None = None
-    """What routes this exchange."""
+    """The choice that routes this exchange."""
     why: str = ""
     fresh: bool = True
-    """No tool has run since the user typed."""
+    """Whether no tool has run since the user typed."""
 
 
 _WARMING: StateKey[bool] = StateKey("switch.warming")
@@ -75,23 +75,23 @@ _WISHED: StateKey[_Wished] = StateKey("switch")
 
 
 class Switch(Plugin[SwitchOptions]):
-    """Serves a conversation by the model that its user asked for, from the next turn on."""
+    """Serves a conversation with the model that its user asked for, from the next turn on."""
 
     outside: ClassVar[tuple[str, ...]] = ("router",)
 
     def __init__(self, options: SwitchOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self.conversations = Conversations(choices_path())
-        """What `plugway_endpoints.KeepsConversations` offers to other plugins."""
+        """For other plugins: `plugway_endpoints.KeepsConversations`."""
         self._zones: dict[str, str] = {}
         self._gateway: Gateway | None = None
         self._group: anyio.abc.TaskGroup | None = None
         self._names: Bounded[str, tuple[Endpoint, ...]] = Bounded(MAX_NAMES)
-        """What names of `for this` stood for, so that a loop of tool calls asks once."""
+        """Endpoints by names of `for this`, so that a loop of tool calls looks them up once."""
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Zones that no backend is in are told, and refuse nothing: such a zone lets nobody in, and
-        its backend may be left out for a while."""
+        """Warn of zones without a backend. They are not an error: such a zone allows nothing, and
+        its backend may be disabled for a while."""
         self._zones = dict(zones)
         there = sorted({"local", *zones.values()})
         for zone in self.options.allow_zones:
@@ -99,15 +99,15 @@ class Switch(Plugin[SwitchOptions]):
                 near = get_close_matches(zone, there, n=1)
                 known = ", ".join(f"`{name}`" for name in there)
                 self.log.warning(
-                    "no backend is in the zone `%s` of `allow_zones`, so it allows nothing - %s",
+                    "no backend is in the zone `%s` of `allow_zones`, so it has no effect - %s",
                     zone,
-                    f"did you mean `{near[0]}`?" if near else f"the zones here are {known}",
+                    f"did you mean `{near[0]}`?" if near else f"known zones: {known}",
                 )
         return ()
 
     @hookimpl
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
-        """Choices are read at the start; warming ends with the gateway."""
+        """Choices are read at startup; warming ends with the gateway."""
         self._gateway = gateway
         return self._live()
 
@@ -116,7 +116,7 @@ class Switch(Plugin[SwitchOptions]):
         before = self._gateway.predecessor if self._gateway else None
         for _, keeper in before.find(KeepsConversations) if before else ():
             self.conversations = keeper.conversations
-        self.conversations.models = ()  # of the configuration before, where there was one
+        self.conversations.models = ()  # of the previous configuration
         self.conversations.switch = self.name
         self.conversations.allow_zones = frozenset(self.options.allow_zones)
         await self.conversations.choices.load()
@@ -125,14 +125,14 @@ class Switch(Plugin[SwitchOptions]):
             yield
             group.cancel_scope.cancel()
 
-    # ── the way in ───────────────────────────────────────────────────────────────────────────
+    # ── requests ──────────────────────────────────────────────────────────────────────────────
 
     @hookimpl
     async def transform_request(
         self, request: MessagesRequest, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Find the wish and the choice; a choice of an alias is put in for the router."""
-        if exchange.caller.limited:  # what it may use is settled; the list of all is not for it
+        """Find the wish and the choice; a chosen alias becomes the model that the router sees."""
+        if exchange.caller.limited:  # it may neither choose nor see the list of all models
             return None
         if request.header(WARM_HEADER) is not None:
             exchange.state[_WARMING] = True
@@ -154,7 +154,7 @@ class Switch(Plugin[SwitchOptions]):
 
     @hookimpl
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
-        """The confirmation of a switch, in one line, without a model. `explain` switches none."""
+        """Confirm a switch in one line, without a model. `explain` never switches."""
         wished = exchange.state.get(_WISHED)
         wish = wished.wish if wished else None
         if wished is None or wish is None:
@@ -170,7 +170,7 @@ class Switch(Plugin[SwitchOptions]):
 
     @hookimpl
     def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
-        """The chosen backend and model, and nobody else."""
+        """Route to the chosen backend and model only."""
         wished = exchange.state.get(_WISHED)
         if wished is None or wished.choice is None:
             return None
@@ -180,9 +180,9 @@ class Switch(Plugin[SwitchOptions]):
             return Route(((instance, model),), wished.why)
         if self._known_alias(target):
             return None
-        raise InvalidRequest(  # clients keep a 404's text to themselves
-            f"this conversation was switched to `{target}`, which is not configured any more; "
-            "`@plugway use default` goes back, `@plugway list` shows what there is",
+        raise InvalidRequest(  # clients do not show the text of a 404
+            f"this conversation was switched to `{target}`, which is no longer configured; "
+            "`@plugway use default` switches back, `@plugway list` shows what is available",
             retry=False,
             record=True,
         )
@@ -191,7 +191,7 @@ class Switch(Plugin[SwitchOptions]):
     def plan_attempts(
         self, attempts: Sequence[Attempt], request: MessagesRequest, exchange: Exchange
     ) -> Sequence[Attempt] | None:
-        """Nothing outside the zones that the choice has consent for."""
+        """Drop attempts outside the zones that the choice has consent for."""
         wished = exchange.state.get(_WISHED)
         if wished is None or wished.choice is None:
             return None
@@ -207,13 +207,13 @@ class Switch(Plugin[SwitchOptions]):
 
     @hookimpl
     async def list_models(self, models: Sequence[ModelInfo], exchange: Exchange) -> None:
-        """Remember the models, so that advice need not ask for them."""
+        """Remember the models, so that advice needs no request."""
         self.conversations.listed(models, self._zones)
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Remember who served the conversation, except for a limited caller: it can choose nothing,
-        and what is told of conversations is told to others."""
+        """Remember what served the conversation, except for a limited caller: it can choose
+        nothing, and other callers can read what is remembered."""
         if exchange.caller.limited:
             return
         session, served = _session(exchange), exchange.served_by
@@ -238,7 +238,7 @@ class Switch(Plugin[SwitchOptions]):
     # ── wishes and choices ───────────────────────────────────────────────────────────────────
 
     def _read(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
-        """What the user asks for. What a subagent is asked was written by a model."""
+        """Read the user's wish. A subagent's prompt is ignored: a model wrote it."""
         if exchange.agent_id is not None or is_formatted(request):
             return
         turn = turn_of(request.body)
@@ -249,12 +249,12 @@ class Switch(Plugin[SwitchOptions]):
             return
         if not wish.sure and not self.options.sentences:
             return
-        # Through the tool calls of a turn only `for this` goes on to hold; the rest is remembered.
+        # Only `for this` stays in effect through the tool calls of a turn; the rest is remembered.
         if turn.fresh or (wish.verb == "use" and wish.span == "turn"):
             wished.wish, wished.fresh = wish, turn.fresh
 
     async def _understand(self, wished: _Wished, exchange: Exchange) -> None:
-        """What the wish's name stands for; no wish where a mere sentence names nothing."""
+        """Resolve the wish's name; drop the wish if a sentence names nothing known."""
         wish = wished.wish
         assert wish is not None
         if wish.verb != "use":
@@ -294,19 +294,19 @@ class Switch(Plugin[SwitchOptions]):
     async def _said(
         self, wished: _Wished, wish: Wish, request: MessagesRequest, exchange: Exchange
     ) -> str | None:
-        """The answer to a wish; None where the turn goes on to a model."""
+        """The reply to a wish; None if the turn goes on to a model."""
         if not wished.fresh:
             return None
         endpoints = self.conversations.endpoints(self._zones)
         last = self.conversations.last(_session(exchange), exchange.agent_id)
         if wish.verb != "use":
-            now, told = await self._next(request, exchange)
+            now, sentence = await self._next(request, exchange)
             if wish.verb == "recommend":
                 refusal = partial(self.conversations.refusal, session=_session(exchange))
-                assert self._gateway is not None, "exchanges are served while the gateway lives"
+                assert self._gateway is not None, "exchanges are served only while the gateway runs"
                 advisor = next((one for _, one in self._gateway.find(Advises)), None)
                 return answers.advice(advisor, request, endpoints, last, now, refusal)
-            return answers.listing(endpoints, self._zones, told, wish.verb == "help")
+            return answers.listing(endpoints, self._zones, sentence, wish.verb == "help")
         if not wished.found and not wished.default:
             return answers.unknown(wish.name, endpoints, self._zones)
         if len(wished.found) > 1:
@@ -323,9 +323,9 @@ class Switch(Plugin[SwitchOptions]):
         return said if wish.alone else None
 
     async def _next(self, request: MessagesRequest, exchange: Exchange) -> tuple[str, str]:
-        """Who gets the next turn, as things are: a choice's target, or that of the routing; and a
-        sentence about it. Empty where nobody would."""
-        assert self._gateway is not None, "exchanges are served while the gateway lives"
+        """The target of the next turn, by choice or by routing, and a sentence about it. Empty if
+        there is none."""
+        assert self._gateway is not None, "exchanges are served only while the gateway runs"
         try:
             following = next_request(request, exchange.model_asked)
             first, *_ = await self._gateway.plan(following, caller=exchange.caller)
@@ -362,7 +362,7 @@ class Switch(Plugin[SwitchOptions]):
         return any(info.id == f"anthropic/{target}" for info in self.conversations.models)
 
     async def _refresh(self) -> None:
-        """The models as they are now; the last known ones where that takes too long."""
+        """Refresh the list of models; the last known ones stay if that takes too long."""
         if self._gateway is not None:
             with anyio.move_on_after(ASK_SECONDS):
                 self.conversations.models = tuple(await self._gateway.models())
@@ -385,7 +385,7 @@ class Switch(Plugin[SwitchOptions]):
             try:
                 await gateway.ask(warm, caller=exchange.caller)
             except PlugwayError as error:
-                self.log.info("`%s` was not warmed: %s", only.id, error.record)
+                self.log.info("could not warm `%s`: %s", only.id, error.record)
 
         group.start_soon(ask)
 

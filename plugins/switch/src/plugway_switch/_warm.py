@@ -1,4 +1,4 @@
-"""The next turn of a conversation before it comes: to have it read, or to see who would get it."""
+"""The next turn of a conversation ahead of time: to warm the cache, or to find its target."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from plugway import REMOVE, MessagesRequest, as_list, as_object
 
 NEXT_TURN = "."
 WARM_HEADER = "plugway-warm"
-"""Marks the request, so that it is not taken for a turn of the conversation."""
+"""Marks the request, so that it is not mistaken for a turn of the conversation."""
 
 
 def warm_request(request: MessagesRequest, model: str, said: str) -> MessagesRequest:
     """`request` with the confirmation and a next turn, for one token: its prefix is that of the
     request to come.
 
-    The next turn is no wish, so that warming does not switch again.
+    The next turn is not a wish, so warming does not switch again.
     """
     turns = _turns(request, said)
     fields: dict[str, Any] = {"model": model, "messages": turns, "max_tokens": 1, "stream": False}
@@ -26,8 +26,8 @@ def warm_request(request: MessagesRequest, model: str, said: str) -> MessagesReq
 
 
 def next_request(request: MessagesRequest, model: str) -> MessagesRequest:
-    """The request that comes after `request` was answered here, as far as it can be known: under
-    the id that the client names, with a turn that asks for nothing in particular."""
+    """The request that is expected after `request` was answered here: with the model id that the
+    client sends, and a turn that asks for nothing in particular."""
     turns = _turns(request, NEXT_TURN)
     return request.replace(because="who would get the next turn", model=model, messages=turns)
 

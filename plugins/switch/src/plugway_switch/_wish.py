@@ -1,9 +1,9 @@
-"""What a user typed last, and whether it asks for another model. Pure functions.
+"""What the user typed last, and whether it requests another model. Pure functions.
 
-Precision over recall: a sentence that is missed goes to the model, which may have the gateway's MCP
-tools; a sentence that is taken wrongly costs the user a turn. So a sentence counts only as a whole
+Precision over recall: a missed sentence goes to the model, which may have the gateway's MCP tools;
+a sentence that is matched wrongly costs the user a turn. So a sentence counts only as a whole
 message (or as the opening clause with `for this`), in a few forms, and only if it says `my …`,
-`… model` or for how long. The line `@plugway …` is the sure way.
+`… model` or for how long. The line `@plugway …` always works.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Span = Literal["session", "turn", "agents"]
 
 MAX_SENTENCE: Final = 120
 MAX_NAME_WORDS: Final = 4
-"""In a sentence: more words describe something else than a model."""
+"""In a sentence: more words describe something other than a model."""
 _PRONOUNS: Final = frozenset(
     [
         "a",
@@ -44,7 +44,7 @@ _MAX_LOOKED_AT: Final = 4000
 _SLIPPED_IN: Final = re.compile(
     r"<(system-reminder|command-[\w-]+|local-command-[\w-]+|ide_[\w-]+|user-prompt-submit-hook)>"
 )
-"""What the client adds to a turn by itself."""
+"""Text that the client adds to a turn."""
 
 _INTERRUPTED: Final = "[Request interrupted by user"
 
@@ -83,30 +83,30 @@ class Turn:
 
     text: str
     fresh: bool
-    """It is the end of the conversation: no model has answered it and no tool has run."""
+    """Whether it ends the conversation: no model has replied to it and no tool has run."""
     clear: bool = True
-    """It is the only text of its turn. Otherwise it is the last one, and another may be a file or
-    what a client adds to results of tools: then only a line for the gateway counts."""
+    """Whether it is the only text of its turn. Otherwise it is the last one, and another may be a
+    file or text that a client adds to tool results: then only a line for the gateway counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a turn asks of the gateway."""
+    """A user's request to the gateway in one turn."""
 
     verb: Verb
     name: str = ""
-    """The model, as the user calls it."""
+    """The model's name as the user typed it."""
     span: Span = "session"
     sure: bool = True
-    """It was written as a line for the gateway: a name that nothing has is then answered."""
+    """Whether it was written as a line for the gateway: an unknown name is then reported."""
     alone: bool = True
-    """Nothing else was asked in the same turn."""
+    """Whether the turn asks for nothing else."""
 
 
 def turn_of(body: Mapping[str, Any]) -> Turn | None:
-    """The last turn that a user typed; None where there is none.
+    """The last turn that the user typed; None if there is none.
 
-    Results of tools, reminders, the output of commands and notes of an interruption are not typed.
+    Tool results, reminders, command output and interruption notes are not typed.
     """
     fresh = True
     for message in map(as_object, reversed(as_list(body.get("messages")))):
@@ -122,7 +122,7 @@ def turn_of(body: Mapping[str, Any]) -> Turn | None:
 
 
 def wish_of(text: str) -> Wish | None:
-    """What `text` asks of the gateway, or None where it is meant for the model."""
+    """The wish in `text`; None if it is meant for the model."""
     head = text[:_MAX_LOOKED_AT].strip()
     return _line(head) or _sentence(head)
 
@@ -169,7 +169,7 @@ def _meant(found: re.Match[str], *, alone: bool) -> Wish | None:
 
 
 def _stripped(name: str) -> tuple[str, bool]:
-    """A name without `my` and `model`, and whether one of them says that a model is meant."""
+    """A name without `my` and `model`, and whether one of them was there."""
     name = name.strip()
     article = _ARTICLE.match(name)
     bare = name[article.end() :] if article else name
@@ -193,7 +193,7 @@ def _typed(content: object) -> Iterator[str]:
 
 
 def _without_slipped_in(text: str) -> str:
-    """`text` without what stands in such tags, in time linear in its length."""
+    """`text` without the content of such tags, in time linear in its length."""
     pieces: list[str] = []
     last: dict[str, int] = {}
     at = 0
@@ -208,6 +208,6 @@ def _without_slipped_in(text: str) -> str:
 
 
 def is_formatted(request: MessagesRequest) -> bool:
-    """The answer must have a form: a question of the client's own, such as a title."""
+    """Whether a reply format is set: the client's own request, such as a title."""
     config: Any = request.body.get("output_config")
     return isinstance(config, Mapping) and "format" in config

@@ -1,4 +1,4 @@
-"""The backend for vLLM: `max_model_len` is the window of prompt and answer together."""
+"""The backend for vLLM: `max_model_len` is the window of prompt and reply together."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class VllmBackend(AnthropicBackend):
     kind = "vllm"
 
     def unfit(self, media: Media) -> str:
-        """vLLM has no documents: it refuses blocks that its `AnthropicContentBlock` lacks."""
-        return "vLLM takes no documents" if media.kind == "document" else ""
+        """vLLM has no documents: it rejects blocks that its `AnthropicContentBlock` lacks."""
+        return "vLLM accepts no documents" if media.kind == "document" else ""
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The served names; an adapter has the window of the model that it sits on."""
+        """The served names; an adapter has the window of its base model."""
         entries = await self.listed()
         found = {entry["id"]: replace(model_of(entry), state="loaded") for entry in entries}
         for entry in entries:
