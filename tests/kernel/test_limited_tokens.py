@@ -3,7 +3,10 @@
 import httpx2
 import orjson
 import pytest
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
+from plugway import NoOptions, Plugin, hookimpl
 from plugway.config.config import parse_config
 from plugway.testing import build_plugin, gateway, request_body
 from plugway.types.errors import ConfigError
@@ -133,9 +136,17 @@ async def test_a_fallback_that_is_not_granted_is_left_out(served):
     assert "skipped `far/large`: not allowed for `phone`" in str(told["receipt"])
 
 
+class Page(Plugin[NoOptions]):
+    @hookimpl
+    def register_routes(self):
+        return [Route("/page", lambda request: JSONResponse({"mine": True}))]
+
+
 async def test_nothing_but_models_is_open_to_it():
-    async with gateway(stack(), tokens=LIMITED) as served, as_phone(served) as client:
-        refused = await client.get("/v1/responses/resp_1")
+    plugins = [Page(NoOptions(), name="page"), *stack()]
+    async with gateway(plugins, tokens=LIMITED) as served, as_phone(served) as client:
+        assert (await served.client.get("/page")).json() == {"mine": True}
+        refused = await client.get("/page")
         assert refused.status_code == 403
         assert refused.json()["error"]["type"] == "permission_error"
         health = (await client.get("/health")).json()

@@ -181,6 +181,6 @@ def test_check_tells_what_else_is_wrong_beside_a_name_that_stands_twice(tmp_path
     command = [PLUGWAY, "check", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "the name `echo` is taken" in done.stderr
+    assert "the name `echo` is already used" in done.stderr
     assert "nobody" in done.stderr
     assert "already registered" not in done.stderr

@@ -89,7 +89,8 @@ def _members_once(raw: bytes) -> _Members | None:
     try:
         _json.check_once(raw, found)
     except _json.JsonError as error:
-        raise InvalidRequest(str(error), retry=False, record=True) from None
+        record = "a field stands twice in the body"  # its name may be anything
+        raise InvalidRequest(str(error), retry=False, record=record) from None
     return found
 
 

@@ -229,7 +229,7 @@ def choice_of(body: Mapping[str, Any]) -> Choice | None:
             names = [_chosen(t, "tool_choice.tools") for t in tools if _callable(t)]
             mode = "any" if told.get("mode") == "required" else "auto"
             return Choice(mode, tuple(names))
-        case kind if kind in KINDS:
+        case kind if str(kind) in KINDS:
             return Choice("tool", (str(kind),))
         case kind:
             raise unsupported("tool_choice", f"a tool of type `{kind}` is run by OpenAI only")
@@ -240,7 +240,7 @@ def _callable(tool: Mapping[str, Any]) -> bool:
 
 
 def _chosen(told: Mapping[str, Any], path: str) -> str:
-    if told.get("type") in KINDS:
+    if str(told.get("type")) in KINDS:
         return str(told["type"])
     inner = as_object(told.get("function")) or as_object(told.get("custom")) or told
     name = text(inner, "name", f"{path}.name")
