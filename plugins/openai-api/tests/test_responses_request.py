@@ -110,6 +110,13 @@ def test_tools_that_openai_runs_are_dropped_on_record():
         asked("hi", tools=tools, tool_choice={"type": "web_search"})
 
 
+@pytest.mark.parametrize("kind", [{"type": "tool_use"}, ["any"], 7, 1.5, None, True, ""])
+def test_a_choice_of_a_type_that_is_not_text_is_refused(kind):
+    tools = [{"type": "function", "name": "f", "parameters": {}}]
+    with pytest.raises(InvalidRequest, match="tool_choice"):
+        asked("hi", tools=tools, tool_choice={"type": kind})
+
+
 def test_tools_in_a_namespace_carry_its_name():
     tools = [
         {
