@@ -209,7 +209,7 @@ def test_a_port_that_another_program_has_is_told(launcher):
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
         _, err = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert f"what answers at http://127.0.0.1:{launcher.port} is not Plugway" in err
+    assert f"the server at http://127.0.0.1:{launcher.port} is not Plugway" in err
 
 
 def test_a_gateway_that_cannot_start_is_told_in_its_own_words(launcher):

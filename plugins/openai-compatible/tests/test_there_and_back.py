@@ -93,7 +93,6 @@ def bodies(draw):
         "top_p": st.floats(0, 1),
         "stop_sequences": st.lists(words, min_size=1, max_size=4),
         "stream": st.just(True),
-        "metadata": words.map(lambda user: {"user_id": user}),
         "output_config": st.fixed_dictionaries(
             {"effort": st.sampled_from(["low", "medium", "high", "xhigh", "max"])}
         ),

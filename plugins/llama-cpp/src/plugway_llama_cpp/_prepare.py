@@ -131,11 +131,20 @@ class Preparer:
             except TemplateError as error:
                 # Templates may quote a message in the reason that they give.
                 record = "the chat template refuses the request"
-                self._refuse(number, str(error), 400, False, record)
+                text = self._too_long(frame, error) or str(error)
+                self._refuse(number, text, 400, False, record)
             except Exception as error:
                 # This thread serves all requests: one that breaks it must not end the others.
                 _log.exception("request %d cannot be prepared", number)
                 self._refuse(number, type(error).__name__, 500, None)
+
+    def _too_long(self, frame: Frame, error: TemplateError) -> str:
+        """The overflow, where rendering reached its limits for a request beyond the window."""
+        if "SecurityError" not in str(error):
+            return ""
+        text, window = frame.body.decode("utf-8", "replace"), self._settings.context
+        size = len(self._model.tokenize(text))
+        return f"prompt is too long: {size} tokens > {window - 1} maximum" if size > window else ""
 
     def _refuse(
         self, number: int, message: str, status: int, retry: bool | None, record: str = ""
