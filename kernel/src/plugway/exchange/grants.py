@@ -152,7 +152,8 @@ def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesReque
     unknown = [name for name in request.fields if not _is_known(name)]
     if unknown:
         changed = request.without(unknown, because=_UNKNOWN)
-        exchange.note_changes("grants", "kernel", changed.changes[len(request.changes) :])
+        made = changed.changes[len(request.changes) :]
+        exchange.note_once("kernel", (change.told for change in made), stage="grants")
         request = changed
     headers = tuple(_line(caller, line) for line in request.headers if _passes(line[0]))
     for name in _CONVERSATION:

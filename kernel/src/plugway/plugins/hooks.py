@@ -287,7 +287,8 @@ def _accept(
 ) -> MessagesRequest:
     if new is None or new is old:
         return old
-    exchange.note_changes(impl.hook, impl.plugin.name, new.changes[len(old.changes) :])
+    made = new.changes[len(old.changes) :]
+    exchange.note_once(impl.plugin.name, (change.told for change in made), stage=impl.hook)
     return new
 
 

@@ -44,10 +44,7 @@ class Attempt:
     def note(self, *lines: str) -> None:
         """Put on the receipt what the backend did to the request on the way to its own API; a line
         that stands there already, as after a repeated send, is not added again."""
-        name, receipt = self.backend.name, self.exchange.receipt
-        for what in lines:
-            if ("send", name, what) not in receipt:
-                self.exchange.note(name, what, stage="send")
+        self.exchange.note_once(self.backend.name, lines, stage="send")
 
     def replace(self, **changes: Any) -> Attempt:
         """A copy with some fields changed."""

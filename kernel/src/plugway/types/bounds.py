@@ -15,7 +15,7 @@ import anyio.to_thread
 import orjson
 
 from plugway.types.errors import BackendProtocolError, RequestRejected
-from plugway.types.json import MAX_DEPTH
+from plugway.types.json import MAX_DEPTH, opens_more
 
 MAX_VALUES: Final = 100_000
 """JSON values that a request may hold, or an answer, or one event of it. A conversation of a
@@ -111,7 +111,7 @@ def check_answer(raw: bytes) -> None:
 
 def is_deep(raw: bytes) -> bool:
     """Whether JSON bytes are nested more than `MAX_ANSWER_DEPTH` levels deep."""
-    if len(raw) <= MAX_ANSWER_DEPTH or raw.count(b"[") + raw.count(b"{") <= MAX_ANSWER_DEPTH:
+    if not opens_more(raw, MAX_ANSWER_DEPTH):
         return False
     try:
         value: Any = orjson.loads(raw)

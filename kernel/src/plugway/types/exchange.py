@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from plugway.types.backend import Caller, Usage
 from plugway.types.ids import new_id
-from plugway.types.request import Change, MessagesRequest
+from plugway.types.request import MessagesRequest
 
 if TYPE_CHECKING:
     from plugway.types.attempt import Attempt
@@ -180,11 +180,11 @@ class Exchange:
         """Add a line to the receipt: something that was done, dropped or decided, and why."""
         self.receipt.append(ReceiptEntry(stage, plugin, what))
 
-    def note_changes(self, stage: str, plugin: str, changes: tuple[Change, ...]) -> None:
-        """Add a line for each change that a hook made to the request, the same one once."""
-        for change in changes:
-            if (stage, plugin, change.told) not in self.receipt:
-                self.note(plugin, change.told, stage=stage)
+    def note_once(self, plugin: str, lines: Iterable[str], *, stage: str) -> None:
+        """Add those of the lines that do not stand there yet, as after a repeated send."""
+        for what in lines:
+            if (stage, plugin, what) not in self.receipt:
+                self.note(plugin, what, stage=stage)
 
     @property
     def seconds(self) -> float:
@@ -231,10 +231,10 @@ _LINES: Final = ("session-id", "agent-id", "parent-agent-id")
 
 def _claimed(named: Mapping[str, str]) -> Identity:
     """What header lines say, as clients name them: `…-session-id` with `…-agent-id` beside it."""
-    for last in ("session-id", "agent-id"):
-        for name in named:
+    for last in _LINES[:2]:
+        for name in (name for name in named if name.endswith(last)):
             family = name.removesuffix(last)
-            if family != name and not family.endswith("parent-"):
+            if not family.endswith("parent-"):
                 return Identity(*(named.get(family + line) for line in _LINES))
     return Identity()
 

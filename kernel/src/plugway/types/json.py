@@ -57,7 +57,7 @@ def parse(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise JsonError(_place(raw, error)) from None
-    if _may_be_deep(raw) and not _writable(value):
+    if opens_more(raw, MAX_DEPTH) and not _writable(value):
         raise JsonError(f"the body is nested more than {MAX_DEPTH} levels deep")
     return value
 
@@ -104,10 +104,10 @@ def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
     return f"the body is not valid JSON at line {error.lineno}, column {error.colno}: {reason}"
 
 
-def _may_be_deep(raw: bytes) -> bool:
-    """Whether more containers than `MAX_DEPTH` may begin in `raw`: looked for one by one, because
+def opens_more(raw: bytes, most: int) -> bool:
+    """Whether more than `most` containers may begin in `raw`: looked for one by one, because
     counting all that stand in a large text takes as long as parsing it."""
-    left = MAX_DEPTH
+    left = most
     for mark in (b"[", b"{"):
         at = raw.find(mark)
         while at >= 0:

@@ -70,7 +70,7 @@ class Original:
 _Members = Mapping[str, msgspec.Raw]
 
 
-def _parsed_object(raw: bytes) -> dict[str, Any]:
+def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
     try:
         parsed = _json.parse(raw)
     except _json.JsonError as error:
@@ -79,7 +79,8 @@ def _parsed_object(raw: bytes) -> dict[str, Any]:
         kind = "null" if parsed is None else type(parsed).__name__
         message = f"the body must be a JSON object, not {kind}"
         raise InvalidRequest(message, retry=False, record=True)
-    _members_once(raw)
+    if not checked:
+        _members_once(raw)
     return _json.as_object(parsed)
 
 
@@ -122,7 +123,7 @@ class _Source:
     def parsed(self) -> dict[str, Any]:
         """The whole body. Raises `InvalidRequest`."""
         if self.whole is None:
-            self.whole = _parsed_object(self.raw)
+            self.whole = _parsed_object(self.raw, checked=self._members is not None)
         return self.whole
 
     @property
