@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
+from plugway_translation import blocks_of
 
 MARK: Final[Mapping[str, str]] = {"type": "ephemeral"}
 _TURNS: Final = 2
@@ -42,7 +43,7 @@ def marked(request: MessagesRequest) -> MessagesRequest:
 
 def _marked(content: Any) -> list[Any] | None:
     """The blocks with a mark on the last; None where it may not stand there."""
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
+    blocks = blocks_of(content)
     last = as_object(blocks[-1]) if blocks else {}
     if not last or last.get("type") in _UNMARKED or last.get("text") == "":
         return None

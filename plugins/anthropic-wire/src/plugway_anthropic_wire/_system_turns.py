@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from plugway import MessagesRequest, as_list, as_object
-from plugway_translation import reminder, said_in
+from plugway_translation import blocks_of, reminder, said_in
 
 Blocks = list[Any]
 
@@ -33,7 +33,7 @@ def reminded(request: MessagesRequest) -> MessagesRequest:
 
 
 def _without_blanks(turn: dict[str, Any]) -> dict[str, Any]:
-    blocks = _blocks(turn.get("content"))
+    blocks = blocks_of(turn.get("content"))
     if turn.get("role") != "assistant" or not any(map(_is_blank, blocks)):
         return turn
     return {**turn, "content": [block for block in blocks if not _is_blank(block)]}
@@ -45,11 +45,11 @@ def _placed(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     waiting: Blocks = []
     """Reminders that stand after an assistant turn."""
     for turn in turns:
-        blocks = _blocks(turn.get("content"))
+        blocks = blocks_of(turn.get("content"))
         if turn.get("role") == "system":
             told: Blocks = [{"type": "text", "text": reminder(text)} for text in _texts(blocks)]
             if found and found[-1].get("role") == "user":
-                found[-1] = {**found[-1], "content": [*_blocks(found[-1]["content"]), *told]}
+                found[-1] = {**found[-1], "content": [*blocks_of(found[-1]["content"]), *told]}
             else:
                 waiting += told
             continue
@@ -66,10 +66,6 @@ def _after_results(blocks: Blocks, told: Blocks) -> Blocks:
     """Results come first in their turn: a call without one right after it is refused."""
     results = [block for block in blocks if as_object(block).get("type") == "tool_result"]
     return [*results, *told, *(block for block in blocks if block not in results)]
-
-
-def _blocks(content: Any) -> Blocks:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
 
 
 def _texts(blocks: Blocks) -> list[str]:

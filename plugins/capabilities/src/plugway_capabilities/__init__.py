@@ -6,10 +6,11 @@ and kept in a file that a user can read and edit. Using it on a request is the b
 
 from plugway_capabilities._facts import Facts, known_facts
 from plugway_capabilities._ledger import Ledger, default_path
-from plugway_capabilities._rejections import REJECTIONS, Rejection, lessons
+from plugway_capabilities._rejections import REJECTIONS, WHO_ASKS, Rejection, lessons
 
 __all__ = [
     "REJECTIONS",
+    "WHO_ASKS",
     "Facts",
     "Ledger",
     "Rejection",

@@ -34,7 +34,7 @@ _INDEX: Final = re.compile(r"\[\d{1,5}\]|(?<=\.)\d{1,5}\.")
 _UPPER: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NEEDED: Final = frozenset(("model", "messages", "input", "contents", "tools", "stream", "body"))
 """Without these no request is one: a refusal of them teaches nothing."""
-_WHO_ASKS: Final = frozenset(("user", "safety_identifier", "prompt_cache_key", "metadata"))
+WHO_ASKS: Final = frozenset(("user", "safety_identifier", "prompt_cache_key", "metadata"))
 """Fields that say who asks: a hash says the same."""
 _LIMITS: Final = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
 
@@ -152,7 +152,7 @@ def _can_be_shorter(name: str) -> bool:
     """Whether a field's text can be made shorter without another meaning."""
     root = name.partition(".")[0]
     described = root == "tools" and name.endswith(".description") and ".parameters." not in name
-    return described or root in _WHO_ASKS
+    return described or root in WHO_ASKS
 
 
 def _named(place: str) -> str:

@@ -24,6 +24,7 @@ from plugway_field_policy._options import FieldPolicyOptions
 from plugway_field_policy._policy import Policy, policy_of
 from plugway_field_policy._presets import REASONS
 from plugway_field_policy._rewrite import Rewriter
+from plugway_translation import blocks_of
 
 BETA_HEADER: Final = "anthropic-beta"
 _BETA: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,6}-20\d\d-?\d\d-?\d\d")
@@ -168,9 +169,8 @@ def _system(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
     value = request.body.get("system")
     system = rewriter.system(value)
     if rewriter.hoisted:
-        texts = [{"type": "text", "text": system}] if isinstance(system, str) else as_list(system)
         rewriter.notes["system turns added at the end, as the options say"] += 1
-        system = [*texts, *rewriter.hoisted]
+        system = [*blocks_of(system), *rewriter.hoisted]
     if system is value:
         return request
     return request.replace(because=rewriter.because(), system=system or REMOVE)

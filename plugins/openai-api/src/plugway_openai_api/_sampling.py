@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Notes
+from plugway_translation import Notes, hashed
 
 MOST_USER: Final = 256
 """Characters of `metadata.user_id`."""
@@ -54,7 +53,7 @@ def who(body: Mapping[str, Any]) -> dict[str, Any]:
     found = optional_text(body, "safety_identifier", "safety_identifier")
     found = found or optional_text(body, "user", "user")
     if found and len(found) > MOST_USER:
-        found = hashlib.sha256(found.encode("utf-8", "surrogatepass")).hexdigest()
+        found = hashed(found)
     return {"metadata": {"user_id": found}} if found else {}
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Final
 
 import orjson
 
 from plugway import as_object
-from plugway_translation import Rule
+from plugway_translation import Rule, hashed
 
 CACHE: Final = Rule("drop", "the API has no marks for caching")
 EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API takes none back"}
@@ -38,11 +37,6 @@ TOOL: Final[Mapping[str, Rule]] = {
     "type": Rule("translate"),
 }
 """Members of tools."""
-
-
-def hashed(text: str) -> str:
-    """64 characters that stand for `text` and do not tell it."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def user_hash(user_id: str) -> str:

@@ -8,7 +8,7 @@ from plugway_translation._arguments import parse_arguments
 from plugway_translation._calls import FreshIds, ids_of_calls, unique_calls
 from plugway_translation._halves import Halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id
-from plugway_translation._lengths import shortened
+from plugway_translation._lengths import hashed, shortened
 from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
@@ -34,6 +34,7 @@ from plugway_translation._usage import Totals, count, totals_of, usage_of
 from plugway_translation._words import (
     ATTRIBUTION,
     ERROR_MARK,
+    blocks_of,
     in_words,
     is_attribution,
     reminder,
@@ -63,6 +64,7 @@ __all__ = [
     "ToolNames",
     "Totals",
     "Turn",
+    "blocks_of",
     "clamp_effort",
     "clean_schema",
     "count",
@@ -70,6 +72,7 @@ __all__ = [
     "drop_by",
     "effort_of",
     "encode_id",
+    "hashed",
     "ids_of_calls",
     "in_words",
     "is_attribution",

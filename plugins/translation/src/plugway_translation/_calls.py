@@ -18,12 +18,7 @@ Block = Mapping[str, Any]
 
 def ids_of_calls(messages: Iterable[Any]) -> set[str]:
     """The ids of all calls in the conversation."""
-    return {
-        str(block.get("id"))
-        for message in messages
-        for item in as_list(as_object(message).get("content"))
-        if (block := as_object(item)).get("type") == "tool_use"
-    }
+    return {id_ for message in messages for id_ in _ids_in(message)}
 
 
 class FreshIds:
@@ -110,10 +105,11 @@ def _taking(message: Any, kind: str, key: str, left: Mapping[str, list[str]]) ->
 
 
 def _calls_in(message: Any) -> list[str]:
-    fields = as_object(message)
-    if fields.get("role") != "assistant":
-        return []
-    blocks = map(as_object, as_list(fields.get("content")))
+    return _ids_in(message) if as_object(message).get("role") == "assistant" else []
+
+
+def _ids_in(message: Any) -> list[str]:
+    blocks = map(as_object, as_list(as_object(message).get("content")))
     return [str(block.get("id")) for block in blocks if block.get("type") == "tool_use"]
 
 

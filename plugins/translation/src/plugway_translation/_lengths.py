@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Container, Mapping
+from typing import Any, cast
 
 from plugway import as_object
 from plugway_translation._notes import Notes
 
-_WHO_ASKS: Final = frozenset(("user", "safety_identifier", "prompt_cache_key", "metadata"))
 
-
-def shortened(body: Mapping[str, Any], limits: Mapping[str, int], notes: Notes) -> dict[str, Any]:
+def shortened(
+    body: Mapping[str, Any], limits: Mapping[str, int], who_asks: Container[str], notes: Notes
+) -> dict[str, Any]:
     """`body` with no text longer than `limits` allow: field -> most characters.
 
-    A field is a path without indexes (`tools.function.description`). A description ends in `…`; a
-    name of who asks becomes its hash.
+    A field is a path without indexes (`tools.function.description`). A text ends in `…`; what
+    begins with one of `who_asks` becomes its hash.
     """
     found = dict(body)
     for path, most in limits.items():
         root, *rest = path.split(".")
         if root in found:
-            hashed = root in _WHO_ASKS
-            found[root], times = _shorter(found[root], rest, most, hashed=hashed)
-            how = "a hash" if hashed else "its beginning"
+            who = root in who_asks
+            found[root], times = _shorter(found[root], rest, most, who=who)
+            how = "a hash" if who else "its beginning"
             for _ in range(times):
                 notes.add(path, "translate", f"{how}: the server takes {most} characters")
     return found
 
 
-def _shorter(value: Any, path: list[str], most: int, *, hashed: bool) -> tuple[Any, int]:
+def _shorter(value: Any, path: list[str], most: int, *, who: bool) -> tuple[Any, int]:
     """The value with what `path` names in it made shorter, and how often."""
     if isinstance(value, list):
-        items = [_shorter(item, path, most, hashed=hashed) for item in cast("list[Any]", value)]
+        items = [_shorter(item, path, most, who=who) for item in cast("list[Any]", value)]
         return [item for item, _ in items], sum(times for _, times in items)
     if path and isinstance(value, dict):
         name, *rest = path
         members = as_object(value)
-        inner, times = _shorter(members.get(name), rest, most, hashed=hashed)
+        inner, times = _shorter(members.get(name), rest, most, who=who)
         return ({**members, name: inner} if times else members), times
     if path or not isinstance(value, str) or len(value) <= most:
         return value, 0
-    return (_hash(value)[:most] if hashed else value[: most - 1] + "…"), 1
+    return (hashed(value)[:most] if who else value[: most - 1] + "…"), 1
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
+    """64 characters that stand for `text` and do not tell it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

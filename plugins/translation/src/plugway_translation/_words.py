@@ -19,6 +19,11 @@ _SAID: Final = ("text", "stdout", "stderr", "error_code", "title", "url", "sourc
 """Members of a result that a model can read, in the order in which they are told."""
 
 
+def blocks_of(content: Any) -> list[Any]:
+    """The blocks of a message or a system prompt; one that is a text is one block."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
+
+
 def reminder(text: str) -> str:
     """`text` as a reminder in a user turn, unless it is one already."""
     begin, end = REMINDER

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, hashed, user_hash
+from plugway_capabilities import WHO_ASKS
+from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, user_hash
 from plugway_openai_wire.responses._items import input_of
 from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, Target
 from plugway_openai_wire.responses._tools import choice_of, names_of, searches_of, tools_of
@@ -24,6 +25,7 @@ from plugway_translation import (
     clean_schema,
     drop_by,
     effort_of,
+    hashed,
     note_extras,
     shortened,
     strict_fits,
@@ -80,7 +82,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     if any(tool["type"] == "web_search" for tool in made):
         found["include"] = [*as_list(found.get("include")), SOURCES]
     _strip(found, target, notes)
-    found = shortened(found, target.facts.length_limits, notes)
+    found = shortened(found, target.facts.length_limits, WHO_ASKS, notes)
     stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
     if stops:
         notes.add("stop_sequences", "emulate", "the API has none; the answer is cut here")
