@@ -5,7 +5,7 @@
 """
 
 from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key
-from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers, retry_after
+from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers
 from plugway_anthropic_wire._models import (
     MAX_CURSOR,
     every_page,
@@ -16,6 +16,7 @@ from plugway_anthropic_wire._models import (
 )
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions, checked_url
 from plugway_anthropic_wire._plugin import EndpointPlugin, upstream_of, zone_of
+from plugway_upstream_errors import retry_after
 
 __all__ = [
     "MAX_CURSOR",

@@ -27,23 +27,22 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
+    named_entries,
 )
 from plugway_anthropic_wire._headers import (
     VERSION,
     open_headers,
     plain_headers,
     replaced,
-    retry_after,
     translated_headers,
     versioned,
 )
 from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_translation import Media
-from plugway_upstream_errors import fit_to_tell, meaning_of
+from plugway_upstream_errors import fit_to_tell, meaning_of, retry_after
 
 LISTED_SECONDS: Final = 60.0
 """How long a list of what models can do holds."""
-_LONGEST_CURSOR: Final = 256
 _MOST_SAID: Final = 500
 _QUOTED: Final = re.compile(
     r"[^\s\"'`(){}]*(?:\*{2,}|\.{3,}|…|•+)[^\s\"'`(){}]+|[^\s\"'`(){}]+(?:\*{2,}|\.{3,}|…|•+)"
@@ -175,11 +174,9 @@ class AnthropicBackend:
 
         def following(page: Mapping[str, Any]) -> str:
             last = page.get("last_id")
-            if page.get("has_more") is not True:
+            if page.get("has_more") is not True or not named_entries([{"id": last}]):
                 return ""
-            if not isinstance(last, str) or not 0 < len(last) <= _LONGEST_CURSOR:
-                return ""
-            return f"{base}?limit=1000&after_id={quote(last, safe='')}"
+            return f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
 
         path = self.wire.models_path
         return await every_page(self.upstream, path, entries_of, following, headers=headers)

@@ -5,9 +5,7 @@ Credentials never come from here: they are added when the connection is there.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from plugway import Headers
@@ -127,25 +125,3 @@ def key_lines(header: str, key: str | None) -> dict[str, str]:
     if key is None:
         return {}
     return {header: f"Bearer {key}" if header == "authorization" else key}
-
-
-def retry_after(lines: Headers) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` in either form."""
-    found = dict(lines)
-    if (wait := _number(found.get("retry-after-ms"))) is not None:
-        return wait / 1000
-    text = found.get("retry-after")
-    if text is None or (wait := _number(text)) is not None:
-        return wait
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text) if text is not None else -1.0
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e9 else None

@@ -99,8 +99,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if found:
             because = "where a request goes is the configuration's word"
             request = request.replace(because=because, **found)
-        raw = request.unparsed("messages")
-        data = request.raw if raw is None else bytes(raw)
+        data = _said(request)
         # Every image and document has a source, and most requests end at this first look.
         if b'"source"' in data and (b'"image"' in data or b'"document"' in data):
             request = await self._seen(request, attempt)
@@ -110,8 +109,8 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest:
         """The request as a Claude model takes it, where it was written for another model or in
-        another API; one of another API with its late instructions as
-        reminders and marks for caching."""
+        another API; one of another API with its late instructions as reminders, and marks for
+        caching."""
         claude = Claude.named(attempt.model)
         translated = request.original is not None
         if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
@@ -145,10 +144,15 @@ def _means(asked: str, model: str) -> bool:
     return asked.removesuffix("[1m]").endswith(model)
 
 
+def _said(request: MessagesRequest) -> bytes:
+    """The bytes that the messages are in: all of them, where they were parsed."""
+    raw = request.unparsed("messages")
+    return request.raw if raw is None else bytes(raw)
+
+
 def _each_id_once(request: MessagesRequest) -> MessagesRequest:
     """The request without an id that stands for two calls, which the Messages API refuses."""
-    raw = request.unparsed("messages")
-    data = request.raw if raw is None else bytes(raw)
+    data = _said(request)
     # Most conversations end at this look: whatever is called `id` in them is there once.
     ids = [_ID.match(piece) for piece in data.split(b'"id"')[1:]] if b'"tool_use"' in data else []
     found = [match[1] for match in ids if match]

@@ -5,7 +5,15 @@ acts on. `error-normalizer` tells them, `context-guard` learns from them.
 """
 
 from plugway_upstream_errors._limits import Learned
-from plugway_upstream_errors._meaning import KINDS, WORDINGS, KindRule, Meaning, Wording, meaning_of
+from plugway_upstream_errors._meaning import (
+    KINDS,
+    WORDINGS,
+    KindRule,
+    Meaning,
+    Wording,
+    meaning_of,
+    retry_after,
+)
 from plugway_upstream_errors._sentences import (
     LEAST_ROOM,
     TOO_LONG,
@@ -30,6 +38,7 @@ __all__ = [
     "max_tokens_sentence",
     "meaning_of",
     "overflow_sentence",
+    "retry_after",
     "unwrap",
     "window_sentence",
 ]

@@ -119,7 +119,7 @@ def read(status: int, facts: Facts, headers: Headers = ()) -> Meaning:
     if status < 400:  # an error inside an answer that began well
         told = facts.numbers.get("code", 0)
         status = told if 400 <= told < 600 else 502
-    wait = facts.retry_after if facts.retry_after is not None else _retry_after(headers)
+    wait = facts.retry_after if facts.retry_after is not None else retry_after(headers)
     text = "\n".join(facts.texts)
     places = [*facts.places, *_NAMED_IN_TEXT.findall(text)]
     for row in WORDINGS:
@@ -165,8 +165,8 @@ def _integer(text: str | None) -> int:
     return int(text.replace(",", "")) if text else 0
 
 
-def _retry_after(headers: Headers) -> float | None:
-    """Seconds to wait: `retry-after-ms`, or `retry-after` in either form."""
+def retry_after(headers: Headers) -> float | None:
+    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` in either form."""
     lines = dict(headers)
     for seconds in _waits(lines):
         if 0 <= seconds < 1e9:
