@@ -76,7 +76,7 @@ class Mender(Writer):
         """Blocks that have ended with a call that may not be whole, and calls after those."""
         self._quoted: list[Quoted] = []
         self._rescued: set[tuple[str, bytes]] = set()
-        self._ids = set(toolbox.used_ids)
+        self._ids: set[str] = set()  # of the calls given so far
         self.calls = 0
         """Calls given so far."""
         self.reason: object = None
@@ -317,9 +317,9 @@ class Mender(Writer):
             and len(identifier) <= _MAX_ID
             and _ID.fullmatch(identifier) is not None
         )
-        as_it_came = block.as_it_came and given == {}
-        if verdict.fixes or not good or identifier in self._ids or not as_it_came:
-            kept = identifier if good and identifier not in self._ids else None
+        free = good and identifier not in self._ids and identifier not in self._toolbox.used_ids
+        if verdict.fixes or not free or not block.as_it_came or given != {}:
+            kept = identifier if free else None
             self._write_call(verdict, str(kept) if kept else None, out)
             return
         self._ids.add(str(identifier))

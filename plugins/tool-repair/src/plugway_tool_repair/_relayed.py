@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-import anyio
-
-from plugway import MAX_EVENT_BYTES, Attempt, BackendTimeout, MessagesRequest, Reply, Send
+from plugway import MAX_EVENT_BYTES, Attempt, MessagesRequest, Reply, Send
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._tools import Toolbox
+from plugway_tool_repair._wire import next_in_time
 
 
 class Insisting:
@@ -62,12 +61,7 @@ async def _hold(
     """Read until the call comes, or too much has come without it; whether the answer is over."""
     size = 0
     while reply.missing is not None and reply.missing() is not None and size <= MAX_EVENT_BYTES:
-        try:
-            with anyio.fail_after(attempt.first_event_seconds):
-                chunk = await anext(chunks, None)
-        except TimeoutError:
-            silent = f"`{attempt.target}` fell silent for {attempt.first_event_seconds:g} s"
-            raise BackendTimeout(silent) from None
+        chunk = await next_in_time(chunks, attempt)
         if chunk is None:
             return True
         held.append(chunk)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-import anyio
 import orjson
 
 from plugway import (
@@ -16,7 +15,6 @@ from plugway import (
     Attempt,
     BackendError,
     BackendProtocolError,
-    BackendTimeout,
     MessagesRequest,
     Reply,
     Send,
@@ -33,7 +31,7 @@ from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import BadCall, Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._tools import Toolbox
-from plugway_tool_repair._wire import events_of
+from plugway_tool_repair._wire import events_of, next_in_time
 
 Note = Callable[[str], None]
 _LARGE: Final = 2**18
@@ -198,13 +196,7 @@ class Asking:
         return False
 
     async def _next(self, source: AsyncIterator[StreamEvent]) -> StreamEvent | None:
-        seconds = self._attempt.first_event_seconds
-        try:
-            with anyio.fail_after(seconds):
-                item = await anext(source, None)
-        except TimeoutError:
-            target = self._attempt.target
-            raise BackendTimeout(f"`{target}` fell silent for {seconds:g} s") from None
+        item = await next_in_time(source, self._attempt)
         if item is not None and item.type == "error":
             raise _interrupted(item)
         return item

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final
 
@@ -49,8 +50,7 @@ class Toolbox:
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self.tools: dict[str, Tool] = {}
-        self.used_ids = ids_of_calls(as_list(body.get("messages")))
-        """Ids of the calls in the conversation, which no new call may have."""
+        self._body = body
         if as_object(body.get("tool_choice")).get("type") != "none":
             for entry in as_list(body.get("tools")):
                 item = as_object(entry)
@@ -70,6 +70,12 @@ class Toolbox:
 
     def __bool__(self) -> bool:
         return bool(self.tools)
+
+    @cached_property
+    def used_ids(self) -> set[str]:
+        """Ids of the calls in the conversation, which no new call may have; looked for at the first
+        call, because a request that is relayed is not parsed for anything else."""
+        return ids_of_calls(as_list(self._body.get("messages")))
 
     def named(self, name: str) -> str | None:
         """The one tool that `name` can mean."""

@@ -7,17 +7,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
+import anyio
 import anyio.lowlevel
 
-from plugway import MAX_EVENT_BYTES, BackendProtocolError, Reply, StreamEvent, as_object
+from plugway import (
+    MAX_EVENT_BYTES,
+    Attempt,
+    BackendProtocolError,
+    BackendTimeout,
+    Reply,
+    StreamEvent,
+    as_object,
+)
+
+T = TypeVar("T")
 
 PIECE: Final = 16 * 1024
 """Characters of a text, or bytes of an event, that are looked at without a break."""
 EVENTS: Final = 64
 """The same in events."""
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+
+
+async def next_in_time(source: AsyncIterator[T], attempt: Attempt) -> T | None:
+    """What comes next, None at the end. Raises `BackendTimeout` where nothing comes in time."""
+    seconds = attempt.first_event_seconds
+    try:
+        with anyio.fail_after(seconds):
+            return await anext(source, None)
+    except TimeoutError:
+        raise BackendTimeout(f"`{attempt.target}` fell silent for {seconds:g} s") from None
 
 
 class Decoder:
