@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from plugway import as_list, as_object
 from plugway_llama_cpp._mentions import may_name, names
 
 REFUSAL: Final = (
@@ -61,8 +62,8 @@ class Conversation:
 
 def read_conversation(body: Mapping[str, Any]) -> Conversation:
     """The conversation of a Messages request."""
-    tools = frozenset(str(_object(tool).get("name", "")) for tool in _list(body.get("tools")))
-    messages = [_object(message) for message in _list(body.get("messages"))]
+    tools = frozenset(str(as_object(tool).get("name", "")) for tool in as_list(body.get("tools")))
+    messages = [as_object(message) for message in as_list(body.get("messages"))]
     systems = [
         body.get("system"),
         *(m.get("content") for m in messages if m.get("role") == "system"),
@@ -197,14 +198,6 @@ def _blocks(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, str):
         return [{"type": "text", "text": value}]
     found: list[dict[str, Any]] = []
-    for item in _list(value):
-        found += _blocks(item) if isinstance(item, str) else [_object(item)]
+    for item in as_list(value):
+        found += _blocks(item) if isinstance(item, str) else [as_object(item)]
     return found
-
-
-def _list(value: Any) -> list[Any]:
-    return cast(list[Any], value) if isinstance(value, list) else []
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
