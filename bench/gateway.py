@@ -33,21 +33,22 @@ from bench.others import OTHERS, PARTS, Api, Setting
 from bench.process import ROOT, default_cores, rss_megabytes, started, until_answered
 
 TARGETS = ("direct", "nginx", "gateway")
-_STACK = """\
+STACK = """\
 server: {{host: 127.0.0.1, port: {port}, token: {{$env: BENCH_TOKEN}}}}
 plugins:
   - use: resilience
   - use: router
     options: {{models: {{"*": [upstream]}}}}
 """
+"""How every configuration begins: a router, resilience, and then one backend."""
 CONFIGS: Mapping[Api, str] = {
-    "messages": _STACK
+    "messages": STACK
     + """\
   - use: anthropic-compatible
     name: upstream
     options: {{base_url: "{upstream}", models: [bench], native_errors: true}}
 """,
-    "chat": _STACK
+    "chat": STACK
     + """\
   - use: openai-compatible
     name: upstream

@@ -21,15 +21,13 @@ from pathlib import Path
 import trustme
 
 from bench import bodies
+from bench.gateway import STACK
 from bench.load import Load
 from bench.process import started, until_answered
 
-CONFIG = """\
-server: {{host: 127.0.0.1, port: {port}, token: {{$env: BENCH_TOKEN}}}}
-plugins:
-  - use: resilience
-  - use: router
-    options: {{models: {{"*": [upstream]}}}}
+CONFIG = (
+    STACK
+    + """\
   - use: anthropic-compatible
     name: upstream
     options:
@@ -39,6 +37,7 @@ plugins:
       proxy: "https://127.0.0.1:{proxy_port}"
       ca_file: "{ca}"
 """
+)
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
