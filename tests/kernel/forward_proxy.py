@@ -1,4 +1,4 @@
-"""A forward proxy as companies have them: `CONNECT` for https, whole URLs for http."""
+"""Forward proxies as companies have them: `CONNECT` for https and whole URLs for http, or SOCKS."""
 
 import asyncio
 import base64
@@ -60,6 +60,46 @@ class ForwardProxy:
         target = urlsplit(head.split(b" ", 2)[1].decode())
         there, back = await asyncio.open_connection(target.hostname, target.port or 80)
         await _first_end(_pump_requests(head, reader, back), pump(there, writer))
+
+
+class SocksProxy:
+    """Leads wherever it is asked to (RFC 1928); `login` is what it wants to see (RFC 1929)."""
+
+    def __init__(self, *, login=""):
+        self.login = login
+
+    async def __aenter__(self):
+        self.pumps = []
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"socks5://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        await asyncio.gather(*self.pumps, return_exceptions=True)
+
+    async def _serve(self, reader, writer):
+        method = 2 if self.login else 0
+        assert await reader.readexactly(3) == bytes((5, 1, method))
+        writer.write(bytes((5, method)))
+        if self.login and not await self._let_in(reader, writer):
+            writer.close()
+            return
+        version, command, _, kind, length = await reader.readexactly(5)
+        assert (version, command, kind) == (5, 1, 3)
+        host, port = await reader.readexactly(length), await reader.readexactly(2)
+        there, back = await asyncio.open_connection(host.decode(), int.from_bytes(port))
+        writer.write(b"\x05\x00\x00\x01" + bytes(6))
+        self.pumps += [asyncio.create_task(pump(there, writer))]
+        self.pumps += [asyncio.create_task(pump(reader, back))]
+
+    async def _let_in(self, reader, writer):
+        version, size = await reader.readexactly(2)
+        user = await reader.readexactly(size)
+        password = await reader.readexactly((await reader.readexactly(1))[0])
+        fits = (version, user + b":" + password) == (1, self.login.encode())
+        writer.write(b"\x01" + (b"\0" if fits else b"\x01"))
+        return fits
 
 
 async def _first_end(*pumps):

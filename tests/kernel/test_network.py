@@ -8,15 +8,13 @@ from urllib.parse import quote
 import anyio
 import pytest
 import trustme
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import RequestReceived, StreamEnded
 from pydantic import ValidationError
 
 from plugway import BackendUnavailable, NetworkOptions, PlugwayError, Upstream
 from plugway.testing import Hold, ScriptedUpstream, respond
 from plugway.upstream.network import is_near, way_to
-from tests.kernel.forward_proxy import ForwardProxy, pump
+from tests.kernel.forward_proxy import ForwardProxy, SocksProxy
+from tests.kernel.http2_server import answering
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
@@ -285,26 +283,10 @@ async def test_a_stream_by_a_proxy_is_not_held_back_and_its_end_is_noticed_there
 
 async def test_a_socks_proxy_leads_to_a_server(secure):
     url, vouched, asked, *_ = secure
-    pumps = []
-
-    async def serve(reader, writer):
-        await reader.readexactly(3)  # version 5, one method: none (RFC 1928)
-        writer.write(b"\x05\x00")
-        version, command, _, kind, length = await reader.readexactly(5)
-        assert (version, command, kind) == (5, 1, 3)
-        host, port = await reader.readexactly(length), await reader.readexactly(2)
-        there, back = await asyncio.open_connection(host.decode(), int.from_bytes(port))
-        writer.write(b"\x05\x00\x00\x01" + bytes(6))
-        pumps.append(asyncio.create_task(pump(there, writer)))
-        await pump(reader, back)
-
-    started = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with started:
-        port = started.sockets[0].getsockname()[1]
-        network = NetworkOptions(proxy=f"socks5://127.0.0.1:{port}", ca_file=vouched)
+    async with SocksProxy() as proxy:
+        network = NetworkOptions(proxy=proxy.url, ca_file=vouched)
         async with Upstream(url, network=network) as upstream:
             assert await ask(upstream) == b"safe"
-        await asyncio.gather(*pumps, return_exceptions=True)
     assert len(asked) == 1
 
 
@@ -345,21 +327,7 @@ async def test_a_server_is_asked_in_http_2_where_that_is_wanted(tmp_path):
     authority.issue_cert("localhost").configure_cert(context)
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
 
-    async def serve(reader, writer):
-        side = H2Connection(H2Configuration(client_side=False))
-        side.initiate_connection()
-        while not reader.at_eof():
-            writer.write(side.data_to_send())
-            for event in side.receive_data(await reader.read(65536)):
-                if isinstance(event, RequestReceived):
-                    heads.append(dict(event.headers))
-                if isinstance(event, StreamEnded):
-                    side.send_headers(event.stream_id, [(":status", "200")])
-                    side.send_data(event.stream_id, b"by h2", end_stream=True)
-            writer.write(side.data_to_send())
-        writer.close()
-
-    started = await asyncio.start_server(serve, "localhost", 0, ssl=context)
+    started = await asyncio.start_server(answering(heads, b"by h2"), "localhost", 0, ssl=context)
     async with started:
         url = f"https://localhost:{started.sockets[0].getsockname()[1]}"
         network = NetworkOptions(http2=True, ca_file=tmp_path / "authority.pem", proxy="direct")
