@@ -231,10 +231,11 @@ _LINES: Final = ("session-id", "agent-id", "parent-agent-id")
 
 def _claimed(named: Mapping[str, str]) -> Identity:
     """What header lines say, as clients name them: `…-session-id` with `…-agent-id` beside it."""
+    claims = [name for name in named if name.endswith(_LINES)]
     for last in _LINES[:2]:
-        for name in (name for name in named if name.endswith(last)):
+        for name in claims:
             family = name.removesuffix(last)
-            if not family.endswith("parent-"):
+            if family != name and not family.endswith("parent-"):
                 return Identity(*(named.get(family + line) for line in _LINES))
     return Identity()
 

@@ -105,17 +105,16 @@ def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def opens_more(raw: bytes, most: int) -> bool:
-    """Whether more than `most` containers may begin in `raw`: looked for one by one, because
-    counting all that stand in a large text takes as long as parsing it."""
-    left = most
+    """Whether more than `most` containers may begin in `raw`: in a large one looked for one by one,
+    because counting all that stand in a long text takes as long as parsing it."""
+    if len(raw) <= _SLICE:
+        return raw.count(b"[") + raw.count(b"{") > most
+    found = 0
     for mark in (b"[", b"{"):
         at = raw.find(mark)
-        while at >= 0:
-            left -= 1
-            if left < 0:
-                return True
-            at = raw.find(mark, at + 1)
-    return False
+        while at >= 0 and found <= most:
+            found, at = found + 1, raw.find(mark, at + 1)
+    return found > most
 
 
 def _writable(value: Any) -> bool:
