@@ -58,6 +58,8 @@ def values(size):
     keys = b",".join(b'"%d":0' % number for number in range(size // 9))
     yield "keys", b"{" + keys + b"}"
     yield "objects", b"[" + b'{"a":{}},' * (size // 9) + b"0]"
+    told = b'"' + b"model " * 1300 + b'",'
+    yield "many texts of an error", b'{"error":[' + told * (size // len(told) + 1) + b"0]}"
     yield "quotes in a text", b'"' + b'\\"' * (size // 2) + b'"'
     yield "escapes in a text", b'"' + b"\\u00e9" * (size // 6) + b'"'
     yield "pairs of surrogates", b'"' + b"\\ud83d\\ude00" * (size // 12) + b'"'

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -120,18 +121,29 @@ def read(status: int, facts: Facts, headers: Headers = ()) -> Meaning:
         told = facts.numbers.get("code", 0)
         status = told if 400 <= told < 600 else 502
     wait = facts.retry_after if facts.retry_after is not None else retry_after(headers)
-    text = "\n".join(facts.texts)
-    places = [*facts.places, *_NAMED_IN_TEXT.findall(text)]
+    row, match = _row_of(status, "\n".join(facts.texts), tuple(facts.codes), tuple(facts.places))
+    if row is None:
+        return _meaning(_kind_by_status(status, facts), status, facts, wait, "")
+    found = _meaning(row.kind, status, facts, wait, row.remedy)
+    return replace(found, **_numbers(match, facts)) if found.kind in _COUNTED else found
+
+
+@lru_cache(maxsize=32)
+def _row_of(
+    status: int, text: str, codes: tuple[str, ...], places: tuple[str, ...]
+) -> tuple[Wording | None, re.Match[str] | None]:
+    """The row that holds, and where its text does. Kept, because every plugin that learns from a
+    failure asks for the same one."""
+    places = (*places, *_NAMED_IN_TEXT.findall(text))
     for row in WORDINGS:
         if row.statuses and status not in row.statuses:
             continue
         if row.place and not any(row.place.fullmatch(place) for place in places):
             continue
         match = row.match.search(text) if row.match else None
-        if match or (row.code and any(row.code.fullmatch(code) for code in facts.codes)):
-            found = _meaning(row.kind, status, facts, wait, row.remedy)
-            return replace(found, **_numbers(match, facts)) if found.kind in _COUNTED else found
-    return _meaning(_kind_by_status(status, facts), status, facts, wait, "")
+        if match or (row.code and any(row.code.fullmatch(code) for code in codes)):
+            return row, match
+    return None, None
 
 
 _COUNTED: Final = frozenset(("overflow", "output_limit"))

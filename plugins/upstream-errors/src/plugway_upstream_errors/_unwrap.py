@@ -15,7 +15,7 @@ import orjson
 from plugway import as_list
 
 MAX_TEXT: Final = 8000
-"""Characters of a body that are looked at: no documented error comes near it."""
+"""Characters of a body that are looked at, in all of its texts: no documented error comes near."""
 MAX_NESTED: Final = 3
 """Texts inside texts that are JSON again, as gateways in between write them."""
 _MAX_MEMBERS: Final = 300
@@ -108,8 +108,9 @@ def _text(text: str, facts: Facts, depth: int, nested: int) -> None:
         if inner is not None:
             _walk(inner, facts, depth - 1, nested - 1)
             return
-    if text:
-        facts.texts.append(text[:MAX_TEXT])
+    room = MAX_TEXT - sum(map(len, facts.texts))
+    if text and room > 0:
+        facts.texts.append(text[:room])
 
 
 def _object(members: Mapping[str, Any], facts: Facts, depth: int, nested: int) -> None:
