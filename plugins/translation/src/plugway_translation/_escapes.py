@@ -1,0 +1,50 @@
+"""Escapes in the JSON text of a call's arguments: those of half a character become U+FFFD.
+
+Arguments are JSON inside of JSON: `\\ud83d` may stand in their own text. A reader may refuse such
+text (RFC 8259, section 8.2), and some do.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_TOKEN: Final = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|u[0-9a-fA-F]{0,3}\Z|.|\Z)",
+    re.DOTALL,
+)
+_NEAR: Final = 12
+"""Characters of a pair of escapes."""
+
+
+def whole_escapes(text: str) -> str:
+    """JSON text with U+FFFD for each escaped half of a character; as long as before."""
+    if "\\u" not in text or _HALF.search(text) is None:
+        return text
+    return _TOKEN.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
+
+
+def end_of_escapes(text: str) -> int:
+    """Where the part of a JSON text ends that what follows cannot change: before an escape, or a
+    pair of them, that may not have come whole. `text` begins between two escapes."""
+    end = len(text)
+    if "\\" not in text[-_NEAR:]:
+        return end
+    before = last = None
+    for found in _TOKEN.finditer(text):
+        before, last = last, found
+    if last is None or last.end() < end:
+        return end
+    if _is_first_half(last):
+        return last.start()
+    if last[0] != "\\" and (last[0][1] != "u" or len(last[0]) > 5):
+        return end
+    pair = before is not None and before.end() == last.start() and _is_first_half(before)
+    return before.start() if before is not None and pair else last.start()
+
+
+def _is_first_half(found: re.Match[str]) -> bool:
+    half = found["half"]
+    return half is not None and half[2] in "89abAB"
