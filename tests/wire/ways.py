@@ -114,8 +114,10 @@ def _messages_streamed(text: str) -> Iterator[Call]:
 def _chat_streamed(text: str) -> Iterator[Call]:
     calls: dict[int, list[str]] = {}
     for _, data in parse_sse(text.encode()):
-        choices = data["choices"] if isinstance(data, dict) else ()
-        for piece in (call for c in choices for call in c["delta"].get("tool_calls") or ()):
+        assert "error" not in data, data
+        for piece in (
+            call for c in data.get("choices", ()) for call in c["delta"].get("tool_calls") or ()
+        ):
             call = calls.setdefault(piece["index"], ["", "", ""])
             function = piece["function"]
             call[0] += piece.get("id") or ""

@@ -7,16 +7,14 @@ from typing import Final
 
 import orjson
 
-from plugway import Gathered
+from plugway import Gathered, object_text, whole_escapes
 from plugway_openai_wire._whole import is_json
 from plugway_translation import (
     end_of_escapes,
     joined_versions,
     last_meant,
-    object_text,
     one_of_many,
     parse_arguments,
-    whole_escapes,
 )
 
 _PIECES: Final = 1000
@@ -36,6 +34,7 @@ class Arguments:
         "_complete",
         "_depth",
         "_escaped",
+        "_final",
         "_over",
         "_quoted",
         "_sent",
@@ -60,6 +59,8 @@ class Arguments:
         self._escaped = ""
         self._states = False
         """What came is or may be more than one version."""
+        self._final = False
+        """The version that came last was said to be all of it."""
         self._over = False
         self._checked = 0
         self._complete = False
@@ -93,8 +94,12 @@ class Arguments:
             rest = text[len(before) :]
             if rest:
                 self.add(rest)
-        elif last_meant([before, text]):
+            return
+        old, new = parse_arguments(before), parse_arguments(text)
+        if new is not None and (old is None or old.keys() <= new.keys()):
+            self._next_version(before)
             self.add(text)
+            self._final = True
 
     def is_state(self, piece: str) -> bool:
         """Whether a piece that comes after whole arguments may be those again, or a later state of
@@ -114,12 +119,15 @@ class Arguments:
             return 0
         # `{"a":` and then `{"a":1}` may be one value in the other: both are kept.
         sure = not whole and (self._quoted or before.rstrip()[-1] not in ":,[")
+        kept = not sure or not self._versions
+        self._next_version(before if kept else "")
+        return 0 if kept else len(before)
+
+    def _next_version(self, before: str) -> None:
+        """What comes now is another version; `before` is kept, if it is not empty."""
         self.now = Gathered("the arguments of a tool call")
         self._depth, self._quoted, self._escaped, self._checked = 0, False, "", 0
-        if sure and self._versions:
-            return len(before)
-        self._versions.append(before)
-        return 0
+        self._versions += [before] if before else []
 
     def _look(self, piece: str) -> None:
         begun = self.now.size > len(piece)
@@ -160,6 +168,8 @@ class Arguments:
 
     def text(self) -> str:
         """All of it, as it is meant: the text of an object, or what came where that is none."""
+        if self._final:
+            return object_text(whole_escapes(self.now.text())) or self.now.text()
         whole = whole_escapes("".join((*self._versions, self.now.text())))
         if not self._versions and (self._depth or self._quoted):
             return whole
@@ -200,11 +210,27 @@ class Arguments:
         member that stands twice readers take the last value."""
         if versions := joined_versions(first):
             first = first[: first.index(versions[0]) + len(versions[0])]
-        old, new = parse_arguments(first), parse_arguments(self.text())
+        rest = first[self._sent :].rstrip()
+        closers = _closers(first)
+        old, new = parse_arguments(first + closers), parse_arguments(self.text())
         if old is None or new is None:
-            return first[self._sent :]
+            return rest
         later = {name: new[name] for name in new if name not in old or old[name] != new[name]}
         if not later:
-            return first[self._sent :]
-        open_ = first[self._sent :].rstrip()[:-1]
+            return rest + closers
+        open_ = (rest + closers)[:-1]
         return f"{open_}{',' if old else ''}{orjson.dumps(later).decode()[1:]}"
+
+
+def _closers(text: str) -> str:
+    """What closes the text and the containers that are open at the end of a JSON text."""
+    quoted, found = False, ""
+    for mark in _MARKS.finditer(text):
+        sign = mark[0]
+        if sign == '"':
+            quoted = not quoted
+        elif not quoted and sign in "{[":
+            found = ("}" if sign == "{" else "]") + found
+        elif not quoted and sign in "}]":
+            found = found[1:]
+    return ('"' if quoted else "") + found

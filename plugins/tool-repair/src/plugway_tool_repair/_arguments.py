@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from plugway import as_list, as_object
+from plugway import as_list, as_object, whole_escapes
 from plugway_local_engine import check_arguments
 from plugway_tool_repair._loose import NotJson, load
-from plugway_translation import one_of_many, parse_arguments, whole_escapes
+from plugway_translation import one_of_many, parse_arguments
 
 _MAX_DEPTH: Final = 50
 _MAX_REFERENCES: Final = 16

@@ -4,9 +4,9 @@ Pure functions and small values: identifiers and names, schemas, turns, media, t
 the notes in which a translator says what it could not carry over.
 """
 
-from plugway_translation._arguments import arguments_of, object_text, parse_arguments
+from plugway_translation._arguments import arguments_of, parse_arguments
 from plugway_translation._calls import FreshIds, ids_of_calls, unique_calls
-from plugway_translation._escapes import end_of_escapes, whole_escapes
+from plugway_translation._escapes import end_of_escapes
 from plugway_translation._halves import Halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id
 from plugway_translation._lengths import hashed, shortened
@@ -84,7 +84,6 @@ __all__ = [
     "last_meant",
     "media_of",
     "note_extras",
-    "object_text",
     "one_of_many",
     "parse_arguments",
     "read_json",
@@ -103,5 +102,4 @@ __all__ = [
     "unique_calls",
     "unseen",
     "usage_of",
-    "whole_escapes",
 ]

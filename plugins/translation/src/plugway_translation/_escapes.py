@@ -1,15 +1,10 @@
-"""Escapes in the JSON text of a call's arguments: those of half a character become U+FFFD.
-
-Arguments are JSON inside of JSON: `\\ud83d` may stand in their own text. A reader may refuse such
-text (RFC 8259, section 8.2), and some do.
-"""
+"""Escapes in the JSON text of arguments that comes in pieces. Pure functions."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _TOKEN: Final = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|u[0-9a-fA-F]{0,3}\Z|.|\Z)",
@@ -17,13 +12,6 @@ _TOKEN: Final = re.compile(
 )
 _NEAR: Final = 12
 """Characters of a pair of escapes."""
-
-
-def whole_escapes(text: str) -> str:
-    """JSON text with U+FFFD for each escaped half of a character; as long as before."""
-    if "\\u" not in text or _HALF.search(text) is None:
-        return text
-    return _TOKEN.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
 
 
 def end_of_escapes(text: str) -> int:

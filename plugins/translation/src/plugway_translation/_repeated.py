@@ -11,8 +11,8 @@ import re
 from json import JSONDecoder
 from typing import Any, Final, cast
 
-from plugway import as_list, as_object
-from plugway_translation._arguments import object_text, parse_arguments
+from plugway import as_list, as_object, object_text
+from plugway_translation._arguments import parse_arguments
 
 _DECODER: Final = JSONDecoder()
 _MOST: Final = 10_000
@@ -75,5 +75,6 @@ def _later(old: Any, new: Any) -> bool:
     if isinstance(old, list) and isinstance(new, list):
         before, after = as_list(cast("Any", old)), as_list(cast("Any", new))
         return len(before) <= len(after) and all(map(_later, before, after))
-    numbers = type(old) in (int, float) and type(new) in (int, float)
-    return numbers and str(cast("float", new)).startswith(str(cast("float", old)))
+    if isinstance(old, bool) or not isinstance(old, int | float):
+        return False
+    return isinstance(new, int | float) and str(new).startswith(str(old))

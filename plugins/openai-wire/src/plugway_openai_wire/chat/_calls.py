@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plugway import MAX_EVENT_BYTES, BackendProtocolError, Emitter, StreamEvent, as_object
+from plugway import (
+    MAX_EVENT_BYTES,
+    BackendProtocolError,
+    Emitter,
+    StreamEvent,
+    as_object,
+    object_text,
+)
 from plugway_openai_wire.chat._slots import Piece, Slot, Slots
-from plugway_translation import FreshIds, ToolNames, object_text
+from plugway_translation import FreshIds, ToolNames
 
 
 class Calls:
