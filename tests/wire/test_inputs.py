@@ -48,8 +48,8 @@ WRONG: dict[str, Any] = {
 }
 
 
-def chat(given: Any) -> tuple[list[Any], list[Any]]:
-    entry = {"index": 0, "id": "c", "function": {"name": "Read", "arguments": given}}
+def chat(given: Any, name: str = "Read") -> tuple[list[Any], list[Any]]:
+    entry = {"index": 0, "id": "c", "function": {"name": name, "arguments": given}}
     delta = data(chunk({"tool_calls": [entry]}))
     message = {"role": "assistant", "content": None, "tool_calls": [entry]}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
@@ -57,8 +57,8 @@ def chat(given: Any) -> tuple[list[Any], list[Any]]:
     return sse(ended), respond(200, {"object": "chat.completion", "choices": [choice]})
 
 
-def responses(given: Any) -> tuple[list[Any], list[Any]]:
-    item = {"type": "function_call", "id": "f", "call_id": "c", "name": "Read", "arguments": given}
+def responses(given: Any, name: str = "Read") -> tuple[list[Any], list[Any]]:
+    item = {"type": "function_call", "id": "f", "call_id": "c", "name": name, "arguments": given}
     at = {"output_index": 0, "item_id": "f"}
     whole = {"id": "r", "object": "response", "status": "completed", "output": [item]}
     told = [
@@ -71,14 +71,14 @@ def responses(given: Any) -> tuple[list[Any], list[Any]]:
     return sse([data(event) for event in told]), respond(200, whole)
 
 
-def gemini(given: Any) -> tuple[list[Any], list[Any]]:
-    parts = [{"functionCall": {"name": "Read", "args": given}}]
+def gemini(given: Any, name: str = "Read") -> tuple[list[Any], list[Any]]:
+    parts = [{"functionCall": {"name": name, "args": given}}]
     whole = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}
     return sse([data(whole)]), respond(200, whole)
 
 
-def anthropic(given: Any) -> tuple[list[Any], list[Any]]:
-    block = {"type": "tool_use", "id": "c", "name": "Read", "input": given}
+def anthropic(given: Any, name: str = "Read") -> tuple[list[Any], list[Any]]:
+    block = {"type": "tool_use", "id": "c", "name": name, "input": given}
     usage = {"input_tokens": 1, "output_tokens": 1}
     whole = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [block]}
     whole |= {"stop_reason": "tool_use", "stop_sequence": None, "usage": usage}
@@ -97,7 +97,7 @@ def anthropic(given: Any) -> tuple[list[Any], list[Any]]:
     return sse([(kind, {"type": kind, **fields}) for kind, fields in told]), respond(200, whole)
 
 
-SERVERS: dict[str, Callable[[Any], tuple[list[Any], list[Any]]]] = {
+SERVERS: dict[str, Callable[..., tuple[list[Any], list[Any]]]] = {
     "chat": chat,
     "responses": responses,
     "gemini": gemini,
@@ -172,3 +172,83 @@ async def test_the_model_is_asked_again_for_an_input_that_is_no_object(backend: 
             assert "must be a JSON object" in json.dumps(server.requests[-1].json) or (
                 "not valid JSON" in json.dumps(server.requests[-1].json)
             ), name
+
+
+ACTIONS: dict[str, list[Any]] = {
+    "shell": [
+        "{",
+        "[1]",
+        "ls",
+        "{}",
+        '{"commands": []}',
+        '{"commands": [["ls"]]}',
+        {"command": "ls"},
+    ],
+    "local_shell": [
+        "{",
+        "[1]",
+        "ls",
+        "{}",
+        '{"command": ""}',
+        '{"command": [null]}',
+        {"commands": []},
+    ],
+    "apply_patch": [
+        "{",
+        "*** Begin Patch",
+        {"type": "update_file", "path": "a"},
+        {"type": "create_file", "diff": "+a"},
+        {"type": "rename_file", "path": "a", "diff": "+a"},
+    ],
+    "tool_search": ["{", "[1]", "query"],
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("kind", ACTIONS)
+@pytest.mark.parametrize("backend", [name for name in SERVERS if name != "responses"])
+async def test_an_action_that_cannot_be_read_is_an_error_and_never_an_empty_action(
+    backend: str, kind: str, stream: bool
+):
+    tool = {"type": kind, **({"execution": "client"} if kind == "tool_search" else {})}
+    answer: list[Any] = []
+    async with (
+        ScriptedUpstream(otherwise=lambda _: answer) as server,
+        between(backend, server) as running,
+    ):
+        for given in ACTIONS[kind]:
+            answer = SERVERS[backend](given, kind)[0 if stream else 1]
+            body = {**asked("responses", stream=stream), "tools": [tool]}
+            found = await running.post(body, PATHS["responses"])
+            assert f'"{kind}_call"' not in found.text, given
+            failed = '"status":"failed"' in found.text and f"`{kind}`" in found.text
+            # A whole answer whose arguments are no object is refused before that.
+            assert failed or found.status_code == 502, (given, found.text)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_the_model_is_asked_again_for_an_action_that_says_nothing(stream: bool):
+    repair = [build_plugin(ToolRepair, "tool-repair")]
+    answers: list[list[Any]] = []
+    async with (
+        ScriptedUpstream(
+            otherwise=lambda r: answers.pop(0) if r.method == "POST" else []
+        ) as server,
+        between("chat", server, repair) as running,
+    ):
+        for given in ("{", "[1]", "{}"):
+            told = [chat(g, "shell") for g in (given, '{"commands": ["ls", 5]}')]
+            answers[:] = [pair[0 if stream else 1] for pair in told]
+            body = {**asked("responses", stream=stream), "tools": [{"type": "shell"}]}
+            found = await running.post(body, PATHS["responses"])
+            assert found.status_code == 200, found.text
+            assert '"commands":["ls","5"]' in found.text, given
+
+
+async def test_the_input_of_a_custom_tool_is_what_the_model_wrote():
+    tool = {"type": "custom", "name": "patch"}
+    answer = chat("*** Begin Patch", "patch")[0]
+    async with ScriptedUpstream(otherwise=answer) as server, between("chat", server) as running:
+        body = {**asked("responses", stream=True), "tools": [tool]}
+        found = await running.post(body, PATHS["responses"])
+        assert '"input":"*** Begin Patch"' in found.text
