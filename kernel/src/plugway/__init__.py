@@ -8,6 +8,7 @@ from plugway.kept import Bounded, write_file
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
+from plugway.types.arguments import object_text, whole_escapes
 from plugway.types.attempt import Attempt
 from plugway.types.backend import (
     Backend,
@@ -126,10 +127,12 @@ __all__ = [
     "hookimpl",
     "named_entries",
     "new_id",
+    "object_text",
     "origin_of",
     "remember_key",
     "replay",
     "url_problem",
+    "whole_escapes",
     "write_file",
     "wrong_choice",
 ]

@@ -35,7 +35,7 @@ from plugway.types.errors import (
     StreamInterrupted,
     error_type,
 )
-from plugway.types.events import collect, event, interrupted, replayed
+from plugway.types.events import check_inputs, collect, event, interrupted, replayed
 from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
 from plugway.types.json import loaded
 from plugway.types.reason import reason_in
@@ -226,6 +226,7 @@ class ExchangeRun:
             reply = Reply.message(self.message, headers=reply.headers)
         elif reply.body is not None:
             self.message = reply.parsed
+            check_inputs(self.message)
         self.first_content = exchange.seconds
         await self._whole(reply)
 
