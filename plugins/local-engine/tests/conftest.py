@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plugway_local_engine import (
+from plugway_toolcalls import (
     CallArguments,
     CallError,
     CallStart,

@@ -13,15 +13,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from plugway_local_engine import (
-    FAMILIES,
     GrammarTokenizer,
-    OutputParser,
-    Tool,
     ToolChoice,
     arguments_constraint,
     build_constraint,
-    check_arguments,
 )
+from plugway_toolcalls import FAMILIES, OutputParser, Tool, check_arguments
 
 from .conftest import TOOLS, as_blocks
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from plugway import event
-from plugway_local_engine import FAMILIES
 from plugway_tool_repair._mend import Mender
+from plugway_toolcalls import FAMILIES
 
 from .conftest import TOOLBOX
 

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from plugway_local_engine import (
+from plugway_local_engine import Constraint, GrammarTokenizer, TokenMask
+from plugway_toolcalls import (
     CallArguments,
     CallEnd,
     CallError,
     CallStart,
-    Constraint,
     Family,
-    GrammarTokenizer,
     OutputParser,
     Part,
     TextDelta,
     ThinkingDelta,
-    TokenMask,
     Tool,
     check_arguments,
 )

@@ -1,6 +1,6 @@
 """Holds text that may be a call until it is known to be one, and finds where it ends.
 
-Reading a call is the business of `plugway_local_engine`; this feeds it.
+Reading a call is the business of `plugway_toolcalls`; this feeds it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from plugway import Gathered
-from plugway_local_engine import BARE_HEAD, NOT_A_CALL, CallReader, MalformedCall, Tool
 from plugway_tool_repair._arguments import dumps
-from plugway_tool_repair._loose import NotJson, read
-from plugway_tool_repair._marks import (
+from plugway_tool_repair._tools import Toolbox
+from plugway_toolcalls import BARE_HEAD, NOT_A_CALL, CallReader, MalformedCall, NotJson, Tool, read
+from plugway_toolcalls.marks import (
     HEADER_END,
     HEADERS,
     TO,
@@ -22,7 +22,6 @@ from plugway_tool_repair._marks import (
     head_names,
     header_format,
 )
-from plugway_tool_repair._tools import Toolbox
 
 MAX_CALL: Final = 256 * 1024
 """Characters of a call in text: reading all of it again at its end must not take long."""

@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from plugway_tool_repair import _marks as marks
 from plugway_tool_repair._capture import Capture, CutOff, Found
 from plugway_tool_repair._tools import Toolbox
+from plugway_toolcalls import marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
 _TICKS = re.compile(r"\n|`+|[^\s`]")

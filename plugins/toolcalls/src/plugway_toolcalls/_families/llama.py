@@ -5,7 +5,7 @@ Sources: chat templates of Llama 3.1 to 3.3 Instruct, Meta's page on prompt form
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 
 _SHAPE = Shape(before='{"name": "', between='", "parameters": ', after="}")
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')

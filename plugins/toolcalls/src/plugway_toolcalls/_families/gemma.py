@@ -5,8 +5,8 @@ Sources: chat template of Gemma 4; Google's pages on function calling with Gemma
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
-from plugway_local_engine._families.hermes import HERMES_CALL
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families.hermes import HERMES_CALL
 
 _GEMMA4_CALL = CallFormat(
     kind="braces",

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import pytest
 
-from plugway_local_engine import check_arguments
-from plugway_local_engine._patterns import endless_loops, matches
-from plugway_local_engine._schema import SchemaTooLarge, prepare_schema
+from plugway_toolcalls import check_arguments
+from plugway_toolcalls._patterns import endless_loops, matches
+from plugway_toolcalls._schema import SchemaTooLarge, prepare_schema
 
 SCHEMA = {
     "type": "object",

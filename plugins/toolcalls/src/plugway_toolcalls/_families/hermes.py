@@ -5,7 +5,7 @@ Sources: model cards of NousResearch Hermes 2 Pro and 3, chat templates of Qwen 
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 
 HERMES_CALL = CallFormat(
     kind="object",

@@ -5,7 +5,7 @@ Sources: chat templates of Mistral Nemo, Small 3.2, Devstral and Ministral 3; mi
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 
 _V11_CALL = CallFormat(
     kind="arguments",

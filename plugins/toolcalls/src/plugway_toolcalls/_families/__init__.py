@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Header, Sample, Shape
-from plugway_local_engine._families.deepseek import DEEPSEEK, DEEPSEEK_V31, DEEPSEEK_V32
-from plugway_local_engine._families.gemma import FUNCTION_GEMMA, GEMMA, GEMMA4
-from plugway_local_engine._families.generic import GENERIC
-from plugway_local_engine._families.glm import GLM
-from plugway_local_engine._families.harmony import HARMONY
-from plugway_local_engine._families.hermes import HERMES
-from plugway_local_engine._families.kimi import KIMI
-from plugway_local_engine._families.llama import LLAMA
-from plugway_local_engine._families.minimax import MINIMAX
-from plugway_local_engine._families.mistral import MISTRAL, MISTRAL_V3
-from plugway_local_engine._families.qwen_coder import QWEN_CODER, SEED_OSS
+from plugway_toolcalls._families._base import CallFormat, Family, Header, Sample, Shape
+from plugway_toolcalls._families.deepseek import DEEPSEEK, DEEPSEEK_V31, DEEPSEEK_V32
+from plugway_toolcalls._families.gemma import FUNCTION_GEMMA, GEMMA, GEMMA4
+from plugway_toolcalls._families.generic import GENERIC
+from plugway_toolcalls._families.glm import GLM
+from plugway_toolcalls._families.harmony import HARMONY
+from plugway_toolcalls._families.hermes import HERMES
+from plugway_toolcalls._families.kimi import KIMI
+from plugway_toolcalls._families.llama import LLAMA
+from plugway_toolcalls._families.minimax import MINIMAX
+from plugway_toolcalls._families.mistral import MISTRAL, MISTRAL_V3
+from plugway_toolcalls._families.qwen_coder import QWEN_CODER, SEED_OSS
 
 __all__ = ["FAMILIES", "CallFormat", "Family", "Header", "Sample", "Shape", "detect_family"]
 

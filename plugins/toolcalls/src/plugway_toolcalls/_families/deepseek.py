@@ -6,7 +6,7 @@ Sources: chat templates of DeepSeek R1, V3.1 and V3.2.
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 
 _BEGIN, _END = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"
 _ALL, _ALL_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
-from plugway_local_engine._families.hermes import HERMES_CALL, QWEN_CODER_CALL
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families.hermes import HERMES_CALL, QWEN_CODER_CALL
 
 
 def _call(tag: str) -> CallFormat:

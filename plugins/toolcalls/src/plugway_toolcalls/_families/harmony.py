@@ -5,7 +5,7 @@ Sources: OpenAI's page on the Harmony response format, chat template of gpt-oss.
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Header, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Header, Sample, Shape
 
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')
 _THINK = "<|channel|>analysis<|message|>Need a file.<|end|>"

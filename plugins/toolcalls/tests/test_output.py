@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway import Emitter
-from plugway_local_engine import (
+from plugway_toolcalls import (
     FAMILIES,
     CallEnd,
     OutputParser,
@@ -20,8 +20,8 @@ from plugway_local_engine import (
     detect_family,
     to_events,
 )
-from plugway_local_engine._families._base import CallFormat, Family
-from plugway_local_engine._write import write_call
+from plugway_toolcalls._families._base import CallFormat, Family
+from plugway_toolcalls._write import write_call
 
 from .conftest import TOOLS, as_blocks
 

@@ -1,6 +1,6 @@
 """The texts that mean something in a reply: where calls begin, and what should never be seen.
 
-All of it is data of the model families, read from `plugway_local_engine`, but for the leaks that
+All of it is data of the model families, read from `plugway_toolcalls`, but for the leaks that
 no family lists.
 """
 
@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from plugway_local_engine import FAMILIES, CallFormat, Tool
+from plugway_toolcalls._families import FAMILIES, CallFormat
+from plugway_toolcalls._tools import Tool
 
 _OTHER_LEAKS: Final = (
     "<|im_start|>assistant",

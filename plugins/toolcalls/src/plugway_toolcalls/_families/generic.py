@@ -5,8 +5,8 @@ Models whose template knows no tools are told to call in the first of these form
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample
-from plugway_local_engine._families.hermes import HERMES_CALL
+from plugway_toolcalls._families._base import CallFormat, Family, Sample
+from plugway_toolcalls._families.hermes import HERMES_CALL
 
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')
 _READ_JSON = '{"name": "Read", "arguments": {"file_path": "/a.txt"}}'

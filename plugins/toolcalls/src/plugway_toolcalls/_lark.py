@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from plugway_local_engine._families._base import CallFormat, Shape
-from plugway_local_engine._tools import as_list, as_object
+from plugway import as_list, as_object
+from plugway_toolcalls._families._base import CallFormat, Shape
 
 JSON_STYLE: Final[dict[str, Any]] = {
     "whitespace_flexible": False,

@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from plugway_local_engine._calls import Call, Tools, parse_calls
-from plugway_local_engine._families._base import CallFormat
-from plugway_local_engine._spans import NOT_A_CALL, finder_for
+from plugway_toolcalls._calls import Call, Tools, parse_calls
+from plugway_toolcalls._families._base import CallFormat
+from plugway_toolcalls._spans import NOT_A_CALL, finder_for
 
 BARE_HEAD: Final = re.compile(
     r'\s*\[?\s*\{\s*"(?:name|function|tool|tool_name|function_name|type|tool_calls)"\s*:'

@@ -5,7 +5,7 @@ Sources: chat templates of Kimi K2 Instruct and K2 Thinking; Moonshot's page on 
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 
 _ALL, _ALL_END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 _BEGIN, _ARGUMENTS, _END = (

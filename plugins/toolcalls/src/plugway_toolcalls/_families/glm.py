@@ -5,8 +5,8 @@ Sources: chat templates of GLM 4.5, 4.6 and 4.7.
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
-from plugway_local_engine._families.hermes import HERMES_CALL
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families.hermes import HERMES_CALL
 
 _CALL = CallFormat(
     kind="tags",

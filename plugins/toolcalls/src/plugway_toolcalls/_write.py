@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from plugway_local_engine._families._base import CallFormat, Family, Shape
-from plugway_local_engine._families.hermes import HERMES_CALL
-from plugway_local_engine._tools import as_list, as_object
+from plugway import as_list, as_object
+from plugway_toolcalls._families._base import CallFormat, Family, Shape
+from plugway_toolcalls._families.hermes import HERMES_CALL
 
 
 def own_format(family: Family) -> CallFormat:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
-from plugway_local_engine._patterns import endless_loops
-from plugway_local_engine._tools import as_list, as_object
+from plugway import as_list, as_object
+from plugway_toolcalls._patterns import endless_loops
 
 MAX_VALUES: Final = 50_000
 MAX_TEXT: Final = 1_000_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
-from plugway_local_engine._families._base import CallFormat
+from plugway_toolcalls._families._base import CallFormat
 
 NOT_A_CALL: Final = -1
 """The text is no call in this format."""

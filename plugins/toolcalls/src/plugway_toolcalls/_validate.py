@@ -19,9 +19,9 @@ from jsonschema.validators import extend, validator_for  # pyright: ignore[repor
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from plugway_local_engine._patterns import matches
-from plugway_local_engine._schema import SchemaTooLarge, prepare_schema
-from plugway_local_engine._tools import as_object
+from plugway import as_object
+from plugway_toolcalls._patterns import matches
+from plugway_toolcalls._schema import SchemaTooLarge, prepare_schema
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway_local_engine import FAMILIES, OutputParser, detect_family
-from plugway_local_engine._families import Family, Sample
-from plugway_local_engine._write import write_call
+from plugway_toolcalls import FAMILIES, OutputParser, detect_family
+from plugway_toolcalls._families import Family, Sample
+from plugway_toolcalls._write import write_call
 
 from .conftest import TOOLS, as_blocks
 

@@ -5,7 +5,7 @@ Sources: chat template of MiniMax M2; MiniMax's page on tool calling.
 
 from __future__ import annotations
 
-from plugway_local_engine._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 
 _ALL, _ALL_END = "<minimax:tool_call>", "</minimax:tool_call>"
 _CALL = CallFormat(

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from plugway_local_engine._call_reader import BARE_HEAD, CallReader
-from plugway_local_engine._calls import MalformedCall
-from plugway_local_engine._families._base import CallFormat, Family
-from plugway_local_engine._parts import (
+from plugway_toolcalls._call_reader import BARE_HEAD, CallReader
+from plugway_toolcalls._calls import MalformedCall
+from plugway_toolcalls._families._base import CallFormat, Family
+from plugway_toolcalls._parts import (
     CallArguments,
     CallEnd,
     CallError,
@@ -22,8 +22,8 @@ from plugway_local_engine._parts import (
     TextDelta,
     ThinkingDelta,
 )
-from plugway_local_engine._spans import NOT_A_CALL
-from plugway_local_engine._tools import Tool
+from plugway_toolcalls._spans import NOT_A_CALL
+from plugway_toolcalls._tools import Tool
 
 Mode = Literal["text", "thinking", "header", "call"]
 

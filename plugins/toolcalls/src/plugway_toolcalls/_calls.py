@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plugway_local_engine._braces import read_braces
-from plugway_local_engine._families._base import CallFormat
-from plugway_local_engine._tools import Tool, as_list, as_object
+from plugway import as_list, as_object
+from plugway_toolcalls._braces import read_braces
+from plugway_toolcalls._families._base import CallFormat
+from plugway_toolcalls._tools import Tool, kind_of
 
 _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
@@ -227,7 +228,7 @@ def _tag_value(text: str, schema: dict[str, Any], typed: str | None) -> Any:
     if typed == "true" or allowed == {"string"}:
         return text
     value = _scalar(text)
-    if isinstance(value, str) or not allowed or _kind(value) in allowed:
+    if isinstance(value, str) or not allowed or kind_of(value) in allowed:
         return value
     return text if "string" in allowed else value
 
@@ -240,13 +241,6 @@ def _scalar(text: str) -> Any:
         return json.loads(text, strict=False)
     except ValueError:
         return text
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
-    return next((name for kind, name in names.items() if isinstance(value, kind)), "null")
 
 
 def _from_braces(spec: CallFormat, text: str) -> tuple[str, Any]:
