@@ -202,7 +202,11 @@ class _Builder:
 
     def write(self, turn: Turn) -> str:
         """The text of an assistant's turn with its calls written out."""
-        calls = [write_call(self.family, call.name, call.arguments) for call in turn.calls]
+        schemas = {tool.name: tool.schema for tool in self.tools}
+        calls = [
+            write_call(self.family, call.name, call.arguments, schemas.get(call.name))
+            for call in turn.calls
+        ]
         return "\n".join(part for part in (turn.text, *calls) if part)
 
     def _say(self, role: str, items: list[dict[str, Any]]) -> None:

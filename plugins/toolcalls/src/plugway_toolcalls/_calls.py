@@ -15,7 +15,8 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_toolcalls._braces import read_braces
 from plugway_toolcalls._families._base import CallFormat
-from plugway_toolcalls._tools import Tool, kind_of
+from plugway_toolcalls._tags import Names, NotTags, read_body
+from plugway_toolcalls._tools import Tool
 
 _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
@@ -48,24 +49,36 @@ def parse_calls(spec: CallFormat, text: str, tools: Tools, name: str = "") -> li
     Raises:
         MalformedCall: it cannot be read, or names no tool of the request.
     """
+    found = _read(spec, text, tools, name)
+    if not found:
+        raise MalformedCall("it holds no call")
+    return [_finished(name, arguments, tools) for name, arguments in found]
+
+
+def is_readable(spec: CallFormat, text: str) -> bool:
+    """Whether `text`, as that of `parse_calls`, is a call of any tool."""
+    try:
+        return bool(_read(spec, text, {}, ""))
+    except MalformedCall:
+        return False
+
+
+def _read(spec: CallFormat, text: str, tools: Tools, name: str) -> list[tuple[str, Any]]:
     try:
         match spec.kind:
             case "object":
                 values = _values(_value_text(text, spec))
-                found = [call for value in values for call in _from_object(value, tools)]
+                return [call for value in values for call in _from_object(value, tools)]
             case "arguments":
-                found = [_from_head(spec, text, name)]
+                return [_from_head(spec, text, name)]
             case "tags":
-                found = [_from_tags(spec, text, tools)]
+                return [_from_tags(spec, text, tools)]
             case "braces":
-                found = [_from_braces(spec, text)]
+                return [_from_braces(spec, text, tools)]
             case "python":
-                found = list(_from_python(text, spec.closing))
+                return list(_from_python(text, spec.closing))
     except RecursionError:
         raise MalformedCall("it is nested too deeply") from None
-    if not found:
-        raise MalformedCall("it holds no call")
-    return [_finished(name, arguments, tools) for name, arguments in found]
 
 
 def _finished(name: str, arguments: Any, tools: Tools) -> Call:
@@ -201,57 +214,31 @@ def _from_tags(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     head = re.match(spec.head, text)
     if head is None:
         raise MalformedCall("it has no name")
-    name = head["name"]
-    schemas = as_object(tools[name].schema.get("properties")) if name in tools else {}
-    body = text[head.end() :]
+    name, body = head["name"], text[head.end() :].rstrip()
+    for closing in (spec.outer, spec.closing):
+        body = body.removesuffix(closing).rstrip() if closing else body
     if body.lstrip().startswith("{"):
-        return name, _loads(_value_text(body, spec))
-    body = body.rstrip().removesuffix(spec.outer).rstrip().removesuffix(spec.closing)
-    arguments: dict[str, Any] = {}
-    parameter, at = re.compile(rf"\s*+(?:{spec.parameter})", re.DOTALL), 0
-    while match := parameter.match(body, at):
-        at = match.end()
-        key = match["key"].strip()
-        typed = match.groupdict().get("typed")
-        raw = match["value"]
-        if spec.wrapped:
-            raw = raw.removeprefix("\n").removesuffix("\n")
-        arguments[key] = _tag_value(raw, as_object(schemas.get(key)), typed)
-    if body[at:].strip():
-        raise MalformedCall(f"{body[at : at + 40].strip()!r} is no parameter")
-    return name, arguments
-
-
-def _tag_value(text: str, schema: dict[str, Any], typed: str | None) -> Any:
-    kinds = schema.get("type")
-    allowed = {kinds} if isinstance(kinds, str) else {str(k) for k in as_list(kinds)}
-    if typed == "true" or allowed == {"string"}:
-        return text
-    value = _scalar(text)
-    if isinstance(value, str) or not allowed or kind_of(value) in allowed:
-        return value
-    return text if "string" in allowed else value
-
-
-def _scalar(text: str) -> Any:
-    python = {"True": True, "False": False, "None": None}
-    if text.strip() in python:
-        return python[text.strip()]
+        return name, _loads(body)
     try:
-        return json.loads(text, strict=False)
-    except ValueError:
-        return text
+        return name, read_body(spec, body, tools.get(name))
+    except NotTags as error:
+        raise MalformedCall(str(error)) from None
 
 
-def _from_braces(spec: CallFormat, text: str) -> tuple[str, Any]:
+def _from_braces(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     head = re.match(spec.head, text)
     if head is None:
         raise MalformedCall("it has no name")
     body = text[head.end() :].rstrip().removesuffix(spec.closing).rstrip()
     try:
-        return head["name"], read_braces(body, spec.quote)
+        arguments = read_braces(body, spec.quote)
     except ValueError as error:
         raise MalformedCall(f"its arguments cannot be read: {error}") from None
+    names = Names(tools[head["name"]].schema if head["name"] in tools else {})
+    foreign = [name for name in as_object(arguments) if not names.allows(name)]
+    if foreign:
+        raise MalformedCall(f"there is no argument {foreign[0][:80]!r}")
+    return head["name"], arguments
 
 
 def _from_python(text: str, closing: str) -> Iterator[tuple[str, Any]]:

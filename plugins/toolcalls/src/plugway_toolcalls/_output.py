@@ -32,6 +32,8 @@ _BARE_LIMIT: Final = 80
 _HEADER_LIMIT: Final = 300
 _BLANKS_LIMIT: Final = 1000
 """White space that is held back at the end of a text, because it may stand before a marker."""
+_PATIENCE: Final = 20
+"""Calls of a reply for which it is waited whether a closing tag is part of a value."""
 _SLICE: Final = 4096
 """Characters that are looked at together: what is cut off at the front is copied each time."""
 
@@ -64,7 +66,10 @@ class OutputParser:
         self._callable = True
         self._opening = ""
         self._gap = ""
+        self._formats: list[CallFormat] = []
+        self._name = ""
         self._reader = CallReader(())
+        self._begun = 0
         self._input: list[tuple[str, int]] = []
         """Text that was not looked at yet, the last first, each from an index on."""
         self._cut = False
@@ -95,6 +100,20 @@ class OutputParser:
         """The parts that are certain now that `text` has come."""
         self._input.append((text, 0))
         return self._run(final=False)
+
+    def call_ended(self) -> list[Part]:
+        """The parts of the call that is being written, where a grammar says that it has ended.
+
+        Empty where it is not complete after all.
+        """
+        parts: list[Part] = []
+        if self._mode == "call":
+            reader = CallReader(self._formats, self._name)
+            end = reader.find(self._buffer, final=True)
+            if end is not None and end == len(self._buffer.rstrip()):
+                self._reader = reader
+                self._finish_call(parts, end, False)
+        return parts
 
     def finish(self, *, cut: bool = False) -> list[Part]:
         """The rest: nothing more will come. `cut`: because the reply was cut off, by a limit or a
@@ -241,7 +260,9 @@ class OutputParser:
 
     def _begin_call(self, opening: str, formats: list[CallFormat], name: str = "") -> None:
         self._mode, self._opening = "call", opening
-        self._reader = CallReader(formats, name)
+        self._begun += 1
+        self._formats, self._name = formats, name
+        self._reader = CallReader(formats, name, patient=self._begun <= _PATIENCE)
 
     def _call(self, parts: list[Part], final: bool) -> bool:
         cut = final and self._cut
@@ -255,13 +276,15 @@ class OutputParser:
         return True
 
     def _finish_call(self, parts: list[Part], end: int, cut: bool) -> None:
-        text, self._buffer = self._buffer[:end], self._buffer[end:]
         self._mode, self._fresh, self._callable = "text", True, True
         try:
-            calls = self._reader.calls(text, self._tools)
-        except MalformedCall as error:
+            calls, error = self._reader.calls(self._buffer[:end], self._tools), ""
+        except MalformedCall as malformed:
+            calls, error = [], str(malformed)
+        text, self._buffer = self._buffer[: self._reader.used], self._buffer[self._reader.used :]
+        if error:
             self._fresh = self._callable = False
-            self._fail(parts, text, str(error))
+            self._fail(parts, text, error)
             self._put_back()
             return
         for call in calls:

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugway import as_list, as_object
+from plugway_toolcalls._call_reader import CallReader
+from plugway_toolcalls._calls import MalformedCall
 from plugway_toolcalls._families._base import CallFormat, Family, Shape
 from plugway_toolcalls._families.hermes import HERMES_CALL
+from plugway_toolcalls._tools import Tool
 
 
 def own_format(family: Family) -> CallFormat:
@@ -19,18 +22,56 @@ def own_format(family: Family) -> CallFormat:
     return next((spec for spec in family.calls if spec.shape is not None), HERMES_CALL)
 
 
-def write_call(family: Family, name: str, arguments: Mapping[str, Any]) -> str:
-    """One call as `family` writes it, markers included."""
+def write_call(
+    family: Family,
+    name: str,
+    arguments: Mapping[str, Any],
+    schema: Mapping[str, Any] | None = None,
+) -> str:
+    """One call as `family` writes it, markers included.
+
+    Where values stand as they are, some cannot be told from the format around them, and some not
+    from a value of another type; the arguments are JSON then, which every reader takes too.
+    `schema` is the tool's.
+    """
     spec = own_format(family)
     shape = spec.shape
     assert shape is not None
+    as_json = json.dumps(arguments, ensure_ascii=False)
+    if spec.kind not in {"tags", "braces"}:
+        return _framed(spec, shape, name, as_json)
     if spec.kind == "tags":
         body = "".join(_tag(shape, key, value) for key, value in arguments.items())
-    elif spec.kind == "braces":
-        body = _braces(dict(arguments), shape.quote)
     else:
-        body = json.dumps(arguments, ensure_ascii=False)
+        body = _braces(dict(arguments), shape.quote)
+    text = _framed(spec, shape, name, body)
+    if _reads_back(spec, text, Tool(name, schema=schema or {}), as_json):
+        return text
+    return _framed(spec, shape, name, as_json)
+
+
+def _framed(spec: CallFormat, shape: Shape, name: str, body: str) -> str:
     return f"{spec.opening}{shape.before}{name}{shape.between}{body}{shape.after}"
+
+
+def _reads_back(spec: CallFormat, text: str, tool: Tool, arguments: str) -> bool:
+    reader, body = CallReader([spec]), text.removeprefix(spec.opening)
+    # Another call may follow: what is read is not to hang on being the last.
+    for following in ("", text):
+        if reader.find(body + following, final=True) != len(body + following):
+            return False
+        try:
+            found = reader.calls(body + following, {tool.name: tool})
+        except MalformedCall:
+            return False
+        if any(not _same(json.loads(call.arguments), json.loads(arguments)) for call in found):
+            return False
+        reader = CallReader([spec])
+    return True
+
+
+def _same(one: Any, other: Any) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _tag(shape: Shape, key: str, value: Any) -> str:

@@ -49,13 +49,15 @@ class CallFormat:
     closing: str = ""
     """The text a call ends with; empty: it ends with its JSON value."""
     outer: str = ""
-    """A second text that closes the call after `closing`, which models forget at times."""
+    """A text that may close the call after `closing`, or in place of it."""
     head: str = ""
     """Regular expression between opening and arguments, with a group `name`."""
-    parameter: str = ""
-    """Regular expression of one argument in tags: groups `key`, `value` and perhaps `typed`."""
+    key: str = ""
+    """Regular expression that begins one argument in tags: groups `key` and perhaps `typed`."""
     parameter_end: str = ""
     """The text that ends one argument in tags."""
+    unclosed: bool = False
+    """Models forget that text at times."""
     wrapped: bool = False
     """A value in tags stands on lines of its own."""
     quote: str = ""

@@ -31,9 +31,9 @@ _DSML_CALL = CallFormat(
     kind="tags",
     opening=f'<{_DSML}invoke name="',
     closing=f"</{_DSML}invoke>",
-    head=r'(?P<name>[^"]+)"\s*>',
-    parameter=rf'<{_DSML}parameter name="(?P<key>[^"]+)"(?: string="(?P<typed>\w+)")?\s*>'
-    rf"(?P<value>.*?)</{_DSML}parameter>",
+    head=r'(?P<name>[^"\n]+)"\s*>',
+    outer=f"</{_DSML}function_calls>",
+    key=rf'<{_DSML}parameter name="(?P<key>[^"\n]+)"(?: string="(?P<typed>\w+)")?\s*>',
     parameter_end=f"</{_DSML}parameter>",
     shape=Shape(
         before="",

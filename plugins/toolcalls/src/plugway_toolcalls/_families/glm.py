@@ -12,9 +12,8 @@ _CALL = CallFormat(
     kind="tags",
     opening="<tool_call>",
     closing="</tool_call>",
-    head=r"\s*(?P<name>[^\s<{]+)\s*(?=<)",
-    parameter=r"<arg_key>(?P<key>.*?)</arg_key>\s*<arg_value>(?P<value>.*?)"
-    r"</arg_value>(?=\s*(?:<arg_key>|\Z))",
+    head=r"\s*(?P<name>[^\s<{]+)\s*(?=[<{])",
+    key=r"<arg_key>(?P<key>[^<\n]*+)</arg_key>\s*<arg_value>",
     parameter_end="</arg_value>",
     shape=Shape(
         before="",

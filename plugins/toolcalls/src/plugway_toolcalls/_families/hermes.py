@@ -24,8 +24,8 @@ QWEN_CODER_CALL = CallFormat(
     outer="</tool_call>",
     wrapped=True,
     head=r"(?P<name>[^>\s]+)\s*>",
-    parameter=r"<parameter=(?P<key>[^>]+)>(?P<value>.*?)"
-    r"(?:</parameter>(?=\s*(?:<parameter=|\Z))|(?=<parameter=)|\Z)",
+    key=r"<parameter=(?P<key>[^>\n]+)>",
+    unclosed=True,
     parameter_end="</parameter>",
 )
 

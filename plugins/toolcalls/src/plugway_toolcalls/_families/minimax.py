@@ -12,9 +12,9 @@ _CALL = CallFormat(
     kind="tags",
     opening='<invoke name="',
     closing="</invoke>",
-    head=r'(?P<name>[^"]+)"\s*>',
-    parameter=r'<parameter name="(?P<key>[^"]+)"\s*>(?P<value>.*?)'
-    r"</parameter>(?=\s*(?:<parameter|\Z))",
+    head=r'(?P<name>[^"\n]+)"\s*>',
+    outer=_ALL_END,
+    key=r'<parameter name="(?P<key>[^"\n]+)"\s*>',
     parameter_end="</parameter>",
     shape=Shape(
         before="",

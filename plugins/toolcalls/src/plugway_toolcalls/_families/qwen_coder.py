@@ -20,7 +20,8 @@ def _call(tag: str) -> CallFormat:
         outer=f"</{tag}>",
         wrapped=True,
         head=r"\s*<function=(?P<name>[^>\s]+)\s*>",
-        parameter=QWEN_CODER_CALL.parameter,
+        key=QWEN_CODER_CALL.key,
+        unclosed=True,
         parameter_end=QWEN_CODER_CALL.parameter_end,
         shape=Shape(
             before="\n<function=",
