@@ -118,7 +118,7 @@ class _Reader:
     def _bare(self) -> Any:
         match = _BARE.match(self._text, self.at)
         word = match[1].strip() if match else ""
-        if not match or not word:
+        if not match or not word or self._quote in word:
             raise ValueError(f"expected a value at {self.at}")
         self.at = match.end()
         if word.lower() in _WORDS:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_toolcalls._families._base import CallFormat, Shape
+from plugway_toolcalls._members import Members, kinds_of, members_of
 
 JSON_STYLE: Final[dict[str, Any]] = {
     "whitespace_flexible": False,
@@ -22,6 +23,11 @@ JSON_STYLE: Final[dict[str, Any]] = {
 """As `json.dumps` writes: what models saw in training, and no white space without end."""
 
 _ANY: Final = r"/(?s:.*)/"
+_TRACKED: Final = 4
+"""Members that a grammar keeps count of: each doubles its size."""
+_JSON_KEY: Final = r'"([^"\\\x00-\x1f]|\\["\\\/bfnrt])*"'
+_TAG_KEY: Final = r'[^<>"\n]+'
+_BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+"
 _FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
 _MAX_DEPTH: Final = 6
 
@@ -39,6 +45,7 @@ class Lark:
         self._special, self._split = special, split
         self._rules: list[str] = []
         self._shared: set[str] = set()
+        self._reserved = 0
         self._definitions: dict[str, Any] = {}
 
     def text(self, start: str) -> str:
@@ -79,13 +86,64 @@ class Lark:
         flexible = spec.kind == "object"
         head = self.literal(shape.before + name + shape.between, flexible=flexible)
         tail = self.literal(shape.after, flexible=flexible)
+        members = members_of(schema)
+        body = self._object(members)
         if spec.kind == "tags":
-            body = self._tags(shape, schema)
+            body = f"({self._tags(shape, members)} | {body})"
         elif spec.kind == "braces":
-            body = self._braces(shape.quote, schema, 0)
-        else:
-            body = self.json(schema)
+            body = f"({self._braces(shape.quote, members, 0)} | {body})"
         return self.rule(f"{head} {body} {tail}")
+
+    def _any_order(self, members: Members, each: Callable[[str, Any], str], comma: str) -> str:
+        """The members in any order, each at most once where they are few; those required, too."""
+        known = {name: each(name, value) for name, value in members.known.items()}
+        needed = [name for name in known if name in members.required]
+        tracked = list(known) if len(known) <= _TRACKED else needed[:_TRACKED]
+        more = each("", members.more) if members.more is not None else ""
+        made: dict[tuple[frozenset[str], bool], str] = {}
+
+        def rest(left: frozenset[str], *, started: bool) -> str:
+            if (left, started) in made:
+                return made[left, started]
+            made[left, started] = name = self._reserve()
+            before = comma if started else ""
+            options = [
+                f"{before} {text} {rest(left - {key}, started=True)}"
+                for key, text in known.items()
+                if key in left or key not in tracked
+            ]
+            if more:
+                options.append(f"{before} {more} {rest(left, started=True)}")
+            if not left & members.required:
+                options.append('""')
+            self._rules.append(f"{name}: {' | '.join(options)}")
+            return name
+
+        return rest(frozenset(tracked), started=False)
+
+    def _reserve(self) -> str:
+        self._reserved += 1
+        return f"m{self._reserved}"
+
+    # JSON
+
+    def _object(self, members: Members) -> str:
+        """One JSON object as `json.dumps` writes it, but for the order of its members."""
+
+        def each(name: str, value: Any) -> str:
+            key = self._other_key(members, _JSON_KEY, _in_json)
+            if name:
+                key = json.dumps(_in_json(name), ensure_ascii=False)
+            return self.rule(f'{key} ": " {self.json(value)}')
+
+        return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
+
+    def _other_key(self, members: Members, any_key: str, written: Callable[[str], str]) -> str:
+        """A name that the schema does not list."""
+        names = "|".join(_escaped(written(name)) for name in members.known)
+        name = f"K{self._reserve()}".upper()
+        self._rules.append(f"{name}: /{any_key}/" + (f" & ~/{names}/" if names else ""))
+        return name
 
     def _plain(self, text: str, flexible: bool) -> list[str]:
         if not flexible:
@@ -106,61 +164,61 @@ class Lark:
 
     # Tags
 
-    def _tags(self, shape: Shape, schema: Mapping[str, Any]) -> str:
-        required = set(as_list(schema.get("required")))
-        properties = as_object(schema.get("properties"))
-        parts = [
-            self._tag(shape, name, as_object(value)) + ("" if name in required else "?")
-            for name, value in properties.items()
-        ]
-        return self.rule(" ".join(parts) or '""')
+    def _tags(self, shape: Shape, members: Members) -> str:
+        def each(name: str, value: Any) -> str:
+            return self._tag(shape, name, as_object(value), members)
 
-    def _tag(self, shape: Shape, name: str, schema: dict[str, Any]) -> str:
+        return self._any_order(members, each, "")
+
+    def _tag(self, shape: Shape, name: str, schema: dict[str, Any], members: Members) -> str:
+        kinds = kinds_of(schema, self._definitions)
         words = _words(schema)
-        typed = schema.get("type") in ("integer", "number", "boolean", "array", "object")
-        opening = (shape.typed or shape.key) if typed else shape.key
-        head = self.literal(opening.replace("{key}", name))
+        plain = self._key(shape.key, name, members)
+        end = self.literal(shape.value_end)
         if words:
             options = " | ".join(json.dumps(word, ensure_ascii=False) for word in words)
-            return self.rule(f"{head} ({options}) {self.literal(shape.value_end)}")
-        if typed:
-            return self.rule(f"{head} {self.json(schema)} {self.literal(shape.value_end)}")
-        return self.rule(f"{head} {self._until(shape.value_end)}")
+            return self.rule(f"{plain} ({options}) {end}")
+        typed = self._key(shape.typed, name, members) if shape.typed else plain
+        if kinds and "string" not in kinds:
+            return self.rule(f"{typed} {self.json(schema)} {end}")
+        text = f"{plain} {self._until(shape.value_end)}"
+        if shape.typed and kinds != {"string"}:
+            return self.rule(f"{text} | {typed} {self.json(schema)} {end}")
+        return self.rule(text)
+
+    def _key(self, opening: str, name: str, members: Members) -> str:
+        before, _, after = opening.partition("{key}")
+        # The name stands alone: a longer text would hide the other names from the lexer.
+        key = _quoted(name) if name else self._other_key(members, _TAG_KEY, str)
+        return f"{self.literal(before)} {key} {self.literal(after)}"
 
     # Braces
 
-    def _braces(self, quote: str, schema: Mapping[str, Any], depth: int) -> str:
-        """An object with bare keys in the order of the alphabet, as Gemma's template writes it."""
-        properties = sorted(as_object(schema.get("properties")).items())
-        required = set(as_list(schema.get("required")))
-        after: dict[bool, str] = {True: '""', False: '""'}
-        for name, value in reversed(properties):
-            member = self.literal(f"{name}:") + " " + self._brace_value(quote, value, depth + 1)
-            before: dict[bool, str] = {}
-            for started in (True, False):
-                comma = '"," ' if started else ""
-                options = [f"{comma}{member} {after[True]}"]
-                if name not in required:
-                    options.append(after[started])
-                before[started] = self.rule(" | ".join(options))
-            after = before
-        return self.rule(f'"{{" {after[False]} "}}"')
+    def _braces(self, quote: str, members: Members, depth: int) -> str:
+        """An object with bare keys, as Gemma's template writes it."""
+
+        def each(name: str, value: Any) -> str:
+            if not name:
+                return f'{self._other_key(members, _BARE_KEY, str)} ":" {self._anything(quote)}'
+            return f'{_quoted(name)} ":" {self._brace_value(quote, value, depth + 1)}'
+
+        return self.rule(f'"{{" {self._any_order(members, each, chr(34) + "," + chr(34))} "}}"')
 
     def _brace_value(self, quote: str, node: Any, depth: int) -> str:
         schema = as_object(node)
-        kind = schema.get("type")
+        kinds = kinds_of(schema, self._definitions)
         if words := _words(schema):
             options = " | ".join(self.literal(f"{quote}{word}{quote}") for word in words)
             return self.rule(options)
-        if kind == "string":
+        if kinds == {"string"}:
             return self.rule(f"{self.literal(quote)} {self._until(quote)}")
-        if kind in ("integer", "number", "boolean", "null"):
+        if kinds and kinds <= {"integer", "number", "boolean", "null"}:
             return self.json(schema)
-        if kind == "array" and depth < _MAX_DEPTH:
-            item = self._brace_value(quote, schema.get("items"), depth + 1)
+        if schema.get("type") == "array" and "items" in schema and depth < _MAX_DEPTH:
+            item = self._brace_value(quote, schema["items"], depth + 1)
             return self.rule(f'"[" ({item} ("," {item})*)? "]"')
-        if kind == "object" and schema.get("properties") and depth < _MAX_DEPTH:
-            return self._braces(quote, schema, depth)
+        if schema.get("type") == "object" and schema.get("properties") and depth < _MAX_DEPTH:
+            return self._braces(quote, members_of({**self._definitions, **schema}), depth)
         return self._anything(quote)
 
     def _anything(self, quote: str) -> str:
@@ -168,7 +226,7 @@ class Lark:
             self._shared.add("any")
             text = self.rule(f"{self.literal(quote)} {self._until(quote)}")
             number = self.json({"type": "number", "minimum": -(10**18), "maximum": 10**18})
-            pair = r"/[A-Za-z_][A-Za-z0-9_-]*/ "
+            pair = f"/{_BARE_KEY}/ "
             self._rules.append(
                 f'anything: {text} | {number} | "true" | "false" | "null"'
                 ' | "[" (anything ("," anything)*)? "]"'
@@ -183,3 +241,15 @@ def _words(schema: Mapping[str, Any]) -> list[str]:
     return (
         [v for v in values if isinstance(v, str)] if all(isinstance(v, str) for v in values) else []
     )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _in_json(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"[^\w -]", lambda match: "\\" + match[0], text)

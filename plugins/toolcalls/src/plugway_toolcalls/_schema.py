@@ -93,6 +93,11 @@ def prepare_schema(
     return PreparedSchema(prepared, tuple(dict.fromkeys(walk.notes)))
 
 
+def any_value() -> dict[str, Any]:
+    """The schema of a grammar for any value, where the whole is a prepared one."""
+    return dict(_ANY_REF)
+
+
 def any_object() -> dict[str, Any]:
     """The schema of a grammar for any JSON object."""
     return {"type": "object", "additionalProperties": _ANY_REF, "$defs": {_ANY_NAME: _ANY}}
@@ -239,7 +244,7 @@ def _over(value: Any, limit: int) -> bool:
 
 
 def _narrow(node: dict[str, Any]) -> None:
-    """Let a grammar end: no properties that nobody named, no endless digits."""
+    """Let a grammar end: further members with an end, no endless digits."""
     if not node.keys() - _SAYS_NOTHING:
         node |= _ANY_REF
     if "type" not in node and not _COMBINATIONS & node.keys():
@@ -256,11 +261,8 @@ def _narrow(node: dict[str, Any]) -> None:
 
 
 def _narrow_object(node: dict[str, Any]) -> None:
-    properties = as_object(node.get("properties"))
-    if _COMBINATIONS & node.keys() or "additionalProperties" in node:
-        return
-    named = set(as_list(node.get("required"))) <= set(properties)
-    node["additionalProperties"] = False if properties and named else dict(_ANY_REF)
+    if not _COMBINATIONS & node.keys() and "additionalProperties" not in node:
+        node["additionalProperties"] = dict(_ANY_REF)
 
 
 def _narrow_number(node: dict[str, Any]) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plugway import as_list, as_object
+from plugway import as_object
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._held import Token, tokens_of
+from plugway_toolcalls._members import kinds_of
 from plugway_toolcalls._schema import resolve
 from plugway_toolcalls._tools import Tool, kind_of
 
@@ -173,7 +174,7 @@ def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, A
 def _value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any], typed: str | None) -> Any:
     if typed is not None:
         return text if typed == "true" else _scalar(text)
-    allowed = _kinds(schema, root, 0)
+    allowed = kinds_of(schema, root)
     if allowed == {"string"}:
         return text
     value = _scalar(text)
@@ -182,23 +183,6 @@ def _value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any], typed:
     if isinstance(value, int) and "number" in allowed:
         return value
     return text if "string" in allowed else value
-
-
-def _kinds(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> set[str]:
-    """The types that a value may have; empty: not known."""
-    kinds = schema.get("type")
-    if isinstance(kinds, str):
-        return {kinds}
-    if isinstance(kinds, list):
-        return {str(kind) for kind in as_list(kinds)}
-    values = as_list(schema.get("enum")) or ([schema["const"]] if "const" in schema else [])
-    if values:
-        return {kind_of(value) for value in values}
-    branches = [*as_list(schema.get("anyOf")), *as_list(schema.get("oneOf"))]
-    if not branches or depth > _REFERENCES:
-        return set()
-    found = [_kinds(_resolved(as_object(b), root), root, depth + 1) for b in branches]
-    return set[str]().union(*found) if all(found) else set()
 
 
 def _scalar(text: str) -> Any:

@@ -45,7 +45,9 @@ def write_call(
     else:
         body = _braces(dict(arguments), shape.quote)
     text = _framed(spec, shape, name, body)
-    if _reads_back(spec, text, Tool(name, schema=schema or {}), as_json):
+    # A grammar lets no value hold what ends it.
+    free = not _holds(dict(arguments), shape.value_end.strip() or shape.quote)
+    if free and _reads_back(spec, text, Tool(name, schema=schema or {}), as_json):
         return text
     return _framed(spec, shape, name, as_json)
 
@@ -68,6 +70,15 @@ def _reads_back(spec: CallFormat, text: str, tool: Tool, arguments: str) -> bool
             return False
         reader = CallReader([spec])
     return True
+
+
+def _holds(value: Any, mark: str) -> bool:
+    if isinstance(value, str):
+        return mark in value
+    if isinstance(value, dict):
+        members = as_object(value)
+        return _holds(list(members), mark) or _holds(list(members.values()), mark)
+    return any(_holds(item, mark) for item in as_list(value))
 
 
 def _same(one: Any, other: Any) -> bool:
