@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from plugway import as_list, as_object
 from plugway_toolcalls._braces import read_braces
@@ -265,7 +265,25 @@ def _python_call(node: ast.expr) -> tuple[str, Any]:
     if not isinstance(node, ast.Call) or node.args or any(k.arg is None for k in node.keywords):
         raise MalformedCall("it is not a call with named arguments")
     try:
-        arguments = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+        arguments = {str(k.arg): ast.literal_eval(_named(k.value)) for k in node.keywords}
     except ValueError:
         raise MalformedCall("an argument is not a plain value") from None
     return ast.unparse(node.func).removeprefix("default_api."), arguments
+
+
+def _named(node: ast.expr) -> ast.expr:
+    """`true`, `false` and `null` as Python names them: LFM2 writes either."""
+    words = {"true": True, "false": False, "null": None}
+    for inner in ast.walk(node):
+        for field, value in ast.iter_fields(inner):
+            if isinstance(value, list):
+                items = cast("list[Any]", value)
+                items[:] = [_constant(item, words) for item in items]
+            else:
+                setattr(inner, field, _constant(value, words))
+    return cast("ast.expr", _constant(node, words))
+
+
+def _constant(value: Any, words: dict[str, bool | None]) -> Any:
+    known = isinstance(value, ast.Name) and value.id in words
+    return ast.Constant(words[value.id]) if known else value

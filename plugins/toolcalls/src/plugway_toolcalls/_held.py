@@ -166,10 +166,24 @@ class HeldFinder:
     def _is_part(self, text: str, calls: list[tuple[Token, Token]], marks: list[Token]) -> bool:
         """Whether a call that cannot be read may rather be a part of a value before it."""
         for number, (opening, close) in enumerate(calls):
-            if not self._reads(self._of(text, opening, close)):
-                starts = [opening for opening, _ in calls[: number + 1][-_TRIES:]]
-                return any(self._reads(self._of(text, start, marks[-1])) for start in starts)
+            one = self._of(text, opening, close)
+            if self._reads(one) and not self._lacks_ends(one, text):
+                continue
+            if number + 1 < len(calls):
+                return True
+            starts = [opening for opening, _ in calls[-_TRIES:]]
+            return any(self._reads(self._of(text, start, marks[-1])) for start in starts)
         return False
+
+    def _lacks_ends(self, one: str, text: str) -> bool:
+        """Whether no argument of a call is closed, though those of others are."""
+        end, has_keys = self._spec.parameter_end, bool(self._spec.key)
+        if not (has_keys and end in text and end not in one):
+            return False
+        head = self._tokens.head.match(one)
+        if head is not None and self._tokens.json.match(one, head.end()):
+            return False
+        return re.search(self._spec.key, one) is not None
 
     def _of(self, text: str, opening: Token, close: Token) -> str:
         skipped = len(self._spec.opening) if opening.start else 0

@@ -99,6 +99,7 @@ class _Reader:
     def _end(self, number: int, key: Token) -> int:
         """The token that ends the argument which `key` has begun."""
         taken = {*self._found, _name(key)}
+        first = next(iter(self._found), _name(key))
         for index in range(number, len(self._tokens)):
             token = self._tokens[index]
             if token.kind != "end":
@@ -109,6 +110,8 @@ class _Reader:
                 continue
             if following is None:
                 return index
+            if following.kind == "key" and _name(following) in taken - {first}:
+                raise NotTags(f"the argument {_name(following)[:80]!r} may begin in two places")
             if following.kind == "key" and _name(following) not in taken:
                 if not self._names.allows(_name(following)):
                     raise NotTags(f"there is no argument {_name(following)[:80]!r}")
@@ -173,7 +176,13 @@ def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, A
 
 def _value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any], typed: str | None) -> Any:
     if typed is not None:
-        return text if typed == "true" else _scalar(text)
+        if typed == "true":
+            return text
+        value = _scalar(text)
+        # `_scalar` gives back the text itself where it is no JSON.
+        if isinstance(value, str) and value == text:
+            raise NotTags(f"{text[:40]!r} is marked as JSON and is none")
+        return value
     allowed = kinds_of(schema, root)
     if allowed == {"string"}:
         return text

@@ -1,10 +1,12 @@
 # ruff: noqa: RUF001 -- the markers of DeepSeek are written with full-width bars
-"""DeepSeek: V3 and R1 with fenced JSON, V3.1 without the fence, V3.2 with its own tags.
+"""DeepSeek: V3 and R1 with fenced JSON, V3.1 without the fence, V3.2 and V4 with their own tags.
 
-Sources: chat templates of DeepSeek R1, V3.1 and V3.2.
+Sources: chat templates of DeepSeek R1, V3.1, V3.2 and V4.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 
@@ -44,6 +46,7 @@ _DSML_CALL = CallFormat(
         value_end=f"</{_DSML}parameter>\n",
     ),
 )
+_DSML_ALL, _DSML_ALL_END = f"<{_DSML}tool_calls>", f"</{_DSML}tool_calls>"
 _STOPS = ("<｜end▁of▁sentence｜>",)
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')
 _BASH = ("call", "Bash", '{"command": "ls"}')
@@ -117,5 +120,23 @@ DEEPSEEK_V32 = Family(
             f'<{_DSML}invoke name="Fly">\n</{_DSML}invoke>',
             (("error", f'<{_DSML}invoke name="Fly">\n</{_DSML}invoke>'),),
         ),
+    ),
+)
+_V4_READ = (
+    f'<{_DSML}invoke name="Read">\n'
+    f'<{_DSML}parameter name="file_path" string="true">/a.txt</{_DSML}parameter>\n'
+    f"</{_DSML}invoke>\n"
+)
+DEEPSEEK_V4 = replace(
+    DEEPSEEK_V32,
+    name="deepseek-v4",
+    detect=((_DSML, "tool_calls>"), ("dsml_token", "tool_calls>")),
+    calls=(replace(_DSML_CALL, outer=_DSML_ALL_END), _V31_CALL),
+    noise=(*DEEPSEEK_V32.noise, _DSML_ALL, _DSML_ALL_END),
+    section=(f"\n\n{_DSML_ALL}\n", f"\n{_DSML_ALL_END}"),
+    samples=(
+        Sample(f"Look.\n\n{_DSML_ALL}\n{_V4_READ}{_DSML_ALL_END}", (("text", "Look."), _READ)),
+        Sample(f"{_DSML_ALL}\n{_V4_READ}{_V4_READ}{_DSML_ALL_END}", (_READ, _READ)),
+        *DEEPSEEK_V32.samples[2:],
     ),
 )

@@ -47,6 +47,10 @@ GENERIC = Family(
             (("thinking", "Hm."), _READ),
         ),
         Sample('<|tool_call_start|>[Read(file_path="/a.txt")]<|tool_call_end|>', (_READ,)),
+        Sample(
+            '<|tool_call_start|>[Bash(command="a\\nb", timeout=null)]<|tool_call_end|>',
+            (("call", "Bash", '{"command": "a\\nb", "timeout": null}'),),
+        ),
         Sample('{"tool": "Read", "input": {"file_path": "/a.txt"}}', (_READ,)),
         Sample('{"name": "Read", "file_path": "/a.txt"}', (_READ,)),
         Sample(
