@@ -27,7 +27,7 @@ _TRACKED: Final = 4
 """Members that a grammar keeps count of: each doubles its size."""
 _JSON_KEY: Final = r'"([^"\\\x00-\x1f]|\\["\\\/bfnrt])*"'
 _TAG_KEY: Final = r'[^<>"\n]+'
-_BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+"
+_BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+( [^\s{}\[\],:\"<>]+)*"
 _FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
 _MAX_DEPTH: Final = 6
 
