@@ -7,6 +7,8 @@ STAMP := .venv/.installed
 SERVE := $(if $(filter command,$(origin PORT)), --port $(PORT))$(if $(filter command,$(origin HOST)), --host $(HOST))
 PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
+# With `WORKERS=2` each file of tests goes to one of two processes. Slow tests measure: run them by one.
+WORKERS ?=
 DIST ?= dist
 
 .PHONY: run test check fix dev bench newest new dist clean
@@ -14,8 +16,8 @@ DIST ?= dist
 run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484, or `make run PORT=9000 HOST=::1`
 	$(BIN)/plugway serve --config config.example.yaml$(SERVE)
 
-test: $(STAMP)  ## all tests, or `make test T=plugins/router`
-	$(BIN)/python -m pytest $(T)
+test: $(STAMP)  ## all tests, or `make test T=plugins/router`; `WORKERS=2` runs them by two processes
+	$(BIN)/python -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) $(T)
 
 check: $(STAMP)  ## lint, types, docs held against the code
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """For the whole repository: folders of its own for every test; slow tests only where asked for."""
 
 import os
+import random
 import sys
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,12 @@ HERE = Path(__file__).parent
 HELPERS = (*HERE.glob("plugins/*/tests"), HERE / "plugins/openai-wire/tests/responses")
 sys.path += map(str, HELPERS)  # modules beside the tests of a plugin are imported by their name
 _numbers = count()
+
+
+def pytest_configure(config):
+    """Workers find the same tests only where sets have the same order in each."""
+    if config.getoption("numprocesses", 0):
+        os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
 
 
 def pytest_collection_modifyitems(items):
@@ -35,6 +42,16 @@ def pytest_generate_tests(metafunc):
     metafunc.fixturenames.insert(0, "claude_version")
     versions = claude.VERSIONS if every else claude.VERSIONS[-1:]
     metafunc.parametrize("claude_version", versions, indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """What a test said goes from its worker to the one that reports as UTF-8."""
+    report = yield
+    report.sections = [
+        (name, said.encode(errors="backslashreplace").decode()) for name, said in report.sections
+    ]
+    return report
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ import httpx2
 import orjson
 import psutil
 
-from plugway import Attempt, MessagesRequest
-from plugway.testing._gateway import build_plugin
+from plugway import Attempt, Exchange, MessagesRequest
 from plugway_llama_cpp import LlamaCpp
+from plugway_testing._gateway import build_plugin
 
 ROOT = Path(__file__).parents[1]
 CONTEXT, SLOTS = 32_768, 4
@@ -77,7 +77,8 @@ class Ours:
             headers += (("x-claude-code-agent-id", agent),)
         began = time.perf_counter()
         request = MessagesRequest(orjson.dumps(body), headers)
-        reply = await self.backend.send(request, Attempt(self.backend, "default"))
+        attempt = Attempt(self.backend, "default", exchange=Exchange(request))
+        reply = await self.backend.send(request, attempt)
         first, usage = None, {}
         try:
             async for item in reply.events:

@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from plugway import (
-    Emitter, Exchange, Forbidden, MessagesRequest, Plugin, Reply, RequestRejected, StateKey, hookimpl,
+    Emitter, Exchange, MessagesRequest, Plugin, Reply, RequestRejected, StateKey, hookimpl,
 )
 
 WISH = StateKey("wish")
@@ -81,7 +81,7 @@ def fail(kind, text, *more):
         case "data": raise RuntimeError(Held(text))
         case "own": raise Own(text, more)
         case "rejected": raise RequestRejected(text)
-        case "forbidden": raise Forbidden("the prompt has " + text)
+        case "forbidden": raise RequestRejected("the prompt has " + text, status=403)
         case "chain":
             try:
                 int(text)

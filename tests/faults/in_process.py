@@ -60,15 +60,16 @@ class Client:
             self.end = "cut"
 
 
-async def ask(running, body, path="/v1/messages", token=None):
-    """What the gateway answers to one request."""
+async def ask(running, body, path="/v1/messages", token=None, headers=()):
+    """What the gateway answers to one request; `headers` are more of them, or others."""
     client = Client(body)
-    headers = [
-        (b"host", b"127.0.0.1"),
-        (b"authorization", b"Bearer " + (token or running.token).encode()),
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-    ]
+    told = {
+        "host": "127.0.0.1",
+        "authorization": f"Bearer {token or running.token}",
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **dict(headers),
+    }
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -79,13 +80,17 @@ async def ask(running, body, path="/v1/messages", token=None):
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": headers,
+        "headers": [(name.encode(), value.encode()) for name, value in told.items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", running.port),
         "extensions": {"plugway": client},
     }
     await running.app(scope, client.receive, client.send)
     return client
+
+
+_ALONE, _TOGETHER = 40, 8
+"""So many pieces come one by one; of the others so many at a time, as the loop has other things to do."""
 
 
 class Taken:
@@ -95,13 +100,16 @@ class Taken:
         self.status, self.lines = answer.status, answer.lines
         self._pieces = [piece for piece in answer.pieces if piece][::-1]
         self._whole, self._where = answer.whole, where
+        self._taken = 0
 
     @property
     def done(self):
         return self._whole and not self._pieces
 
     async def take(self, most=32 * 1024):
-        await asyncio.sleep(0)
+        self._taken += 1
+        if self._taken < _ALONE or self._taken % _TOGETHER == 0:
+            await asyncio.sleep(0)
         if not self._pieces and not self._whole:
             raise StreamInterrupted(f"{self._where} broke off its answer")
         return self._pieces.pop() if self._pieces else b""

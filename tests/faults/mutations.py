@@ -5,33 +5,16 @@ Every choice is of the `random.Random` that is given, so that an answer can be m
 
 from __future__ import annotations
 
-import copy
 import json
 import math
+import pickle
 from dataclasses import dataclass, field, replace
 
-import gemini_answers
-import responses_answers
+from plugway_tool_repair._marks import ALL
+from tests.faults.hostile import BEGUN
+from tests.faults.seeds import EVENTS, FAILURES, NUMBERS, SEEDS
 
-from plugway.testing import ERRORS, anthropic_message, anthropic_stream
-from plugway_openai_wire.testing import chat_chunks, chat_message, chunk, tool_delta
-from tests.faults.answers import streamed, whole
-
-JSON, EVENTS = "application/json", "text/event-stream"
-CALLS = [("Read", '{"path": "a"}'), ("Bash", '{"command": "ls", "timeout": 5}')]
-WORDS = ["I ", "look ", "é 😀\n", "<tool_call>", "done."]
-
-
-@dataclass(frozen=True)
-class Said:
-    """An answer as it is before it is written: JSON values with the names of their events, and
-    bytes where an event is no JSON."""
-
-    stream: bool
-    items: tuple[tuple[str, object], ...]
-    status: int = 200
-    lines: tuple[tuple[str, str], ...] = ()
-    end: bytes = b"\n\n"
+JSON = "application/json"
 
 
 @dataclass
@@ -49,204 +32,6 @@ class Answer:
     @property
     def body(self):
         return b"".join(self.pieces)
-
-
-# ── what is made wrong ───────────────────────────────────────────────────────────────────────
-
-
-def _parsed(raw):
-    """The events of a written stream as (name, value)."""
-    name, data = "", b""
-    for line in raw.splitlines():
-        if line.startswith(b"event: "):
-            name = line[7:].decode()
-        elif line.startswith(b"data: "):
-            data = line[6:]
-    return name, data if data == b"[DONE]" else json.loads(data)
-
-
-def _stream(api, **said):
-    end = b"\r\n\r\n" if api == "gemini" else b"\n\n"
-    items = tuple(_parsed(raw) for raw in streamed(api, **said))
-    return Said(True, items, end=end)
-
-
-def _events(pairs, **more):
-    return Said(True, tuple(pairs), **more)
-
-
-def _one(value, **more):
-    return Said(False, (("", value),), **more)
-
-
-def _common(api):
-    """The same answers in each API."""
-    for said in (
-        {"text": "Hello."},
-        {"text": WORDS, "thinking": "Hm, é."},
-        {"text": "I look.", "calls": CALLS, "thinking": "Hm."},
-        {"text": "", "calls": CALLS[:1]},
-        {"text": '<tool_call>{"name": "Read", "arguments": {"path": "a"}}</tool_call>'},
-        {"text": "<think>Hm.</think>Hello <function=Read><parameter=path>a</parameter></function>"},
-    ):
-        yield _stream(api, **said)
-        yield _one(whole(api, **said))
-
-
-SEARCH = {"type": "web_search_result", "title": "T", "url": "https://a.example", "encrypted_content": "eA==", "page_age": None}  # fmt: skip
-RICH_USAGE = {
-    "input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 4,
-    "cache_creation": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 0},
-    "server_tool_use": {"web_search_requests": 1, "web_fetch_requests": 0}, "service_tier": "standard",
-}  # fmt: skip
-RICH_BLOCKS = [
-    {"type": "redacted_thinking", "data": "aGlkZGVu"},
-    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
-    {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [SEARCH]},
-    {"type": "text", "text": "It rains.", "citations": [{"type": "web_search_result_location", "cited_text": "x", "url": "u", "title": "t", "encrypted_index": "i"}]},
-]  # fmt: skip
-
-
-def _rich_messages():
-    """What Anthropic's own servers say beyond text, thinking and calls."""
-    events = anthropic_stream(WORDS, thinking=["H", "m"], tool_calls=[("Read", {"path": "a"})], usage=RICH_USAGE)  # fmt: skip
-    middle, index = [], 3
-    for block in RICH_BLOCKS:
-        started = {**block, "input": {}} if "input" in block else dict(block)
-        if block["type"] == "text":
-            started = {"type": "text", "text": "", "citations": []}
-        told = [("content_block_start", {"type": "content_block_start", "index": index, "content_block": started})]  # fmt: skip
-        if "input" in block:
-            delta = {"type": "input_json_delta", "partial_json": '{"query": "q"}'}
-            told.append(("content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}))  # fmt: skip
-        for citation in block.get("citations", ()):
-            delta = {"type": "citations_delta", "citation": citation}
-            told.append(("content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}))  # fmt: skip
-        if block["type"] == "text":
-            delta = {"type": "text_delta", "text": "It rains."}
-            told.append(("content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}))  # fmt: skip
-        told.append(("content_block_stop", {"type": "content_block_stop", "index": index}))
-        middle += told
-        index += 1
-    ping = ("ping", {"type": "ping"})
-    yield _events([events[0], ping, *events[1:-2], *middle, ping, *events[-2:]])
-    message = anthropic_message("x", tool_calls=[("Read", {"path": "a"})], usage=RICH_USAGE)
-    managed = {"applied_edits": [{"type": "clear_tool_uses_20250919", "cleared_tool_uses": 1, "cleared_input_tokens": 9}]}  # fmt: skip
-    message["content"] = [*RICH_BLOCKS, *message["content"]]
-    yield _one({**message, "context_management": managed, "container": None})
-    failed = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
-    yield _events([*events[:3], ("error", failed)])
-    yield _events([*events[:1], ("error", failed)])
-
-
-def _rich_chat():
-    """What servers of Chat Completions say each in their own way."""
-    details = [{"type": "reasoning.text", "text": "Hm.", "signature": "c2ln", "format": "x", "index": 0}]  # fmt: skip
-    carried = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
-    usage = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17, "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 2}}  # fmt: skip
-    odd = [
-        chunk({"role": "assistant", "reasoning": "Hm.", "reasoning_details": details}),
-        chunk({"content": [{"type": "text", "text": "parts"}, {"type": "thinking", "thinking": [{"type": "text", "text": "t"}]}]}),
-        chunk(tool_delta(0, "", id="call_1", type="function", name="Read")),
-        chunk({"tool_calls": [{"index": 1, "id": "call_2", "type": "function", "function": {"name": "Bash", "arguments": {"command": "ls"}}, **carried}]}),
-        chunk(tool_delta(0, '{"path"')), chunk(tool_delta(0, ': "a"}')),
-        chunk({"refusal": None, "annotations": [{"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 1}}]}),
-        {**chunk({}, "tool_calls"), "usage": usage, "timings": {"prompt_n": 1}},
-    ]  # fmt: skip
-    odd[-1]["choices"][0]["usage"] = usage
-    yield _events([("", data) for data in odd] + [("", b"[DONE]")])
-    refused = [*chat_chunks("")[:1], chunk({"refusal": "I will not."}), chunk({}, "content_filter")]
-    yield _events([("", data) for data in refused] + [("", b"[DONE]")])
-    old = [*chat_chunks("")[:1], chunk({"function_call": {"name": "Read", "arguments": "{}"}}), chunk({}, "function_call")]  # fmt: skip
-    yield _events([("", data) for data in old] + [("", b"[DONE]")])
-    fields = {"reasoning_content": "Hm.", "reasoning_details": details, "refusal": None, "annotations": []}  # fmt: skip
-    yield _one(chat_message("Hello.", tool_calls=[("c", "Read", '{"path": "a"}')], usage=usage, **fields))  # fmt: skip
-    yield _one(chat_message(None, tool_calls=[("c", "Read", "{}"), ("c", "Bash", "")]))
-    yield _events([*[("", data) for data in chat_chunks("Hel lo")[:2]], ("", {"error": {"message": "busy", "code": 503}})])  # fmt: skip
-
-
-def _rich_responses():
-    search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}}  # fmt: skip
-    custom = {"type": "custom_tool_call", "id": "ct_1", "call_id": "call_9", "name": "Bash", "input": "ls"}  # fmt: skip
-    refusal = {"type": "refusal", "refusal": "I will not."}
-    answer = responses_answers.response(
-        responses_answers.reasoning("A.", "B.", content=["Hm."]),
-        search,
-        responses_answers.message("Hi", responses_answers.CITED, refusal),
-        responses_answers.call("Read", '{"path": "a"}'),
-        custom,
-        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBO"},
-    )
-    short = responses_answers.response(
-        responses_answers.message("Hi", status="incomplete"),
-        status="incomplete",
-        incomplete_details={"reason": "max_output_tokens"},
-    )
-    for told in (answer, short):
-        yield _events([(data["type"], data) for data in responses_answers.stream(told, chop=5)])
-        yield _one(told)
-    failed = {**short, "status": "failed", "error": {"code": "server_error", "message": "busy"}}
-    yield _events([("response.failed", {"type": "response.failed", "sequence_number": 0, "response": failed})])  # fmt: skip
-    yield _one(failed)
-
-
-def _rich_gemini():
-    sign = {"thoughtSignature": gemini_answers.SIGNATURE}
-    grounding = {"groundingMetadata": {"webSearchQueries": ["q"], "groundingChunks": [{"web": {"uri": "u", "title": "t"}}], "groundingSupports": [{"segment": {"startIndex": 0, "endIndex": 3, "text": "Hel"}, "groundingChunkIndices": [0]}]}}  # fmt: skip
-    pieces = [
-        gemini_answers.piece(gemini_answers.thought("Hm.", **sign)),
-        gemini_answers.piece(gemini_answers.text("Hel"), **grounding),
-        gemini_answers.piece(
-            gemini_answers.call("Read", {"path": "a"}, "id_1", **sign),
-            gemini_answers.call("Bash", {"command": "ls"}),
-            {"executableCode": {"language": "PYTHON", "code": "1"}},
-            {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
-            {"inlineData": {"mimeType": "image/png", "data": "iVBO"}},
-        ),
-        gemini_answers.piece(
-            gemini_answers.text("", **sign), finish="STOP", usage=gemini_answers.USAGE
-        ),
-    ]
-    end = b"\r\n\r\n"
-    yield _events([("", data) for data in pieces], end=end)
-    yield _events([("", gemini_answers.blocked())], end=end)
-    for reason in ("MAX_TOKENS", "SAFETY", "MALFORMED_FUNCTION_CALL"):
-        last = gemini_answers.piece(finish=reason, usage=gemini_answers.USAGE)
-        yield _events([("", pieces[1]), ("", last)], end=end)
-        yield _one(last)
-    yield _one(gemini_answers.blocked())
-    parts = [part for data in pieces for part in data["candidates"][0]["content"]["parts"]]
-    yield _one(gemini_answers.piece(*parts, finish="STOP", usage=gemini_answers.USAGE, **grounding))
-
-
-RICH = {
-    "messages": _rich_messages,
-    "chat": _rich_chat,
-    "responses": _rich_responses,
-    "gemini": _rich_gemini,
-}
-
-
-def _errors():
-    """The errors that real servers are known to send, whoever sends them here."""
-    for canned in ERRORS.values():
-        kept = tuple(line for line in canned.headers if line[0] != "retry-after")
-        try:
-            value = json.loads(canned.body)
-        except ValueError:
-            value = canned.body
-        if dict(kept).get("content-type") == EVENTS:
-            yield _events([_parsed(canned.body)], status=canned.status)
-        else:
-            yield _one(value, status=canned.status, lines=kept)
-
-
-SEEDS = {api: [*_common(api), *rich()] for api, rich in RICH.items()}
-FAILURES = list(_errors())
-NUMBERS = {api: [n for n, said in enumerate(seeds) if said.stream] for api, seeds in SEEDS.items()}
-
-
-# ── how it is made wrong ─────────────────────────────────────────────────────────────────────
 
 
 def _deep(levels):
@@ -279,26 +64,27 @@ STATUSES = [200, 201, 204, 206, 299, 300, 304, 400, 401, 402, 403, 404, 405, 408
 ODD_BYTES = [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5", b"\0", b"\xef\xbb\xbf", b"\r", b"\n", b"\n\n", b"\\", b'"', b"data: ", b":", b"\x1f\x8b", b"\\ud83d", b"\\u0000", b"NaN", b"-", b"1e999"]  # fmt: skip
 
 
-_DEEPEST_PLACE = 30
+DEEPEST_PLACE = 30
 
 
-def places(node, path=(), deepest=math.inf):
+def places(node, deepest=math.inf):
     """The path of every node below the root, down to `deepest` levels."""
-    if len(path) > deepest:
-        return
-    found = (
-        node.items()
-        if isinstance(node, dict)
-        else enumerate(node)
-        if isinstance(node, list)
-        else ()
-    )
-    for key, value in found:
-        yield (*path, key)
-        yield from places(value, (*path, key), deepest)
+    found, left = [], [((), node)]
+    while left:
+        path, node = left.pop()
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            found.append((*path, key))
+            if isinstance(value, dict | list) and len(path) < deepest:
+                left.append(((*path, key), value))
+    return found
 
 
-def _at(node, path):
+def copied(value):
+    """A copy of a JSON value, quickly."""
+    return pickle.loads(pickle.dumps(value))
+
+
+def at(node, path):
     for key in path:
         node = node[key]
     return node
@@ -309,25 +95,26 @@ def _alike(items, value, chance):
     found = [
         inner
         for _, data in items
-        for path in places(data, deepest=_DEEPEST_PLACE)
-        if type(inner := _at(data, path)) is type(value) and inner != value
+        if isinstance(data, dict | list)
+        for path in places(data, deepest=DEEPEST_PLACE)
+        if type(inner := at(data, path)) is type(value) and inner != value
     ]
-    return copy.deepcopy(chance.choice(found)) if found else None
+    return copied(chance.choice(found)) if found else None
 
 
-def _value_changed(items, chance):
+def value_changed(items, chance):
     """One node of one event is another value, is gone, nested, emptied, near, or stands twice."""
     able = [n for n, (_, data) in enumerate(items) if isinstance(data, dict | list) and data]
     if not able:
         return "nothing"
     number = chance.choice(able)
     name, data = items[number]
-    data = copy.deepcopy(data)
-    path = chance.choice(list(places(data, deepest=_DEEPEST_PLACE)))
-    holder, key = _at(data, path[:-1]), path[-1]
+    data = copied(data)
+    path = chance.choice(places(data, deepest=DEEPEST_PLACE))
+    holder, key = at(data, path[:-1]), path[-1]
     old, how = holder[key], chance.random()
     if how < 0.4:
-        holder[key] = copy.deepcopy(chance.choice(VALUES))
+        holder[key] = copied(chance.choice(VALUES))
     elif how < 0.55:
         del holder[key]
     elif how < 0.65:
@@ -336,17 +123,159 @@ def _value_changed(items, chance):
         holder[key] = type(old)() if old is not None else ""
     elif how < 0.85:
         holder[key] = _alike(items, old, chance)
-    elif isinstance(old, int | float) and not isinstance(old, bool):
+    else:
+        _near(holder, key, chance)
+    items[number] = (name, data)
+    return f"event {number} at {path}: {str(holder[key] if not isinstance(holder, list) and key in holder else '')[:40]!r}"  # fmt: skip
+
+
+def _near(holder, key, chance):
+    """What stands there is a little different, or stands there twice."""
+    old = holder[key]
+    if isinstance(old, int | float) and not isinstance(old, bool):
         holder[key] = chance.choice([old + 1, old - 1, -old, old * 10**18, str(old), [old]])
+    elif isinstance(old, str) and old[:1] in {"{", "["} and chance.random() < 0.6:
+        holder[key] = _text_changed(old, chance)
     elif isinstance(old, str):
         cut = chance.randrange(len(old) + 1)
         holder[key] = chance.choice([old[:cut], old * 2, old.upper(), old[:cut] + "\ud83d" + old[cut:], [old], old + "\0"])  # fmt: skip
     elif isinstance(holder, list):
-        holder.insert(key, copy.deepcopy(old))
+        holder.insert(key, copied(old))
     else:
         holder[f"{key}2"] = old
+
+
+def _text_changed(text, chance):
+    """The JSON in a text, such as the arguments of a call, made wrong in the same ways."""
+    try:
+        inner = [("", json.loads(text))]
+    except (ValueError, RecursionError):
+        return text[: chance.randrange(len(text))]
+    value_changed(inner, chance)
+    return json.dumps(inner[0][1])
+
+
+MARKS = [
+    *sorted(ALL),
+    *BEGUN,
+    "END",
+    "</think>",
+    "```",
+    '{"name": "Read", "arguments": {"path": "a"}}',
+]
+
+
+def _marked(items, chance):
+    """A text has a mark in it, or many: what a model writes where its server knows no calls."""
+    found = [
+        (number, path)
+        for number, (_, data) in enumerate(items)
+        if isinstance(data, dict | list)
+        for path in places(data, deepest=DEEPEST_PLACE)
+        if path[-1] in _TEXTS and isinstance(at(data, path), str)
+    ]
+    if not found:
+        return "nothing"
+    number, path = chance.choice(found)
+    name, data = items[number]
+    data = copied(data)
+    holder, text = at(data, path[:-1]), at(data, path)
+    marks = "".join(chance.choice(MARKS) for _ in range(chance.choice([1, 1, 2, 5])))
+    cut = chance.randrange(len(text) + 1)
+    holder[path[-1]] = text[:cut] + marks + text[cut:]
     items[number] = (name, data)
-    return f"event {number} at {path}: {str(holder[key] if not isinstance(holder, list) and key in holder else '')[:40]!r}"  # fmt: skip
+    return f"event {number} at {path} marked {marks[:40]!r}"
+
+
+_TEXTS = {"text", "thinking", "content", "delta", "reasoning_content", "reasoning", "partial_json", "arguments", "signature", "refusal"}  # fmt: skip
+_INDICES = {"index", "output_index", "content_index", "summary_index", "item_id", "id", "call_id"}
+
+
+def _renumbered(items, chance):
+    """The events of one block, item or call say another number or name, all of them or some."""
+    found = [
+        (path[-1], at(data, path))
+        for _, data in items
+        if isinstance(data, dict | list)
+        for path in places(data, deepest=DEEPEST_PLACE)
+        if path[-1] in _INDICES and not isinstance(at(data, path), dict | list)
+    ]
+    if not found:
+        return "nothing"
+    (field_, old), (_, other) = chance.choice(found), chance.choice(found)
+    new = chance.choice([other, other, 0, 1, -1, 10**9, 2**63, None, "0", 0.5, True, "x" * 300])
+    share = chance.choice([1, 1, 0.5])
+    for number, (name, data) in enumerate(items):
+        data = copied(data)
+        for path in places(data if isinstance(data, dict | list) else [], deepest=DEEPEST_PLACE):
+            if path[-1] == field_ and at(data, path) == old and chance.random() < share:
+                at(data, path[:-1])[path[-1]] = new
+        items[number] = (name, data)
+    return f"{field_} {old!r} is {str(new)[:30]!r}"
+
+
+def _interleaved(items, chance):
+    """Two parts of a stream come at the same time."""
+    first, middle, last = sorted(chance.randrange(len(items) + 1) for _ in range(3))
+    one, other = items[first:middle], items[middle:last]
+    mixed = []
+    while one or other:
+        mixed.append((one if not other or (one and chance.random() < 0.5) else other).pop(0))
+    items[first:last] = mixed
+    return f"interleaved {first} {middle} {last}"
+
+
+def _spliced(items, chance):
+    """Some of another answer is in this one, of the same API or of any."""
+    said = chance.choice(chance.choice(list(SEEDS.values())) if chance.random() < 0.4 else _akin(items, chance))  # fmt: skip
+    others = list(said.items)
+    first, last = sorted(chance.randrange(len(others) + 1) for _ in range(2))
+    to = chance.randrange(len(items) + 1)
+    part = copied(others[first:last])
+    if chance.random() < 0.3:
+        items[to:] = part
+    else:
+        items[to:to] = part
+    return f"{len(part)} of another at {to}"
+
+
+def _akin(items, chance):
+    """The answers of the API that these events are of."""
+    keys = {key for _, data in items if isinstance(data, dict) for key in data}
+    api = next((api for api, mark in _SIGNS.items() if mark in keys), "messages")
+    return SEEDS[api]
+
+
+_SIGNS = {"chat": "choices", "gemini": "candidates", "responses": "sequence_number"}
+
+
+def _chopped(items, chance):
+    """A piece of text comes in many events, cut anywhere, and between two halves of a character."""
+    found = [
+        (number, path)
+        for number, (_, data) in enumerate(items)
+        if isinstance(data, dict | list)
+        for path in places(data, deepest=DEEPEST_PLACE)
+        if path[-1] in _TEXTS and isinstance(at(data, path), str) and at(data, path)
+    ]
+    if not found:
+        return "nothing"
+    number, path = chance.choice(found)
+    name, data = items[number]
+    raw = at(data, path).encode("utf-16-le", "surrogatepass")
+    size = 2 * chance.choice([1, 2, 5])
+    pieces = [raw[start : start + size] for start in range(0, len(raw), size)][:400]
+    told = []
+    for piece in pieces:
+        new = copied(data)
+        at(new, path[:-1])[path[-1]] = piece.decode("utf-16-le", "surrogatepass")
+        told.append((name, new))
+    items[number : number + 1] = told
+    return f"event {number} at {path} in {len(told)}"
+
+
+SHAPES = [value_changed] * 9 + [_marked]
+"""What is done to values, whole answers among them."""
 
 
 def _events_changed(items, chance):
@@ -357,7 +286,7 @@ def _events_changed(items, chance):
     if how == 0:
         del items[at]
     elif how == 1:
-        items.insert(to, copy.deepcopy(items[at]))
+        items.insert(to, copied(items[at]))
     elif how == 2:
         items.insert(to, items.pop(at))
     elif how == 3:
@@ -367,19 +296,23 @@ def _events_changed(items, chance):
     elif how == 4:
         items[at] = (chance.choice(NAMES), items[at][1])
     elif how == 5:
-        items.insert(to, (chance.choice(NAMES), copy.deepcopy(chance.choice(UNKNOWN))))
+        items.insert(to, (chance.choice(NAMES), copied(chance.choice(UNKNOWN))))
     elif how == 6:
         del items[to:]
     elif how == 7:
-        items += copy.deepcopy(items[:to])
+        items += copied(items[:to])
     elif how == 8:
         chance.shuffle(items)
     else:
-        items[to:to] = copy.deepcopy([items[at]] * chance.randrange(2, 40))
+        items[to:to] = copied([items[at]] * chance.randrange(2, 40))
     return f"events {how} at {at} to {to}"
 
 
-def _text(value, chance):
+ORDERS = [_events_changed] * 4 + [_renumbered] * 2 + [_interleaved, _spliced, _spliced, _chopped]
+"""What is done to the events of a stream."""
+
+
+def as_text(value, chance):
     if isinstance(value, bytes):
         return value
     if chance.random() < 0.7:
@@ -390,17 +323,43 @@ def _text(value, chance):
 def _written(said, chance):
     """The bytes of each item."""
     if not said.stream:
-        return [_text(data, chance) for _, data in said.items]
+        return [as_text(data, chance) for _, data in said.items]
     end = said.end if chance.random() < 0.9 else chance.choice([b"\n\n", b"\r\n\r\n", b"\r\r"])
     line = end[: len(end) // 2]
     found = []
+    odd = chance.random() < 0.15
     for name, data in said.items:
         head = b"event: " + name.encode() + line if name else b""
-        found.append(head + b"data: " + _text(data, chance) + end)
+        text = as_text(data, chance)
+        if odd and chance.random() < 0.3:
+            found.append(_framed(head, text, line, end, chance))
+        else:
+            found.append(head + b"data: " + text + end)
     return found
 
 
-def _bytes_changed(raw, chance):
+def _framed(head, text, line, end, chance):
+    """An event in a form that the standard allows and few servers use."""
+    how = chance.randrange(8)
+    if how == 0:
+        return b": a comment" + line + line + head + b"data:" + text + end
+    if how == 1:
+        return b"id: 7" + line + b"retry: 10" + line + head + b"data: " + text + end
+    if how == 2:
+        return b"data: " + text + line + (head.removesuffix(line) if head else b":") + end
+    if how == 3:
+        halves = text.replace(b", ", b"," + line + b"data: ", 1)
+        return head + b"data: " + halves + end
+    if how == 4:
+        return line * chance.randrange(1, 5) + head + b"data: " + text + end
+    if how == 5:
+        return head + head + b"data: " + text + end
+    if how == 6:
+        return b"\xef\xbb\xbf" + head + b"data: " + text + end
+    return head + b"unknown: x" + line + b"data: " + text + line + b"event" + end
+
+
+def bytes_changed(raw, chance):
     """Some bytes are others, gone, more, or the rest never comes."""
     if not raw:
         return raw, "nothing"
@@ -435,10 +394,32 @@ def _pieces(raw, parts, chance):
     return [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
-def _head_changed(status, type_, chance):
-    if chance.random() < 0.5:
+LINES = {
+    "retry-after": ["0", "-1", "1.5", "9" * 400, "x", "Wed, 21 Oct 2015 07:28:00 GMT", "", "nan", "1e999"],
+    "retry-after-ms": ["0", "x", "9" * 400],
+    "x-should-retry": ["true", "false", "x"],
+    "content-encoding": ["gzip", "br", "identity", "", "x"],
+    "request-id": ["r", "", "x" * 3000, "\xe9"],
+    "anthropic-ratelimit-requests-remaining": ["0", "-1", "x", "9" * 400],
+    "anthropic-ratelimit-requests-reset": ["2099-01-01T00:00:00Z", "x", "", "0001-01-01T00:00:00+23:59"],
+    "anthropic-ratelimit-unified-reset": ["9" * 30, "x", "1e400", "-5"],
+    "x-ratelimit-reset-requests": ["1s", "6m0s", "x", "9" * 30 + "h"],
+    "location": ["http://127.0.0.1:1/", "", "//"],
+    "set-cookie": ["a=b"],
+    "plugway-receipt": ["served-by=x"],
+    "www-authenticate": ["Basic"],
+}  # fmt: skip
+
+
+def _head_changed(status, type_, lines, chance):
+    how = chance.random()
+    if how < 0.4:
         return chance.choice(STATUSES), type_
-    return status, chance.choice(TYPES)
+    if how < 0.7:
+        return status, chance.choice(TYPES)
+    for name in chance.sample(list(LINES), chance.choice([1, 1, 3])):
+        lines[name] = chance.choice(LINES[name])
+    return (status if chance.random() < 0.5 else chance.choice(STATUSES)), type_
 
 
 def mutated(api, stream, chance):
@@ -455,27 +436,25 @@ def mutated(api, stream, chance):
     for _ in range(times):
         how = chance.random()
         if how < 0.5 and items:
-            told.append(_value_changed(items, chance))
+            told.append(chance.choice(SHAPES)(items, chance))
         elif how < 0.75 and items and said.stream:
-            told.append(_events_changed(items, chance))
+            told.append(chance.choice(ORDERS)(items, chance))
         else:
             later += 1
     parts = _written(replace(said, items=tuple(items)), chance)
     raw = b"".join(parts)
     status, type_, whole_ = said.status, EVENTS if said.stream else JSON, True
+    named = {name: value for name, value in said.lines if name != "content-type"}
     for _ in range(later):
         how = chance.random()
         if how < 0.6:
-            raw, did = _bytes_changed(raw, chance)
+            raw, did = bytes_changed(raw, chance)
             told.append(did)
         elif how < 0.9:
-            status, type_ = _head_changed(status, type_, chance)
-            told.append(f"{status} {type_!r}")
+            status, type_ = _head_changed(status, type_, named, chance)
+            told.append(f"{status} {type_!r} {str(named)[:60]}")
         else:
             whole_ = False
             told.append("no end")
-    named = dict(said.lines)
-    lines = ((("content-type", type_),) if type_ else ()) + tuple(
-        line for line in named.items() if line[0] != "content-type"
-    )
+    lines = ((("content-type", type_),) if type_ else ()) + tuple(named.items())
     return Answer(status, lines, _pieces(raw, parts, chance), whole_, told)

@@ -23,6 +23,7 @@ class Served:
 
     def __init__(self, process, log):
         self.pid = process.pid
+        self._process = process
         self._log = log
         self.url = ""
 
@@ -35,6 +36,7 @@ class Served:
         """Wait until they stand in the log."""
         with anyio.fail_after(seconds):
             while words not in self.log:
+                assert self._process.returncode is None, self.log
                 await anyio.sleep(0.02)
 
 
@@ -46,7 +48,7 @@ async def served(folder, config, *, files=0):
     written.chmod(0o600)
     log = folder / "log"
     command = [sys.executable, "-c", START.format(files=files), "serve", "--config", str(written)]
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "UPSTREAM_KEY": "k" * 9}
     with log.open("wb") as out:
         process = await anyio.open_process(command, stdout=out, stderr=out, env=env)
     try:
@@ -55,5 +57,6 @@ async def served(folder, config, *, files=0):
         found.url = "http://127.0.0.1:" + found.log.partition("http://127.0.0.1:")[2].split()[0]
         yield found
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()

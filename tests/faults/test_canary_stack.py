@@ -66,7 +66,9 @@ async def exercise(url):
     said = []
     headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
     session = {"x-claude-code-session-id": "5d6b0b04-0000-4000-8000-000000000000"}
-    async with httpx2.AsyncClient(trust_env=False, timeout=30, headers=headers) as client:
+    async with httpx2.AsyncClient(
+        trust_env=False, verify=False, timeout=30, headers=headers
+    ) as client:
 
         async def post(path, body, **more):
             answer = await client.post(url + path, content=orjson.dumps(body), headers=more)

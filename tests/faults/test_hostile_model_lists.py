@@ -7,8 +7,9 @@ import json
 import orjson
 import pytest
 
-from plugway import MAX_MODELS, ModelInfo, NoOptions, Plugin, hookimpl, is_model_name
+from plugway import MAX_MODELS, ModelInfo, NoOptions, Plugin, hookimpl
 from plugway.testing import ScriptedUpstream, build_plugin, gateway, respond
+from plugway.types.models import is_model_name
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_gemini import Gemini
@@ -135,6 +136,57 @@ async def test_pages_that_never_end_are_not_followed_for_ever(kind):
     page |= {"has_more": True, "last_id": "x" * 100_000, "nextPageToken": "y" * 100_000}
     *_, upstream = await listed(kind, respond(200, page))
     assert all(len(request.path) < 3000 for request in upstream.requests)
+
+
+class Paged:
+    """A server whose every page says that there is another one."""
+
+    def __init__(self, cursor, entries):
+        self.cursor, self.entries, self.count = cursor, entries, 0
+
+    def __call__(self, request):
+        names = self.entries(self.count)
+        cursor = self.cursor(self.count)
+        self.count += 1
+        more = {"has_more": True, "last_id": cursor, "nextPageToken": cursor}
+        return respond(200, listing(names) | more)
+
+
+def new_names(number):
+    return [f"gemini-{number}-{n}" for n in range(3)]
+
+
+def same_names(number):
+    return ["gemini-1"]
+
+
+PAGES = {
+    "the cursor of the first page": (lambda number: "a", new_names, 2),
+    "two pages in turn": (lambda number: "ab"[number % 2], new_names, 3),
+    "new cursors, the same models": (lambda number: f"c{number}", same_names, 2),
+    "new cursors, no models": (lambda number: f"c{number}", lambda number: [], 1),
+    "no name of a model": (lambda number: "<a>" * 2000, new_names, 1),
+    "a number": (lambda number: number, new_names, 1),
+    "for ever": (lambda number: f"c{number}", new_names, 20),
+}
+
+
+@pytest.mark.parametrize("pages", PAGES)
+@pytest.mark.parametrize("kind", [Anthropic, AnthropicCompatible, Gemini])
+async def test_a_chain_of_pages_that_turns_round_ends(kind, pages):
+    cursor, entries, most = PAGES[pages]
+    server = Paged(cursor, entries)
+    async with ScriptedUpstream(otherwise=server) as upstream:
+        backend = build_plugin(kind, "up", base_url=upstream.url, **PLUGINS[kind])
+        async with gateway([backend]):
+            (registered,) = backend.register_backends()
+            server.count = 0
+            asked = len(upstream.requests)
+            found = [info.id for info in await registered.models()]
+            asked = len(upstream.requests) - asked
+    assert asked == most
+    assert found == [name for number in range(most) for name in entries(number)][: len(found)]
+    assert len(found) == len(set(found))
 
 
 async def test_what_a_plugin_lists_is_made_fit_too():

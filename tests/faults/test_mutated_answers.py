@@ -1,131 +1,56 @@
 """Whatever an upstream answers, the gateway does not fail, hang or grow, and a client can read it.
 
-Answers of each API are made wrong in a few places and come through the default stack.
-`PLUGWAY_MUTATIONS=50000` says how many of each backend's.
+Answers of each API are made wrong in a few places and come through the default stack; see
+`findings` for how to try more of them, or others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import logging
-import os
 import random
 import re
-from itertools import count
 
-import anthropic.types
-import openai.types.chat
-import openai.types.responses
-import psutil
 import pytest
 
 from plugway.testing import assert_valid_stream, gateway, parse_sse
-from plugway_resilience import Resilience, ResilienceOptions
 from tests.faults.answers import APIS, streamed, whole
+from tests.faults.clients import FAILED, PATHS, WHOLE, asked, is_error
+from tests.faults.findings import Findings, errors_logged, how_many
 from tests.faults.in_process import answered_by, ask
-from tests.faults.mutations import EVENTS, JSON, Answer, mutated
-from tests.faults.whole_stack import BACKENDS, QUICK, whole_stack
+from tests.faults.mutations import JSON, Answer, mutated
+from tests.faults.seeds import EVENTS
+from tests.faults.whole_stack import BACKENDS, Hours, hourly_stack
 
-SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
-COUNT = int(os.environ.get("PLUGWAY_MUTATIONS") or (5000 if SLOW else 150))
+COUNT = how_many(150, slow=5000)
 MOST_SECONDS = 20
-MOST_GROWTH = 24 * 2**20
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + COUNT)]
-
-SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
-BASH = {"type": "object", "properties": {"command": {"type": "string"}, "timeout": {"type": "integer"}}}  # fmt: skip
-TOOLS = [{"name": "Read", "input_schema": SCHEMA}, {"name": "Bash", "input_schema": BASH}]
-FORMAT = {"type": "json_schema", "schema": {**SCHEMA, "additionalProperties": False}}
-PATHS = {
-    "messages": "/v1/messages",
-    "chat": "/v1/chat/completions",
-    "responses": "/v1/responses",
-}
-WHOLE = {
-    "messages": anthropic.types.Message,
-    "chat": openai.types.chat.ChatCompletion,
-    "responses": openai.types.responses.Response,
-}
-
 
 MODEL = re.compile(rb'"model": ?"[^"]*",? ?')
 
 
-def stack():
-    """The default stack, for which much time passes from one look at the clock to the next: what
-    an upstream says of its limits keeps no later request from it."""
-    plugins = whole_stack("http://127.0.0.1:9")
-    hours = count(step=10_000.0)
-    at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Resilience))
-    options = ResilienceOptions.model_validate({**QUICK, "rate_limit_wait_seconds": 0})
-    plugins[at] = Resilience(options, name="resilience", clock=lambda: next(hours))
-    return plugins
-
-
-def asked(dialect, model, stream, chance):
-    """A request as clients of that dialect make them."""
-    tools = TOOLS if chance.random() < 0.7 else []
-    body = {"model": model, "stream": stream}
-    if dialect == "messages":
-        body |= {"max_tokens": 2000, "messages": [{"role": "user", "content": "go"}]}
-        if chance.random() < 0.3:
-            body["thinking"] = {"type": "enabled", "budget_tokens": 1024}
-        elif tools and chance.random() < 0.2:
-            body["tool_choice"] = {"type": "any"}
-        if chance.random() < 0.1:
-            body["output_config"] = {"format": FORMAT}
-        if chance.random() < 0.1:
-            tools = [*tools, {"type": "web_search_20250305", "name": "web_search"}]
-        return body | ({"tools": tools} if tools else {})
-    made = [{"name": tool["name"], "parameters": tool["input_schema"]} for tool in tools]
-    if dialect == "chat":
-        body["messages"] = [{"role": "user", "content": "go"}]
-        made = [{"type": "function", "function": tool} for tool in made]
-        if stream and chance.random() < 0.5:
-            body["stream_options"] = {"include_usage": True}
-    else:
-        body["input"] = "go"
-        made = [{"type": "function", **tool} for tool in made]
-    return body | ({"tools": made} if made else {})
-
-
 class Upstream:
-    """Answers what it is told to, at first; now and then well when it is asked again."""
+    """Answers what it is told to at first; when it is asked again, wrong in another way, well, or
+    the same."""
 
     def __init__(self):
-        self.answer, self.good, self.chance = None, None, random.Random()
+        self.answer, self.other, self.chance, self.said = None, None, random.Random(), []
 
-    def begin(self, answer, good, chance):
-        self.answer, self.good, self.chance, self.times = answer, good, chance, 0
+    def begin(self, answer, other, chance):
+        self.answer, self.other, self.chance, self.said = answer, other, chance, []
 
     def __call__(self, method, target, body):
         if method == "GET" or "/api/show" in target:
             return Answer(404, (), [])
-        self.times += 1
-        if self.times > 1 and self.chance.random() < 0.3:
-            return self.good
-        return self.answer
+        again = bool(self.said) and self.chance.random() < 0.9
+        self.said.append(self.other() if again else self.answer)
+        return self.said[-1]
 
 
 def good(api, stream):
     if stream:
         return Answer(200, (("content-type", EVENTS),), streamed(api))
     return Answer(200, (("content-type", JSON),), [json.dumps(whole(api)).encode()])
-
-
-def is_error(dialect, told):
-    """Whether an error is told in the words of its dialect."""
-    error = told["error"]
-    if not dialect:  # an upstream of the same API: the envelope is its own
-        return
-    assert isinstance(error["message"], str)
-    if dialect == "messages":
-        assert told["type"] == "error"
-        assert isinstance(error["type"], str)
-    else:
-        assert {"type", "code"} <= error.keys()
 
 
 def nameless(body):
@@ -186,75 +111,73 @@ def streamed_well(dialect, client):
             raise
 
 
-class Log(logging.Handler):
-    """Errors that are logged: none is to be."""
-
-    def __init__(self):
-        super().__init__(logging.ERROR)
-        self.found = []
-
-    def emit(self, record):
-        trace = record.exc_info[1] if record.exc_info else None
-        self.found.append(f"{record.name}: {record.getMessage()} {trace!r}")
-
-
-@pytest.fixture
-def log():
-    found = Log()
-    logging.getLogger().addHandler(found)
-    logging.disable(logging.WARNING)  # pytest keeps each record, and memory is measured
-    yield found
-    logging.disable(logging.NOTSET)
-    logging.getLogger().removeHandler(found)
+def end_of(client, said, well):
+    """In which of few ways an exchange ended."""
+    if client.status >= 400:
+        return f"an error, {client.status}"
+    if client.end == "cut":
+        return "a cut"
+    if any(mark in client.body for mark in FAILED):
+        return "an error in a stream"
+    if well in said:
+        return "success after it was asked again"
+    return "success as it came" if as_it_came(client, said) else "success"
 
 
 class Trial:
     """One gateway, and what it was found to do wrongly."""
 
-    def __init__(self, running, upstream, log):
+    def __init__(self, running, upstream, log, findings, hours):
         self.running, self.upstream, self.log = running, upstream, log
-        self.found = []
+        self.findings, self.hours = findings, hours
 
     async def answer(self, backend, name):
         """One answer by `backend` that is wrong in the way that `name` says."""
+        self.hours.now += 10_000
         chance = random.Random(name)
         dialect = chance.choice(["messages"] * 6 + ["chat", "responses"])
         stream = chance.random() < 0.6
         answer = mutated(APIS[backend], stream, chance)
         well = good(APIS[backend], stream)
-        self.upstream.begin(answer, well, chance)
-        body = json.dumps(asked(dialect, f"anthropic/{backend}/{name}", stream, chance)).encode()
-        client, problem = None, ""
+
+        def other():
+            return well if chance.random() < 0.3 else mutated(APIS[backend], stream, chance)
+
+        self.upstream.begin(answer, other, chance)
+        model = chance.choice([f"anthropic/{backend}/{name}", f"two-{backend}-{name}"])
+        body = json.dumps(asked(dialect, model, stream, chance)).encode()
+        client, problem, end = None, "", "none"
         try:
             async with asyncio.timeout(MOST_SECONDS):
                 client = await ask(self.running, body, PATHS[dialect])
-            checked(APIS[backend], dialect, stream, client, (answer, well))
+            end = end_of(client, self.upstream.said, well)
+            checked(APIS[backend], dialect, stream, client, self.upstream.said)
             if client.status >= 500 and (b"a defect of the" in client.body or b"raised" in client.body):  # fmt: skip
                 problem = "a defect"
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         if problem or self.log.found:
-            said = client and (client.status, client.end, client.body[-300:])
-            self.found.append((name, dialect, stream, problem, self.log.found, answer.told, said))
+            self.findings.add(
+                name=name, problem=problem, log=self.log.found, dialect=dialect, stream=stream,
+                changes=[said.told for said in self.upstream.said], asked=body, upstream=[said.pieces for said in self.upstream.said],
+                heads=[(said.status, said.lines, said.whole) for said in self.upstream.said],
+                status=client and client.status, end=client and client.end, answered=client and client.body,
+            )  # fmt: skip
             self.log.found = []
-
-
-def resident():
-    gc.collect()
-    return psutil.Process().memory_info().rss
+        wrong = {id(said) for said in self.upstream.said if said is not well}
+        self.findings.ended(end, max(1, len(wrong)))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_no_answer_is_a_failure_of_the_gateway(backend, monkeypatch, log):
-    upstream = Upstream()
+async def test_no_answer_is_a_failure_of_the_gateway(backend, monkeypatch):
+    upstream, hours = Upstream(), Hours()
+    findings = Findings(f"answers-{backend}", COUNT)
     answered_by(monkeypatch, upstream)
-    async with gateway(stack()) as running:
-        trial = Trial(running, upstream, log)
-        for number in range(COUNT // 2):
-            await trial.answer(backend, f"{backend}-{COUNT}-{number}")
-        before = resident()
-        for number in range(COUNT // 2, COUNT):
-            await trial.answer(backend, f"{backend}-{COUNT}-{number}")
-        grown = resident() - before
-    assert not trial.found, "\n".join([str(len(trial.found)), *map(str, trial.found[:20])])
-    assert grown < MOST_GROWTH, f"{grown / 2**20:.1f} MiB more"
+    with errors_logged() as log:
+        async with gateway(hourly_stack(hours)) as running:
+            trial = Trial(running, upstream, log, findings, hours)
+            for number in range(COUNT):
+                await trial.answer(backend, findings.name(number))
+                if findings.done >= COUNT:
+                    break
+    findings.check()

@@ -1,46 +1,41 @@
 """Whatever stands at any place of a request, the answer is never a failure of the gateway.
 
-A valid request of each dialect, with everything in it that clients send, has one node replaced and
-goes through the shipped plugins to a server of each API. What is refused is refused with 4xx, in
-the dialect's own words; and nothing is raised on the way. `PLUGWAY_MUTATIONS=50000` says how many
-requests of each dialect.
+A valid request of each dialect, with everything in it that clients send, is made wrong in a few
+places and goes through the default stack to a server of each API. What is refused is refused with
+4xx, in the dialect's own words; and nothing is raised on the way. See `findings` for how to try
+more of them, or others.
 """
 
 from __future__ import annotations
 
-import copy
+import asyncio
 import json
-import logging
-import os
 import random
 
 import pytest
-from gemini_answers import answered, piece, text
-from openai_answers import answer_of, message
 
-from plugway.testing import (
-    ScriptedUpstream,
-    anthropic_message,
-    anthropic_stream,
-    build_plugin,
-    gateway,
-    respond,
-    sse,
+from plugway.testing import assert_valid_stream, gateway, parse_sse
+from plugway_testing._gateway import TOKEN
+from tests.faults.answers import APIS, streamed, whole
+from tests.faults.clients import FAILED, WHOLE
+from tests.faults.findings import Findings, errors_logged, how_many
+from tests.faults.in_process import answered_by, ask
+from tests.faults.mutations import (
+    DEEPEST_PLACE,
+    JSON,
+    Answer,
+    as_text,
+    at,
+    bytes_changed,
+    copied,
+    places,
+    value_changed,
 )
-from plugway.testing._gateway import TOKEN
-from plugway_anthropic import Anthropic
-from plugway_gemini import Gemini
-from plugway_ollama import Ollama
-from plugway_openai import OpenAI
-from plugway_openai_api import OpenAIApi
-from plugway_openai_compatible import OpenAICompatible
-from plugway_openai_wire.testing import chat_server
-from plugway_switch import Switch
-from tests.e2e.stack import shipped
-from tests.faults.mutations import places
+from tests.faults.seeds import EVENTS
+from tests.faults.whole_stack import BACKENDS, whole_stack
 
-SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
-COUNT = int(os.environ.get("PLUGWAY_MUTATIONS") or (5000 if SLOW else 300))
+COUNT = how_many(300, slow=5000)
+MOST_SECONDS = 20
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1200 + COUNT)]
 
 SCHEMA = {
@@ -188,145 +183,224 @@ DIALECTS = {
     "chat": ("/v1/chat/completions", CHAT),
     "responses": ("/v1/responses", RESPONSES),
 }
-TARGETS = ("up0", "anthropic", "chat", "openai", "gemini", "ollama")
 
 
-def deep(levels):
-    value = "x"
-    for level in range(levels):
-        value = [value] if level % 2 else {"type": value}
-    return value
+HEADERS = {
+    "content-type": ["", "application/json; charset=utf-8", "text/plain", "APPLICATION/JSON", "application/x-www-form-urlencoded", ";"],
+    "anthropic-version": ["2023-06-01", "", "x", "9" * 400],
+    "anthropic-beta": ["interleaved-thinking-2025-05-14", "", ",,", "x" * 2000, "a, b,c;d"],
+    "user-agent": ["", "claude-cli/2.1.332", "x" * 2000, "é"],
+    "accept": ["text/event-stream", "*/*", ""],
+    "accept-encoding": ["gzip, br", "", "identity;q=0"],
+    "content-encoding": ["gzip", "identity", ""],
+    "x-api-key": ["k", ""],
+    "x-claude-code-session-id": ["s", "", "é", "x" * 2000, "../.."],
+    "x-stainless-retry-count": ["1", "x", "9" * 400],
+    "origin": ["https://a.example", "null"],
+    "expect": ["100-continue", "x"],
+}  # fmt: skip
+"""What a client's header may say, and what it should not."""
+REPEATS = (2, 3, 20, 300)
 
 
-VALUES = [
-    None, True, False, 0, -1, 1.5, 2**31, 2**63, 10**25, 1e308, "", "x", "\x00\n", "\ud7ff\u202e", "9" * 400,
-    [], [1, 2], [None], [[]], ["x"], [{}], [[[["x"]]]], {}, {"x": 1}, {"type": None}, {"type": 5},
-    {"type": "text"}, {"type": "tool_use"}, {"type": "tool_result"}, {"type": []}, {"text": {}},
-    {"type": "image", "source": 5}, {"type": "function"}, {"role": "user"}, deep(40), deep(200),
-    [deep(100)] * 2, {"": {"": ""}}, {"$ref": "#"}, {"$ref": "#/$defs/x", "$defs": {"x": {"$ref": "#/$defs/x"}}},
-]  # fmt: skip
+def moved(body, chance):
+    """A node stands in the place of another one, in it, or beside it; or a list is in another order
+    or very long: what is known, where nobody expects it."""
+    all_places = places(body, deepest=DEEPEST_PLACE)
+    one, other = chance.choice(all_places), chance.choice(all_places)
+    value, holder, key = at(body, one), at(body, other[:-1]), other[-1]
+    lists = [path for path in all_places if isinstance(at(body, path), list) and at(body, path)]
+    how = chance.randrange(5)
+    if how == 0 or not lists:
+        holder[key] = copied(value)
+        return f"{one} at {other}"
+    if how == 1:
+        source = chance.choice([MESSAGES, CHAT, RESPONSES])
+        one = chance.choice(places(source))
+        holder[key] = copied(at(source, one))
+        return f"another dialect's {one} at {other}"
+    path = chance.choice(lists)
+    found = at(body, path)
+    if how == 2:
+        chance.shuffle(found)
+    elif how == 3:
+        found.insert(chance.randrange(len(found) + 1), copied(value))
+    else:
+        found *= chance.choice(REPEATS) if len(found) < 20 else 2
+    return f"list {how} at {path}"
 
 
 def mutated(body, chance):
-    """A copy in which one node, rarely two, is another value, is gone, or stands twice."""
-    new = copy.deepcopy(body)
-    for _ in range(1 if chance.random() < 0.8 else 2):
-        path = chance.choice(list(places(new)))
-        node = new
-        for key in path[:-1]:
-            node = node[key]
+    """A body that is wrong in a place or a few, its headers, and what was done."""
+    items, headers, told = [("", copied(body))], {}, []
+    raw = None
+    for _ in range(chance.choice((1, 1, 1, 1, 1, 2, 2, 4))):
         how = chance.random()
-        if how < 0.85:
-            node[path[-1]] = copy.deepcopy(chance.choice(VALUES))
-        elif how < 0.95 or isinstance(node, dict):
-            del node[path[-1]]
+        if how < 0.65:
+            told.append(value_changed(items, chance))
+        elif how < 0.85:
+            told.append(moved(items[0][1], chance))
+        elif how < 0.93:
+            raw = True
         else:
-            node.append(copy.deepcopy(node[path[-1]]))
-    return new
+            name = chance.choice(list(HEADERS))
+            headers[name] = chance.choice(HEADERS[name])
+            told.append(f"{name}: {headers[name][:40]}")
+    written = as_text(items[0][1], chance)
+    if raw:
+        written, did = bytes_changed(written, chance)
+        told.append(did)
+    return written, headers, told
 
 
-def answers(request):
-    """A server of every API."""
-    if request.method == "GET":
-        return respond(200, {"data": [{"id": "m"}]})
-    if "generateContent" in request.path or "GenerateContent" in request.path:
-        return answered(request, piece(text("Hello."), finish="STOP"))
-    if "countTokens" in request.path:
-        return respond(200, {"totalTokens": 5})
-    if request.path.endswith("/count_tokens"):
-        return respond(200, {"input_tokens": 5})
-    if request.path.endswith("/responses"):
-        return respond(200, answer_of(message("Hello.")))
-    if request.path.endswith("/chat/completions"):
-        return chat_server("Hello.")(request)
-    streams = request.json.get("stream") is True
-    return sse(anthropic_stream("Hello.")) if streams else respond(200, anthropic_message("Hello."))
+def answers(method, target, body):
+    """A server of every API, which takes nothing but JSON."""
+    path = target.partition("?")[0]
+    if method == "GET":
+        return said({"data": [{"id": "m"}]})
+    value = json.loads(body, parse_constant=refused)
+    if "countTokens" in path:
+        return said({"totalTokens": 5})
+    if path.endswith("/count_tokens"):
+        return said({"input_tokens": 5})
+    if "/api/show" in path:
+        return Answer(404, (), [])
+    api = APIS[path.split("/")[1]]
+    if value.get("stream") is True or "stream" in path:
+        return Answer(200, (("content-type", EVENTS),), streamed(api))
+    return said(whole(api))
 
 
-def plugins(url):
-    return [
-        build_plugin(Switch, "switch"),
-        build_plugin(OpenAIApi, "openai-api"),
-        *shipped(url),
-        build_plugin(Anthropic, "anthropic", api_key="k", base_url=url),
-        build_plugin(OpenAICompatible, "chat", base_url=url, api_key="k", zone="vendor"),
-        build_plugin(OpenAI, "openai", base_url=url, api_key="k"),
-        build_plugin(Gemini, "gemini", base_url=url, api_key="k"),
-        build_plugin(Ollama, "ollama", base_url=url),
-    ]
+def refused(constant):
+    raise ValueError(f"{constant} in what an upstream was sent")
 
 
-def well_formed(dialect, answer):
-    error = answer.json()["error"]
+def said(value):
+    return Answer(200, (("content-type", JSON),), [json.dumps(value).encode()])
+
+
+def well_formed(dialect, told):
+    error = told["error"]
     if dialect == "messages":
-        return answer.json()["type"] == "error" and bool(error["type"]) and bool(error["message"])
+        return told["type"] == "error" and bool(error["type"]) and bool(error["message"])
     return bool(error["message"]) and "type" in error and "code" in error
 
 
 LIMITED = [{"name": "phone", "token": "limited-token-of-a-phone", "models": ["*"]}]
 TOKENS = (TOKEN, TOKEN, TOKEN, LIMITED[0]["token"])
-FAILED = ("event: error", "event: response.failed", 'data: {"error"')
-"""How a stream tells a failure."""
 ENDPOINTS = {
     "messages": ("",) * 8 + ("/count_tokens", "/explain"),
     "chat": ("",) * 9 + ("/explain",),
     "responses": ("",) * 9 + ("/explain",),
 }
-CASE_NAMES = ("messages", "gemini", "chat", "responses")
-CASES = [
-    ("messages", TARGETS[:4]), ("messages", ("gemini", "ollama")), ("chat", TARGETS), ("responses", TARGETS),
-]  # fmt: skip
 
 
-async def wrongs(dialect, targets, count, seed, caplog):
-    """What was answered wrongly: number, target, status, words, and what was logged."""
-    whole_path, whole = DIALECTS[dialect]
-    chance = random.Random(f"{dialect} {seed}")
-    found = []
-    async with (
-        ScriptedUpstream(otherwise=answers) as upstream,
-        gateway(plugins(upstream.url), tokens=LIMITED) as running,
-    ):
-        for target in targets:
-            answer = await running.post({**whole, "model": f"anthropic/{target}/m"}, whole_path)
-            assert answer.status_code == 200, (target, answer.text)
-        for number in range(count):
-            target = chance.choice(targets)
-            streams = chance.random() < 0.3
-            body = {**whole, "model": f"anthropic/{target}/m", "stream": streams}
-            path = whole_path + chance.choice(ENDPOINTS[dialect])
-            running.client.headers["authorization"] = f"Bearer {chance.choice(TOKENS)}"
-            caplog.clear()
-            answer = await running.post(json.dumps(mutated(body, chance)).encode(), path)
-            errors = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
-            if answer.status_code >= 400:
-                own = dialect if path == whole_path else "messages"
-                wrong = answer.status_code >= 500 or not well_formed(own, answer)
-            else:
-                wrong = any(mark in answer.text for mark in FAILED)
-            if wrong or errors:
-                found.append((number, target, answer.status_code, answer.text[-300:], errors))
-    return found
+class Trial:
+    """One gateway, and what it was found to do wrongly."""
+
+    def __init__(self, running, log, findings):
+        self.running, self.log, self.findings = running, log, findings
+
+    async def ask(self, dialect, name):
+        """One request of that dialect, wrong in the way that `name` says."""
+        chance = random.Random(name)
+        path, whole_body = DIALECTS[dialect]
+        target = chance.choice(BACKENDS)
+        body = {**whole_body, "model": f"anthropic/{target}/m", "stream": chance.random() < 0.3}
+        own = path + chance.choice(ENDPOINTS[dialect])
+        raw, headers, told = mutated(body, chance)
+        token = chance.choice(TOKENS)
+        client, problem, end = None, "", "none"
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                client = await ask(self.running, raw, own, token, headers)
+            end = end_of(client)
+            answered_well(dialect, own, client)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem or self.log.found:
+            self.findings.add(
+                name=name, target=target, path=own, problem=problem, log=self.log.found,
+                changes=told, headers=headers, limited=token != TOKEN, asked=raw,
+                status=client and client.status, end=client and client.end, answered=client and client.body,
+            )  # fmt: skip
+            self.log.found = []
+        self.findings.ended(end)
 
 
-@pytest.mark.parametrize(("dialect", "targets"), CASES, ids=CASE_NAMES)
-async def test_no_value_at_any_place_is_a_failure_of_the_gateway(dialect, targets, caplog):
-    found = await wrongs(dialect, targets, COUNT, COUNT, caplog)
-    assert not found, "\n".join(map(str, found[:20]))
+def end_of(client):
+    return "success" if client.status == 200 else f"refused with {client.status}"
+
+
+SHOWN_AGAIN = RESPONSES.keys() - {"model"}
+"""What the Responses API repeats of the request, as it came."""
+MISSING = {
+    "messages": {},
+    "chat": {"created": 1},
+    "responses": {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
+}
+"""What an answer has to have that the tests' own upstreams leave out, or that is not looked at."""
+
+
+def answered_well(dialect, path, client):
+    """Raises where a client of `dialect` could not use what it was answered."""
+    assert client.end in ("whole", "end"), client.end
+    plain = path == DIALECTS[dialect][0]
+    if client.status >= 400:
+        assert client.status < 500, "an error of the gateway"
+        assert well_formed(dialect if plain else "messages", json.loads(client.body))
+        return
+    assert client.status == 200
+    assert not any(mark in client.body for mark in FAILED), "a failure in a stream"
+    if not plain:
+        json.loads(client.body)
+    elif client.headers["content-type"].startswith(EVENTS):
+        events = parse_sse(client.body)
+        if dialect == "messages":
+            assert_valid_stream(events)
+        else:
+            assert events
+    else:
+        told = json.loads(client.body)
+        own = {key: value for key, value in told.items() if key not in SHOWN_AGAIN}
+        WHOLE[dialect].model_validate(own | MISSING[dialect])
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_no_value_at_any_place_is_a_failure_of_the_gateway(dialect, monkeypatch):
+    findings = Findings(f"requests-{dialect}", COUNT)
+    answered_by(monkeypatch, answers)
+    plugins = whole_stack("http://127.0.0.1:9")
+    with errors_logged() as log:
+        async with gateway(plugins, tokens=LIMITED) as running:
+            trial = Trial(running, log, findings)
+            path, body = DIALECTS[dialect]
+            for target in BACKENDS:
+                whole_body = json.dumps({**body, "model": f"anthropic/{target}/m"}).encode()
+                client = await ask(running, whole_body, path)
+                assert client.status == 200, (target, client.body)
+            large = {**body, "model": "anthropic/chat/m", "tools": body["tools"] * REPEATS[-1]}
+            client = await ask(running, json.dumps(large).encode(), path)
+            assert client.status < 500, (
+                "as large as any, so that memory has been as high as it gets"
+            )
+            for number in range(COUNT):
+                await trial.ask(dialect, findings.name(number))
+    findings.check()
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("content", [[1, 2], [None], 7, {"a": 1}, [[]], [{"type": 5}], True])
-async def test_content_that_is_no_content_is_refused_in_the_dialects_words(dialect, content):
+async def test_content_that_is_no_content_is_refused_in_the_dialects_words(
+    dialect, content, monkeypatch
+):
     path, _ = DIALECTS[dialect]
     name = "input" if dialect == "responses" else "messages"
-    async with (
-        ScriptedUpstream(otherwise=answers) as upstream,
-        gateway(plugins(upstream.url)) as running,
-    ):
+    answered_by(monkeypatch, answers)
+    async with gateway(whole_stack("http://127.0.0.1:9")) as running:
         body = {"model": "anthropic/gemini/m", name: [{"role": "user", "content": content}]}
         if dialect == "messages":
             body["max_tokens"] = 5
-        answer = await running.post(body, path)
-    assert answer.status_code == 400, answer.text
-    assert well_formed(dialect, answer)
+        client = await ask(running, json.dumps(body).encode(), path)
+    assert client.status == 400, client.body
+    assert well_formed(dialect, json.loads(client.body))

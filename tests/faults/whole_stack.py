@@ -23,7 +23,7 @@ from plugway_ollama import Ollama
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
-from plugway_resilience import Resilience
+from plugway_resilience import Resilience, ResilienceOptions
 from plugway_router import Router
 from plugway_server_tools import ServerTools
 from plugway_switch import Switch
@@ -64,6 +64,30 @@ def whole_stack(url):
         build_plugin(Gemini, "gemini", api_key="k" * 9, base_url=f"{url}/gemini"),
         build_plugin(Ollama, "ollama", base_url=f"{url}/ollama"),
     ]
+
+
+class Hours:
+    """A clock for which much time passes from one exchange to the next: what an upstream says of
+    its limits keeps no later request from it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def hourly_stack(hours, url="http://127.0.0.1:9"):
+    """`whole_stack` by that clock. Models called `two-...` have another target, of the same
+    backend."""
+    plugins = whole_stack(url)
+    at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Resilience))
+    options = ResilienceOptions.model_validate({**QUICK, "rate_limit_wait_seconds": 0})
+    plugins[at] = Resilience(options, name="resilience", clock=hours)
+    at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Router))
+    models = {f"two-{name}-*": [f"{name}/one", f"{name}/two"] for name in BACKENDS}
+    plugins[at] = build_plugin(Router, "router", models=models)
+    return plugins
 
 
 class LoopTime:

@@ -8,17 +8,20 @@ import httptools
 
 
 class ForwardProxy:
-    """Leads wherever it is asked to; `login` is what it wants to see, `refuses` a status."""
+    """Leads wherever it is asked to; `login` is what it wants to see, `refuses` a status, `tls` a
+    context, for `localhost`, if TLS is to be spoken with it."""
 
-    def __init__(self, *, login="", refuses=0):
+    def __init__(self, *, login="", refuses=0, tls=None):
+        self.tls = tls
         self.wanted = f"Basic {base64.b64encode(login.encode()).decode()}" if login else ""
         self.refuses = refuses
         self.asked = []
         """Method and target of each request."""
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
+        own = "https://localhost" if self.tls else "http://127.0.0.1"
+        self.url = f"{own}:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_):

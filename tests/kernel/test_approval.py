@@ -8,8 +8,8 @@ import os
 import pytest
 
 from plugway import ConfigError
+from plugway.config.approval import Approvals, approvals_path, approve, fingerprint
 from plugway.config.config import parse_config
-from plugway.plugins.approval import Approvals, approvals_path, approve, fingerprint
 from plugway.plugins.loader import load_plugins
 
 

@@ -24,9 +24,9 @@ from plugway.cli import new as _commands_new
 from plugway.cli.config import chosen_config
 from plugway.cli.main import app, main
 from plugway.cli.serve import Reloader, connection, token_hint
+from plugway.config.approval import approvals_path
 from plugway.config.config import Config, parse_config
 from plugway.http.app import model_object
-from plugway.plugins.approval import approvals_path
 from plugway.plugins.loader import installed
 from plugway.types.backend import ModelInfo
 from plugway.types.errors import ConfigError
@@ -735,6 +735,7 @@ def test_explain_refuses_what_is_no_request(
     [
         ("{$env: MY_TOKEN}", "$MY_TOKEN"),
         ("{$keyring: gate}", "$(keyring get plugway gate)"),
+        ("{$keyring: gate}, key_store: vault", "YOUR_TOKEN"),
         ("abcdefghijklmnop", "YOUR_TOKEN"),
     ],
 )
@@ -742,7 +743,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
     token: str, shell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "abcdefghijklmnop")
-    monkeypatch.setattr("plugway.config.keyring.keyring_password", lambda name: "abcdefghijklmnop")
+    monkeypatch.setattr("plugway.config.secrets.fetch", lambda name, store: "abcdefghijklmnop")
     config = parse_config(f"server: {{token: {token}}}\nplugins: [{{use: other}}]")
     assert token_hint(config)[0] == shell
     text = connection(config, "http://127.0.0.1:8484", None, ["local"])

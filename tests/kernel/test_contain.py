@@ -19,7 +19,6 @@ from plugway import (
     ModelInfo,
     NoOptions,
     Plugin,
-    PluginError,
     Reply,
     hookimpl,
 )
@@ -28,6 +27,7 @@ from plugway.http.app import App
 from plugway.http.snapshot import Snapshot
 from plugway.plugins.contain import is_defect
 from plugway.testing import gateway, request_body
+from plugway.types.errors import PluginError
 
 pytestmark = pytest.mark.anyio
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 import orjson
 import pytest
 from starlette.exceptions import HTTPException
@@ -30,7 +31,6 @@ from plugway import (
     NoRoute,
     Original,
     Plugin,
-    PluginError,
     Reply,
     RequestRejected,
     StreamEvent,
@@ -38,6 +38,7 @@ from plugway import (
     hookimpl,
 )
 from plugway.testing import RawClient, gateway, messages_request
+from plugway.types.errors import PluginError
 
 pytestmark = pytest.mark.anyio
 
@@ -328,6 +329,21 @@ async def test_an_answer_in_a_dialect_that_was_not_asked_for_is_a_failure():
         )
     assert response.status_code >= 500
     assert "other" in response.json()["error"]["message"]
+
+
+async def test_a_whole_answer_in_the_dialect_is_no_second_head_where_pings_went_out():
+    class Slow(Answers):
+        async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
+            import anyio
+
+            await anyio.sleep(0.3)
+            return Reply(body=b'{"own": "words"}', dialect="lines")
+
+    speaks, _ = stack()
+    async with gateway([speaks, Slow(NoOptions(), name="slow")], ping_seconds=0.1) as running:
+        with pytest.raises(httpx2.RemoteProtocolError, match=r"incomplete|without"):
+            await running.post({**ASKED, "stream": True}, "/v1/lines")
+        assert running.app.active == 0
 
 
 async def test_while_it_waits_a_dialects_client_gets_comments():

@@ -604,7 +604,7 @@ class Watched:
 async def test_what_a_backend_translates_is_on_the_receipt_and_shown_by_explain():
     class Foreign(Fake):
         def translated(self, request, attempt):
-            attempt.notes.append("drop `top_k`: its API has none")
+            attempt.note("drop `top_k`: its API has none")
             return {"prompt": "x"}
 
         async def send(self, request, attempt):

@@ -349,6 +349,23 @@ async def test_a_client_that_sends_its_large_body_anyway_can_read_the_answer(doo
     assert headers["connection"] == "close"
 
 
+async def test_a_client_that_sends_5_mb_after_a_413_can_read_all_of_it(door):
+    lines = {**JSON, "content-length": str(40 * 2**20)}
+    head = b"POST /v1/messages HTTP/1.1\r\n" + b"".join(
+        f"{name}: {value}\r\n".encode() for name, value in lines.items()
+    )
+    async with await anyio.connect_tcp("127.0.0.1", door.port) as stream:
+        await stream.send(head + b"\r\n")
+        with anyio.fail_after(5):
+            first = await stream.receive()
+            for _ in range(80):
+                await stream.send(bytes(2**16))
+            await stream.send_eof()
+            answer = first + b"".join([piece async for piece in stream])
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["type"] == "request_too_large"
+
+
 # ---- what goes further in
 
 

@@ -3,22 +3,24 @@
 import anyio
 import anyio.lowlevel
 import pytest
+from starlette.routing import BaseRoute
 
 from plugway import (
+    Backend,
+    Dialect,
     Exchange,
-    HookError,
     InvalidRequest,
     MessagesRequest,
     ModelInfo,
     Outcome,
     Plugin,
-    PluginError,
     Reply,
     Route,
     hookimpl,
 )
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.impls import STRIKES
+from plugway.types.errors import HookError, PluginError
 from plugway.types.options import NoOptions
 
 pytestmark = pytest.mark.anyio
@@ -292,9 +294,10 @@ def test_what_a_hook_at_load_returns_wrongly_is_told_with_what_is_wanted(hook, r
         return result
 
     hooks = Hooks([plugin("mine", **{hook: returned})])
+    kinds = {"register_backends": Backend, "register_dialects": Dialect}
     arguments = (None,) if hook == "register_routes" else ()
     with pytest.raises(PluginError) as caught:
-        getattr(hooks, hook)(*arguments)
+        hooks.listed(hook, kinds.get(hook, BaseRoute), *arguments)
     assert str(caught.value).startswith(f"plugin `mine`: hook `{hook}` ")
     assert words in str(caught.value)
 
@@ -380,3 +383,28 @@ async def test_a_plugin_that_seals_replies_may_still_fail_where_only_told():
         raise RuntimeError("out of order")
 
     await Hooks([seal(finished=finished)]).finished(exchange(), Outcome("completed", 200, 1.0))
+
+
+async def test_what_a_layer_around_the_attempt_changes_is_on_the_receipt_once():
+    async def shortens(self, send, request, attempt, exchange):
+        shorter = request.replace(because="it is too long", max_tokens=2)
+        await send(shorter, attempt)
+        return await send(shorter, attempt)
+
+    async def passes(self, send, request, attempt, exchange):
+        return await send(request, attempt)
+
+    sent, made = [], exchange()
+    hooks = Hooks(
+        [plugin("outer", around_attempt=shortens), plugin("inner", around_attempt=passes)]
+    )
+
+    async def send(request, attempt):
+        sent.append(request.get("max_tokens"))
+        return Reply.message({})
+
+    await hooks.around_attempt(send, made)(MessagesRequest(RAW), None)
+    assert sent == [2, 2]
+    assert [tuple(entry) for entry in made.receipt] == [
+        ("around_attempt", "outer", "set max_tokens: it is too long")
+    ]

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import sys
+from urllib.parse import quote
 
 import anyio
 import pytest
@@ -189,6 +190,34 @@ async def test_a_proxy_is_not_vouched_for_what_is_behind_it(secure):
         assert caught.value.permanent
 
 
+async def test_a_proxy_with_tls_of_an_own_authority_is_trusted_and_named_where_it_is_not(secure):
+    url, vouched, _, context, _ = secure
+    strange = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(strange)
+    async with ForwardProxy(tls=context) as proxy, ForwardProxy(tls=strange) as other:
+        for found, way in ((proxy.url, "safe"), (other.url, "the proxy https://localhost")):
+            network = NetworkOptions(ca_file=vouched, proxy=found)
+            async with Upstream(url, network=network) as upstream:
+                if way == "safe":
+                    assert await ask(upstream) == b"safe"
+                else:
+                    with pytest.raises(BackendUnavailable, match=way + ".* cannot be trusted"):
+                        await ask(upstream)
+
+
+async def test_a_server_behind_a_proxy_with_tls_is_named_where_it_is_not_trusted(secure, tmp_path):
+    url, *_ = secure
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "proxy.pem")
+    async with ForwardProxy(tls=context) as proxy:
+        network = NetworkOptions(ca_file=tmp_path / "proxy.pem", proxy=proxy.url)
+        async with Upstream(url, network=network) as upstream:
+            with pytest.raises(BackendUnavailable, match=f"^{url} cannot be trusted"):
+                await ask(upstream)
+
+
 async def test_a_server_that_asks_who_comes_is_shown_the_certificate(secure, tmp_path):
     url, vouched, _, context, authority = secure
     context.verify_mode = ssl.CERT_REQUIRED
@@ -277,6 +306,34 @@ async def test_a_socks_proxy_leads_to_a_server(secure):
             assert await ask(upstream) == b"safe"
         await asyncio.gather(*pumps, return_exceptions=True)
     assert len(asked) == 1
+
+
+LONG = {
+    "user": "u" * 256 + ":p",
+    "password": "u:" + "p" * 256,
+    "in bytes": "u:" + "é" * 128,
+}
+
+
+@pytest.mark.parametrize("login", LONG.values(), ids=LONG)
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_login_that_no_socks_proxy_can_take_is_refused_when_it_is_read(
+    monkeypatch, login, scheme
+):
+    with pytest.raises(ValidationError, match=r"(?s)proxy_login.*has 256 bytes.*takes 255") as told:
+        NetworkOptions(proxy=f"{scheme}://127.0.0.1:1", proxy_login=login)
+    assert not any(part * 20 in str(told.value) for part in "upé")
+    user, _, password = login.partition(":")
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://{quote(user)}:{quote(password)}@127.0.0.1:1")
+    with pytest.raises(PlugwayError, match=r"login in ALL_PROXY.*has 256 bytes") as told:
+        Upstream("https://api.test")
+    assert not any(part * 20 in str(told.value) for part in ("u", "p", quote("é")))
+
+
+def test_a_login_of_255_bytes_and_one_for_http_are_taken():
+    for login in ("u" * 255 + ":" + "p" * 255, "é" * 127 + ":%" + "%41" * 84):
+        assert NetworkOptions(proxy="socks5://127.0.0.1:1", proxy_login=login).proxy_login
+    assert NetworkOptions(proxy="http://127.0.0.1:1", proxy_login=LONG["user"]).proxy_login
 
 
 async def test_a_server_is_asked_in_http_2_where_that_is_wanted(tmp_path):

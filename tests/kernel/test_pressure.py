@@ -14,7 +14,7 @@ import pytest
 from plugway.exchange.pressure import PRESSURE, Pressure
 from plugway.http.server import serving
 from plugway.testing import RawClient, gateway, messages_request
-from plugway.testing._plain import PlainBackend, PlainOptions
+from plugway_testing._plain import PlainBackend, PlainOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -65,6 +65,10 @@ class Inside:
         """Answers without looking at the body, and closes."""
         await self.reply(send, b"early", (b"connection", b"close"))
 
+    async def large(self, scope, receive, send):
+        """Answers with more than the kernel takes at once, and closes."""
+        await self.reply(send, bytes(8_000_000), (b"connection", b"close"))
+
     async def cut(self, scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
@@ -514,6 +518,58 @@ async def test_a_body_that_goes_on_after_the_answer_is_not_read_for_ever(wire):
 async def test_a_client_that_still_sends_can_read_an_answer_that_closes(wire):
     head = b"POST /closing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000\r\n\r\n"
     assert (await wire.ask(head + bytes(30_000_000))).endswith(b"early")
+
+
+@pytest.mark.parametrize("path", [b"early", b"closing"])
+async def test_a_client_that_sends_on_for_longer_than_is_lingered_can_read_its_answer(path):
+    head = b"POST /%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" % path
+    limits = WireLimits(linger_seconds=0.8)
+    async with (
+        serving(Inside(), limits=limits, drain_seconds=0) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(head)
+        for _ in range(20):
+            await stream.send(bytes(250_000))
+            await anyio.sleep(0.06)
+        with anyio.fail_after(5):
+            answer = await stream.receive() + (await rest(stream) if path != b"early" else b"")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"early")
+
+
+@pytest.mark.parametrize("line", [b"", b"Connection: close\r\n"])
+async def test_a_client_that_sends_further_requests_can_read_an_answer_that_closes(wire, line):
+    head = b"GET /closing HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % line
+    for segments in ([head + NEXT * 100_000], [head, *[NEXT * 2_000] * 50]):
+        answer = await wire.ask(*segments)
+        assert answer.endswith(b"early")
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_stop_waits_for_no_client_that_keeps_its_connection():
+    inside, limits = Inside(), WireLimits(linger_seconds=1_000)
+    with anyio.fail_after(10):
+        async with serving(inside, limits=limits, drain_seconds=1_000) as port:
+            stream = await anyio.connect_tcp("127.0.0.1", port)
+            await stream.send(HEAD + b"Content-Length: 5\r\n\r\nhel")
+            await inside.called.wait()
+            await stream.send(b"lo")
+        assert (await rest(stream)).endswith(b"hello")
+        await stream.aclose()
+
+
+async def test_a_client_that_reads_more_slowly_than_is_lingered_gets_all_of_an_answer_that_closes():
+    limits = WireLimits(linger_seconds=0.1)
+    async with (
+        serving(Inside(), limits=limits, drain_seconds=0) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await anyio.sleep(0.7)  # longer than it lingers in all
+        with anyio.fail_after(5):
+            answer = await rest(stream)
+    assert len(answer.partition(b"\r\n\r\n")[2]) == 8_000_000
 
 
 async def test_an_error_in_a_body_after_the_answer_began_cuts(wire):

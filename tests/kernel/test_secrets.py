@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-import threading
-import time
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import ClassVar
+from typing import cast
 
 import pytest
 from pydantic import Field
 
-from plugway.config import keyring as _keyring
+from plugway.config import key_store
+from plugway.config.approval import approve
 from plugway.config.document import Document, read_document
-from plugway.config.keyring import KEYRINGS, Keyring, store_command, system_keyrings
+from plugway.config.key_store import store_command
 from plugway.config.options import build_options
 from plugway.config.secrets import Resolution, resolve
 from plugway.log import redact
 from plugway.types.errors import BackendProtocolError, PlugwayError
 from plugway.types.options import Options, Secret
 from plugway.upstream import origins as _origins
-from plugway.upstream.origins import StoredKey, origin_of
+from plugway.upstream.origins import StoredKey, origin_of, remember_key
 from plugway.upstream.upstream import Upstream
 
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes")
@@ -200,100 +200,134 @@ def test_a_validation_message_does_not_repeat_the_secret(monkeypatch: pytest.Mon
     assert "no-number" not in problem
 
 
-# ── the keyring ────────────────────────────────────────────────────────────────────────────────
+# ── the key store ──────────────────────────────────────────────────────────────────────────────
+
+STORE = """
+from plugway import PlugwayError, StoredKey
+
+KEYS = {"cloud": StoredKey("stored-value", "https://one.test"), "odd": "just text"}
+
+def read(name):
+    if name == "locked":
+        raise PlugwayError("the vault is locked: open it")
+    if name == "broken":
+        raise RuntimeError("the desktop says hidden-value")
+    return KEYS.get(name)
+"""
 
 
-class FakeStore:
-    priority = 5.0
-    keys: ClassVar[dict[str, str]] = {}
-    wait = threading.Event()
-
-    def get_password(self, service: str, name: str) -> str | None:
-        assert service == "plugway"
-        if name == "slow":
-            self.wait.wait(5)
-        if name == "broken":
-            raise RuntimeError("the desktop says hidden-value")
-        return self.keys.get(name)
-
-
-class SecondStore(FakeStore):
-    priority = 2.0
-    keys: ClassVar[dict[str, str]] = {"other": "second-value"}
-
-
-class UnfitStore(FakeStore):
-    priority = 0.5
-
-    def get_password(self, service: str, name: str) -> str | None:
-        raise AssertionError("must not be asked")
+def announce(folder: Path, package: str, points: str, code: str = STORE) -> None:
+    """Put a package with these key stores into `folder`, as a wheel installs it."""
+    info = folder / f"{package}-1.dist-info"
+    info.mkdir(parents=True)
+    (folder / f"{package}.py").write_text(code)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[plugway.key_stores]\n{points}\n")
 
 
 @pytest.fixture
-def stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    module = ModuleType("fake_keyrings")
-    FakeStore.keys = {"cloud": "stored-value"}
-    for store in (UnfitStore, SecondStore, FakeStore):
-        setattr(module, store.__name__, store)
-    monkeypatch.setitem(sys.modules, "fake_keyrings", module)
-    names = tuple(f"fake_keyrings.{name}" for name in ("UnfitStore", "SecondStore", "FakeStore"))
-    monkeypatch.setattr(_keyring, "KEYRINGS", (*names, "fake_keyrings.Absent", "no_module.Here"))
-    monkeypatch.setattr(_keyring, "_stuck_since", float("-inf"))
+def nothing_bound() -> Iterator[None]:
     yield
-    FakeStore.wait.set()
-
-
-@pytest.mark.usefixtures("stores")
-def test_the_stores_of_the_system_are_asked_in_their_order_of_preference() -> None:
-    assert [type(store) for store in system_keyrings()] == [FakeStore, SecondStore]
-    assert resolved("a: {$keyring: cloud}").value == {"a": "stored-value"}
-    assert resolved("a: {$keyring: other}").value == {"a": "second-value"}
-
-
-@pytest.mark.usefixtures("stores")
-def test_an_absent_key_is_told_with_the_command_that_stores_it() -> None:
-    problem = the_problem("a: {$keyring: nothing}")
-    assert f"holds no `nothing` - run `{store_command('nothing')}`" in problem
-
-
-@pytest.mark.usefixtures("stores")
-def test_a_store_that_fails_is_named_without_its_words() -> None:
-    problem = the_problem("a: {$keyring: broken}")
-    assert "did not answer" in problem
-    assert "RuntimeError" in problem
-    assert "hidden-value" not in problem
-
-
-@pytest.mark.usefixtures("stores")
-def test_a_locked_keyring_is_given_up_in_time_and_only_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(_keyring, "KEYRING_SECONDS", 0.2)
-    FakeStore.wait.clear()
-    start = time.monotonic()
-    result = resolved("[{$keyring: slow}, {$keyring: slow}, {$keyring: slow}]")
-    assert time.monotonic() - start < 0.4
-    assert len(result.problems) == 3
-    assert all("did not answer within 0.2 s" in str(problem) for problem in result.problems)
-
-
-@pytest.fixture
-def writable(stores: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeStore]]:
-    def set_password(self: FakeStore, service: str, name: str, text: str) -> None:
-        self.keys[name] = text
-
-    def delete_password(self: FakeStore, service: str, name: str) -> None:
-        del self.keys[name]
-
-    monkeypatch.setattr(FakeStore, "set_password", set_password, raising=False)
-    monkeypatch.setattr(FakeStore, "delete_password", delete_password, raising=False)
-    yield FakeStore
     _origins._bound.clear()
 
 
-def test_a_key_goes_to_its_origin_and_nowhere_else(writable: type[FakeStore]) -> None:
-    Keyring().write("work", StoredKey("k-0123456789", "https://api.example.com"))
-    assert resolved("a: {$keyring: work}").value == {"a": "k-0123456789"}
+@pytest.fixture
+def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_bound: None) -> Iterator[Path]:
+    """The folder that the package `some_vault` is installed in; it brings the store `vault`."""
+    folder = tmp_path / "site"
+    announce(folder, "some_vault", "vault = some_vault:read")
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    sys.modules.pop("some_vault", None)
+
+
+def from_vault(name: str) -> str:
+    return f"{{server: {{key_store: vault}}, a: {{$keyring: {name}}}}}"
+
+
+def test_the_store_that_the_configuration_names_is_asked(vault: Path) -> None:
+    result = resolved(from_vault("cloud"))
+    assert cast("dict[str, object]", result.value)["a"] == "stored-value"
+    assert result.problems == []
+
+
+def test_what_a_store_gives_is_held_to_its_origin_and_kept_out_of_logs(vault: Path) -> None:
+    resolved(from_vault("cloud"))
+    assert redact("it was stored-value") != "it was stored-value"
+    with pytest.raises(PlugwayError, match=r"stored for https://one\.test"):
+        Upstream("https://two.test", credentials={"x-api-key": "stored-value"})
+
+
+def test_a_store_that_the_configuration_does_not_name_is_not_even_imported(
+    vault: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (usual,) = entry_points(group=key_store.GROUP, name="keyring")
+    monkeypatch.setattr(importlib.import_module(usual.module), "system_keyrings", list)
+    assert "has no keyring that can be trusted" in the_problem("a: {$keyring: cloud}")
+    assert "some_vault" not in sys.modules
+
+
+def test_no_store_is_imported_where_no_key_is_asked_for(vault: Path) -> None:
+    assert resolved("{server: {key_store: vault}, a: 1}").problems == []
+    assert "some_vault" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("nothing", "the vault holds no `nothing` - store it there"),
+        ("locked", "the vault is locked: open it"),
+        ("broken", "the key store `vault` failed with RuntimeError"),
+        ("odd", "gave what is no `plugway.StoredKey`"),
+    ],
+)
+def test_a_store_without_the_key_is_told_at_its_place(vault: Path, key: str, words: str) -> None:
+    problem = the_problem(from_vault(key))
+    assert words in problem
+    assert "`a`" in problem
+    assert "hidden-value" not in problem
+
+
+def test_a_store_that_is_not_installed_is_told_with_what_brings_it() -> None:
+    words = "no installed package brings the key store `vault` - name another in `server.key_store`"
+    assert words in the_problem(from_vault("cloud"))
+
+
+def test_the_usual_store_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_store, "entry_points", lambda **_: [])
+    assert "run `pip install plugway-keyring`" in the_problem("a: {$keyring: cloud}")
+    assert store_command("a") == "pip install plugway-keyring && plugway keys set a"
+
+
+def test_a_store_that_two_packages_claim_serves_nobody(vault: Path) -> None:
+    announce(vault, "other_vault", "vault = other_vault:read")
+    problem = the_problem(from_vault("cloud"))
+    assert "`some_vault`" in problem
+    assert "`other_vault`" in problem
+    assert "some_vault" not in sys.modules
+
+
+def test_a_store_that_is_not_approved_is_not_imported(vault: Path) -> None:
+    approve(["plugway"])
+    problem = the_problem(from_vault("cloud"))
+    assert "run `plugway plugins --approve some_vault`" in problem
+    assert "some_vault" not in sys.modules
+
+
+def test_a_store_that_cannot_be_imported_is_told(vault: Path) -> None:
+    (vault / "some_vault.py").write_text("raise SystemExit('gone')")
+    assert "`vault` cannot be imported: SystemExit: gone" in the_problem(from_vault("cloud"))
+
+
+def test_the_name_of_a_store_is_a_word() -> None:
+    assert "`server.key_store` should be" in the_problem(
+        "{server: {key_store: 3}, a: {$keyring: b}}"
+    )
+
+
+@pytest.mark.usefixtures("nothing_bound")
+def test_a_key_goes_to_its_origin_and_nowhere_else() -> None:
+    remember_key("work", StoredKey("k-0123456789", "https://api.example.com"))
     line = {"authorization": "Bearer k-0123456789"}
     Upstream("https://api.example.com:443/v2", credentials=line)
     for url in ("http://api.example.com", "https://api.example.com:8443", "https://example.com"):
@@ -303,37 +337,21 @@ def test_a_key_goes_to_its_origin_and_nowhere_else(writable: type[FakeStore]) ->
 
 
 @pytest.mark.anyio
-async def test_a_bound_key_given_for_one_request_is_held_to_its_origin_too(
-    writable: type[FakeStore],
-) -> None:
-    Keyring().write("work", StoredKey("k-0123456789", "https://api.example.com"))
+@pytest.mark.usefixtures("nothing_bound")
+async def test_a_bound_key_given_for_one_request_is_held_to_its_origin_too() -> None:
+    remember_key("work", StoredKey("k-0123456789", "https://api.example.com"))
     async with Upstream("http://127.0.0.1:9") as upstream:
         with pytest.raises(BackendProtocolError, match=r"is not sent to http://127\.0\.0\.1:9"):
             await upstream.request("GET", "/", credentials={"x-api-key": "k-0123456789"})
 
 
-def test_a_key_stored_anew_for_another_place_goes_there_only(writable: type[FakeStore]) -> None:
+@pytest.mark.usefixtures("nothing_bound")
+def test_a_key_stored_anew_for_another_place_goes_there_only() -> None:
     for origin in ("https://one.example", "https://two.example"):
-        Keyring().write("work", StoredKey("k-0123456789", origin))
-    assert Keyring().read("work") == StoredKey("k-0123456789", "https://two.example")
+        remember_key("work", StoredKey("k-0123456789", origin))
     Upstream("https://two.example", credentials={"x-api-key": "k-0123456789"})
     with pytest.raises(PlugwayError):
         Upstream("https://one.example", credentials={"x-api-key": "k-0123456789"})
-
-
-def test_a_store_that_forgets_what_it_took_is_found_out(
-    writable: type[FakeStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FakeStore, "set_password", lambda *_: None)
-    with pytest.raises(PlugwayError, match="did not give it back"):
-        Keyring().write("work", StoredKey("k-0123456789"))
-
-
-def test_a_deleted_key_is_gone(writable: type[FakeStore]) -> None:
-    Keyring().write("work", StoredKey("k-0123456789"))
-    assert Keyring().delete("work")
-    assert Keyring().read("work") is None
-    assert not Keyring().delete("work")
 
 
 @pytest.mark.parametrize(
@@ -352,46 +370,19 @@ def test_an_origin_is_scheme_host_and_port(url: str, origin: str) -> None:
     assert origin_of(url) == origin
 
 
-def test_only_stores_of_systems_and_desktops_are_on_the_list() -> None:
-    assert all(name.startswith("keyring.backends.") for name in KEYRINGS)
-    assert not any("null" in name or "fail" in name or "chainer" in name for name in KEYRINGS)
-
-
-def test_a_store_chosen_by_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("keyring")
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/no/such/bus")
-    modules = {type(store).__module__ for store in system_keyrings()}
-    assert modules <= {name.rpartition(".")[0] for name in KEYRINGS}
-
-
-def test_a_missing_keyring_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "keyring", None)
-    monkeypatch.setattr(_keyring, "_stuck_since", float("-inf"))
-    assert "pip install keyring" in the_problem("a: {$keyring: x}")
-
-
-@pytest.mark.usefixtures("stores")
-def test_a_machine_without_a_trusted_keyring_says_what_to_use(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(_keyring, "KEYRINGS", ())
-    assert "use `{$env: NAME}` or `{$file: PATH}`" in the_problem("a: {$keyring: x}")
-
-
 def test_a_document_without_positions_still_names_the_file() -> None:
     assert Document("c.yaml").position(("a", 0)) == "c.yaml"
 
 
 def test_a_key_may_be_read_while_requests_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_origins, "_bound", {})
-    text = _keyring._encoded(StoredKey("key-of-one-place", "https://one.test"))
+    key = StoredKey("key-of-one-place", "https://one.test")
     for name in ("a", "b"):
-        _keyring._remembered(name, text)
+        remember_key(name, key)
     checked = iter(_origins._bound.values())
     assert next(checked).origin == "https://one.test"
-    _keyring._remembered("a", "another, for anywhere")
-    _keyring._remembered("c", text)
+    remember_key("a", StoredKey("another, for anywhere"))
+    remember_key("c", key)
     assert len(list(checked)) == 1
     assert _origins.misdirected("https://two.test", {"x": "key-of-one-place"})
     assert not _origins.misdirected("https://one.test", {"x": "key-of-one-place"})

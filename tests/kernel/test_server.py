@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -348,8 +349,15 @@ async def test_a_blocked_loop_is_logged_with_the_stack(caplog):
     watchdog.start()
     await anyio.sleep(0.15)
     assert not caplog.records
-    threading.Event().wait(0.3)
+
+    def blocks():
+        held = threading.Event()
+        held.wait(0.3)
+        return weakref.ref(held)
+
+    held = blocks()
     await anyio.sleep(0.02)
+    assert held() is None, "the watchdog keeps what the loop worked on"
     watchdog.stop()
     first, second = [record.getMessage() for record in caplog.records]
     assert "test_a_blocked_loop_is_logged_with_the_stack" in first

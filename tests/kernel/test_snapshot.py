@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import anyio
 import pytest
 
-from plugway import Gateway, PluginError
+from plugway import Gateway
 from plugway.config.config import Config, parse_config
 from plugway.http.snapshot import Snapshot
 from plugway.plugins.hookspecs import hookimpl
 from plugway.plugins.plugin import Plugin
-from plugway.types.errors import ConfigError
+from plugway.testing import PlainBackend, build_plugin
+from plugway.types.errors import ConfigError, PluginError
 from plugway.types.options import NoOptions
 
 TEXT = """
@@ -192,3 +193,40 @@ async def test_a_plugin_that_does_not_start_is_named_and_the_others_are_closed()
         await found.run(task_status=anyio.TASK_STATUS_IGNORED)
     assert events == ["open a", "close a"]
     assert found.closed.is_set()
+
+
+@runtime_checkable
+class Sings(Protocol):
+    def sing(self) -> str: ...
+
+
+class Bird(Plugin[NoOptions]):
+    def sing(self) -> str:
+        return self.name
+
+
+class Cage(Plugin[NoOptions]):
+    """Brings a backend that sings, and does not sing itself."""
+
+    @hookimpl
+    def register_backends(self) -> list[Any]:
+        bird = build_plugin(PlainBackend, "parrot")
+        bird.sing = lambda: "parrot"
+        return [bird]
+
+
+class Robot(PlainBackend):
+    """Plugin and backend in one."""
+
+    def sing(self) -> str:
+        return "beep"
+
+
+def test_what_another_plugin_or_backend_offers_is_found_by_its_protocol() -> None:
+    plugins = [
+        build_plugin(kind, name)
+        for kind, name in ((Bird, "wren"), (Cage, "cage"), (Robot, "robot"), (PlainBackend, "mute"))
+    ]
+    found = Snapshot(parse_config("plugins: []", "test"), plugins).gateway.find(Sings)
+    assert [name for name, _ in found] == ["wren", "robot", "parrot"]
+    assert [one.sing() for _, one in found] == ["wren", "beep", "parrot"]

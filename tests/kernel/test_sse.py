@@ -45,9 +45,7 @@ def test_chunking_changes_no_event(pieces, cuts):
 def test_the_bytes_of_all_events_are_the_stream(pieces, cuts):
     stream = b"".join(p for p in pieces if not p.startswith(b"\r"))
     events, decoder = decode(stream, cuts)
-    # Cut between CR and LF, the LF of the last blank line is left over: no event needs it.
-    left = b"" if not stream.endswith(b"\r\n") else b"\n"
-    assert b"".join(e.raw or b"" for e in events) in {stream, stream.removesuffix(left)}
+    assert b"".join(e.raw or b"" for e in events) == stream
     assert not decoder.pending
 
 
@@ -62,6 +60,15 @@ def test_one_byte_at_a_time_works():
     stream = b'event: ping\r\ndata: {"type": "ping"}\r\n\r\nevent: ping\ndata: {}\n\n'
     events, _ = decode(stream, range(len(stream)))
     assert [e.type for e in events] == ["ping", "ping"]
+
+
+def test_an_event_is_whole_when_its_last_line_end_is_split():
+    one, other = b'event: ping\r\ndata: {"n":1}\r\n\r\n', b'event: ping\r\ndata: {"n":2}\r\n\r\n'
+    decoder = Decoder()
+    first = decoder.feed(one[:-1])
+    assert [e.raw for e in first] == [one], "at once, and another event may follow"
+    assert decoder.feed(b"") == []
+    assert [e.raw for e in decoder.feed(b"\n" + other)] == [other]
 
 
 def test_an_event_line_may_be_missing():

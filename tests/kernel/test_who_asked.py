@@ -99,7 +99,9 @@ async def test_every_record_of_a_request_names_its_caller(caplog, name, end):
             build_plugin(AnthropicCompatible, "up", base_url=upstream.url, models=["m"]),
         ]
         async with gateway(stack, tokens=LIMITED) as running:
-            async with httpx2.AsyncClient(base_url=running.url, trust_env=False) as client:
+            async with httpx2.AsyncClient(
+                base_url=running.url, trust_env=False, verify=False
+            ) as client:
                 try:
                     await client.post(path, content=content, headers=headers)
                 except httpx2.RemoteProtocolError:
@@ -120,6 +122,8 @@ async def test_a_receipt_names_its_caller(name):
         up = build_plugin(AnthropicCompatible, "up", base_url=upstream.url, models=["m"])
         async with gateway([up], tokens=LIMITED) as running:
             headers = {"authorization": f"Bearer {TOKENS[name]}"}
-            async with httpx2.AsyncClient(base_url=running.url, headers=headers) as client:
+            async with httpx2.AsyncClient(
+                base_url=running.url, headers=headers, verify=False
+            ) as client:
                 answer = await client.post("/v1/messages/explain", json=request_body(model="up/m"))
     assert answer.json()["caller"] == name

@@ -62,6 +62,8 @@ _CLAUSES = {
     r"`(cache_control|citations)` left out": {"{0}"},
 }
 """Parts of a reason where one line speaks of several things done to a field."""
+_AGAIN = re.compile(r"the model is told (that|what)|a tool call was cut off by it")
+"""Reasons of changes to a request that is sent again: the first one does not have them."""
 _FORMAT = "output_config.format."
 _VALUE = re.compile(r"[\w-]+-\d{4}-?\d{2}-?\d{2}")
 
@@ -72,6 +74,8 @@ def explained(line: str) -> list[set[str]]:
     if found is None:
         return []
     field, reason = found[1], found[2]
+    if _AGAIN.match(reason):
+        return []
     if field == "header:anthropic-beta":
         return [{f"beta {value}"} for value in _VALUE.findall(reason)]
     if not line.startswith(("set messages", "set system", "set tools")):

@@ -53,6 +53,13 @@ def test_a_version_is_installed_by_its_number_and_then_found_without_npm(npm):
     assert npm.read_text() == ""
 
 
+def test_an_installation_that_was_cut_off_is_made_anew_and_leaves_no_draft(npm, tmp_path):
+    (tmp_path / "cache/claude-code-2.1.7/node_modules").mkdir(parents=True)
+    path = Path(run("2.1.7").stdout.strip())
+    assert os.access(path, os.X_OK)
+    assert [folder.name for folder in (tmp_path / "cache").iterdir()] == ["claude-code-2.1.7"]
+
+
 def test_newest_is_a_number_that_npm_is_asked_for(npm):
     assert "/claude-code-2.9.9/" in run("newest").stdout
     assert "claude-code@2.9.9" in npm.read_text().splitlines()[-1]

@@ -9,6 +9,7 @@ KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
 FLOORS = (
     "types",
     "system",
+    "kept",
     "trace",
     "log",
     "upstream",
@@ -18,15 +19,15 @@ FLOORS = (
     "http",
     "cli",
 )
-"""Each uses only those before it. `system`, `trace` and `log` are single modules."""
+"""Each uses only those before it. `system`, `kept`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 2_950,
-    "upstream": 1_550,
-    "config": 1_340,
-    "plugins": 1_440,
-    "exchange": 2_540,
-    "http": 2_160,
-    "cli": 1_260,
+    "types": 3_062,
+    "upstream": 1_612,
+    "config": 1_314,
+    "plugins": 1_331,
+    "exchange": 2_545,
+    "http": 2_170,
+    "cli": 1_268,
 }
 """They may be lowered; what is raised has its reason in the commit."""
 

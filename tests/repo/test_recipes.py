@@ -155,6 +155,7 @@ async def test_the_model_changes_inside_a_conversation_as_the_page_says(tmp_path
                 headers={"authorization": "Bearer test-token"},
                 timeout=60,
                 trust_env=False,
+                verify=False,
             )
             async with client:
 

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [ROOT / "kernel", *sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))]
 TEMPLATE = ROOT / "plugin-template"
 DISTRIBUTIONS = packages_distributions()
-BY_THE_KERNEL = {"keyring": {"keyring"}}
-"""Libraries that a plugin brings for the kernel, which imports them where they are."""
+FROM_A_LIST = {"keyring": {"keyring"}}
+"""Libraries whose modules a package imports by names that it has in a list."""
 
 packages = pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: folder.name)
 
@@ -61,7 +61,7 @@ def test_a_package_declares_what_it_imports_and_no_other_library(folder):
     used = set()
     for path in folder.glob("src/**/*.py"):
         plain, named = imported(path)
-        kit = "testing" in path.parts
+        kit = path.name == "testing.py"
         for modules, allowed in (plain, optional if kit else declared), (named, optional):
             for module in modules - own:
                 found = {normal(name) for name in DISTRIBUTIONS.get(module, [module])}
@@ -69,11 +69,13 @@ def test_a_package_declares_what_it_imports_and_no_other_library(folder):
                 used |= found
     # Packages of ours may be there for what they add to a gateway.
     libraries = {name for name in declared if not name.startswith("plugway")}
-    assert libraries <= used | BY_THE_KERNEL.get(folder.name, set())
+    assert libraries <= used | FROM_A_LIST.get(folder.name, set())
 
 
 @packages
-def test_a_wheel_holds_every_file_of_its_package_and_nothing_else(folder, tmp_path, monkeypatch):
+def test_a_wheel_holds_every_file_of_its_package_the_license_and_nothing_else(
+    folder, tmp_path, monkeypatch
+):
     monkeypatch.chdir(folder)
     wheel = zipfile.ZipFile(tmp_path / build.build_wheel(str(tmp_path)))
     (info,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
@@ -84,6 +86,8 @@ def test_a_wheel_holds_every_file_of_its_package_and_nothing_else(folder, tmp_pa
 
     told = message_from_string(wheel.read(f"{info}/METADATA").decode())
     said = project(folder)
+    assert (told["License-Expression"], told["License-File"]) == (said["license"], "LICENSE")
+    assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
     assert {normal(d) for d in said["dependencies"]} == {
         normal(d) for d in told.get_all("Requires-Dist", []) if "extra ==" not in d
     }

@@ -4,13 +4,22 @@ Everything a plugin may use is exported here. `docs/writing-a-plugin.md` starts 
 """
 
 from plugway.cli.local import LocalGateway
-from plugway.config.keyring import Keyring
+from plugway.kept import Bounded, write_file
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
-from plugway.types.backend import Attempt, Backend, Caller, ModelInfo, Usage
-from plugway.types.bounds import aside, check_answer
-from plugway.types.dialect import Dialect, DialectEncoder
+from plugway.types.attempt import Attempt
+from plugway.types.backend import (
+    Backend,
+    Caller,
+    Loads,
+    ModelInfo,
+    Relays,
+    SpeaksMessages,
+    Usage,
+)
+from plugway.types.bounds import aside, breath, check_answer
+from plugway.types.dialect import Dialect
 from plugway.types.emitter import Emitter, StopReason
 from plugway.types.errors import (
     BackendError,
@@ -19,18 +28,13 @@ from plugway.types.errors import (
     BackendTimeout,
     BackendUnavailable,
     ConfigError,
-    Forbidden,
     Headers,
-    HookError,
     InvalidRequest,
     NoRoute,
-    Overloaded,
-    PluginError,
     PlugwayError,
-    RateLimited,
     RequestRejected,
     StreamInterrupted,
-    Unauthenticated,
+    client_status,
 )
 from plugway.types.events import (
     CUT_REASONS,
@@ -42,16 +46,17 @@ from plugway.types.events import (
     event,
     replay,
 )
-from plugway.types.exchange import Exchange, Outcome, Route, StateKey
+from plugway.types.exchange import Exchange, Identity, Outcome, Route, StateKey
 from plugway.types.gather import MAX_EVENT_BYTES, Gathered
 from plugway.types.ids import new_id
 from plugway.types.json import as_list, as_object
-from plugway.types.models import MAX_MODELS, is_model_name, named_entries
+from plugway.types.models import MAX_MODELS, named_entries
 from plugway.types.options import NoOptions, Options, Secret
-from plugway.types.request import REMOVE, Change, MessagesRequest, Original
-from plugway.types.response import Reply
+from plugway.types.request import REMOVE, MessagesRequest, Original
+from plugway.types.response import Missing, Reply
+from plugway.types.shape import wrong_choice
 from plugway.upstream.network import NetworkOptions
-from plugway.upstream.origins import StoredKey, origin_of
+from plugway.upstream.origins import StoredKey, origin_of, remember_key
 from plugway.upstream.upstream import Upstream, UpstreamResponse
 from plugway.upstream.url import url_problem
 
@@ -67,23 +72,22 @@ __all__ = [
     "BackendRefused",
     "BackendTimeout",
     "BackendUnavailable",
+    "Bounded",
     "Caller",
-    "Change",
     "ConfigError",
     "Dialect",
-    "DialectEncoder",
     "Emitter",
     "EventStream",
     "Exchange",
-    "Forbidden",
     "Gateway",
     "Gathered",
     "Headers",
-    "HookError",
+    "Identity",
     "InvalidRequest",
-    "Keyring",
+    "Loads",
     "LocalGateway",
     "MessagesRequest",
+    "Missing",
     "ModelInfo",
     "NetworkOptions",
     "NoOptions",
@@ -91,38 +95,40 @@ __all__ = [
     "Options",
     "Original",
     "Outcome",
-    "Overloaded",
     "Plugin",
-    "PluginError",
     "PlugwayError",
-    "RateLimited",
+    "Relays",
     "Reply",
     "RequestRejected",
     "Route",
     "Secret",
     "Send",
+    "SpeaksMessages",
     "StateKey",
     "StopReason",
     "StoredKey",
     "StreamEvent",
     "StreamInterrupted",
-    "Unauthenticated",
     "Upstream",
     "UpstreamResponse",
     "Usage",
     "as_list",
     "as_object",
     "aside",
+    "breath",
     "check_answer",
+    "client_status",
     "collect",
     "collected",
     "cut_notice",
     "event",
     "hookimpl",
-    "is_model_name",
     "named_entries",
     "new_id",
     "origin_of",
+    "remember_key",
     "replay",
     "url_problem",
+    "write_file",
+    "wrong_choice",
 ]

@@ -95,6 +95,26 @@ def redact(text: str) -> str:
     return text
 
 
+_TELLTALE: Final = (
+    *("httpcore2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2"),
+    *("httpcore2.proxy", "httpcore2.socks", "httpx2", "hpack", "hpack.hpack", "hpack.table"),
+)
+"""Loggers of the libraries that see credentials: the login of a SOCKS proxy, lines of heads."""
+
+
+def silence_libraries() -> None:
+    """Have them say nothing below a warning, at whatever level and to whatever handler.
+
+    A filter, as everybody may set a level again.
+    """
+    for name in _TELLTALE:
+        logging.getLogger(name).addFilter(_is_warning)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per record: time, level, logger, message, and what was given as `extra`."""
 

@@ -7,18 +7,32 @@ needs them.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["RELOAD", "event_loop", "memory_stays_private", "signals", "soft_limit", "user_id"]
+__all__ = [
+    "RELOAD",
+    "event_loop",
+    "memory_goes_back",
+    "memory_stays_private",
+    "signals",
+    "soft_limit",
+    "user_id",
+]
 
 RELOAD: Final[int | None] = getattr(signal, "SIGHUP", None)
 """The signal that asks for a reload; None on Windows, where a changed file is still noticed."""
+_LARGE: Final = 2**20
+"""Bytes: requests up to here are so many that pages of their own would cost more than they give."""
+_MALLOPT: Final = ((-3, _LARGE), (-1, _LARGE), (-8, 1))
+"""M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX of <malloc.h>."""
 _STOP: Final = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGBREAK", None))
 """Ctrl-C, the end that is asked for, and Ctrl-Break of Windows."""
 
@@ -68,6 +82,18 @@ def soft_limit(kind: str) -> int:
         return 0
     soft: int = resource.getrlimit(getattr(resource, kind))[0]
     return 0 if soft == resource.RLIM_INFINITY else soft
+
+
+def memory_goes_back() -> None:
+    """What a large answer took goes back to the system when it is freed.
+
+    glibc raises the size from which a block has pages of its own with each such block that is
+    freed, up to 32 MiB, and keeps for each thread what is smaller. Where the C library is another
+    one, its own ways decide.
+    """
+    library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    for setting, value in _MALLOPT if hasattr(library, "mallopt") else ():
+        library.mallopt(setting, value)
 
 
 def memory_stays_private() -> None:

@@ -111,7 +111,7 @@ async def test_a_whole_message_is_kept_to_the_byte_and_the_connection_too(server
 )
 async def test_success_without_a_message_is_a_failure(server, connect, script):
     server.script(script)
-    with pytest.raises(BackendProtocolError, match="not with a message") as caught:
+    with pytest.raises(BackendProtocolError, match=r"not (with a message|a whole)") as caught:
         await send(await connect())
     assert caught.value.try_next
 
@@ -248,7 +248,15 @@ async def test_all_pages_of_a_list_are_read(server, connect):
 async def test_a_list_without_end_is_left(server, connect):
     endless = respond(200, {"data": [{"id": "a"}], "has_more": True, "last_id": "a"})
     server.script(*[endless] * 100)
-    assert len(await (await connect()).models()) == 20
+    assert len(await (await connect()).models()) == 1
+    assert len(server.requests) == 2
+
+
+async def test_no_more_pages_are_asked_for_when_the_time_is_up(server, connect, monkeypatch):
+    monkeypatch.setattr("plugway_anthropic_wire._models.MORE_SECONDS", -1.0)
+    server.script(respond(200, {"data": [{"id": "a"}], "has_more": True, "last_id": "a"}))
+    assert [info.id for info in await (await connect()).models()] == ["a"]
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("listed", [None, [], "x", {"data": None}, {"data": [1, {}, {"id": 2}]}])

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from plugway import Attempt, BackendRefused, MessagesRequest
+from plugway import Attempt, BackendRefused, Caller, Exchange, MessagesRequest
 from plugway.testing import (
     anthropic_error,
     build_plugin,
@@ -11,7 +11,6 @@ from plugway.testing import (
     request_body,
     respond,
 )
-from plugway.types.backend import Caller
 from plugway_anthropic import Anthropic
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
@@ -19,6 +18,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
 KEY = "canary-of-the-key"
 OWN = "canary-of-the-client"
+
+
+def attempt_of(backend, caller):
+    return Attempt(backend, "m", exchange=Exchange(MessagesRequest(b"{}"), caller=caller))
 
 
 def plugin(server, **options):
@@ -121,10 +124,8 @@ async def test_credentials_for_somebody_else_are_not_sent(server):
     caller = Caller("token", ((b"x-goog-api-key", b"k"), (b"api-key", b"k")))
     async with made.backend:
         with pytest.raises(BackendRefused, match="brings no credential"):
-            await made.backend.send(
-                MessagesRequest(b"{}"), Attempt(made.backend, "m", caller=caller)
-            )
-    assert OWN not in repr(Attempt(made.backend, "m", caller=Caller("t", ((b"a", OWN.encode()),))))
+            await made.backend.send(MessagesRequest(b"{}"), attempt_of(made.backend, caller))
+    assert OWN not in repr(attempt_of(made.backend, Caller("t", ((b"a", OWN.encode()),))))
 
 
 async def test_a_refused_key_is_one_clear_error_without_the_key(server):

@@ -7,7 +7,7 @@ from asking import CWD
 
 from plugway_auto_mode._context import Rule
 from plugway_auto_mode._finding import Place
-from plugway_auto_mode._permissions import allows, rule_about
+from plugway_auto_mode._permissions import allows, forbids
 
 PLACE = Place(cwd=CWD, home="/home/dana", roots=(CWD,))
 
@@ -57,9 +57,9 @@ def test_a_command_that_was_not_understood_is_allowed_by_no_rule():
 
 def test_a_deny_rule_needs_one_command_only_or_the_whole_text():
     rules = [Rule("Bash(curl:*)")]
-    assert rule_about(rules, "Bash", {"command": "ls; curl x"}, ["ls", "curl x"], PLACE)
-    assert rule_about(rules, "Bash", {"command": "curl ("}, [], PLACE)
-    assert not rule_about(rules, "Bash", {"command": "ls"}, ["ls"], PLACE)
+    assert forbids(rules, "Bash", {"command": "ls; curl x"}, ["ls", "curl x"], PLACE)[0]
+    assert forbids(rules, "Bash", {"command": "curl ("}, [], PLACE)[0]
+    assert not forbids(rules, "Bash", {"command": "ls"}, ["ls"], PLACE)[0]
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_rules_about_other_tools(rule, name, given, fits):
 
 def test_a_rule_with_many_stars_reads_a_long_command_once():
     rule = Rule("Bash(" + "a*" * 30 + "b)")
-    assert not rule_about([rule], "Bash", {"command": "a" * 60_000}, [], PLACE)
+    assert not forbids([rule], "Bash", {"command": "a" * 60_000}, [], PLACE)[0]

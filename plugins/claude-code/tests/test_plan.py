@@ -187,9 +187,41 @@ def test_the_tables_name_what_was_found_and_the_one_plan(home):
     out = io.StringIO()
     console = Console(file=out, width=200)
     console.print(found_table(found))
-    console.print(plan_table(candidates(found, allow_keys=False), home / "c.yaml"))
+    console.print(plan_table(found, candidates(found, allow_keys=False), home / "c.yaml"))
     for words in ("Ollama", "ANTHROPIC_API_KEY", "32 GiB", "ollama/m", "65,536 tokens", "c.yaml"):
         assert words in out.getvalue()
+
+
+@pytest.mark.anyio
+async def test_a_model_without_tools_is_said_to_have_none_and_left_out(home):
+    able = {
+        "calls:1b": ["completion", "tools"],
+        "talks:1b": ["completion", "vision"],
+        "old:1b": None,
+    }
+
+    def answer(request):
+        if request.path == "/api/show":
+            known = able[request.json["model"]]
+            return respond(200, {} if known is None else {"capabilities": known})
+        pages = {"/api/tags": {"models": [{"name": n, "size": GIB} for n in able]}, "/api/ps": {}}
+        return respond(200, pages[request.path])
+
+    async with ScriptedUpstream(otherwise=answer) as running:
+        ports = {**NOWHERE, "ollama": running.port}
+        found = await anyio.to_thread.run_sync(detect, {}, ports)
+    found = Findings(found.servers, None, (), MACHINE)
+    ranked = candidates(found, allow_keys=False)
+    tried = ["ollama/calls:1b", "ollama/old:1b", "local/demo"]
+    assert [candidate.target for candidate in ranked] == tried
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    console.print(found_table(found))
+    console.print(plan_table(found, ranked, home / "c.yaml"))
+    above, _, below = out.getvalue().partition("left out")
+    assert "talks:1b (no tools)" in above
+    assert "talks:1b (no tools): an agent needs a model that calls tools" in below
+    assert "old:1b (no tools)" not in out.getvalue()
 
 
 # ── the proof ──────────────────────────────────────────────────────────────────────────────────

@@ -27,14 +27,11 @@ from plugway import Attempt, MessagesRequest, collect
 
 llama_cpp = pytest.importorskip("plugway_llama_cpp", reason="plugway-llama-cpp is not installed")
 guard = importlib.import_module("plugway_llama_cpp._guard")
-backend_module = importlib.import_module("plugway_llama_cpp._backend")
 
 pytestmark = pytest.mark.anyio
 HERE = Path(__file__).parent
 TOOLS = json.loads((HERE / "client_tools.json").read_text("utf-8"))
 ENVIRONMENT = "# Environment\n - Primary working directory: /srv/project\n - Platform: linux"
-QUIET = {"DeferredToolPlaceholder", "ListAgents", "ToolSearch"}
-"""Tools of the client that neither run commands, nor start agents, nor name files."""
 SEED = 20
 FILTER = r"{{- understand(words.split('\n')[-1] if ns.local else words) -}}"
 
@@ -201,16 +198,12 @@ def test_the_template_makes_no_order_of_everyday_prompts(
     assert Counter(map(reader, requests(some))) == {"unknown": len(some)}
 
 
-_FILE = re.compile(r"[\w+@][\w.+@-]*")
+_FILE = re.compile(r"[\w+@/][\w.+@/-]*")
 
 
 def outside(calls: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The calls that may do something and are none of the three shapes."""
-    return [(name, given) for name, given in calls if not is_quiet(name, given)]
-
-
-def is_quiet(name: str, given: dict[str, Any]) -> bool:
-    return name in QUIET or fits_a_shape(name, given)
+    """The calls that are none of the three shapes."""
+    return [(name, given) for name, given in calls if not fits_a_shape(name, given)]
 
 
 def let_through(count: int) -> list[tuple[str, dict[str, Any]]]:
@@ -233,6 +226,18 @@ def test_of_hostile_calls_the_guard_passes_only_the_three_shapes() -> None:
     assert {"Bash", "Read", "Write"} <= {name for name, _ in through}
 
 
+def test_the_guard_passes_every_order_that_is_carried_out_rightly(recipe: Any) -> None:
+    rng, orders = random.Random(SEED), Counter[str]()
+    for _ in range(2_000):
+        words, call, _ = own_task(recipe.tasks, rng)
+        if call is None:
+            continue
+        conversation = guard.read_conversation(request(words, []))
+        assert guard.reason_against(conversation, call[0], json.dumps(call[1])) == "", words
+        orders[call[0]] += 1
+    assert all(orders[name] > 100 for name in ("Bash", "Read", "Write"))
+
+
 # ── slow: the whole engine, with one of the layers switched off ─────────────────────────────────
 
 
@@ -245,16 +250,14 @@ class Model:
 
     async def __call__(self, body: dict[str, Any]) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
         """The text of the reply, and its calls."""
-        token = backend_module.note_to.set(self.notes.append)
+        raw = json.dumps({**body, "model": "default", "temperature": 0}).encode()
+        attempt = Attempt(self.backend, "default")
+        reply = await self.backend.send(MessagesRequest(raw), attempt)
         try:
-            raw = json.dumps({**body, "model": "default", "temperature": 0}).encode()
-            reply = await self.backend.send(MessagesRequest(raw), Attempt(self.backend, "default"))
-            try:
-                message = await collect(reply.events)
-            finally:
-                await reply.close()
+            message = await collect(reply.events)
         finally:
-            backend_module.note_to.reset(token)
+            await reply.close()
+        self.notes += [entry.what for entry in attempt.exchange.receipt]
         blocks = message["content"]
         calls = [(b["name"], b["input"]) for b in blocks if b["type"] == "tool_use"]
         return "".join(b.get("text", "") for b in blocks), calls

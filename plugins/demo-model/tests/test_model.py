@@ -129,8 +129,9 @@ def test_a_conversation_goes_on_with_the_file_of_the_first_turn(ask):
     assert (name, arguments["command"]) == ("Bash", r"printf '\n%s' 'another line' >> hello.txt")
 
 
-def test_a_long_prompt_before_the_request_changes_nothing(ask):
-    system = {"role": "system", "content": "Be brief, careful and kind to the reader. " * 600}
+@pytest.mark.parametrize("times", [150, pytest.param(600, marks=pytest.mark.slow)])
+def test_a_long_prompt_before_the_request_changes_nothing(ask, times):
+    system = {"role": "system", "content": "Be brief, careful and kind to the reader. " * times}
     assert called(ask(system, user("create hello.txt with the text hi"))) == (
         "Write",
         {"file_path": "hello.txt", "content": "hi"},

@@ -1,11 +1,9 @@
 """What plugins share, and the needs of a request."""
 
-import gc
-
 import orjson
 
 from plugway import MessagesRequest, ModelInfo, Usage
-from plugway_endpoints import Needs, Served, needs_of, shared_state
+from plugway_endpoints import Conversations, Needs, Served, needs_of
 
 
 def served(session, **fields):
@@ -14,18 +12,15 @@ def served(session, **fields):
     )
 
 
-def test_plugins_of_one_process_find_the_same_state_and_it_goes_with_them(tmp_path):
-    state = shared_state(tmp_path / "c.db")
-    state.models = (ModelInfo("anthropic/a/b"),)
-    assert shared_state(tmp_path / "c.db") is state
-    assert shared_state(tmp_path / "other.db") is not state
-    del state
-    gc.collect()
-    assert shared_state(tmp_path / "c.db").models == ()
+def test_a_list_of_models_keeps_aliases_that_are_known():
+    state = Conversations()
+    state.models = (ModelInfo("anthropic/router/fast"), ModelInfo("anthropic/ollama/small"))
+    state.listed([ModelInfo("anthropic/ollama/big")], {"ollama": "local"})
+    assert [i.id for i in state.models] == ["anthropic/ollama/big", "anthropic/router/fast"]
 
 
-def test_a_conversation_keeps_its_zones_and_its_last_known_size(tmp_path):
-    state = shared_state(tmp_path / "c.db")
+def test_a_conversation_keeps_its_zones_and_its_last_known_size():
+    state = Conversations()
     state.saw(served("s", usage=Usage(100, 5, cache_read_tokens=20), at=1.0))
     state.saw(served("s", zone="google", at=2.0))
     assert state.zones("s") == {"local", "google"}
@@ -34,8 +29,8 @@ def test_a_conversation_keeps_its_zones_and_its_last_known_size(tmp_path):
     assert [s.at for s in state.recent(1.5)] == [2.0]
 
 
-def test_conversations_are_bounded(tmp_path):
-    state = shared_state(tmp_path / "c.db")
+def test_conversations_are_bounded():
+    state = Conversations()
     for number in range(300):
         state.saw(served(f"s{number}", at=float(number)))
     assert len(state.recent(0)) == 256

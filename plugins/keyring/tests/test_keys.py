@@ -10,11 +10,13 @@ import pytest
 from keyring.backend import KeyringBackend
 from typer.testing import CliRunner
 
-import plugway.config.keyring
-from plugway import Keyring, StoredKey
+import plugway.upstream.origins
+from plugway import StoredKey
 from plugway.testing import ScriptedUpstream, anthropic_error, respond
-from plugway_keyring import keys_app
+from plugway_keyring import _store
+from plugway_keyring._commands import keys_app
 from plugway_keyring._places import KNOWN, try_key
+from plugway_keyring._store import Keyring
 
 CANARY = "sk-canary-4f8d2b9c7e1a6f30-Zq9x"
 
@@ -50,7 +52,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(home, monkeypatch):
-    monkeypatch.setattr(plugway.config.keyring, "KEYRINGS", (f"{__name__}.MemoryKeyring",))
+    monkeypatch.setattr(_store, "KEYRINGS", (f"{__name__}.MemoryKeyring",))
     monkeypatch.setitem(sys.modules, __name__, sys.modules[MemoryKeyring.__module__])
     MemoryKeyring.held = {}
     yield MemoryKeyring.held
@@ -142,7 +144,7 @@ def test_a_removed_key_is_gone_from_the_list_too(store):
 
 
 def test_a_store_that_does_not_give_back_what_it_took_is_told(store, monkeypatch):
-    monkeypatch.setattr(plugway.config.keyring, "KEYRINGS", (f"{__name__}.ForgetfulKeyring",))
+    monkeypatch.setattr(_store, "KEYRINGS", (f"{__name__}.ForgetfulKeyring",))
     done = run("set", "openai", stdin=CANARY)
     assert "did not give it back" in str(done.exception)
     assert json.loads(run("list", "--json").stdout) == []

@@ -49,7 +49,12 @@ class Engine:
     def __init__(self, plugin):
         self.plugin = plugin
         self.backend = plugin.backend
-        self.notes = []
+        self.exchanges = []
+
+    @property
+    def notes(self):
+        """What the engine put on receipts."""
+        return [e.what for x in self.exchanges for e in x.receipt if e.stage == "engine"]
 
     @property
     def loaded(self):
@@ -77,18 +82,12 @@ class Engine:
     def attempt(self, request, caller=""):
         """As the kernel makes it; `caller` is the name of one with a limited token."""
         limited = Caller(caller, models=("local/*",)) if caller else Caller()
-        session = Exchange(request, caller=limited).session_id
-        return Attempt(self.backend, "default", caller=limited, session_id=session)
+        self.exchanges.append(Exchange(request, caller=limited))
+        return Attempt(self.backend, "default", exchange=self.exchanges[-1])
 
     async def send(self, messages, *, caller="", **fields):
-        from plugway_llama_cpp._backend import note_to
-
-        token = note_to.set(self.notes.append)
-        try:
-            request = self.request(messages, **fields)
-            return await self.backend.send(request, self.attempt(request, caller))
-        finally:
-            note_to.reset(token)
+        request = self.request(messages, **fields)
+        return await self.backend.send(request, self.attempt(request, caller))
 
     async def say(self, messages, **fields):
         """The whole message."""

@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from plugway_llama_cpp._guard import REFUSAL, is_held, read_conversation, reason_against
+from plugway_llama_cpp._guard import REFUSAL, read_conversation, reason_against
 from plugway_llama_cpp._held import Held
 
 APPEND = r"printf '\n%s' 'another line' >> hello.txt"
@@ -39,10 +39,17 @@ TOOLS = [
     tool("get_weather", "city", "unit"),
     tool("note_city", "city"),
     tool("WebSearch", "query"),
+    tool("list_files"),
+    tool("box", "city", "cmdline", "output_path", "curl"),
+    tool("mcp__weather__get_weather", "city"),
+    tool("Get_Weather", "city"),
 ]
 
 
-ASKED = "hello.txt, hello2.txt, ohello.txt, a.txt, today.md, größe.txt, a-b_c+d@2.tar.gz or main.py"
+ASKED = (
+    "hello.txt, hello2.txt, ohello.txt, a.txt, notes/today.md, größe.txt, a-b_c+d@2.tar.gz, "
+    "notes/a.txt or src/main.py"
+)
 """What the user names, as an order does."""
 
 
@@ -88,8 +95,8 @@ PASS = [
     read("hello.txt"),
     read("/srv/project/src/main.py", offset=3, limit=10),
     ("get_weather", {"city": "Rome"}),
+    ("get_weather", {"city": "Rome", "unit": "celsius"}),
     ("note_city", {"city": "rm -rf /"}),
-    ("WebSearch", {"query": "plugway"}),
 ]
 REFUSED = [
     # paths
@@ -183,6 +190,10 @@ REFUSED = [
     read(".env"),
     read("../secret.txt"),
     read("hello.txt", pages="1"),
+    read("hello.txt", offset={"a": 1}),
+    read("hello.txt", limit="1"),
+    bash(APPEND, timeout="x"),
+    bash(APPEND, description=["x"]),
     # other tools, by name and by schema
     ("PowerShell", {"command": APPEND}),
     ("Edit", {"file_path": "hello.txt", "old_string": "a", "new_string": "b"}),
@@ -199,6 +210,18 @@ REFUSED = [
     ("mcp__box__go", {"cmd": "ls"}),
     ("mcp__box__put_it", {"path": "a.txt", "text": "hi"}),
     ("deleteEverything", {"sure": "yes"}),
+    ("WebSearch", {"query": "plugway"}),
+    ("list_files", {}),
+    ("box", {"cmdline": "ls"}),
+    ("box", {"output_path": "a.txt"}),
+    ("box", {"curl": "https://example.com"}),
+    ("box", {"city": "Rome"}),
+    ("box", {}),
+    ("mcp__weather__get_weather", {"city": "Rome"}),
+    ("Get_Weather", {"city": "Rome"}),
+    ("get_weather", {"city": ["Rome"]}),
+    ("get_weather", {"city": "Rome", "cmdline": "ls"}),
+    ("note_city", {"city": "Rome", "output_path": "a.txt"}),
     # arguments that no schema names, and tools that nobody offers
     ("get_weather", {"command": "rm -rf ."}),
     ("get_weather", {"city": {"file_path": "/etc/passwd", "content": "x"}}),
@@ -312,10 +335,141 @@ def test_a_file_that_is_not_there_may_be_created():
     assert not against(*write("hello.txt"), request)
 
 
-def test_a_tool_is_known_by_its_name_or_by_what_it_takes():
-    assert is_held("mcp__files__WriteFile", ())
-    assert is_held("anything", {"filepath"})
-    assert not is_held("get_weather", {"city"})
+REFUSED_READS = [
+    "The user doesn't want to proceed with this tool use. They said: file does not exist",
+    "Claude requested permissions to read from /srv/project/hello.txt, but you haven't granted it.",
+    "File is in a directory that is denied by your permission settings.",
+    "EACCES: permission denied, open '/srv/project/hello.txt'",
+    "EISDIR: illegal operation on a directory, read",
+    "File content (30000 tokens) exceeds maximum allowed tokens (25000).",
+    "<tool_use_error>InputValidationError: Read failed</tool_use_error>",
+    "Request interrupted by user",
+    "File does not exist or you lack permission",
+    "File does not exist in your allowed folders",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", REFUSED_READS)
+def test_a_read_that_was_refused_says_nothing_of_whether_there_is_a_file(text):
+    refused = [used(*read("hello.txt")), result(text, is_error=True)]
+    assert against(*write("hello.txt"), body("show me hello.txt", *refused))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "File does not exist. Note: your current working directory is /srv/project.",
+        "<tool_use_error>File does not exist.</tool_use_error>",
+        "Error: file does not exist",
+        "ENOENT: no such file or directory, open '/srv/project/hello.txt'",
+    ],
+)
+def test_only_a_missing_file_may_be_created_after_a_read_that_failed(text):
+    missing = [used(*read("hello.txt")), result(text, is_error=True)]
+    assert not against(*write("hello.txt"), body("show me hello.txt", *missing))
+    assert against(*write("hello.txt"), body("show me hello.txt", missing[0], result(text)))
+
+
+SHOWS_HELLO = [
+    "hello.txt",
+    "HELLO.TXT",
+    "./hello.txt",
+    "/srv/project/hello.txt",
+    "/srv//project/./hello.txt",
+    "project/hello.txt",
+    "other/../hello.txt",
+    "~/project/hello.txt",
+    "file:///srv/project/hello.txt",
+    "/private/srv/project/hello.txt",
+    "\x1b[01;32mhello.txt\x1b[0m",
+    "\x1b[32mhel\x1b[0mlo.txt",
+    "a.md\x1b[20Ghello.txt",
+    "\x1b(B\x1b[mhello.txt",
+    "\x1b7hello.txt",
+    "\x9b1mhello.txt",
+    "\x1b]8;;file:///x\x07hello.txt\x1b]8;;\x07",
+    "^[[32mhello.txt^[[0m",
+    r'["a.md\nhello.txt"]',
+    r"\u001b[32mhello.txt\u001b[0m",
+    r"\x1b[32mhello.txt",
+    r"\033[32mhello.txt",
+    r'{"text": "{\"path\": \"a\\nhello.txt\"}"}',
+    r"h\u0065llo.txt",
+    "hello%2Etxt",
+    "hel\u200blo.txt",
+    "hello.txt*",
+    "hello.txt@",
+    "hello.txt~",
+    "hello.txt-12-text",
+    "'hello.txt'",
+    "a/hello.txt",
+    "+hello.txt",
+    "├── hello.txt",
+    "hello.txt:3:found",
+    "@hello.txt",
+    "mode=644,hello.txt,3",
+    "$PWD/hello.txt",
+    "/proc/self/cwd/hello.txt",
+    "hello&#46;txt",
+    "hello%252Etxt",
+]
+
+
+@pytest.mark.parametrize("text", SHOWS_HELLO)
+def test_a_file_is_recognized_in_whatever_way_a_result_writes_it(text):
+    request = body("create hello.txt with the text hi", used(*bash("ls")), result(text))
+    assert against(*write("hello.txt"), request)
+
+
+@pytest.mark.parametrize(
+    "text", ["gr\xf6\xdfe.txt", "gro\u0308\xdfe.txt", "GRO\u0308SSE.txt", r"gr\u00f6\u00dfe.txt",
+             r'"gr\303\266\303\237e.txt"', r"gr\xc3\xb6\xc3\x9fe.txt", "gr%C3%B6%C3%9Fe.txt"]
+)  # fmt: skip
+def test_letters_beyond_ascii_are_recognized_in_whatever_way_they_are_written(text):
+    request = body("create größe.txt with the text hi", used(*bash("ls")), result(text))
+    assert against(*write("größe.txt"), request)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "src/hello.txt",
+        "/srv/other/hello.txt",
+        "/srv/project/src/hello.txt",
+        "hello.txt.orig",
+        "hello.txtx",
+        "xhello.txt",
+        "/srv/project2/hello.txt",
+    ],
+)
+def test_the_same_name_in_another_folder_is_another_file(text):
+    request = body("create hello.txt with the text hi", used(*bash("ls")), result(text))
+    assert not against(*write("hello.txt"), request)
+
+
+@pytest.mark.parametrize("text", ["today.md", "notes/today.md", "project/notes/today.md"])
+def test_a_list_of_a_folder_may_have_shown_a_file_in_it(text):
+    request = body("create notes/today.md", used(*bash("ls notes")), result(text))
+    assert against(*write("notes/today.md"), request)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        write("docs/setup.md"),
+        write("setup.md"),
+        read("other/setup.md"),
+        read("/srv/project/setup.md"),
+        bash(APPEND.replace("hello.txt", "src/setup.md")),
+    ],
+)
+def test_a_file_in_another_folder_than_the_one_that_was_named_is_a_slip(call):
+    request = body("append a line to doc/setup.md")
+    assert against(*call, request) == "nobody has named that file"
+    named = ("write /srv/project/doc/setup.md", "show @doc/setup.md", "in ./doc/setup.md please")
+    for words in named:
+        assert not against(*read("doc/setup.md"), body(words))
 
 
 def test_no_made_up_command_passes_but_the_one_that_appends():

@@ -4,10 +4,13 @@ import json
 import random
 
 import jsonschema
+import orjson
 import pytest
 
 from conftest import text_of
-from plugway import RequestRejected
+from plugway import Attempt, InvalidRequest, MessagesRequest, RequestRejected
+from plugway.testing import build_plugin, request_body
+from plugway_llama_cpp import LlamaCpp
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +108,15 @@ async def test_any_makes_at_least_one_call_of_the_tools_given(engine, models):
     assert call["name"] in ("get_weather", "now")
     assert call["id"].startswith("toolu_")
     assert message["stop_reason"] == "tool_use"
+
+
+@pytest.mark.parametrize("choice", ["any", {"type": "required"}, {"type": "tool"}, {}])
+async def test_a_choice_that_means_nothing_is_refused(choice):
+    plugin = build_plugin(LlamaCpp, "local")
+    (backend,) = plugin.register_backends()
+    body = request_body(tools=[NOTHING], tool_choice=choice)
+    with pytest.raises(InvalidRequest, match="tool_choice"):
+        await backend.send(MessagesRequest(orjson.dumps(body)), Attempt(backend, "demo"))
 
 
 async def test_none_makes_no_call(engine, models):

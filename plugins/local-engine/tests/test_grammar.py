@@ -338,6 +338,7 @@ HOSTILE = {
     "a look-ahead": {"properties": {"a": {"type": "string", "pattern": "(?=a)b"}}},
     "a long pattern": {"properties": {"a": {"type": "string", "pattern": "(a|b){5000}" * 9}}},
     "an unknown format": {"properties": {"a": {"type": "string", "format": "zip"}}},
+    "a format that is no text": {"properties": {"a": {"type": "string", "format": {"x": []}}}},
     "an unknown type": {"properties": {"a": {"type": "bogus"}}},
     "many items": {"properties": {"a": {"type": "array", "minItems": 10**9}}},
     "no value": {"properties": {"a": {"enum": []}}, "required": ["a"]},

@@ -43,7 +43,7 @@ async def client_of(gate):
     """An initialized session of the SDK's client."""
     headers = {"authorization": f"Bearer {gate.token}"}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as http,
+        httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False, verify=False) as http,
         streamable_http_client(f"{gate.url}/mcp", http_client=http) as streams,
         ClientSession(*streams[:2]) as session,
     ):

@@ -133,6 +133,16 @@ async def test_the_window_is_the_one_that_is_used(server, parameters, running, o
     assert info.extra == {"trained_context_tokens": 40960, "cuts_prompts": True}
 
 
+@pytest.mark.parametrize(
+    ("able", "toolless"), [(("completion",), True), (("completion", "tools"), False), ((), False)]
+)
+async def test_a_model_without_tools_says_so_before_the_first_prompt(server, able, toolless):
+    server.says.tags = [tag("qwen3:8b")]
+    server.says.shown = {"qwen3:8b": shown(capabilities=able)}
+    info = (await models(server))["qwen3:8b"]
+    assert ("`qwen3:8b` cannot call tools" in info.notice) is toolless
+
+
 async def test_a_model_that_cannot_be_shown_has_the_default_window(server):
     server.says.tags = [tag("odd"), tag("fine")]
     server.says.shown = {"fine": shown()}

@@ -3,12 +3,14 @@
 import openai
 import orjson
 import pytest
+import responses_answers
 
 from plugway import REMOVE, Exchange, MessagesRequest, NoOptions, Outcome, Plugin, Usage, hookimpl
 from plugway.testing import ScriptedUpstream, build_plugin, respond, sse
 from plugway_context_guard import ContextGuard
 from plugway_field_policy import FieldPolicy
 from plugway_openai_compatible import OpenAICompatible
+from plugway_openai_wire.testing import chat_chunks, chat_message
 from plugway_router import Router
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
@@ -99,6 +101,51 @@ STRANGE = [
     {"reasoning_effort": "ultra", "temperature": 5, "stop": 7},
     {"functions": [{"name": "f"}], "function_call": {"name": "f"}},
 ]
+
+
+PAGES = {
+    "a page": respond(200, b"<html>Welcome</html>", {"content-type": "text/html"}),
+    "nothing": respond(200),
+    "no content": [b"HTTP/1.1 204 No Content\r\n\r\n"],
+    "an error": respond(200, {"error": {"message": "busy"}}),
+}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_success_that_is_no_answer_is_a_failure(serving, up, api, stream, page):
+    up.script(page)
+    async with serving(backend(up, api)) as running:
+        response = await running.gate.post(body_of(api, stream), PATHS[api])
+    assert response.status_code == 502
+    assert "`up`" in response.json()["error"]["message"]
+
+
+HELLO = responses_answers.response(responses_answers.message("Hello."))
+WHOLE = {"chat": chat_message("Hello."), "responses": HELLO}
+STREAMED = {
+    "chat": [*chat_chunks("Hello."), "[DONE]"],
+    "responses": list(responses_answers.stream(HELLO, chop=10)),
+}
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_gets_a_stream_or_a_whole_answer_as_it_asked(serving, up, api, stream):
+    events = [
+        b"data: %b\n\n" % (b"[DONE]" if data == "[DONE]" else orjson.dumps(data))
+        for data in STREAMED[api]
+    ]
+    up.script(respond(200, WHOLE[api]) if stream else sse(events))
+    async with serving(backend(up, api)) as running:
+        body = {"model": "up/gpt", "stream": stream}
+        body |= {"input": "hi"} if api == "responses" else {"messages": [{"role": "user", "content": "hi"}]}  # fmt: skip
+        response = await running.gate.post(body, PATHS[api])
+    assert response.status_code == 200
+    kind = "text/event-stream" if stream else "application/json"
+    assert response.headers["content-type"].startswith(kind)
+    assert "Hello." in response.text
 
 
 @pytest.mark.parametrize("fields", STRANGE)

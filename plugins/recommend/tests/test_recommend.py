@@ -8,7 +8,7 @@ import pytest
 from plugins.switch.tests.talk import Client, backend
 from plugway import ModelInfo, Outcome, Usage
 from plugway.testing import build_plugin, gateway
-from plugway_endpoints import Needs, endpoints_of, shared_state
+from plugway_endpoints import Advises, Needs, endpoints_of
 from plugway_recommend import Recommend
 
 pytestmark = pytest.mark.anyio
@@ -186,18 +186,9 @@ async def test_exchanges_are_measured_and_kept_over_a_restart(state_folder):
         assert made.speeds["home/m"].prefill > 0
     assert (state_folder / "speeds.json").stat().st_mode & 0o777 == 0o600
     again = build_plugin(Recommend, "recommend")
-    async with gateway([again, home]):
-        assert shared_state().advisor is again
+    async with gateway([again, home]) as running:
+        assert running.app.snapshot.gateway.find(Advises) == [("recommend", again)]
         assert again.facts("home/m") == made.facts("home/m")
-    assert shared_state().advisor is None
-
-
-async def test_a_list_of_models_keeps_aliases_that_are_known():
-    made = build_plugin(Recommend, "recommend")
-    made.check(ZONES)
-    shared_state().models = (ModelInfo("anthropic/router/fast"), SMALL)
-    await made.list_models([BIG], None)
-    assert [i.id for i in shared_state().models] == [BIG.id, "anthropic/router/fast"]
 
 
 async def test_a_file_that_is_no_json_is_as_good_as_none(state_folder):

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from plugway import hookimpl
-from plugway.testing import build_plugin, gateway, request_body
+from plugway import Attempt, hookimpl
+from plugway.testing import PlainBackend, build_plugin, gateway, request_body
 from plugway_echo import Echo
 from plugway_router import Router, _sessions
 
@@ -145,7 +145,7 @@ async def test_the_receipt_says_why_and_what_would_let_it_go():
 
 
 def test_a_thousand_sessions_are_remembered_and_no_more():
-    sessions = _sessions.Sessions()
+    sessions, attempt = _sessions.Sessions(), Attempt(build_plugin(PlainBackend, "local"), "m")
     for number in range(3 * _sessions.MAX_SESSIONS):
-        sessions._keep(str(number), None)
+        sessions.saw(str(number), [attempt])
     assert len(sessions._homes) == _sessions.MAX_SESSIONS

@@ -5,9 +5,10 @@ import pytest
 
 from plugins.switch.tests.talk import Client, backend, running
 from plugins.switch.tests.test_wish import MENTIONS
-from plugway import ModelInfo
+from plugway import ModelInfo, Plugin
+from plugway.config.config import parse_config
 from plugway.testing import build_plugin
-from plugway_endpoints import Advice, shared_state
+from plugway_endpoints import Advice, KeepsConversations
 from plugway_router import Router
 from plugway_switch import Switch
 
@@ -119,8 +120,14 @@ async def test_the_list_shows_what_there_is_and_what_serves_now():
     assert "- `cloud/gemini-2.5-flash` (google, window 1,000,000 tokens)" in said
 
 
-class Adviser:
+class Adviser(Plugin):
     """Stands for the plugin `recommend`."""
+
+    def cost(self, target, usage):
+        return None
+
+    def facts(self, target):
+        return {}
 
     def advise(self, needs, endpoints, now=""):
         self.asked = (needs.tokens, needs.counted, [e.id for e in endpoints], now)
@@ -133,7 +140,10 @@ async def test_advice_is_given_from_the_conversation_as_it_is():
         await client.say("hello")
         said = await client.say("@plugway recommend")
         assert said == "The plugin `recommend` is not listed in the configuration: add it."
-        adviser = shared_state().advisor = Adviser()
+    adviser = build_plugin(Adviser, "adviser")
+    async with running(*backends(), others=[adviser]) as gate:
+        client = Client(gate)
+        await client.say("hello")
         said = await client.say("@plugway recommend")
     assert said.startswith("Use the first.\n- `b`: is slow\n- `cloud/gemini-2.5-flash` would send")
     assert "add `allow_zones: [google]`" in said
@@ -397,9 +407,9 @@ def test_a_zone_that_no_backend_is_in_is_told_and_stops_nothing(caplog):
 
 async def test_now_is_who_gets_the_next_turn_and_not_who_answered_last():
     table = build_plugin(Router, "router", models={"*": "cloud/gemini-2.5-flash"})
-    async with running(*backends(), others=[table]) as gate:
+    adviser = build_plugin(Adviser, "adviser")
+    async with running(*backends(), others=[table, adviser]) as gate:
         client = Client(gate, model="claude-sonnet-5")
-        shared_state().advisor = adviser = Adviser()
 
         async def now():
             await client.say("@plugway recommend")
@@ -436,3 +446,20 @@ async def test_a_caller_with_a_limited_token_neither_lists_nor_chooses():
         assert await client.say("hello", model="work/m") == (
             "the token `guest` may not use model `work/m`"
         )
+
+
+async def test_what_is_known_of_conversations_outlives_a_reload():
+    def kept(gate):
+        ((_, keeper),) = gate.app.snapshot.gateway.find(KeepsConversations)
+        return keeper, keeper.conversations
+
+    async with running(*backends()) as gate:
+        client = Client(gate)
+        await client.say("hello")
+        before, known = kept(gate)
+        await gate.app.reload(parse_config("plugins: [{use: switch}, {use: echo}]"))
+        after, same = kept(gate)
+        assert after is not before
+        assert same is known
+        assert same.last(client.session, None).target == "home/m"
+        assert gate.app.snapshot.gateway.predecessor is None

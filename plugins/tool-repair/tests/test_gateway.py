@@ -23,6 +23,7 @@ from plugway.testing import (
 )
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_tool_repair import ToolRepair
+from plugway_tool_repair._tools import MOST_JUDGED
 
 from .conftest import TOOLS
 
@@ -442,3 +443,10 @@ async def test_a_placeholder_of_deferred_tools_is_neither_rescued_nor_offered(ru
     assert "there is no tool `DeferredToolPlaceholder`" in told
     assert "Read" in offered
     assert "DeferredToolPlaceholder" not in offered
+
+
+async def test_arguments_of_more_values_than_any_tool_takes_are_handed_on_as_they_came(running):
+    given = {"n": "not a number"} | {f"k{number}": number for number in range(MOST_JUDGED + 2)}
+    blocks, _ = await running.content(sse(anthropic_stream([], tool_calls=[("Number", given)])))
+    assert blocks == [("Number", given)]
+    assert len(running.upstream.requests) == 1

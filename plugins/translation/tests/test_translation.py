@@ -37,6 +37,7 @@ from plugway_translation import (
     unseen,
     usage_of,
 )
+from plugway_translation._schema import _cleaned
 
 ANTHROPIC_ID = re.compile(r"[a-zA-Z0-9_-]+")
 ids = st.text(min_size=1, max_size=40) | st.sampled_from(
@@ -162,6 +163,24 @@ def test_what_a_target_does_not_take_goes_and_is_noted():
         "tools.Read.enum",
     }
     assert SCHEMA["properties"]["kind"] == {"const": "a"}
+
+
+@pytest.mark.parametrize("odd", [{"type": "uri"}, ["uri"], 5, None])
+def test_a_format_that_is_no_text_is_one_that_nobody_takes(odd):
+    schema = {"properties": {"a": {"type": "string", "format": odd}}}
+    found, notes = clean_schema(schema, SchemaRules(formats=frozenset({"date-time"})), "t")
+    assert found["properties"] == {"a": {"type": "string"}}
+    assert [note.field for note in notes] == ["t.format"]
+
+
+def test_a_large_schema_is_not_kept():
+    rules = SchemaRules(formats=frozenset())
+    before = _cleaned.cache_info().currsize
+    for size, kept in ((10, 1), (100_000, 1)):
+        schema = {"properties": {"a": {"type": "string", "description": "x" * size}}}
+        found, _ = clean_schema(schema, rules, "a large one")
+        assert found["properties"] == schema["properties"]
+        assert _cleaned.cache_info().currsize == before + kept
 
 
 def test_unions_become_any_of_and_depth_is_cut():

@@ -15,7 +15,7 @@ from plugway.cli.config import chosen_config
 from plugway.http.snapshot import build_snapshot
 from plugway.log import redact
 from plugway.plugins.audit import startup_files
-from plugway.types.backend import Reaching
+from plugway.types.backend import Reaches
 from plugway.types.errors import ConfigError, PluginError, Problem
 
 
@@ -56,7 +56,7 @@ def checked(explicit: Path | None) -> Report:
             error, backends = found, ()
         else:
             error, backends = None, snapshot.backends.values()
-    ways = tuple((item.name, item.way) for item in backends if isinstance(item, Reaching))
+    ways = tuple((item.name, item.way) for item in backends if isinstance(item, Reaches))
     return Report(error, (*startup_files().warnings, *logged), ways)
 
 

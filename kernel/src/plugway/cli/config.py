@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
+from plugway.config.approval import Approvals
 from plugway.config.config import (
     Config,
     EntryOptions,
@@ -22,7 +23,6 @@ from plugway.config.config import (
 )
 from plugway.config.document import in_order
 from plugway.config.settings import ServerOptions
-from plugway.plugins.approval import Approvals
 from plugway.plugins.loader import installed, load_class
 from plugway.types.errors import ConfigError, PluginError, PlugwayError
 from plugway.types.options import Options

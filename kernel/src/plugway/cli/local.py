@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from plugway.config.config import ServerOptions, default_config_path, find_config, gateway_token
-from plugway.types.errors import PlugwayError
-
-__all__ = ["LocalGateway"]
+from plugway.config.config import (
+    FlawedConfig,
+    PluginEntry,
+    ServerOptions,
+    default_config_path,
+    find_config,
+    gateway_token,
+    load_config,
+)
+from plugway.types.errors import ConfigError, PlugwayError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,14 @@ class LocalGateway:
         server = server_settings(config, {} if port is None else {"port": port})
         target = path or default_config_path()
         return cls(base_url(server), gateway_token(server), target, path is not None, server)
+
+    def plugins(self, path: Path | None = None) -> tuple[PluginEntry, ...]:
+        """The entries of its configuration, or of the one at `path`, as they are written: `use`,
+        `name` and `options` of each that can be read."""
+        try:
+            return load_config(path or self.config_path).plugins
+        except ConfigError as error:
+            return error.rest.plugins if isinstance(error, FlawedConfig) else ()
 
     @property
     def port(self) -> int:

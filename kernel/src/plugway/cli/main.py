@@ -29,6 +29,7 @@ from plugway.cli.plugins import (
     packages_of,
     plugin_rows,
 )
+from plugway.config.approval import approvals_path, approve
 from plugway.config.config import (
     Config,
     ExposedError,
@@ -37,7 +38,6 @@ from plugway.config.config import (
     load_config,
 )
 from plugway.config.settings import token_path
-from plugway.plugins.approval import approvals_path, approve
 from plugway.plugins.audit import startup_files
 from plugway.types.errors import ConfigError, PluginError, PlugwayError
 

@@ -10,8 +10,9 @@ from importlib.metadata import entry_points
 
 import typer
 
+from plugway.config.approval import Approvals
 from plugway.config.config import Config
-from plugway.plugins.approval import Approvals
+from plugway.config.key_store import GROUP as KEY_STORES
 from plugway.plugins.contain import in_full
 from plugway.plugins.loader import GROUP, installed
 from plugway.types.errors import PluginError, PlugwayError
@@ -41,8 +42,9 @@ def installed_command_names() -> list[str]:
 
 
 def installed_packages() -> list[str]:
-    """The packages that bring plugins, commands or a stack."""
-    points = [*entry_points(group=GROUP), *entry_points(group=COMMAND_GROUP)]
+    """The packages that bring plugins, commands or key stores."""
+    groups = (GROUP, COMMAND_GROUP, KEY_STORES)
+    points = [point for group in groups for point in entry_points(group=group)]
     return sorted({point.dist.name for point in points if point.dist})
 
 

@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from plugway.cli.config import installed_stack
 from plugway.config.config import Config, parse_config
-from plugway.config.settings import token_path
+from plugway.config.settings import USUAL_STORE, token_path
 from plugway.types.errors import PlugwayError
 from plugway.types.request import MessagesRequest
 
@@ -131,12 +131,17 @@ def token_hint(config: Config) -> tuple[str, str]:
     written = cast("Mapping[str, object]", root.get("server") or {}).get("token")
     if isinstance(written, Mapping):
         source, name = next(iter(cast("Mapping[str, str]", written).items()))
+        store = config.server.key_store
         return {
             "$env": (f"${name}", f"environment variable {name}"),
             "$file": (f"$(cat {shlex.quote(name)})", name),
-            "$keyring": (f"$(keyring get plugway {shlex.quote(name)})", f"keyring, as {name}"),
+            "$keyring": (_from_store(store, name), f"{store}, as {name}"),
         }[source]
     return "YOUR_TOKEN", f"`server.token` in {config.document.where}"
+
+
+def _from_store(store: str, name: str) -> str:
+    return f"$(keyring get plugway {shlex.quote(name)})" if store == USUAL_STORE else "YOUR_TOKEN"
 
 
 def next_steps(config: Config) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from plugway.config.document import Document, Place, did_you_mean
-from plugway.config.keyring import store_command
+from plugway.config.key_store import store_command
 from plugway.config.secrets import is_reference, resolve
 from plugway.types.errors import Problem
 from plugway.types.options import Options

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from plugway.config import keyring as _keyring
 from plugway.config.document import Document, Place, did_you_mean
-from plugway.config.keyring import SecretError
+from plugway.config.key_store import SecretError, fetch
+from plugway.config.settings import USUAL_STORE
 from plugway.log import register_secret
 from plugway.system import user_id
 from plugway.types.errors import Problem
+from plugway.types.json import as_object
 
 _MAX_FILE = 64 * 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")
@@ -170,7 +171,16 @@ def _refuse_exposed(status: os.stat_result, path: Path) -> None:
 
 
 def _from_keyring(name: str, document: Document) -> str:
-    return _keyring.fetch(name)
+    return fetch(name, _store(document))
+
+
+def _store(document: Document) -> str:
+    """The name of the key store, as the file has it: keys are read before `server` is valid."""
+    root = as_object(document.value)
+    named = as_object(root.get("server")).get("key_store", USUAL_STORE)
+    if not isinstance(named, str):
+        raise SecretError("`server.key_store` should be the name of a key store")
+    return named
 
 
 _SOURCES: Mapping[str, Callable[[str, Document], str]] = {

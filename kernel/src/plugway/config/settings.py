@@ -9,7 +9,6 @@ import ipaddress
 import os
 import secrets
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ import platformdirs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from plugway.config.document import Document
+from plugway.kept import remove_drafts
 from plugway.log import register_secret
 from plugway.system import user_id
 from plugway.types.backend import RESERVED_CALLERS
@@ -56,6 +56,10 @@ class LimitedToken(Options):
         return name
 
 
+USUAL_STORE = "keyring"
+"""The key store where the configuration names none."""
+
+
 class ServerOptions(Options):
     """The gateway itself: its address, who may use it, its limits."""
 
@@ -67,6 +71,8 @@ class ServerOptions(Options):
     """What callers must present; use `$env` or `$keyring`. Without it one is minted and stored."""
     tokens: tuple[LimitedToken, ...] = ()
     """Further tokens, each for some models only: `{name: phone, token: …, models: [local/*]}`."""
+    key_store: str = USUAL_STORE
+    """The key store that `$keyring` asks, as its package announces it."""
     allowed_hosts: tuple[str, ...] = ()
     """`Host` headers to accept besides those of the address itself."""
     allowed_origins: tuple[str, ...] = ()
@@ -163,15 +169,6 @@ def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> st
         raise ConfigError([Problem(str(path), "", reason, "set `server.token`")]) from None
     register_secret(token)
     return token
-
-
-def remove_drafts(path: Path) -> None:
-    """Remove what interrupted writes of `path` have left beside it: our drafts, an hour old."""
-    oldest = time.time() - 3600
-    for draft in path.parent.glob(f".{path.name}-*"):
-        with suppress(OSError):
-            if draft.stat().st_mtime < oldest:
-                draft.unlink()
 
 
 def token_path(state_dir: Path | None = None) -> Path:

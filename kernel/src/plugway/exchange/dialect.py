@@ -13,12 +13,14 @@ from starlette.types import Message, Send
 
 from plugway.exchange.channel import Channel
 from plugway.plugins.contain import Contained, next_of
-from plugway.types.backend import Attempt, Relaying
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Relays
 from plugway.types.dialect import Dialect, DialectEncoder
 from plugway.types.errors import Headers, StreamInterrupted, error_type
 from plugway.types.exchange import Exchange
 from plugway.types.json import as_object, loaded
 from plugway.types.request import MessagesRequest, Original
+from plugway.types.response import Reply
 from plugway.types.sse import Decoder
 
 PING = b": ping\n\n"
@@ -173,7 +175,9 @@ def note_way(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> 
     original, backend = request.original, attempt.backend
     if original is None:
         return
-    if not (isinstance(backend, Relaying) and backend.relays(request, attempt)):
+    with Contained(backend.name, "relays"):
+        relayed = isinstance(backend, Relays) and backend.relays(request, attempt)
+    if not relayed:
         note_decoding(request, exchange)
         return
     void = {change.told for change in request.changes if change.field in original.made_up}
@@ -189,6 +193,15 @@ def note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
         return
     for what in original.notes:
         exchange.note(original.dialect, what, stage="decode")
+
+
+def note_missing(reply: Reply, exchange: Exchange) -> None:
+    """What the client demanded and did not get is on the receipt: a relayed answer is handed on as
+    it is, whatever it lacks."""
+    served, missing = exchange.served_by, reply.missing and reply.missing()
+    if missing and served:
+        what = f"the answer lacks {missing.what}; it is handed on as it is"
+        exchange.note(served.backend.name, what, stage="send")
 
 
 def _header(head: Message, name: bytes) -> bytes:

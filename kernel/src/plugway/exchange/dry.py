@@ -8,9 +8,10 @@ from typing import Any
 
 from plugway.exchange.dialect import note_way
 from plugway.exchange.failures import Failed, rejection_reply
-from plugway.exchange.pipeline import Pipeline, note_sent
+from plugway.exchange.pipeline import Pipeline
 from plugway.plugins.contain import Contained
-from plugway.types.backend import Attempt, would_send
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Addresses, Translates
 from plugway.types.errors import BackendError, BackendTimeout, NoRoute, RequestRejected
 from plugway.types.exchange import Exchange
 from plugway.types.request import MessagesRequest
@@ -30,7 +31,6 @@ async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
         reply = await pipeline.told(Failed(error, attempt), exchange)
     else:
         reply = _count_reply(counted, attempt, exchange)
-    note_sent(attempt, exchange)
     return await pipeline.hooks.transform_response(reply, exchange)
 
 
@@ -53,11 +53,10 @@ async def explain(
         counted = None
     if isinstance(counted, Reply):
         counted = counted.parsed.get("input_tokens")
-    attempts[0].notes.clear()
+    exchange.receipt[:] = [e for e in exchange.receipt if e.stage != "send"]  # of the counting
     note_way(prepared, attempts[0], exchange)
     with Contained(attempts[0].backend.name, "send"):
-        sent = would_send(prepared, attempts[0])
-    note_sent(attempts[0], exchange)
+        sent = _would_send(prepared, attempts[0])
     tried = [{"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts]
     return {
         **exchange.summary(),
@@ -90,3 +89,17 @@ def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchan
     cannot = f"`{attempt.target}` cannot count tokens"
     exchange.note("kernel", cannot, stage="count")
     return rejection_reply(NoRoute(cannot, retry=False, record=True), exchange)
+
+
+def _would_send(request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
+    """What the backend would send, as far as it tells: one without a server sends nothing.
+
+    Raises `RequestRejected` as `send` does.
+    """
+    backend = attempt.backend
+    url, headers = "", request.headers
+    if isinstance(backend, Addresses):
+        url, headers = backend.addressed(request, attempt)
+    translates = isinstance(backend, Translates)
+    body = backend.translated(request, attempt) if translates else request.body
+    return {"url": url or None, "headers": dict(headers), "body": body}

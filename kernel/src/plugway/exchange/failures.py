@@ -10,13 +10,14 @@ import math
 from dataclasses import dataclass
 
 from plugway.log import redact
-from plugway.types.backend import Attempt
+from plugway.types.attempt import Attempt
 from plugway.types.errors import (
     BackendError,
     BackendRefused,
     Headers,
     HookError,
     RequestRejected,
+    client_status,
     error_body,
     error_type,
 )
@@ -51,9 +52,10 @@ def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
     """The kernel's own rendering of a failure: an Anthropic upstream's answer as it is, anything
     else in the Anthropic envelope."""
     headers = error.headers
+    status = client_status(error.status)
     if isinstance(error, BackendRefused) and error.native:
-        return Reply.whole(error.status, error.body, headers=headers)
-    status = 529 if error.status == 503 and not error.permanent else error.status
+        return Reply.whole(status, error.body, headers=headers)
+    status = 529 if status == 503 and not error.permanent else status
     extra: Headers = (("content-type", "application/json"),)
     if error.permanent:
         extra += (("x-should-retry", "false"),)

@@ -20,7 +20,7 @@ import orjson
 from plugway.types import json as _json
 from plugway.types.backend import Caller
 from plugway.types.errors import Forbidden, InvalidRequest
-from plugway.types.exchange import SESSION_HEADER, Exchange
+from plugway.types.exchange import Exchange
 from plugway.types.request import MessagesRequest, Original
 
 
@@ -117,7 +117,9 @@ _STORED_IDS: Final = _words(
 _STORED_SOUND: Final = ("audio", "voice")
 """With an `id`, what was said or made before and lies at the upstream."""
 _UNKNOWN: Final = "nobody here knows it, and its caller may choose nothing but a model"
-_CONVERSATION: Final = (SESSION_HEADER, "x-claude-code-agent-id", "x-claude-code-parent-agent-id")
+_CONVERSATION: Final = tuple(
+    f"x-claude-code-{name}" for name in ("session-id", "agent-id", "parent-agent-id")
+)
 _APART: Final = "an id of this caller's own, whatever others call theirs"
 _DEPTH: Final = 24
 """Levels of content that are looked at: results of tools in turns, and parts of these."""

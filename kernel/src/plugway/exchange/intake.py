@@ -25,7 +25,7 @@ from plugway.exchange.run import ExchangeRun
 from plugway.exchange.writer import Responder
 from plugway.plugins.contain import Contained
 from plugway.types.bounds import aside, check_values, is_heavy
-from plugway.types.errors import Headers, HookError, Overloaded, RequestRejected
+from plugway.types.errors import Headers, HookError, RequestRejected
 from plugway.types.exchange import Endpoint, Exchange
 from plugway.types.request import MessagesRequest, Original
 from plugway.types.response import Reply
@@ -139,13 +139,13 @@ class ExchangeServer:
             await self._idle.wait()
 
     def admit(self) -> None:
-        """Raises `Overloaded` where too many exchanges are in flight, or memory runs out."""
+        """Raises `RequestRejected` where too many exchanges are in flight, or memory runs out."""
         if PRESSURE.state != "calm":
             message = "the gateway is short of memory or open files; `plugway status`"
-            raise Overloaded(message, record=True)
+            raise RequestRejected(message, status=529, record=True)
         if self.active > self.limits.max_streams:
             message = f"the gateway already serves {self.limits.max_streams} requests"
-            raise Overloaded(message, record=True)
+            raise RequestRejected(message, status=529, record=True)
 
     @property
     def warm_failures(self) -> WarmFailures:

@@ -23,9 +23,10 @@ from plugway.exchange.grants import within_grants
 from plugway.exchange.relay import primed, under_name
 from plugway.exchange.validate import validate_blocks
 from plugway.exchange.writer import Resources
-from plugway.plugins.contain import Contained
+from plugway.plugins.contain import Contained, unwound
 from plugway.plugins.hooks import Hooks
-from plugway.types.backend import Attempt, Backend, Translating
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend, Translates
 from plugway.types.cancel import Deadline
 from plugway.types.errors import BackendError, BackendTimeout, Forbidden, NoRoute
 from plugway.types.exchange import AttemptRecord, Exchange, Route
@@ -56,9 +57,9 @@ class Pipeline:
         self.hooks = hooks
         self.backends = backends
         self.limits = limits
-        self.reads_all = all(isinstance(b, Translating) for b in backends.values())
+        self.reads_all = all(isinstance(b, Translates) for b in backends.values())
         """Every backend reads the whole of a request: telling its members apart first is wasted."""
-        self._translating = {b.name for b in backends.values() if isinstance(b, Translating)}
+        self._translating = {b.name for b in backends.values() if isinstance(b, Translates)}
 
     async def run(
         self, request: MessagesRequest, exchange: Exchange, resources: Resources
@@ -140,8 +141,7 @@ class Pipeline:
                 record=True,
             )
         seconds: float = getattr(self.limits, _first_event_setting(backend))
-        caller, session_id = exchange.caller, exchange.session_id
-        return Attempt(backend, model, number, seconds, last, caller, session_id)
+        return Attempt(backend, model, number, seconds, last, exchange)
 
     def direct_route(self, model: str) -> Route:
         """The route of an id that names its backend: `anthropic/<instance>/<model>` or
@@ -183,7 +183,7 @@ class Pipeline:
                 return await self._try(attempt, request, exchange, resources)
             except BackendError as failure:
                 failure.backend = attempt.backend.name
-                failures.append(Failed(failure, attempt))
+                failures.append(Failed(unwound(failure), attempt))
                 if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
                     break
         return await self.told(min(failures, key=order_of_telling), exchange)
@@ -251,7 +251,6 @@ class Pipeline:
             result = f"{error.status} {error.record[:200]}"
             raise
         finally:
-            note_sent(attempt, exchange)
             seconds = time.monotonic() - began
             exchange.attempts.append(AttemptRecord(attempt.target, result, seconds))
         return reply
@@ -284,17 +283,6 @@ def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         a if a.number == n and a.last is (n == count) else a.replace(number=n, last=n == count)
         for n, a in enumerate(attempts, start=1)
     ]
-
-
-def note_sent(attempt: Attempt, exchange: Exchange) -> None:
-    """What the backend says it did to the request, on the receipt: once, also where the request was
-    sent again."""
-    name = attempt.backend.name
-    told = {entry.what for entry in exchange.receipt if entry[:2] == ("send", name)}
-    for what in attempt.notes:
-        if what not in told:
-            exchange.note(name, what, stage="send")
-    attempt.notes.clear()
 
 
 def _failed_sends(exchange: Exchange) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope, Send
 
 from plugway.exchange.channel import channel_of
-from plugway.exchange.dialect import DialectAnswer, ForeignRelay
+from plugway.exchange.dialect import DialectAnswer, ForeignRelay, note_missing
 from plugway.exchange.dry import count, explain
 from plugway.exchange.failures import defect_reply, failure_reply, heals, recorded, rejection_reply
 from plugway.exchange.grants import check_grants
@@ -21,7 +21,7 @@ from plugway.exchange.outcome import log_outcome, usage_of
 from plugway.exchange.relay import EventRelay, RawRelay, write_events, write_raw
 from plugway.exchange.validate import validate
 from plugway.exchange.writer import Clock, Resources, Responder, timeout_of
-from plugway.plugins.contain import is_defect
+from plugway.plugins.contain import is_defect, unwound
 from plugway.types.backend import Caller
 from plugway.types.bounds import breath
 from plugway.types.cancel import Cancellable
@@ -122,6 +122,7 @@ class ExchangeRun:
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)
             self.server.admit()
+            await self.pipeline.hooks.identify(self.request, exchange)
         except RequestRejected as error:
             exchange = self.exchange or Exchange(
                 MessagesRequest(b"{}"),
@@ -192,12 +193,18 @@ class ExchangeRun:
         if self.answer is None or self.answer.dialect.name != reply.dialect:
             raise BackendProtocolError(f"an answer in `{reply.dialect}` is not what was asked for")
         self.first_content = exchange.seconds
-        self.answer.raw = True
-        if isinstance(reply.chunks, ForeignRelay):
-            self.relay = reply.chunks
-            await self._relayed(reply.chunks, reply.headers)
+        if (chunks := reply.chunks) is not None:
+            raw = chunks if isinstance(chunks, ForeignRelay) else ForeignRelay(chunks, reply.usage)
+            self.relay = raw
+            self.answer.raw = True
+            await self._relayed(raw, reply.headers)
+            note_missing(reply, exchange)
+        elif self.responder.state != "new":
+            raise BackendProtocolError("the whole answer came, and the client waits for a stream")
         else:
             self.message = {"usage": reply.usage() if reply.usage else {}}
+            self.answer.raw = True
+            note_missing(reply, exchange)
             await self._whole(reply)
 
     async def _relayed(self, raw: RawRelay | ForeignRelay, headers: Headers) -> None:
@@ -255,7 +262,7 @@ class ExchangeRun:
 
     async def _failed(self, error: BaseException, exchange: Exchange) -> None:
         """Tell what ended the exchange; called where it is handled, so that it is logged."""
-        known = error if isinstance(error, PlugwayError) else None
+        known = unwound(error) if isinstance(error, PlugwayError) else None
         if self.responder.state == "streaming":
             if known is None:
                 who = {"caller": exchange.caller.name}

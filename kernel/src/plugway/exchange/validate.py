@@ -13,6 +13,7 @@ import msgspec
 from plugway.types.errors import InvalidRequest
 from plugway.types.json import as_list, as_object
 from plugway.types.request import MessagesRequest
+from plugway.types.shape import wrong_choice
 
 MAX_MODEL_CHARACTERS: Final = 256
 MAX_TOKENS: Final = 2**31 - 1
@@ -49,21 +50,11 @@ def validate_blocks(body: Mapping[str, Any]) -> None:
     part of a list that is no object, or no block with a `type`, or a choice among tools that means
     nothing, which would be lost on the way."""
     problem = _blocks(body.get("system"), "system") or _objects(body.get("tools"), "tools")
-    problem = problem or _choice(body)
+    problem = problem or wrong_choice(body)
     for index, message in enumerate(as_list(body.get("messages"))):
         problem = problem or _blocks(message["content"], f"messages.{index}.content")
     if problem:
         raise InvalidRequest(problem, retry=False)
-
-
-def _choice(body: Mapping[str, Any]) -> str:
-    choice = body.get("tool_choice")
-    kind = as_object(choice).get("type")
-    if choice is not None and kind not in ("any", "auto", "none", "tool"):
-        return "tool_choice.type: Input should be 'auto', 'any', 'none' or 'tool'"
-    if kind in ("any", "tool") and not as_list(body.get("tools")):
-        return f"tool_choice: `{kind}` demands a call, and `tools` has none"
-    return ""
 
 
 def _blocks(value: Any, place: str) -> str:

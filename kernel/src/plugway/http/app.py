@@ -33,7 +33,7 @@ from plugway.exchange.intake import refuse
 from plugway.http.guard import Guard, GuardPolicy
 from plugway.http.snapshot import Snapshot, build_snapshot
 from plugway.plugins.contain import Contained
-from plugway.types.backend import OWNER, Caller, ModelInfo, Reaching
+from plugway.types.backend import OWNER, Caller, ModelInfo, Reaches
 from plugway.types.errors import Forbidden, HookError, InvalidRequest, NoRoute, RequestRejected
 from plugway.types.exchange import EXCHANGES, EXPLAIN, Exchange
 from plugway.types.request import MessagesRequest
@@ -88,7 +88,9 @@ class App:
         """
         fresh = await anyio.to_thread.run_sync(build_snapshot, config)  # a key store may be slow
         assert self._group is not None, "reload needs a running application"
+        fresh.gateway.predecessor = self.snapshot.gateway
         await self._group.start(fresh.run)
+        fresh.gateway.predecessor = None
         old, self.snapshot = self.snapshot, fresh
         self._policy = _policy(config)
         self._group.start_soon(_retire, old)
@@ -168,7 +170,7 @@ class App:
             "plugins": [plugin.name for plugin in snapshot.plugins],
             "quarantined": [f"{p}.{hook}" for p, hook in snapshot.hooks.quarantined()],
             "backends": [
-                {"name": b.name, "zone": b.zone, "way": b.way if isinstance(b, Reaching) else None}
+                {"name": b.name, "zone": b.zone, "way": b.way if isinstance(b, Reaches) else None}
                 for b in snapshot.backends.values()
             ],
         }

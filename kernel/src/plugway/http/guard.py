@@ -16,13 +16,12 @@ import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugway.exchange.body import check_length
+from plugway.kept import Bounded
 from plugway.types.backend import Caller
 from plugway.types.errors import (
     Forbidden,
     InvalidRequest,
-    RateLimited,
     RequestRejected,
-    Unauthenticated,
     error_body,
 )
 from plugway.types.ids import new_id
@@ -109,9 +108,10 @@ class Guard:
         peer = (scope.get("client") or ("",))[0]
         if wait := self._failures.count(peer):
             message = "too many requests with a wrong credential; see `plugway status`"
-            raise RateLimited(message, headers={"retry-after": str(wait)}, retry=False)
+            later = {"retry-after": str(wait)}
+            raise RequestRejected(message, status=429, headers=later, retry=False)
         message = "no valid token: set ANTHROPIC_AUTH_TOKEN (`plugway status` shows where it is)"
-        raise Unauthenticated(message, retry=False)
+        raise RequestRejected(message, status=401, retry=False)
 
 
 class _Failures:
@@ -122,16 +122,14 @@ class _Failures:
     """
 
     def __init__(self) -> None:
-        self._peers: dict[str, tuple[float, int]] = {}
+        self._peers: Bounded[str, tuple[float, int]] = Bounded(PEERS_REMEMBERED)
 
     def count(self, peer: str) -> int:
         """Seconds until the peer may fail again, 0 while it may."""
         now = time.monotonic()
-        since, failures = self._peers.pop(peer, (now, 0))
+        since, failures = self._peers.get(peer, (now, 0))
         if now - since >= 60:
             since, failures = now, 0
-        if len(self._peers) >= PEERS_REMEMBERED:
-            del self._peers[next(iter(self._peers))]
         self._peers[peer] = (since, failures + 1)
         return 0 if failures < FAILURES_PER_MINUTE else max(1, round(since + 60 - now))
 

@@ -32,6 +32,7 @@ reads at once."""
 MAX_WAITING_TURNS: Final = 100
 """Requests that a client may send ahead of an answer."""
 MAX_TRAILER_BYTES: Final = 8192
+MOST_LINGERS: Final = 5  # times `linger_seconds` may a client go on sending after its answer
 _METHODS: Final = {
     name.encode(): name
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
@@ -67,7 +68,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """Of the head, or of the trailer, so far."""
         self._wrong: WireError | None = None
         """Why nothing more is read."""
-        self._ended = False
+        self._ended = self._stopping = False
+        self._drain_ends = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -96,6 +98,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived: heads and bodies of requests, one after the other."""
+        if self._ended or (self._in_body and self._running is None):
+            self._drain()
         if self._ended or self._wrong is not None:
             return
         in_head = self._in_head
@@ -108,7 +112,7 @@ class GatewayProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._serve_without_upgrade(data[upgrade.args[0] :])
         except (httptools.HttpParserError, WireError) as error:
-            self._reject(self._wrong or _refused(error))
+            self._reject(self._wrong or WireError(400, f"not a valid HTTP/1.1 request: {error}"))
         if self._in_head and self._deadline is None and not self._ended:
             self._arm(self._limits.head_seconds)
 
@@ -247,7 +251,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.write(
                 refusal(error.status, str(error), self.server_state.default_headers)
             )
-            self._linger()
+            self.hang_up()
 
     # ── its answers ──────────────────────────────────────────────────────────────────────────
 
@@ -272,7 +276,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self._in_body:
-            self._arm(self._limits.linger_seconds)
+            self._linger()
         else:
             self._wait_for_the_next()
 
@@ -291,28 +295,29 @@ class GatewayProtocol(HttpToolsProtocol):
         self.resume_writing()
 
     def hang_up(self) -> None:
-        """Close after an answer; where that came before the request's end, so that it can be read.
-
-        Closing with unread input makes the kernel reset the connection, and some clients then
-        report the reset instead of the answer.
-        """
-        if self._in_body:
-            self._linger()
-        else:
+        """Close after an answer; a client that still sends must not lose it (RFC 9112, 9.6)."""
+        if self._stopping and not (self._in_body or self._wrong):
             self.transport.close()
-
-    def _linger(self) -> None:
+            return
         self._ended = True
         self.flow.resume_reading()
         with suppress(OSError, RuntimeError):
             self.transport.write_eof()
-        self._arm(self._limits.linger_seconds)
+        self._linger()
+
+    def _linger(self) -> None:
+        self._drain_ends = self.loop.time() + MOST_LINGERS * self._limits.linger_seconds
+        self._drain()
+
+    def _drain(self) -> None:
+        """Wait for more of what is thrown away; afterwards for what the client has not read yet."""
+        self._arm(min(self._drain_ends - self.loop.time(), self._limits.linger_seconds), self.cut)
 
     def shutdown(self) -> None:
         """Close now if nothing is in flight, after the answer otherwise."""
         if self._running is not None:
-            self._running.keep_alive = False
-        elif self._ended:
+            self._running.keep_alive, self._stopping = False, True
+        elif self.transport.is_closing():
             self.transport.abort()
         else:
             self.transport.close()
@@ -348,9 +353,9 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _arm(self, seconds: float) -> None:
+    def _arm(self, seconds: float, then: Callable[[], None] | None = None) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+        self._deadline = self.loop.call_later(seconds, then or self.transport.abort)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -372,7 +377,3 @@ class Door:
     def close(self) -> None:
         """The answer was the connection's last."""
         self._connection.hang_up()
-
-
-def _refused(error: Exception) -> WireError:
-    return WireError(400, f"not a valid HTTP/1.1 request: {error}")

@@ -32,7 +32,7 @@ from plugway.http.bind import BindError, bind
 from plugway.http.protocol import GatewayProtocol
 from plugway.http.watch import Watchdog, watch_file
 from plugway.plugins.contain import Unending, unending
-from plugway.system import RELOAD, event_loop, memory_stays_private, signals
+from plugway.system import RELOAD, event_loop, memory_goes_back, memory_stays_private, signals
 from plugway.types.errors import PlugwayError
 from plugway.upstream.wire import WireLimits
 
@@ -242,6 +242,7 @@ def run(
 ) -> int:
     """Serve until a signal says to stop; the exit status. `announce` gets the real port."""
     memory_stays_private()
+    memory_goes_back()
     try:
         sock = bind(host, port)
     except BindError as error:

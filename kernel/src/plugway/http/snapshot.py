@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import anyio.abc
 import orjson
+from starlette.routing import BaseRoute
 
 from plugway.config.config import Config
 from plugway.config.document import Place, dotted, in_order
@@ -56,7 +57,7 @@ class Snapshot:
         self.config = config
         self.plugins = tuple(plugins)
         self.hooks = Hooks(self.plugins)
-        self.backends = _by_name(self.hooks.register_backends())
+        self.backends = _by_name(self.hooks.listed("register_backends", Backend))
         zones = {name: backend.zone for name, backend in self.backends.items()}
         if flaws := _flaws(config, self.plugins, zones):
             raise ConfigError(in_order(flaws))
@@ -82,9 +83,9 @@ class Snapshot:
         )
         self.started = time.time()
         self.gateway = Gateway(self)
-        self.routes = self.hooks.register_routes(self.gateway)
+        self.routes = self.hooks.listed("register_routes", BaseRoute, self.gateway)
         """The routes of plugins, each with the plugin that registered it."""
-        self.dialects = _by_path(self.hooks.register_dialects())
+        self.dialects = _by_path(self.hooks.listed("register_dialects", Dialect))
         self._models: dict[str, Sequence[ModelInfo]] = {}
         self._closing = anyio.Event()
         self.closed = anyio.Event()
@@ -223,7 +224,8 @@ def _problems_between(config: Config, found: Found) -> list[Problem]:
     unknown = _unknown_backends(config, found)
     plugins = list({plugin.name: plugin for plugin in reversed(found.plugins)}.values())[::-1]
     try:
-        zones = {b.name: b.zone for _, b in Hooks(plugins).register_backends()}
+        backends = Hooks(plugins).listed("register_backends", Backend)
+        zones = {b.name: b.zone for _, b in backends}
         with _silent(plugins if unknown else ()):
             return _flaws(config, plugins, {**dict.fromkeys(unknown, ""), **zones})
     except PluginError as error:

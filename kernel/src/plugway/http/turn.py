@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("plugway.protocol")
 
 _CLOSE: Final = ("connection", "close")
+_COPIED: Final = 64 * 1024
+"""Bytes of a body up to which copying it behind its head costs less than a second write."""
 
 
 class Turn(RequestResponseCycle):
@@ -95,7 +97,12 @@ class Turn(RequestResponseCycle):
             self.keep_alive = False
             headers = (*(line for line in headers if line[0] != "connection"), _CLOSE)
         head = STATUS_LINE[status] + joined(date_of(self.default_headers), headers)
-        self._write(head if self.scope["method"] == "HEAD" else head + body)
+        if self.scope["method"] == "HEAD":
+            body = b""
+        if len(body) > _COPIED:
+            self.transport.write(head)
+            head = b""
+        self._write(head + body)
 
     def on_leave(self, leave: Callable[[], None]) -> Callable[[], object]:
         """Have `leave` called if the connection ends before the exchange does."""

@@ -89,12 +89,16 @@ class Watchdog(threading.Thread):
                 return
             if sign.wait(self._limit):
                 continue
-            frame = sys._current_frames().get(self._thread_id)  # pyright: ignore[reportPrivateUsage] - the only way to see another thread's stack
-            stack = "".join(traceback.format_stack(frame)) if frame else "(no stack)"
+            stack = self._stack()
             log.warning("the event loop is blocked for more than %.1f s:\n%s", self._limit, stack)
             while not sign.wait(self._limit) and not self._over.is_set():
                 pass
             log.warning("the event loop was blocked for %.1f s", time.monotonic() - start)
+
+    def _stack(self) -> str:
+        # On its own: whoever keeps a frame keeps all that it works on, up to whole answers.
+        frame = sys._current_frames().get(self._thread_id)  # pyright: ignore[reportPrivateUsage] - the only way to see another thread's stack
+        return "".join(traceback.format_stack(frame)) if frame else "(no stack)"
 
     def stop(self) -> None:
         """End the thread within its pause."""

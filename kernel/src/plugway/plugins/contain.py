@@ -18,6 +18,7 @@ from plugway.types.errors import HookError, PlugwayError, described
 log = logging.getLogger("plugway.hooks")
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 def is_defect(error: BaseException) -> bool:
@@ -49,6 +50,13 @@ def named(plugin: str, place: str, error: BaseException) -> BaseException:
     fields = {"plugin": plugin, "hook": place}
     log.error("plugin `%s`, hook `%s`: %s", plugin, place, reason, extra=fields, exc_info=error)
     return HookError(plugin, place, reason)
+
+
+def unwound(error: E) -> E:
+    """`error` without the frames that it came through: they hold what was worked on, up to whole
+    answers, and whatever keeps the error would keep them."""
+    error.__traceback__ = error.__context__ = None
+    return error
 
 
 class Contained:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from plugway.types.backend import Attempt, Backend, Caller, ModelInfo
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend, Caller, ModelInfo
 from plugway.types.errors import Headers, RequestRejected, StreamInterrupted
 from plugway.types.exchange import Exchange
 from plugway.types.ids import new_id
@@ -16,12 +17,25 @@ from plugway.types.request import MessagesRequest
 if TYPE_CHECKING:
     from plugway.http.snapshot import Snapshot
 
+T = TypeVar("T")
+
 
 class Gateway:
     """The running gateway under one configuration; a reload makes another."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self.predecessor: Gateway | None = None
+        """While this one starts after a reload (`lifespan`): the gateway that it replaces, so that
+        a plugin can take over what outlives a configuration. None otherwise."""
+
+    def find(self, kind: type[T]) -> list[tuple[str, T]]:
+        """The plugins and backends that are of `kind`, by their names, in the order of the
+        configuration. `kind` is a protocol (`runtime_checkable`) or a class: how one plugin finds
+        what another offers, without knowing which that is."""
+        found: dict[int, tuple[str, object]] = {id(p): (p.name, p) for p in self._snapshot.plugins}
+        found |= {id(b): (name, b) for name, b in self.backends.items()}
+        return [(name, one) for name, one in found.values() if isinstance(one, kind)]
 
     @property
     def backends(self) -> Mapping[str, Backend]:
@@ -53,6 +67,7 @@ class Gateway:
         """
         exchange = Exchange(request, caller=caller, endpoint="explain")
         pipeline = self._snapshot.exchanges.pipeline
+        await pipeline.hooks.identify(request, exchange)
         request = await pipeline.hooks.transform_request(request, exchange)
         return await pipeline.plan(request, exchange)
 

@@ -12,25 +12,23 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, cast
 
-from starlette.routing import BaseRoute
-
-from plugway.plugins.contain import in_full, is_defect
+from plugway.plugins.contain import in_full, is_defect, unwound
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
 from plugway.plugins.layer import Layer, Signed
 from plugway.plugins.plugin import Plugin
-from plugway.types.backend import Attempt, Backend, ModelInfo
+from plugway.types.attempt import Attempt
+from plugway.types.backend import ModelInfo
 from plugway.types.bounds import breath
 from plugway.types.cancel import bounded
-from plugway.types.dialect import Dialect
 from plugway.types.errors import BackendError, HookError, PluginError, RequestRejected, described
 from plugway.types.events import EventStream
-from plugway.types.exchange import Exchange, Outcome, Route
+from plugway.types.exchange import Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 
@@ -48,10 +46,6 @@ class Hooks:
         self._impls = registered(plugins)
         self._trace = os.environ.get("PLUGWAY_TRACE_HOOKS") == "1"
 
-    def has(self, hook: str) -> bool:
-        """Whether any plugin implements `hook`."""
-        return bool(self._impls[hook])
-
     def quarantined(self) -> list[tuple[str, str]]:
         """(plugin, hook) of implementations that are no longer called."""
         return [(i.plugin.name, i.hook) for i in self.all() if i.quarantined]
@@ -62,31 +56,9 @@ class Hooks:
 
     # ── at load ──────────────────────────────────────────────────────────────────────────────
 
-    def register_backends(self) -> list[tuple[Plugin[Any], Backend]]:
-        """The backends of all plugins, each with the plugin that registered it."""
-        return self._listed("register_backends", Backend)
-
-    def register_dialects(self) -> list[tuple[Plugin[Any], Dialect]]:
-        """The dialects of all plugins."""
-        return self._listed("register_dialects", Dialect)
-
-    def register_routes(self, gateway: Gateway) -> list[tuple[Plugin[Any], BaseRoute]]:
-        """The routes of all plugins, in listed order."""
-        return self._listed("register_routes", BaseRoute, gateway)
-
-    def lifespan(self, gateway: Gateway) -> list[tuple[Plugin[Any], Any]]:
-        """The context managers of all plugins."""
-        found = self._collect("lifespan", gateway)
-        for impl, result in found:
-            if not isinstance(result, AbstractAsyncContextManager):
-                wanted = (
-                    "an asynchronous context manager: mark the method `@asynccontextmanager` too"
-                )
-                raise _unwanted(impl, type(result).__name__, wanted)
-        return [(impl.plugin, result) for impl, result in found]
-
-    def _listed(self, hook: str, kind: type[T], *args: object) -> list[tuple[Plugin[Any], T]]:
-        """What the implementations return: a list of `kind` each."""
+    def listed(self, hook: str, kind: type[T], *args: object) -> list[tuple[Plugin[Any], T]]:
+        """What the implementations of a hook that returns lists of `kind` return, in listed order,
+        each with its plugin."""
         found: list[tuple[Plugin[Any], T]] = []
         wanted = f"a list of `{kind.__name__}`"
         for impl, result in self._collect(hook, *args):
@@ -100,6 +72,17 @@ class Hooks:
                     raise _unwanted(impl, f"a list with {name}{lacks}", wanted)
                 found.append((impl.plugin, item))
         return found
+
+    def lifespan(self, gateway: Gateway) -> list[tuple[Plugin[Any], Any]]:
+        """The context managers of all plugins."""
+        found = self._collect("lifespan", gateway)
+        for impl, result in found:
+            if not isinstance(result, AbstractAsyncContextManager):
+                wanted = (
+                    "an asynchronous context manager: mark the method `@asynccontextmanager` too"
+                )
+                raise _unwanted(impl, type(result).__name__, wanted)
+        return [(impl.plugin, result) for impl, result in found]
 
     def _collect(self, hook: str, *args: object) -> list[tuple[Impl, Any]]:
         found: list[tuple[Impl, Any]] = []
@@ -115,6 +98,11 @@ class Hooks:
 
     # ── per exchange ─────────────────────────────────────────────────────────────────────────
 
+    async def identify(self, request: MessagesRequest, exchange: Exchange) -> None:
+        """Have the first plugin that knows say whose conversation it is."""
+        if found := await self._first("identify", (request, exchange), Identity):
+            exchange.identify(found[1])
+
     async def transform_request(
         self, request: MessagesRequest, exchange: Exchange
     ) -> MessagesRequest:
@@ -127,8 +115,6 @@ class Hooks:
 
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
         """The first reply that a plugin gives without a backend."""
-        if not self._impls["answer"]:
-            return None
         found = await self._first("answer", (request, exchange), Reply)
         if found is not None:
             exchange.note(found[0].plugin.name, "answered without a backend", stage="answer")
@@ -169,9 +155,14 @@ class Hooks:
 
     def _layer(self, impl: Impl, inner: Send, exchange: Exchange) -> Send:
         async def layer(request: MessagesRequest, attempt: Attempt) -> Reply:
+            def send(new: MessagesRequest, attempt: Attempt) -> Awaitable[Reply]:
+                return inner(_accept(impl, request, new, exchange), attempt)
+
             await breath(request.heavy)
-            args = (inner, request, attempt, exchange)
-            reply = await self._call(impl, args, Reply)
+            try:
+                reply = await self._call(impl, (send, request, attempt, exchange), Reply)
+            except BackendError as error:
+                raise unwound(error)  # noqa: B904
             if reply is None:
                 raise HookError(impl.plugin.name, impl.hook, "returned None instead of a reply")
             return _signed(impl, reply)

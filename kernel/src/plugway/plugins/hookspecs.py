@@ -15,11 +15,12 @@ import pluggy
 from starlette.routing import BaseRoute
 
 from plugway.plugins.gateway import Gateway
-from plugway.types.backend import Attempt, Backend, ModelInfo
+from plugway.types.attempt import Attempt
+from plugway.types.backend import Backend, ModelInfo
 from plugway.types.dialect import Dialect
 from plugway.types.errors import BackendError
 from plugway.types.events import EventStream
-from plugway.types.exchange import Exchange, Outcome, Route
+from plugway.types.exchange import Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 
@@ -95,6 +96,12 @@ class Hookspecs:
         """Called once at load. Returns a context that is entered before the first exchange and
         left after the last one: the place to open and close what the plugin owns."""
 
+    @_hook("FIRST", fails="open")
+    async def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
+        """Called once per exchange, before all others. Returns the conversation and the subagent
+        that a client names in a way of its own, or None. Where nobody answers, a header line
+        `…-session-id` counts, with `…-agent-id` and `…-parent-agent-id` beside it."""
+
     @_hook("CHAIN")
     async def transform_request(
         self, request: MessagesRequest, exchange: Exchange
@@ -131,7 +138,9 @@ class Hookspecs:
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """Called for each attempt. Calls `send` any number of times and returns its reply.
+        """Called for each attempt. Calls `send` any number of times and returns its reply. What it
+        changes in the request that it sends (`request.replace(..., because=...)`) is on the
+        receipt; `explain` does not call it.
 
         `send` returns when the first content event is there; it raises `BackendError` before that.
         """

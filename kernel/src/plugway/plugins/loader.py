@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
+from plugway.config.approval import Approvals
 from plugway.config.config import Config, PluginEntry
 from plugway.config.document import did_you_mean, in_order
 from plugway.config.options import build_options
 from plugway.log import redact
-from plugway.plugins.approval import Approvals
 from plugway.plugins.audit import startup_files
 from plugway.plugins.hookspecs import REPLY_HOOKS
 from plugway.plugins.plugin import Plugin

@@ -9,22 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from plugway.types.errors import Headers
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 
-_ATTEMPT: Final = (
-    "backend",
-    "model",
-    "number",
-    "first_event_seconds",
-    "last",
-    "caller",
-    "session_id",
-    "notes",
-)
+if TYPE_CHECKING:
+    from plugway.types.attempt import Attempt
 
 OWNER: Final = "owner"
 """The caller with the gateway's own token, and the gateway itself where a plugin asks."""
@@ -93,48 +85,6 @@ class Caller:
         return not self.models or any(fnmatchcase(target, one) for one in self.models)
 
 
-class Attempt:
-    """One try of an exchange on one backend and model. Immutable: `replace` makes another."""
-
-    __slots__ = ("target", *_ATTEMPT)
-
-    def __init__(
-        self,
-        backend: Backend,
-        model: str,
-        number: int = 1,
-        first_event_seconds: float | None = None,
-        last: bool = True,
-        caller: Caller | None = None,
-        session_id: str | None = None,
-        notes: list[str] | None = None,
-    ) -> None:
-        self.backend = backend
-        self.model = model
-        """The backend's own name of the model."""
-        self.target = f"{backend.name}/{model}"
-        """`instance/model`: how routes, logs and errors name it."""
-        self.number = number
-        """1 for the first attempt of the exchange."""
-        self.first_event_seconds = first_event_seconds
-        """Limit on the wait for the first content event; None for the server's own."""
-        self.last = last
-        """No other target is left after this one."""
-        self.caller = caller
-        """Who asks: for a backend that is told to use the caller's own credential, or that keeps
-        something of a conversation: what a limited caller's left behind is for nobody else."""
-        self.session_id = session_id
-        """The conversation (`Exchange.session_id`), with its caller's name in it where that is
-        limited: a key for what is kept, where the header line is only what a client claims."""
-        self.notes: list[str] = [] if notes is None else notes
-        """What the backend did to the request on the way to its own API: it adds, and the pipeline
-        puts them on the receipt."""
-
-    def replace(self, **changes: Any) -> Attempt:
-        """A copy with some fields changed."""
-        return Attempt(**({name: getattr(self, name) for name in _ATTEMPT} | changes))
-
-
 @runtime_checkable
 class Backend(Protocol):
     """Something that answers Messages requests. A plugin registers one per configured instance."""
@@ -175,7 +125,36 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Translating(Protocol):
+class Loads(Protocol):
+    """A backend that takes models into memory and out of it when it is told to."""
+
+    async def load(self, model: str) -> None:
+        """Have `model` ready. Raises `BackendError` or `RequestRejected` where that cannot be."""
+        ...
+
+    async def unload(self, model: str) -> bool:
+        """Take `model` out of memory; False where it was not there."""
+        ...
+
+
+@runtime_checkable
+class SpeaksMessages(Protocol):
+    """A backend whose server speaks the Messages API itself, so that a request needs no
+    translation; plugins ask it what of a request the server takes."""
+
+    @property
+    def native(self) -> bool:
+        """The server is that of the API's own vendor: it takes requests as clients send them."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What server it is, in one word of lower case, as far as that is known."""
+        ...
+
+
+@runtime_checkable
+class Translates(Protocol):
     """A backend whose server speaks another API: `explain` shows what would be sent there."""
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
@@ -184,7 +163,7 @@ class Translating(Protocol):
 
 
 @runtime_checkable
-class Addressing(Protocol):
+class Addresses(Protocol):
     """A backend that asks a server: `explain` shows where, and under which header lines."""
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
@@ -193,7 +172,7 @@ class Addressing(Protocol):
 
 
 @runtime_checkable
-class Reaching(Protocol):
+class Reaches(Protocol):
     """A backend whose server is reached over a network: `check` and `doctor` show the way."""
 
     @property
@@ -203,7 +182,7 @@ class Reaching(Protocol):
 
 
 @runtime_checkable
-class Relaying(Protocol):
+class Relays(Protocol):
     """A backend whose server speaks a dialect of clients too (`MessagesRequest.original`)."""
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
@@ -212,17 +191,3 @@ class Relaying(Protocol):
         Plugins ask it whether what the Messages API cannot say matters.
         """
         ...
-
-
-def would_send(request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
-    """What the backend would send, as far as it tells: one without a server sends nothing.
-
-    Raises `RequestRejected` as `send` does.
-    """
-    backend = attempt.backend
-    url, headers = "", request.headers
-    if isinstance(backend, Addressing):
-        url, headers = backend.addressed(request, attempt)
-    translates = isinstance(backend, Translating)
-    body = backend.translated(request, attempt) if translates else request.body
-    return {"url": url or None, "headers": dict(headers), "body": body}

@@ -103,7 +103,7 @@ def check_answer(raw: bytes) -> None:
     """Raises `BackendProtocolError` where bytes of an upstream hold too many values to be parsed,
     or are nested too deeply to be written again; marks within texts count as values too, for that
     is far beyond what models write."""
-    if len(raw) > MAX_VALUES and marks(raw) > MAX_VALUES:
+    if len(raw) > MAX_VALUES and sum(_slices(raw, marks)) > MAX_VALUES:
         raise BackendProtocolError(f"the answer holds more than {MAX_VALUES} JSON values")
     if is_deep(raw):
         raise BackendProtocolError(f"the answer is nested more than {MAX_ANSWER_DEPTH} levels deep")
@@ -132,7 +132,7 @@ def is_heavy(raw: bytes) -> bool:
 
 
 async def breath(heavy: bool) -> None:
-    """Let the loop go on before more work on a request that is `heavy`."""
+    """Let the loop go on before more work on a request or an answer that is `heavy`."""
     if heavy:
         await anyio.lowlevel.checkpoint()
 

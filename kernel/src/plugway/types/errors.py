@@ -8,11 +8,8 @@ Nothing here decides what to do about an error; the pipeline and the plugins do.
     ├─ HookError                a hook raised, hung or answered with the wrong type at run time
     ├─ RequestRejected          meant for the caller: status, type, message, headers
     │   ├─ InvalidRequest       400
-    │   ├─ Unauthenticated      401
     │   ├─ Forbidden            403
-    │   ├─ NoRoute              404
-    │   ├─ RateLimited          429
-    │   └─ Overloaded           529
+    │   └─ NoRoute              404
     └─ BackendError             an attempt failed; the resilience policy may try again
         ├─ BackendUnavailable   refused, unreachable, not resolved, or lost before the head
         ├─ BackendTimeout       no head or no first event in time, or silence later
@@ -26,7 +23,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import orjson
 
@@ -59,6 +56,14 @@ TYPE_FOR_STATUS: Mapping[int, ErrorType] = {
 }
 """`error.type` by status. Another 4xx is an `invalid_request_error`, another 5xx an `api_error`."""
 
+BETWEEN: Final = frozenset(
+    (405, 406, 407, 411, 412, 415, 416, 417, 421, 425, 426, 428, 505, 506, 508, 510, 511)
+)
+"""Statuses that speak of the gateway's own request or of what stands between it and the server: of
+a client's request they say nothing (RFC 9110, 15.5 and 15.6; RFC 6585; RFC 8470)."""
+LONGEST_WAIT: Final = 31 * 86_400.0
+"""Seconds. A server that asks for a longer wait means something else."""
+
 Headers = tuple[tuple[str, str], ...]
 """Header lines in order; names in lower case."""
 
@@ -83,6 +88,16 @@ def error_type(status: int) -> ErrorType:
     if status in TYPE_FOR_STATUS:
         return TYPE_FOR_STATUS[status]
     return "invalid_request_error" if status < 500 else "api_error"
+
+
+def client_status(status: int) -> int:
+    """The status by which a client is told that an upstream answered with `status`."""
+    return status if 400 <= status < 600 and status not in BETWEEN else 502
+
+
+def sound_wait(seconds: float | None) -> float | None:
+    """Seconds to wait, where they are a number that somebody can mean; None otherwise."""
+    return seconds if seconds is not None and 0 <= seconds <= LONGEST_WAIT else None
 
 
 def error_body(type_: str, message: str, request_id: str) -> bytes:
@@ -194,12 +209,6 @@ class InvalidRequest(RequestRejected):
     status = 400
 
 
-class Unauthenticated(RequestRejected):
-    """No credential, or a wrong one."""
-
-    status = 401
-
-
 class Forbidden(RequestRejected):
     """The caller may not do this."""
 
@@ -210,18 +219,6 @@ class NoRoute(RequestRejected):
     """No backend serves the model that was asked for."""
 
     status = 404
-
-
-class RateLimited(RequestRejected):
-    """Too many requests for now."""
-
-    status = 429
-
-
-class Overloaded(RequestRejected):
-    """The gateway is full; the client backs off and comes again."""
-
-    status = 529
 
 
 class BackendError(PlugwayError):
@@ -248,13 +245,14 @@ class BackendError(PlugwayError):
         self.message = message
         self._record = record
         if status is not None:
-            self.status = status
+            self.status = status if 400 <= status < 600 else 502
         self.headers = headers
-        self.retry_after = retry_after
-        self.permanent = permanent
+        self.retry_after = sound_wait(retry_after)
+        self.permanent = permanent or self.status in BETWEEN
         self.backend = ""
         """Name of the backend instance; filled in by the pipeline."""
-        self.try_next = self.status >= 500 or self.status in {401, 402, 403, 404, 429}
+        told = client_status(self.status)
+        self.try_next = told >= 500 or told in {401, 402, 403, 404, 429}
         """Whether the next target of the route may be tried; a policy plugin may set it."""
 
     @property

@@ -11,13 +11,14 @@ and `message_stop`; `ping` anywhere.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
 from plugway.types.bounds import TOGETHER, breath, check_answer, is_deep
 from plugway.types.errors import BackendProtocolError, StreamInterrupted
-from plugway.types.gather import MAX_EVENT_BYTES, Gathered
+from plugway.types.gather import Gathered, width
 from plugway.types.json import as_list, as_object
 from plugway.types.reason import reason_of
 from plugway.types.shape import wrong_in_event
@@ -26,10 +27,13 @@ CUT_REASONS: Final = frozenset(
     ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal", "pause_turn")
 )
 """Each `stop_reason` with which an answer may end inside a tool call."""
-MAX_MESSAGE: Final = 16 * 2**20
-"""Characters of a message that is collected from a stream."""
+MAX_MESSAGE: Final = 8 * 2**20
+"""Bytes of a message that is collected from a stream."""
 MAX_BLOCKS: Final = 10_000
 """Content blocks of one message."""
+_PIECE: Final = 64 * 1024
+"""Characters of a text that a finished message is told in at once."""
+_NO_END: Final = "the stream ended without `message_stop`"
 _CAUSES: Final = {
     "max_tokens": " by the output limit",
     "model_context_window_exceeded": " by the end of the context window",
@@ -75,6 +79,7 @@ class StreamEvent:
             if wrong := wrong_in_event(self.type, as_object(parsed)):
                 raise BackendProtocolError(f"`{wrong}` of a `{self.type}` event is no such value")
             self._data = as_object(parsed)
+            self._payload = b""
         return self._data
 
     def encode(self) -> bytes:
@@ -123,7 +128,7 @@ async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
     Raises:
         StreamInterrupted: the stream carried an error or ended without `message_stop`.
         BackendProtocolError: the events are out of order, the arguments of a call are no JSON, or
-            the message is longer than `MAX_MESSAGE`, a call longer than 8 MiB.
+            the message is longer than `MAX_MESSAGE`.
     """
     made, count = _Message(), 0
     async for item in events:
@@ -211,15 +216,15 @@ class _Message:
                 pass
 
     def _gather(self, index: int, member: str, piece: str) -> None:
-        self._size += len(piece)
+        self._size += width(piece)
         if self._size > MAX_MESSAGE:
-            large = f"the message is longer than {MAX_MESSAGE} characters"
+            large = f"the message is longer than {MAX_MESSAGE} bytes"
             raise BackendProtocolError(large, permanent=True)
         texts = self._texts.setdefault(index, {})
         if member not in texts:
             call = member == "input"
             what = f"the arguments of the tool call in block {index}" if call else "a block"
-            texts[member] = Gathered(what, MAX_EVENT_BYTES if call else MAX_MESSAGE)
+            texts[member] = Gathered(what)
         texts[member].add(piece)
 
     def _finish(self, index: int) -> None:
@@ -273,9 +278,6 @@ def cut_notice(name: str, stop_reason: str | None) -> str:
     return f"[{call} was cut off{cause} before it was complete, and was not made.]"
 
 
-_NO_END = "the stream ended without `message_stop`"
-
-
 def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:
     """The failure that an in-stream `error` event stands for."""
     detail = as_object(data.get("error"))
@@ -301,7 +303,7 @@ _LATE: Final = frozenset(("stop_details", "context_management", "safeguard_resul
 
 
 def replay(message: Mapping[str, Any]) -> Iterator[StreamEvent]:
-    """The stream that a finished message would have been: one delta for each part of a block."""
+    """The stream that a finished message would have been; a long text comes in pieces."""
     usage: Mapping[str, Any] = message.get("usage") or {}
     head = {k: v for k, v in message.items() if k not in _LATE}
     head |= {"content": [], "stop_reason": None, "stop_sequence": None}
@@ -322,24 +324,31 @@ async def replayed(message: Mapping[str, Any]) -> AsyncIterator[StreamEvent]:
         yield item
 
 
+def _cut(member: str, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    text = block.get(member) or ""
+    for at in range(0, len(text) or 1, _PIECE):
+        yield {"type": f"{member}_delta", member: text[at : at + _PIECE]}
+
+
 def replay_block(index: int, block: Mapping[str, Any]) -> Iterator[StreamEvent]:
-    """The events of one finished content block."""
-    start, deltas = dict(block), list[dict[str, Any]]()
+    """The events of one finished content block; a long text comes in pieces."""
+    start = dict(block)
+    deltas: Iterable[dict[str, Any]] = ()
     match block.get("type"):
         case "text":
             start["text"] = ""
-            if citations := start.pop("citations", None):
-                deltas += [{"type": "citations_delta", "citation": c} for c in citations]
-            deltas.append({"type": "text_delta", "text": block.get("text", "")})
+            given = start.pop("citations", None) or ()
+            cited = ({"type": "citations_delta", "citation": c} for c in given)
+            deltas = chain(cited, _cut("text", block))
         case "thinking":
             start |= {"thinking": "", "signature": ""}
-            deltas.append({"type": "thinking_delta", "thinking": block.get("thinking", "")})
-            if signature := block.get("signature"):
-                deltas.append({"type": "signature_delta", "signature": signature})
+            signature = block.get("signature")
+            signed = ({"type": "signature_delta", "signature": signature},) if signature else ()
+            deltas = chain(_cut("thinking", block), signed)
         case "tool_use" | "server_tool_use":
             start["input"] = {}
             arguments = orjson.dumps(block.get("input") or {}).decode()
-            deltas.append({"type": "input_json_delta", "partial_json": arguments})
+            deltas = ({"type": "input_json_delta", "partial_json": arguments},)
         case _:
             pass
     yield event("content_block_start", index=index, content_block=start)

@@ -10,11 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
-from plugway.types.backend import Attempt, Caller, Usage
+from plugway.types.backend import Caller, Usage
 from plugway.types.ids import new_id
 from plugway.types.request import Change, MessagesRequest
+
+if TYPE_CHECKING:
+    from plugway.types.attempt import Attempt
 
 log = logging.getLogger("plugway.exchange")
 
@@ -26,8 +29,6 @@ Endpoint = Literal["messages", "count_tokens", "explain"]
 
 EXPLAIN: Final = "/explain"
 """Stands after the path of a request that is only to be explained, also of a dialect."""
-SESSION_HEADER: Final = "x-claude-code-session-id"
-"""In which a client names its conversation; a claim, see `Exchange.session_id`."""
 
 EXCHANGES: Mapping[str, Endpoint] = {
     "/v1/messages": "messages",
@@ -61,6 +62,15 @@ class State:
     def get(self, key: StateKey[T], default: T | None = None) -> T | None:
         """The value, or `default`."""
         return self._values.get(key, default)
+
+
+class Identity(NamedTuple):
+    """What a client says of the conversation that a request belongs to; None where it does not."""
+
+    session_id: str | None = None
+    agent_id: str | None = None
+    """The subagent that asks, or None for the main conversation."""
+    parent_agent_id: str | None = None
 
 
 class Route(NamedTuple):
@@ -140,14 +150,8 @@ class Exchange:
         self.endpoint = endpoint
         self.caller = caller or Caller()
         """Who asks; its `name` is what is recorded."""
-        named = request.named
-        self.client = named.get("user-agent") or ""
-        self.session_id = _session(named.get(SESSION_HEADER), self.caller)
-        """The client's conversation, or None where the client does not say. Callers with limited
-        tokens have theirs apart, with their name before it."""
-        self.agent_id = named.get("x-claude-code-agent-id")
-        """The subagent that asks, or None for the main conversation."""
-        self.parent_agent_id = named.get("x-claude-code-parent-agent-id")
+        self.client = request.named.get("user-agent") or ""
+        self.identify(_claimed(request.named))
         self.model_asked = request.model
         self.route: Route | None = None
         self.attempts: list[AttemptRecord] = []
@@ -157,6 +161,12 @@ class Exchange:
         self.on_leave: Callable[[Callable[[], None]], bool] | None = None
         """Asked when the client leaves, with a function that stops the work. True keeps the work
         going, for a client that may ask again; whoever says so calls that function in the end."""
+
+    def identify(self, who: Identity) -> None:
+        """Take what the client says. It is a claim: callers with limited tokens have conversations
+        of their own, with the caller's name before `session_id`."""
+        self.session_id = _session(who.session_id, self.caller)
+        self.agent_id, self.parent_agent_id = who.agent_id, who.parent_agent_id
 
     def goes_on(self, stop: Callable[[], None]) -> bool:
         """Whether a plugin keeps the work going after its client has left; see `on_leave`."""
@@ -171,9 +181,10 @@ class Exchange:
         self.receipt.append(ReceiptEntry(stage, plugin, what))
 
     def note_changes(self, stage: str, plugin: str, changes: tuple[Change, ...]) -> None:
-        """Add a line for each change that a hook made to the request."""
+        """Add a line for each change that a hook made to the request, the same one once."""
         for change in changes:
-            self.note(plugin, change.told, stage=stage)
+            if (stage, plugin, change.told) not in self.receipt:
+                self.note(plugin, change.told, stage=stage)
 
     @property
     def seconds(self) -> float:
@@ -213,6 +224,19 @@ class Exchange:
                 {"stage": e.stage, "plugin": e.plugin, "what": e.what} for e in self.receipt
             ],
         }
+
+
+_LINES: Final = ("session-id", "agent-id", "parent-agent-id")
+
+
+def _claimed(named: Mapping[str, str]) -> Identity:
+    """What header lines say, as clients name them: `…-session-id` with `…-agent-id` beside it."""
+    for last in ("session-id", "agent-id"):
+        for name in named:
+            family = name.removesuffix(last)
+            if family != name and not family.endswith("parent-"):
+                return Identity(*(named.get(family + line) for line in _LINES))
+    return Identity()
 
 
 def _session(claimed: str | None, caller: Caller) -> str | None:

@@ -19,13 +19,13 @@ class Gathered:
     __slots__ = ("_fresh", "_joined", "_limit", "_what", "size")
 
     def __init__(self, what: str, limit: int = MAX_EVENT_BYTES) -> None:
-        """`what` names the text where it is too long; `limit` is in characters."""
+        """`what` names the text where it is too long; `limit` is in bytes of UTF-8."""
         self._what = what
         self._limit = limit
         self._joined: list[str] = []
         self._fresh: list[str] = []
         self.size = 0
-        """Characters so far."""
+        """Bytes so far."""
 
     def add(self, piece: str) -> None:
         """Take one more piece.
@@ -33,9 +33,9 @@ class Gathered:
         Raises:
             BackendProtocolError: the text is longer than the limit.
         """
-        self.size += len(piece)
+        self.size += width(piece)
         if self.size > self._limit:
-            raise BackendProtocolError(f"{self._what} is longer than {self._limit} characters")
+            raise BackendProtocolError(f"{self._what} is longer than {self._limit} bytes")
         self._fresh.append(piece)
         if len(self._fresh) == _PIECES:
             self._joined.append("".join(self._fresh))
@@ -47,3 +47,8 @@ class Gathered:
             self._joined = ["".join((*self._joined, *self._fresh))]
             self._fresh.clear()
         return self._joined[0] if self._joined else ""
+
+
+def width(text: str) -> int:
+    """Its bytes in UTF-8: Python keeps four for each character of a text that has one emoji."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -6,7 +6,9 @@ Nothing here knows the Messages API.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from codecs import iterdecode
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +17,7 @@ import orjson
 MAX_DEPTH: Final = 254
 """Containers inside containers that a body may have: what orjson writes. It reads 1024."""
 
+_SLICE: Final = 2**18
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _KEY = re.compile(rb"\s*+(" + _STRING + rb")\s*+:\s*+", re.DOTALL)
 _SEPARATOR = re.compile(rb"\s*+([,}])")
@@ -54,7 +57,7 @@ def parse(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise JsonError(_place(raw, error)) from None
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and not _writable(value):
+    if _may_be_deep(raw) and not _writable(value):
         raise JsonError(f"the body is nested more than {MAX_DEPTH} levels deep")
     return value
 
@@ -70,11 +73,15 @@ def members(raw: bytes) -> dict[str, msgspec.Raw] | None:
     """
     try:
         found = _MEMBERS.decode(raw)
-        if not raw.isascii():
-            raw.decode()  # what is skipped was not looked at for this
+        if not raw.isascii():  # what is skipped was not looked at for this
+            deque(iterdecode(_slices(raw), "utf-8"), 0) if len(raw) > _SLICE else raw.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return found
+
+
+def _slices(raw: bytes) -> Iterator[bytes]:
+    return (raw[at : at + _SLICE] for at in range(0, len(raw), _SLICE))
 
 
 def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
@@ -82,6 +89,20 @@ def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
         return "the body starts with a byte order mark; send plain UTF-8 JSON"
     reason = error.msg.split(": line")[0]
     return f"the body is not valid JSON at line {error.lineno}, column {error.colno}: {reason}"
+
+
+def _may_be_deep(raw: bytes) -> bool:
+    """Whether more containers than `MAX_DEPTH` may begin in `raw`: looked for one by one, because
+    counting all that stand in a large text takes as long as parsing it."""
+    left = MAX_DEPTH
+    for mark in (b"[", b"{"):
+        at = raw.find(mark)
+        while at >= 0:
+            left -= 1
+            if left < 0:
+                return True
+            at = raw.find(mark, at + 1)
+    return False
 
 
 def _writable(value: Any) -> bool:
@@ -102,10 +123,10 @@ def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
     at = raw.index(b"{") + 1
     while match := _KEY.match(raw, at):
         name = orjson.loads(match[1])
-        value = bytes(values.get(name, b""))
+        value = memoryview(values.get(name, b""))  # as large as all of it: no copy
         start = match.end()
         end = start + len(value)
-        if name in spans or not value or raw[start:end] != value:
+        if name in spans or not value or not raw.startswith(value, start):
             raise JsonError(f"the body has the field {name!r} twice")
         spans[name] = (start, end)
         separator = _SEPARATOR.match(raw, end)
@@ -118,18 +139,14 @@ def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
 def edit(raw: bytes, changes: Mapping[str, Any], removed: frozenset[str]) -> bytes:
     """`raw` with some top-level members replaced, added or removed; every other byte is kept."""
     spans = member_spans(raw)
-    pieces: list[bytes] = []
-    for name, (start, end) in spans.items():
+    pieces: list[bytes | memoryview] = []
+    view = memoryview(raw)
+    for name in (*spans, *(name for name in changes if name not in spans)):
         if name in removed:
             continue
-        value = orjson.dumps(changes[name]) if name in changes else raw[start:end]
-        pieces.append(orjson.dumps(name) + b":" + value)
-    pieces.extend(
-        orjson.dumps(name) + b":" + orjson.dumps(value)
-        for name, value in changes.items()
-        if name not in spans and name not in removed
-    )
-    return b"{" + b",".join(pieces) + b"}"
+        value = orjson.dumps(changes[name]) if name in changes else view[slice(*spans[name])]
+        pieces += (b"," if pieces else b"{", orjson.dumps(name), b":", value)
+    return b"".join((*pieces, b"}" if pieces else b"{}"))
 
 
 def replace_leading_model(raw: bytes, model: str, new: str) -> bytes | None:

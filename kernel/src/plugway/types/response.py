@@ -6,12 +6,12 @@ Choosing between these forms on the way to the client is the pipeline's business
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from plugway.types.errors import Headers
-from plugway.types.events import EventStream, StreamEvent
+from plugway.types.events import EventStream, StreamEvent, replayed
 from plugway.types.json import loaded
 from plugway.types.sse import Decoder
 
@@ -26,6 +26,7 @@ _FIELDS: Final = (
     "cut_on_error",
     "dialect",
     "usage",
+    "missing",
     "made",
     "close",
 )
@@ -34,6 +35,15 @@ _JSON: Final = ("content-type", "application/json")
 
 async def _nothing() -> None:
     """Nothing to close."""
+
+
+class Missing(NamedTuple):
+    """What a client demands of an answer, and the answer does not have."""
+
+    what: str
+    """In words for the receipt, which quote nothing of the answer."""
+    refused: bool = False
+    """The model refused, and is not asked again."""
 
 
 class Reply:
@@ -55,6 +65,7 @@ class Reply:
         cut_on_error: bool = False,
         dialect: str = "",
         usage: Callable[[], Mapping[str, Any]] | None = None,
+        missing: Callable[[], Missing | None] | None = None,
         made: bool = False,
         close: Close = _nothing,
     ) -> None:
@@ -75,6 +86,9 @@ class Reply:
         self.usage = usage
         """For a reply in a `dialect`: the `usage` that it told, as the Messages API counts. Called
         once at most, when all has passed or broken off; it must not raise."""
+        self.missing = missing
+        """For a reply in a `dialect`: what the client demands and what has passed so far does not
+        have; it must not raise."""
         self.made = made
         """`body` was made here from what a backend read: all of its tool calls are whole. Otherwise
         a server may have closed the arguments of a last call that was cut off."""
@@ -136,11 +150,10 @@ class Reply:
         return self._parsed
 
     def decoded(self) -> AsyncIterable[StreamEvent]:
-        """The events of a stream, also where it comes as bytes; to be read once."""
+        """The reply as events, whatever its form; to be read once. A whole message is replayed."""
         if self.chunks is not None:
             return DecodedStream(self.chunks)
-        assert self.events is not None, "a reply with a whole body has no events"
-        return self.events
+        return replayed(self.parsed) if self.events is None else self.events
 
     def replace(self, **changes: Any) -> Reply:
         """A copy with some fields changed."""

@@ -1,13 +1,17 @@
-"""What must hold of an upstream's events and messages for anybody to work on them.
+"""What must hold of an upstream's events and messages for anybody to work on them, and of a choice
+among tools for it to mean something.
 
 Only what readers rely on is looked at: unknown types and members pass. Shapes:
-`types/raw_message_stream_event.py` and `types/message.py` of the `anthropic` SDK.
+`types/raw_message_stream_event.py`, `types/message.py` and `types/tool_choice_param.py` of the
+`anthropic` SDK.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+from plugway.types.json import as_list, as_object
 
 _TEXTS: Final = {
     "text_delta": "text",
@@ -37,6 +41,22 @@ def wrong_in_message(message: Mapping[str, Any]) -> str:
         if wrong := _typed(block, f"content.{index}", texts=True):
             return wrong
     return _head(message, "") or _reasons(message, "")
+
+
+def wrong_choice(body: Mapping[str, Any]) -> str:
+    """Why the `tool_choice` of a request means nothing, in the words of the API; empty where it is
+    none or means something. Servers of other vendors would ignore it without a word."""
+    choice = body.get("tool_choice")
+    if choice is None:
+        return ""
+    kind = as_object(choice).get("type")
+    if kind not in ("any", "auto", "none", "tool"):
+        return "tool_choice.type: Input should be 'auto', 'any', 'none' or 'tool'"
+    if kind == "tool" and not isinstance(choice.get("name"), str):
+        return "tool_choice.tool.name: Field required"
+    if kind in ("any", "tool") and not as_list(body.get("tools")):
+        return f"tool_choice: `{kind}` demands a call, and `tools` has none"
+    return ""
 
 
 def _message_start(data: Mapping[str, Any]) -> str:
@@ -81,16 +101,25 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 }
 
 
+_MEMBERS: Final[Mapping[str, tuple[str, Any]]] = {
+    "input_json_delta": ("partial_json", str | None),
+    "citations_delta": ("citation", dict),
+    "text": ("citations", (list, type(None))),
+    "thinking": ("signature", str | None),
+}
+"""What else a delta or a block of that type holds, besides its text; a list holds objects."""
+
+
 def _typed(value: Any, place: str, *, texts: bool) -> str:
     if not isinstance(value, dict):
         return place
     kind: Any = value.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if not isinstance(kind, str):
         return f"{place}.type"
-    if kind == "input_json_delta" and not isinstance(value.get("partial_json"), str | None):  # pyright: ignore[reportUnknownMemberType]
-        return f"{place}.partial_json"
-    if kind == "citations_delta" and not isinstance(value.get("citation"), dict):  # pyright: ignore[reportUnknownMemberType]
-        return f"{place}.citation"
+    member, fits = _MEMBERS.get(kind, ("", object))
+    inner: Any = value.get(member)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if not (isinstance(inner, fits) and all(isinstance(item, dict) for item in as_list(inner))):
+        return f"{place}.{member}"
     name = _TEXTS.get(kind)
     if name is None:
         return ""

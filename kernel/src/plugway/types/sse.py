@@ -27,12 +27,15 @@ class Decoder:
     """Bytes in any chunking to events, each with the bytes it came in.
 
     Comments and the bytes between events belong to the event that follows them, so that the
-    joined `raw` of all events is the stream.
+    joined `raw` of all events is the stream. An event whose last `\r\n` was split has both bytes,
+    as another one may be written after it.
     """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._buffer = bytearray()
         self._searched = 0
+        self._split = False
+        """The stream may go on with the `\n` of a line end that the last event has already."""
         self._limit = max_event_bytes
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
@@ -42,12 +45,16 @@ class Decoder:
             BackendProtocolError: an event is larger than the limit.
         """
         buffer = self._buffer
+        if self._split and chunk:
+            chunk, self._split = chunk.removeprefix(b"\n"), False
         buffer += chunk
         events: list[StreamEvent] = []
         start = 0
         while match := _BLANK_LINE.search(buffer, max(start, self._searched)):
             raw = bytes(buffer[start : match.end()])
             start = self._searched = match.end()
+            if start == len(buffer) and raw.endswith(b"\n\r"):
+                raw, self._split = raw + b"\n", True
             if decoded := _decode(raw):
                 events.append(decoded)
         if start:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
+from time import monotonic
 from typing import Any, ClassVar, Final, cast
 
 import anyio.lowlevel
@@ -27,7 +28,9 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Bytes of a body that nobody has taken, above which the connection is not read."""
 MAX_TAKEN_BYTES: Final = 32 * 1024
-"""Bytes of a body that are worked on before the loop goes on."""
+"""Bytes of a body that are worked on at once."""
+MAX_SECONDS: Final = 0.002
+"""How long what has arrived is worked on before the loop goes on."""
 NO_ANSWER: Final = (
     "closed the connection before it answered - look at the server's log; a port for https needs "
     "`https://` in `base_url`"
@@ -47,18 +50,8 @@ class Answer:
     """The answer to one request: its head, and its body as it arrives."""
 
     __slots__ = (
-        "_at_hand",
-        "_connection",
-        "_loop",
-        "_pieces",
-        "_size",
-        "_waiter",
-        "begun",
-        "done",
-        "error",
-        "lines",
-        "paused",
-        "status",
+        *("_connection", "_loop", "_pieces", "_since", "_size", "_waiter"),
+        *("begun", "done", "error", "lines", "paused", "status"),
     )
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
@@ -66,8 +59,8 @@ class Answer:
         self._loop = loop
         self._pieces: list[bytes] = []
         self._size = 0
-        self._at_hand = False
-        """What was taken last had been there before."""
+        self._since = monotonic()
+        """When the loop last went on."""
         self.paused = False
         """More than enough is waiting, so that the connection is not read."""
         self._waiter: asyncio.Future[None] | None = None
@@ -80,7 +73,6 @@ class Answer:
         self.status = 0
         """0 until the head is there."""
         self.lines: Headers = ()
-        """The header lines."""
 
     async def headed(self) -> Answer:
         """This, when its head is there; its connection is closed where that does not come.
@@ -103,9 +95,9 @@ class Answer:
 
         Raises `StreamInterrupted`, after everything that came before the break was taken.
         """
-        if self._pieces and self._at_hand:  # again: what is always here must not hold the loop
-            await anyio.lowlevel.checkpoint()
-        self._at_hand = bool(self._pieces)
+        if self._pieces and monotonic() - self._since > MAX_SECONDS:
+            await anyio.lowlevel.checkpoint()  # what is always here must not hold the loop
+            self._since = monotonic()
         while not self._pieces:
             if self.done:
                 return b""
@@ -144,6 +136,7 @@ class Answer:
             await self._waiter
         finally:
             self._waiter = None
+            self._since = monotonic()
 
 
 class Connection(asyncio.Protocol):
@@ -214,10 +207,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(answer, self._malformed(answer, error.__context__ or error))
+            self._fail(answer, error.__context__ or error)
             return
         if self._barren > MAX_HEAD_BYTES:
-            self._fail(answer, self._malformed(answer, "too many bytes in a row are no body"))
+            self._fail(answer, "too many bytes in a row are no body")
             return
         if self._ended:
             self._end(answer)
@@ -247,14 +240,11 @@ class Connection(asyncio.Protocol):
             answer.error.begun = answer.begun
         answer.wake()
 
-    def _malformed(self, answer: Answer, why: object) -> BackendError:
-        if answer.status:
-            return StreamInterrupted(f"{self._where} broke off its answer")
+    def _fail(self, answer: Answer, why: object) -> None:
         record = f"{self._where} does not answer in valid HTTP"
-        return BackendProtocolError(f"{record}: {why}", record=record)
-
-    def _fail(self, answer: Answer, error: BackendError) -> None:
-        answer.error = error
+        answer.error = BackendProtocolError(f"{record}: {why}", record=record)
+        if answer.status:
+            answer.error = StreamInterrupted(f"{self._where} broke off its answer")
         self.abort()
         answer.wake()
 
@@ -285,7 +275,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is there; one with a status below 200 only announces another."""
         # What has come may be of the body, too.
-        if self._barren > MAX_HEAD_BYTES and _size(self._lines) > MAX_HEAD_BYTES:
+        if self._barren > MAX_HEAD_BYTES < sum(len(a) + len(b) for a, b in self._lines):
             raise ValueError(f"its head is larger than {MAX_HEAD_BYTES} bytes")
         status: int = self._parser.get_status_code()
         if status < 100:
@@ -309,10 +299,6 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and self._answer.status:
             self._ended = True
             self._reusable = bool(self._parser.should_keep_alive())
-
-
-def _size(lines: list[tuple[str, str]]) -> int:
-    return sum(len(name) + len(value) for name, value in lines)
 
 
 @lru_cache(maxsize=1024)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from plugway.log import silence_libraries
 from plugway.types.errors import (
     BackendError,
     BackendProtocolError,
@@ -25,6 +26,7 @@ from plugway.upstream.network import NetworkOptions, Way, tls_context
 from plugway.upstream.pool import KEEP_SECONDS, SEE_NETWORK, START_IT, tls_reason
 from plugway.upstream.wire import joined
 
+silence_libraries()
 _LOGIN: Final = "set `proxy_login`, or the login in the URL that the environment names"
 
 
@@ -43,13 +45,9 @@ class GeneralTransport:
             self._transport = httpx2.AsyncHTTPTransport(
                 verify=tls_context(options, own=True),
                 http2=options.http2,
-                proxy=way.proxy or None,
+                proxy=_proxy_of(way, options),
                 trust_env=False,
-                limits=httpx2.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=None,
-                    keepalive_expiry=KEEP_SECONDS,
-                ),
+                limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
             )
         except ImportError:
             extra = "http2" if options.http2 else "socks"
@@ -62,6 +60,12 @@ class GeneralTransport:
         """Send a request; its answer, when the head of that is there. None is sent twice: whether
         a connection that is lost had brought a byte of an answer, httpx2 does not say."""
         joined("", lines)  # refuses what no line may hold
+        to_proxy: list[str] = []
+
+        async def trace(step: str, _: object) -> None:
+            if step == "connection.start_tls.failed":  # "http_proxy.…" is that with the server
+                to_proxy.append(step)
+
         request = httpx2.Request(
             method,
             self._origin + target,
@@ -70,12 +74,13 @@ class GeneralTransport:
             extensions={
                 "target": target.encode(),
                 "timeout": {"connect": self._seconds, "read": None, "write": None, "pool": None},
+                **({"trace": trace} if self._way.proxy.startswith("https:") else {}),
             },
         )
         try:
             response = await self._transport.handle_async_request(request)
         except (httpx2.TransportError, OSError) as error:
-            raise self._failure(error) from error
+            raise self._failure(error, self._proxy if to_proxy else self._where) from error
         return _Answer(self, self._where, response)
 
     async def aclose(self) -> None:
@@ -89,13 +94,12 @@ class GeneralTransport:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _failure(self, error: Exception) -> BackendError:
+    def _failure(self, error: Exception, peer: str) -> BackendError:
+        """`peer` is the one that TLS was spoken with last."""
         causes = list(_causes(error))
         tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
         if tls is not None:
-            failure = BackendUnavailable(
-                f"{self._where} {tls_reason(tls)}", status=502, permanent=True
-            )
+            failure = BackendUnavailable(f"{peer} {tls_reason(tls)}", status=502, permanent=True)
             failure.try_next = False
             return failure
         if isinstance(error, httpx2.ProxyError):
@@ -111,13 +115,12 @@ class GeneralTransport:
             return BackendProtocolError(f"{self._where} does not answer in valid HTTP: {error}")
         if isinstance(error, httpx2.ConnectTimeout):
             reason = f"did not accept the connection in time ({self._seconds:g} s)"
-        elif isinstance(error, httpx2.ConnectError):
+            return BackendUnavailable(f"{self._target} {reason} - {self._fix}")
+        if isinstance(error, httpx2.ConnectError):
             refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
             fix = START_IT if refused and not self._way.proxy else self._fix
             return BackendUnavailable(f"{self._target} cannot be reached: {error} - {fix}")
-        else:
-            return BackendUnavailable(f"{self._where} {NO_ANSWER}")
-        return BackendUnavailable(f"{self._target} {reason} - {self._fix}")
+        return BackendUnavailable(f"{self._where} {NO_ANSWER}")
 
     @property
     def _proxy(self) -> str:
@@ -131,6 +134,13 @@ class GeneralTransport:
     @property
     def _fix(self) -> str:
         return "see to the proxy, or set `proxy: direct`" if self._way.proxy else SEE_NETWORK
+
+
+def _proxy_of(way: Way, options: NetworkOptions) -> httpx2.Proxy | None:
+    if not way.proxy:
+        return None
+    secure = way.proxy.startswith("https:")
+    return httpx2.Proxy(way.proxy, ssl_context=tls_context(options, own=True) if secure else None)
 
 
 class _Answer:

@@ -7,25 +7,26 @@ Code reads, and what a vendor's support asks for. Names in lower case.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Final
 
-from plugway.types.errors import Headers
+from plugway.types.errors import LONGEST_WAIT, Headers
 
-_PASSING: Final = frozenset(
-    (
-        "retry-after",  # this and the two after it: `_base_client.py` of both vendors' SDKs
-        "retry-after-ms",
-        "x-should-retry",
-        "ratelimit",  # draft-ietf-httpapi-ratelimit-headers
-        "ratelimit-policy",
-        "deprecation",  # RFC 9745
-        "sunset",  # RFC 8594
-        "cf-ray",  # this and the two after it: what those in between call a request
-        "apim-request-id",
-        "x-generation-id",
-    )
-)
+_PASSING: Final = {
+    "retry-after",  # this and the two after it: `_base_client.py` of both vendors' SDKs
+    "retry-after-ms",
+    "x-should-retry",
+    "ratelimit",  # draft-ietf-httpapi-ratelimit-headers
+    "ratelimit-policy",
+    "deprecation",  # RFC 9745
+    "sunset",  # RFC 8594
+    "cf-ray",  # this and the two after it: what those in between call a request
+    "apim-request-id",
+    "x-generation-id",
+}
 _PASSING_PREFIXES: Final = ("anthropic-", "ratelimit-", "x-ratelimit-")
 _IDS: Final = ("request-id", "x-request-id")
 UPSTREAM_ID: Final = "plugway-upstream-request-id"
@@ -37,24 +38,15 @@ MAX_LINES: Final = 64
 MAX_HEAD: Final = 8192
 """Characters of all that pass: a client of Node takes a head of 16 KiB, and ours is in it."""
 _JSON: Final = "application/json"
+_SECONDS: Final = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?")
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")
+_MAX_DATE: Final = 40
 
-_NEVER: Final = frozenset(
-    (
-        "alt-svc",
-        "clear-site-data",
-        "content-encoding",
-        "date",
-        "keep-alive",
-        "server",
-        "set-cookie",
-        "set-cookie2",
-        "strict-transport-security",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
+_NEVER: Final = {
+    *("alt-svc", "clear-site-data", "content-encoding", "date", "keep-alive", "server"),
+    *("set-cookie", "set-cookie2", "strict-transport-security", "te", "trailer"),
+    *("transfer-encoding", "upgrade"),
+}
 """No answer of an exchange carries these, whoever wants it: RFC 9110, 7.6.1, what speaks of an
 origin, and what the server writes itself."""
 _NEVER_PREFIXES: Final = ("access-control-", "proxy-")
@@ -81,11 +73,37 @@ def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
             value = _JSON
         elif name in named or not (name in _PASSING or name.startswith((*_PASSING_PREFIXES, *own))):
             continue
+        if (check := _CHECKS.get(name)) is not None and not check(value):
+            continue
         size = len(name) + len(value)
         if len(value) <= MAX_VALUE and size <= room and value.isascii() and value.isprintable():
             passing.append((name, value))
             room -= size
     return tuple(passing[:MAX_LINES])
+
+
+def _wait(value: str) -> bool:
+    """Whether it is seconds or a date (RFC 9110, 10.2.3), and no longer than anybody waits."""
+    if _SECONDS.fullmatch(value):
+        return float(value) <= LONGEST_WAIT
+    try:
+        moment = parsedate_to_datetime(value[:_MAX_DATE]).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return False
+    return len(value) <= _MAX_DATE and moment - time.time() <= LONGEST_WAIT
+
+
+def _wait_ms(value: str) -> bool:
+    return bool(_MILLISECONDS.fullmatch(value)) and float(value) <= 1000 * LONGEST_WAIT
+
+
+_CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
+    "retry-after": _wait,
+    "retry-after-ms": _wait_ms,
+    "x-should-retry": ("true", "false").__contains__,
+}
+"""Lines that a client acts on without a look at what they say: junk in one would make it wait for
+ever, or not at all."""
 
 
 def to_client(lines: Headers) -> Headers:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import quote, urlsplit, urlunsplit
-from urllib.request import getproxies_environment, proxy_bypass
+from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
+from urllib.request import getproxies_environment
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from plugway.types.errors import PlugwayError
 from plugway.types.options import Options, Secret
-from plugway.upstream.url import address_of
+from plugway.upstream.url import address_of, is_excepted
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 DIRECT: Final = "direct"
@@ -67,9 +67,18 @@ class NetworkOptions(Options):
     http2: bool = False
     """Speak HTTP/2 with the server, where it can."""
     ca_file: Annotated[Path, AfterValidator(_file_is_there)] | None = None
-    """Certificates (PEM) of authorities to trust beside those of this machine."""
+    """Certificates (PEM) of authorities to trust beside those of this machine, for the server and
+    for a proxy that speaks TLS."""
     client_certificate: Annotated[Path, AfterValidator(_file_is_there)] | None = None
     """Certificate of the gateway, and its key, in one file (PEM), for a server that asks for it."""
+
+    @field_validator("proxy_login")
+    @classmethod
+    def _login_fits(cls, login: Secret | None, info: ValidationInfo) -> Secret | None:
+        proxy = info.data.get("proxy") or ""
+        if login and (why := _too_long(_with_login(proxy, login.get_secret_value()))):
+            raise ValueError(f"{why}: shorten it, or use an `http://` proxy")
+        return login
 
     @field_validator("ca_file", "client_certificate")
     @classmethod
@@ -113,12 +122,10 @@ def way_to(url: str, options: NetworkOptions, zone: str = "") -> Way:
         return (
             Way() if options.proxy == DIRECT else Way(_with_login(options.proxy, login), "`proxy`")
         )
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if zone == "local" or is_near(url) or proxy_bypass(host):
-        return Way()
     found = getproxies_environment()
-    for name in (parts.scheme, "all"):
+    if zone == "local" or is_near(url) or is_excepted(url, found.get("no", "")):
+        return Way()
+    for name in (urlsplit(url).scheme, "all"):
         if proxy := found.get(name):
             known = [key for key in os.environ if key.lower() == f"{name}_proxy"]
             source = known[0] if known else f"{name.upper()}_PROXY"
@@ -129,8 +136,20 @@ def way_to(url: str, options: NetworkOptions, zone: str = "") -> Way:
                     "or `socks5://`, a login with its signs escaped as in `%2F`, and `HOST:PORT`; "
                     "or set `proxy: direct`"
                 )
+            if why := _too_long(proxy):
+                raise PlugwayError(f"the login in {source}: {why}; or set `proxy: direct`")
             return Way(proxy, source)
     return Way()
+
+
+def _too_long(proxy: str) -> str:
+    """What no SOCKS proxy can take of the login in the URL: RFC 1929 counts it in one byte each."""
+    parts = urlsplit(proxy)
+    for what, text in (("user", parts.username), ("password", parts.password)):
+        size = len(unquote_to_bytes(text or ""))
+        if parts.scheme.startswith("socks") and size > 255:
+            return f"its {what} has {size} bytes, and SOCKS takes 255"
+    return ""
 
 
 def is_near(url: str) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+from plugway.log import register_secret
+from plugway.upstream.url import DEFAULT_PORTS
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as the keyring has it."""
+    """A key as a key store has it."""
 
     value: str = field(repr=False)
     origin: str = ""
@@ -23,9 +24,10 @@ _bound: dict[str, StoredKey] = {}
 read in a thread while requests are sent."""
 
 
-def bind(name: str, key: StoredKey) -> None:
-    """From now on the value of `key`, stored under `name`, goes to its origin alone."""
+def remember_key(name: str, key: StoredKey) -> None:
+    """From now on the value of the key called `name` goes to its origin alone, and into no log."""
     global _bound
+    register_secret(key.value)
     kept = {other: bound for other, bound in _bound.items() if other != name}
     _bound = {**kept, name: key} if key.origin and key.value else kept
 
@@ -38,10 +40,10 @@ def origin_of(url: str) -> str:
     except ValueError:
         return ""
     host = (parts.hostname or "").rstrip(".")
-    if parts.scheme not in _DEFAULT_PORTS or not host:
+    if parts.scheme not in DEFAULT_PORTS or not host:
         return ""
     host = f"[{host}]" if ":" in host else host
-    usual = port in (None, _DEFAULT_PORTS[parts.scheme])
+    usual = port in (None, DEFAULT_PORTS[parts.scheme])
     return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
 
 

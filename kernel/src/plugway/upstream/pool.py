@@ -66,8 +66,7 @@ class Pool:
         """Send a request; its answer, when the head of that is there.
 
         A kept connection that the server closes at once, without a byte of an answer, is replaced
-        by another one, once. Raises `BackendUnavailable` or `BackendProtocolError`; `ValueError`
-        where a line holds what no line may hold.
+        by another one, once.
         """
         head = joined(f"{method} {target} HTTP/1.1", lines)
         kept = self.kept()

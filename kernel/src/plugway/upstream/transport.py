@@ -20,11 +20,7 @@ class Answer(Protocol):
     """All of it has come."""
 
     async def take(self, most: int = ...) -> bytes:
-        """What has arrived of the body, as soon as there is any, up to `most` bytes; empty at its
-        end.
-
-        Raises `StreamInterrupted`, after everything that came before the break was taken.
-        """
+        """A piece of the body, up to `most` bytes; empty at its end. Raises `StreamInterrupted`."""
         ...
 
     def close(self) -> None:
@@ -36,11 +32,8 @@ class Transport(Protocol):
     """Asks one server."""
 
     async def ask(self, method: str, target: str, lines: Headers, body: bytes | None) -> Answer:
-        """Send a request; its answer, when the head of that is there.
-
-        `target` is the path with its query, in visible ASCII. Raises `BackendUnavailable` or
-        `BackendProtocolError`; `ValueError` where a line holds what no line may hold.
-        """
+        """Send a request; its answer, when the head of that is there. Raises `BackendUnavailable`,
+        `BackendProtocolError`, or `ValueError` where a line holds what no line may hold."""
         ...
 
     async def aclose(self) -> None:

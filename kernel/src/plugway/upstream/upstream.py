@@ -23,6 +23,7 @@ from plugway.types.errors import (
     Headers,
     PlugwayError,
 )
+from plugway.upstream.connection import MAX_TAKEN_BYTES
 from plugway.upstream.lines import from_upstream
 from plugway.upstream.network import NetworkOptions, tls_context, way_to
 from plugway.upstream.origins import misdirected
@@ -32,7 +33,7 @@ from plugway.upstream.url import is_loopback
 
 SHORTEST_SECRET: Final = 8
 """A credential of fewer characters is no secret: taking it out would only harm the text."""
-MAX_WHOLE_BYTES: Final = 16 * 2**20
+MAX_WHOLE_BYTES: Final = 8 * 2**20
 """Largest body that is read whole from an upstream: asking again would bring it again."""
 MAX_REFUSAL_BYTES: Final = 2**20
 MAX_REFUSAL_VALUES: Final = 10_000  # everybody who learns from an error parses it
@@ -41,6 +42,9 @@ MAX_JSON_BYTES: Final = 8 * 2**20
 
 HIGHEST_STATUS: Final = 599
 """RFC 9110, 15: a status has one of five classes."""
+
+_NO_ANSWER: Final = frozenset((101, 204, 205, 206))
+"""RFC 9110: another protocol, no content, and a part that nobody asked for."""
 
 _LATE: Final = "did not answer in time - it may be busy, or load a model: look at its log"
 _CONNECT_SECONDS: Final = {True: 1.0, False: 5.0}
@@ -92,6 +96,7 @@ class UpstreamResponse:
             if self._answer.done:  # then that was all of it
                 break
         body = b"".join(pieces)
+        pieces.clear()
         try:
             check_answer(body)
         except BackendProtocolError:
@@ -114,26 +119,27 @@ class UpstreamResponse:
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises `StreamInterrupted` where it ends early."""
-        return _Body(self._answer)
+        return Body(self._answer)
 
     async def aclose(self) -> None:
         """Let go of the answer: an unfinished one closes its connection at once."""
         self._answer.close()
 
 
-class _Body:
+class Body:
     """The pieces of an answer's body: an iterator that owns nothing and needs no closing."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_answer", "most")
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
+        self.most = MAX_TAKEN_BYTES
 
-    def __aiter__(self) -> _Body:
+    def __aiter__(self) -> Body:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await self._answer.take()
+        data = await self._answer.take(self.most)
         if not data:
             raise StopAsyncIteration
         return data
@@ -315,6 +321,11 @@ def _checked(
             "if you trust it",
             permanent=True,
             record=f"{origin} redirects to another address",
+        )
+    if answer.status in _NO_ANSWER:
+        raise BackendProtocolError(
+            f"{origin} answered with status {answer.status}, which is not a whole answer - check "
+            "what stands before the server, such as a cache"
         )
     encoding = named.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):

@@ -5,9 +5,16 @@ Speaking to them is `upstream/upstream`'s business.
 
 from __future__ import annotations
 
+import re
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_EXCEPTION = re.compile(
+    r"(?:(?P<scheme>\w+)://)?(?:\[(?P<six>.+)\](?P<bits>/\d+)?|(?P<name>[^:\[]+)|(?P<plain>.*:.*:.*))"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
 
 
 def is_loopback(url: str) -> bool:
@@ -27,6 +34,31 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
         except (OSError, ValueError):
             return None
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_excepted(url: str, no_proxy: str) -> bool:
+    """Whether NO_PROXY names the server, as curl, Go and httpx read it (`test_no_proxy.py`)."""
+    parts = urlsplit(url)
+    port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+    for entry in re.split(r"[\s,]+", no_proxy.lower()):
+        found = _EXCEPTION.fullmatch(entry.rstrip("/"))
+        if found and found["scheme"] in (None, "all", parts.scheme):
+            name = "".join(filter(None, found.group("six", "bits", "name", "plain")))
+            if int(found["port"] or port) == port and _covers(name, parts.hostname or ""):
+                return True
+    return False
+
+
+def _covers(name: str, host: str) -> bool:
+    host, bare = host.rstrip("."), name.removeprefix("*").strip(".")
+    if address := address_of(host):
+        try:
+            within = address in ip_network(name, strict=False)
+        except ValueError:
+            within = name == "*"
+        return within or address == address_of(bare)
+    is_it = host == bare and not name.startswith("*")
+    return name == "*" or is_it or (bool(bare) and host.endswith(f".{bare}"))
 
 
 def url_problem(url: str, *, with_key: bool) -> str:

@@ -16,8 +16,8 @@ class WireLimits:
     target_bytes: int = 8 * 1024
     head_seconds: float = 10.0
     """From accept, or from the first byte of a later request, to the end of the head."""
-    linger_seconds: float = 1.0
-    """How long input is thrown away after an early answer, so that the client can read it."""
+    linger_seconds: float = 5.0
+    """How long more input is waited for after an early answer, so that the client can read it."""
     stall_seconds: float = 120.0
     """How long a client may leave what was sent to it unread."""
 

@@ -4,27 +4,38 @@
 `EndpointOptions` make a plugin of it. What is particular to one server belongs in its own plugin.
 """
 
-from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal
+from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key
 from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers, retry_after
-from plugway_anthropic_wire._models import model_of, positive, seen
+from plugway_anthropic_wire._models import (
+    MAX_CURSOR,
+    every_page,
+    model_of,
+    positive,
+    seen,
+    toolless_notice,
+)
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions, checked_url
 from plugway_anthropic_wire._plugin import EndpointPlugin, upstream_of, zone_of
 
 __all__ = [
+    "MAX_CURSOR",
     "AddressOptions",
     "AnthropicBackend",
     "EndpointOptions",
     "EndpointPlugin",
     "Wire",
     "checked_url",
+    "every_page",
     "key_lines",
     "key_refusal",
     "model_of",
     "open_headers",
     "plain_headers",
     "positive",
+    "refuses_key",
     "retry_after",
     "seen",
+    "toolless_notice",
     "upstream_of",
     "zone_of",
 ]

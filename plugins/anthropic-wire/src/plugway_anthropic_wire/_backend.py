@@ -5,6 +5,7 @@ Deciding whether to ask again, or somebody else, is the pipeline's business and 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from urllib.parse import quote
 import orjson
 
 from plugway import (
-    MAX_MODELS,
     REMOVE,
     Attempt,
     BackendError,
@@ -27,15 +27,20 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
-    is_model_name,
 )
 from plugway_anthropic_wire._headers import open_headers, plain_headers, replaced, retry_after
-from plugway_anthropic_wire._models import entries_of, model_of
+from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_translation import Media
+from plugway_upstream_errors import fit_to_tell, meaning_of
 
-MAX_PAGES: Final = 20
 LISTED_SECONDS: Final = 60.0
 """How long a list of what models can do holds."""
+_MOST_SAID: Final = 500
+_QUOTED: Final = re.compile(
+    r"[^\s\"'`(){}]*(?:\*{2,}|\.{3,}|…|•+)[^\s\"'`(){}]+|[^\s\"'`(){}]+(?:\*{2,}|\.{3,}|…|•+)"
+    r"|\b[-\w]{24,}"
+)
+"""What may be a part of a key: masked in the middle or at an end, or a long word."""
 _UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
 _NOT_COUNTED: Final = (
     "max_tokens",
@@ -155,17 +160,18 @@ class AnthropicBackend:
 
     async def listed(self, *, headers: Headers = ()) -> list[dict[str, Any]]:
         """The entries of the server's list as it gives them, those with the name of a model."""
-        path, found = self.wire.models_path, list[dict[str, Any]]()
-        for _ in range(MAX_PAGES):
-            page = as_object(await self.upstream.fetch_json(path, headers=headers))
-            found += entries_of(page)
+        base = self.wire.models_path.partition("?")[0]
+
+        def following(page: Mapping[str, Any]) -> str:
             last = page.get("last_id")
-            more = page.get("has_more") is True and is_model_name(last)
-            if not more or len(found) >= MAX_MODELS:
-                break
-            base = self.wire.models_path.partition("?")[0]
-            path = f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
-        return found[:MAX_MODELS]
+            if page.get("has_more") is not True:
+                return ""
+            if not any(entry["id"] == last for entry in entries_of(page)):
+                return ""
+            return f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
+
+        path = self.wire.models_path
+        return await every_page(self.upstream, path, entries_of, following, headers=headers)
 
     async def sees_images(self, model: str) -> bool | None:
         """Whether a model takes images, as the server's list says; None where it does not."""
@@ -198,10 +204,10 @@ class AnthropicBackend:
             retry_after=retry_after(headers),
             native=self.wire.native_errors and bool(body),
         )
-        return self.key_refused(refusal) if status == 401 else refusal
+        return self.key_refused(refusal) if refuses_key(refusal) else refusal
 
     def key_refused(self, refusal: BackendRefused) -> BackendError:
-        """A 401 in words that name the place of the key: the client never saw the key itself."""
+        """A refused key in words that name its place: the client never saw the key itself."""
         return key_refusal(self.name, refusal)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
@@ -236,17 +242,27 @@ class AnthropicBackend:
         return BackendProtocolError(f"{record}: {told[:300]}", record=record)
 
 
+def refuses_key(refusal: BackendRefused) -> bool:
+    """Whether it is the key that a server does not accept: some say so with 400 or 403."""
+    status = refusal.status
+    return status == 401 or (status in (400, 403) and meaning_of(refusal).kind == "auth")
+
+
 def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
-    """A 401 in words that name the place of the key, for any backend with an option `api_key`."""
+    """A refused key in words that name its place, for any backend with an option `api_key`.
+
+    What the server quotes of the key, masked or not, is left out.
+    """
     what = (
         f"the server does not accept the key in option `api_key` of `{backend}`, or wants one "
         "where none is set"
     )
+    said = _QUOTED.sub("[redacted]", fit_to_tell(refusal.message, _MOST_SAID))
     return BackendRefused(
         401,
         refusal.body,
         headers=refusal.headers,
-        message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the environment "
+        message=f"{what} ({said}). Fix it with `plugway keys`, or in the environment "
         "variable that the option names, and restart",
         permanent=True,
         record=what,

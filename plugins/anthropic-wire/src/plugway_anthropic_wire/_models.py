@@ -1,13 +1,20 @@
-"""Entries of model lists, in the shapes that servers of this protocol give them. Pure functions."""
+"""Model lists: their pages, and their entries in the shapes that servers of this API give them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from plugway import ModelInfo, as_object, named_entries
+from plugway import MAX_MODELS, Headers, ModelInfo, Upstream, as_object, named_entries
 
+MAX_PAGES: Final = 20
+MORE_SECONDS: Final = 1.0
+"""After this time no further page is asked for: the gateway waits 2 s for a list, and a part of it
+is better than none."""
+MAX_CURSOR: Final = 2048
+"""Characters of the longest cursor of a next page."""
 _WINDOW: Final = (
     "max_input_tokens",
     "max_model_len",
@@ -21,6 +28,39 @@ _NAMES: Final = {
     "thinking": "thinking",
     "structured_outputs": "structured_output",
 }
+
+
+async def every_page(
+    upstream: Upstream,
+    path: str,
+    entries: Callable[[Mapping[str, Any]], list[dict[str, Any]]],
+    following: Callable[[Mapping[str, Any]], str],
+    *,
+    headers: Headers = (),
+    key: str = "id",
+) -> list[dict[str, Any]]:
+    """The entries of all pages of a list, each `key` once, 1,000 at most.
+
+    `following` gives the path of the page after one, empty after the last. A page that was asked
+    for already, or one without a new entry, is the last one: such a chain has no end.
+
+    Raises:
+        BackendError: a page cannot be had.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    asked = {""}
+    began = time.monotonic()
+    while path not in asked and len(asked) <= MAX_PAGES:
+        asked.add(path)
+        page = as_object(await upstream.fetch_json(path, headers=headers))
+        before = len(found)
+        for entry in entries(page):
+            found.setdefault(entry[key], entry)
+        late = time.monotonic() - began > MORE_SECONDS
+        if late or len(found) == before or len(found) >= MAX_MODELS:
+            break
+        path = following(page)
+    return list(found.values())[:MAX_MODELS]
 
 
 def entries_of(listed: Any) -> list[dict[str, Any]]:
@@ -43,6 +83,14 @@ def model_of(entry: Mapping[str, Any]) -> ModelInfo:
         capabilities=frozenset(supported),
         created_at=_created(entry),
         extra={"capabilities": capabilities} if capabilities else {},
+    )
+
+
+def toolless_notice(model: str) -> str:
+    """What a person should know of a model whose server says that it has no tools."""
+    return (
+        f"`{model}` cannot call tools, its server says: an agent such as Claude Code can only talk "
+        "with it."
     )
 
 

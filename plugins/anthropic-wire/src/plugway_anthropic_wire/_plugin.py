@@ -12,11 +12,14 @@ from plugway import (
     Attempt,
     Backend,
     Exchange,
+    InvalidRequest,
     MessagesRequest,
     Plugin,
     Upstream,
     as_list,
+    as_object,
     hookimpl,
+    wrong_choice,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
 from plugway_anthropic_wire._headers import key_lines
@@ -71,9 +74,15 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
         """Takes away what would steer another gateway, and puts words in the place of images and
-        documents that the server or the model cannot take. Anthropic itself gets all of it."""
+        documents that the server or the model cannot take. Anthropic itself gets all of it.
+
+        Raises:
+            InvalidRequest: `tool_choice` is none of the Messages API's, which such servers ignore.
+        """
         if attempt.backend is not self.backend or self.backend.wire.headers == "open":
             return None
+        if "tool_choice" in request.fields:
+            request = _chosen(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
         if found:
             because = "where a request goes is the configuration's word"
@@ -103,6 +112,18 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if shown is messages:
             return request
         return request.replace(because="; ".join(notes.lines()), messages=shown)
+
+
+def _chosen(request: MessagesRequest) -> MessagesRequest:
+    """The request with a choice among tools that can be made. Raises `InvalidRequest`."""
+    choice, tools = request.get("tool_choice"), as_list(request.get("tools"))
+    if problem := wrong_choice({"tool_choice": choice, "tools": tools}):
+        raise InvalidRequest(problem, retry=False, record=True)
+    named = choice.get("name") if as_object(choice).get("type") == "tool" else None
+    if named is None or any(as_object(tool).get("name") == named for tool in tools):
+        return request
+    because = "the tool that it names is not offered"
+    return request.replace(because=because, tool_choice=REMOVE)
 
 
 def upstream_of(options: EndpointOptions) -> Upstream:

@@ -103,7 +103,7 @@ class AnthropicApi(AnthropicBackend):
         """
         if not self._of_client:
             return None
-        brought = attempt.caller.credentials if attempt.caller else ()
+        brought = attempt.exchange.caller.credentials
         lines = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in brought

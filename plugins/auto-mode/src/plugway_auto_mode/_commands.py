@@ -22,7 +22,14 @@ from plugway_auto_mode._rules import Rules, dangers, known, readers
 from plugway_auto_mode._shell import MOST_BYTES, parse
 from plugway_auto_mode._words import Command, Script, Word, plain_word
 
-__all__ = ["Rules", "changes_folder", "review", "review_powershell", "simple_commands"]
+__all__ = [
+    "Rules",
+    "changes_folder",
+    "possible_files",
+    "review",
+    "review_powershell",
+    "simple_commands",
+]
 
 MOST_NESTED: Final = 4
 """Shells inside of shells that are looked into."""
@@ -56,6 +63,17 @@ def simple_commands(command: str) -> tuple[str, ...]:
     if script is None or script.unclear:
         return ()
     return tuple(" ".join(one.source.split()) for one in script.commands)
+
+
+def possible_files(command: str) -> frozenset[str]:
+    """Words of all its commands that may name files, as far as they are known before it runs."""
+    script = parse(command)
+    if script is None:
+        return frozenset()
+    words = [word for one in script.commands for word in one.words[1:]]
+    words += [redirect.target for one in script.commands for redirect in one.redirects]
+    pieces = {piece for word in words for piece in (word.text, *re.split("[=:]", word.text)[1:])}
+    return frozenset(piece for piece in pieces if piece and not piece.startswith("-"))
 
 
 def changes_folder(command: str) -> bool:

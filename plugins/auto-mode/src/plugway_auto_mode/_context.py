@@ -23,6 +23,7 @@ MAX_RULES: Final = 2_000
 """Of each kind; a context with more is not understood."""
 MAX_PROSE: Final = 40
 MAX_PROSE_CHARACTERS: Final = 2_000
+READ_OTHERWISE: Final = re.compile(r"~\w|\$\{?[A-Z_]+\b|%\w+%|\w+://|[A-Za-z]:[\\/]")
 _HOME: Final = re.compile(
     r"(?:/(?:home|Users)/[^/]+|/root|/|[A-Za-z]:[/\\]?(?:Users[/\\][^/\\]+)?)[/\\]?"
 )
@@ -90,12 +91,15 @@ def _place(context: Mapping[str, Any]) -> Place:
     ]
     paths = [_path(folder.get("path")) for folder in folders]
     roots = tuple(path for path in paths if path and not _is_home(path, home))
+    names = [(_path(f.get("path")), *map(_path, as_list(f.get("resolved")))) for f in folders]
     cwd = _path(context.get("live_cwd"))
     return Place(
         cwd=cwd if any(within(cwd, root) for root in roots) else "",
         home=home,
         platform=str(context.get("platform") or ""),
         roots=roots,
+        start=cwd,
+        links=tuple(each for each in names if len(set(each)) > 1 and all(each)),
     )
 
 
@@ -126,13 +130,19 @@ def _are_rules(value: object) -> bool:
     )
 
 
-def absolute(value: str, place: Place) -> str | None:
-    """Where a path leads by its words alone; None where that is not known."""
-    if value == "~" or value.startswith("~/"):
-        return posixpath.normpath(place.home + value[1:]) if place.home else None
-    if value.startswith("/"):
-        return posixpath.normpath("/" + value.lstrip("/"))
-    return posixpath.normpath(posixpath.join(place.cwd, value)) if place.cwd else None
+def absolute(value: object, place: Place) -> str | None:
+    """Where a path leads by its words alone; None where that is not known.
+
+    Not known are also paths that somebody may read otherwise: with blanks around them, signs that
+    nobody sees, `~name`, a variable or a scheme first, and Windows paths.
+    """
+    if not isinstance(value, str) or not value.isprintable() or value != value.strip():
+        return None
+    if READ_OTHERWISE.match(value) or (place.platform != "linux" and re.search(r"[\\:]", value)):
+        return None
+    if value.startswith("~"):
+        return _path(place.home and place.home + value[1:]) or None
+    return _path(value if value.startswith("/") else place.cwd and f"{place.cwd}/{value}") or None
 
 
 def _rules(value: object) -> Iterator[Rule]:

@@ -32,3 +32,8 @@ class Place:
     roots: tuple[str, ...] = ()
     """Absolute paths of the working folders, whose contents are the user's project. Never `/` or a
     home."""
+    start: str = ""
+    """Absolute path of the folder where the client says it stands, whatever folder that is: rules
+    about relative paths begin there."""
+    links: tuple[tuple[str, ...], ...] = ()
+    """For each working folder that symbolic links lead to, all of its names."""

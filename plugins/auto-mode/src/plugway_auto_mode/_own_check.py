@@ -8,10 +8,9 @@ the conversation does not.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
 
-from plugway import Exchange, MessagesRequest, as_list, as_object
+from plugway import Bounded, Exchange, MessagesRequest, as_list, as_object
 
 MAX_SESSIONS: Final = 512
 MAX_TOKENS: Final = 8_192
@@ -37,7 +36,7 @@ class Conversations:
     """Where each session's conversation goes, as far as it was seen."""
 
     def __init__(self) -> None:
-        self._targets: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._targets: Bounded[str, tuple[str, str]] = Bounded(MAX_SESSIONS)
 
     def saw(self, exchange: Exchange) -> None:
         """Remember where an exchange of a session's main conversation went."""
@@ -45,9 +44,6 @@ class Conversations:
         if served is None or session is None:
             return
         self._targets[session] = (served.backend.name, served.model)
-        self._targets.move_to_end(session)
-        if len(self._targets) > MAX_SESSIONS:
-            self._targets.popitem(last=False)
 
     def target(self, session: str | None) -> tuple[str, str] | None:
         """(instance, model) of a session's conversation."""

@@ -8,41 +8,58 @@ nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import pathspec
-
 from plugway_auto_mode._context import Rule, absolute
+from plugway_auto_mode._files import (
+    EDITORS,
+    FILE_TOOLS,
+    READERS,
+    Speaks,
+    allowed_by,
+    forbidden_by,
+    named_files,
+)
 from plugway_auto_mode._finding import Place
 
+MOST_COMPARED: Final = 20_000
+"""Words of a command times rules; more of them take longer than a verdict may."""
 SHELLS: Final = frozenset(("Bash", "PowerShell"))
-_READERS: Final = frozenset(("Glob", "Grep", "LS", "NotebookRead", "Read"))
-_EDITORS: Final = frozenset(("Edit", "MultiEdit", "NotebookEdit", "Write"))
-_PATH_KEYS: Final = ("file_path", "notebook_path", "path")
 _RULE: Final = re.compile(r"([^()\s]+)(?:\((.*)\))?", re.DOTALL)
 
 
-def rule_about(
+def forbids(
     rules: Sequence[Rule],
     name: str,
     given: Mapping[str, Any],
     commands: Sequence[str],
     place: Place,
-) -> Rule | None:
-    """The first rule that speaks of this call, or of any one of the commands in it."""
+) -> tuple[Rule | None, Speaks]:
+    """The first rule that speaks of this call, or of any one of the commands in it.
+
+    With `maybe`, no rule certainly does, and this one cannot be told.
+    """
+    unsure: Rule | None = None
     for rule in rules:
-        parts = _parts(rule)
-        if parts is None:
+        speaks = _speaks(rule, name, given, commands, place)
+        if speaks == "yes":
+            return rule, "yes"
+        unsure = unsure or (rule if speaks == "maybe" else None)
+    return unsure, "no" if unsure is None else "maybe"
+
+
+def mentions(rules: Sequence[Rule], words: Collection[str], place: Place) -> Rule | None:
+    """A rule about reading certain files that may speak of one of the words of a command."""
+    paths = tuple(path for word in words if (path := absolute(word, place)) is not None)
+    for rule in rules if paths else ():
+        tool, what = _parts(rule) or ("", None)
+        many = len(paths) * len(rules) > MOST_COMPARED
+        if tool != "Read" or what is None:
             continue
-        tool, what = parts
-        if tool in SHELLS and name == tool:
-            whole = str(given.get("command", ""))
-            if what is None or any(_fits(what, one) for one in (whole, *commands)):
-                return rule
-        elif _speaks_of(tool, what, rule, name, given, place):
+        if many or forbidden_by(rule, what, paths, place) != "no":
             return rule
     return None
 
@@ -59,13 +76,33 @@ def allows(
     `commands` are all simple commands of a shell call; none of them: the call was not understood.
     """
     if name not in SHELLS:
-        return rule_about(rules, name, given, (), place)
+        return next((rule for rule in rules if _allows_tool(rule, name, given, place)), None)
     found: Rule | None = None
     for command in commands:
         found = next((r for r in rules if _allows_command(r, name, command)), None)
         if found is None:
             return None
     return found
+
+
+def _speaks(
+    rule: Rule, name: str, given: Mapping[str, Any], commands: Sequence[str], place: Place
+) -> Speaks:
+    tool, what = _parts(rule) or ("", None)
+    if name in SHELLS:
+        whole = str(given.get("command", ""))
+        fits = what is None or any(_fits(what, one) for one in (whole, *commands))
+        return "yes" if tool == name and fits else "no"
+    if what is not None and _is_about(tool, name) and name in FILE_TOOLS:
+        return forbidden_by(rule, what, named_files(name, given, place), place)
+    return "yes" if _speaks_of(tool, what, name, given) else "no"
+
+
+def _allows_tool(rule: Rule, name: str, given: Mapping[str, Any], place: Place) -> bool:
+    tool, what = _parts(rule) or ("", None)
+    if what is not None and _is_about(tool, name) and name in FILE_TOOLS:
+        return allowed_by(rule, what, named_files(name, given, place), place)
+    return _speaks_of(tool, what, name, given)
 
 
 def _allows_command(rule: Rule, shell: str, command: str) -> bool:
@@ -102,45 +139,22 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(first + middle + last + tail, re.DOTALL)
 
 
-def _speaks_of(
-    tool: str, what: str | None, rule: Rule, name: str, given: Mapping[str, Any], place: Place
-) -> bool:
-    if (
-        tool == name
-        or (tool == "Edit" and name in _EDITORS)
-        or (tool == "Read" and name in _READERS)
-    ):
-        if what is None:
-            return True
-        if name in _EDITORS | _READERS:
-            return _path_fits(what, rule, given, place)
-        if name == "WebFetch":
+def _is_about(tool: str, name: str) -> bool:
+    """Whether rules about `tool` are about the tool `name` too."""
+    return (
+        tool == name or (tool == "Edit" and name in EDITORS) or (tool == "Read" and name in READERS)
+    )
+
+
+def _speaks_of(tool: str, what: str | None, name: str, given: Mapping[str, Any]) -> bool:
+    if _is_about(tool, name):
+        if name == "WebFetch" and what is not None:
             return _domain_fits(what, str(given.get("url", "")))
-        return name in ("Agent", "Task") and what == given.get("subagent_type")
+        agent = name in ("Agent", "Task") and what == given.get("subagent_type")
+        return what is None or agent
     if tool.startswith("mcp__") and what is None:
         return name.startswith(tool.removesuffix("*").removesuffix("__") + "__")
     return False
-
-
-def _path_fits(what: str, rule: Rule, given: Mapping[str, Any], place: Place) -> bool:
-    value = next((given[key] for key in _PATH_KEYS if isinstance(given.get(key), str)), place.cwd)
-    path = absolute(value, place)
-    if path is None:
-        return False
-    root, pattern = rule.root or place.cwd, rule.pattern or what
-    if pattern.startswith("//"):
-        root, pattern = "/", pattern[1:]
-    elif pattern.startswith("~/"):
-        root, pattern = place.home, pattern[1:]
-    pattern = pattern.removeprefix("./")
-    if not root or not path.startswith(root.rstrip("/") + "/"):
-        return False
-    return _spec(pattern).match_file(path[len(root.rstrip("/")) + 1 :])
-
-
-@lru_cache(maxsize=1_024)
-def _spec(pattern: str) -> pathspec.GitIgnoreSpec:
-    return pathspec.GitIgnoreSpec.from_lines([pattern])
 
 
 def _domain_fits(what: str, url: str) -> bool:

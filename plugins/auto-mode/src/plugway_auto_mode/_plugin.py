@@ -17,12 +17,12 @@ from plugway import (
     Attempt,
     EventStream,
     Exchange,
-    Forbidden,
     Gateway,
     MessagesRequest,
     Outcome,
     Plugin,
     Reply,
+    RequestRejected,
     Route,
     Send,
     StateKey,
@@ -112,16 +112,17 @@ class AutoMode(Plugin[AutoModeOptions]):
         """The client's own check goes where its conversation goes.
 
         Raises:
-            Forbidden: that is not known, so the check would leave for anywhere.
+            RequestRejected: that is not known, so the check would leave for anywhere.
         """
         if exchange.session_id is None or not is_own_check(request):
             return None
         target = self._conversations[exchange.caller.share].target(exchange.session_id)
         if target is None:
-            raise Forbidden(
+            raise RequestRejected(
                 "auto mode: this check of a tool call belongs to a conversation that this gateway "
                 "has not seen since it started, so it is sent nowhere. Unset "
                 "CLAUDE_CODE_AUTO_MODE_SERVER: then the gateway answers itself",
+                status=403,
                 retry=False,
                 record=True,
             )

@@ -16,13 +16,15 @@ from plugway_auto_mode._appends import appended_file
 from plugway_auto_mode._commands import (
     Rules,
     changes_folder,
+    possible_files,
     review,
     review_powershell,
     simple_commands,
 )
 from plugway_auto_mode._context import Context, Rule
+from plugway_auto_mode._files import Speaks
 from plugway_auto_mode._finding import Finding, Place
-from plugway_auto_mode._permissions import SHELLS, allows, rule_about
+from plugway_auto_mode._permissions import SHELLS, allows, forbids, mentions
 
 Outcome = Literal["passed", "flagged", "none", "open"]
 
@@ -73,15 +75,17 @@ def _decided(call: Call, context: Context, rules: Rules) -> Decision:
     if given is None:
         return Decision(call, "none", "its arguments cannot be read")
     commands = _commands(call.name, given)
-    denied = _rule(context.deny, call.name, given, commands, place)
-    if denied is not None:
+    denied, denies = _rule(context.deny, call.name, given, commands, place)
+    if denied is not None and denies == "yes":
         return Decision(call, "flagged", f"your rule `{denied.text}` denies it")
-    to_ask = _rule(context.ask, call.name, given, commands, place)
-    if to_ask is not None:
+    to_ask, asks = _rule(context.ask, call.name, given, commands, place)
+    if to_ask is not None and asks == "yes":
         return Decision(call, "none", f"your rule `{to_ask.text}` wants you to be asked")
     finding = _finding(call.name, given, place, rules)
     if finding.answer == "harmful":
         return Decision(call, "flagged", finding.reason, quotes_call=True)
+    if unsure := denied or to_ask:
+        return Decision(call, "none", f"your rule `{unsure.text}` may be about this file")
     if not context.known:
         return Decision(call, "none", "the client sent no context that this gateway understands")
     allowed = allows(context.allow, call.name, given, commands, place)
@@ -103,16 +107,20 @@ def _rule(
     given: Mapping[str, Any],
     commands: Sequence[str],
     place: Place,
-) -> Rule | None:
+) -> tuple[Rule | None, Speaks]:
     """The rule that speaks of the call, or of the file that it appends to: with a verdict, Claude
-    Code 2.1.332 runs `echo x >> notes.txt` in spite of the rule to ask before `Edit(notes.txt)`."""
-    found = rule_about(rules, name, given, commands, place)
+    Code 2.1.332 runs `echo x >> notes.txt` in spite of the rule to ask before `Edit(notes.txt)`.
+    `maybe` for a file that another command may read, since a word may be more than a file."""
+    rule, speaks = forbids(rules, name, given, commands, place)
     command = given.get("command")
-    if found is not None or name != "Bash" or not isinstance(command, str):
-        return found
-    written = {"file_path": appended_file(command, place)}
-    about = (rule_about(rules, tool, written, (), place) for tool in ("Edit", "Write"))
-    return next(filter(None, about), None) if written["file_path"] else None
+    if speaks == "yes" or name != "Bash" or not isinstance(command, str):
+        return rule, speaks
+    written = appended_file(command, place)
+    if not written:
+        rule = rule or mentions(rules, possible_files(command), place)
+        return rule, "no" if rule is None else "maybe"
+    found = [forbids(rules, tool, {"file_path": written}, (), place) for tool in ("Edit", "Write")]
+    return max(found, key=lambda one: ("no", "maybe", "yes").index(one[1]))
 
 
 def _finding(name: str, given: Mapping[str, Any], place: Place, rules: Rules) -> Finding:

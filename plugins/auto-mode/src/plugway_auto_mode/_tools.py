@@ -6,10 +6,11 @@ A tool that is not listed here is undecided, whatever its name promises.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from plugway_auto_mode._context import absolute, within
+from plugway_auto_mode._context import within
+from plugway_auto_mode._files import FILE_TOOLS, READERS, named_files
 from plugway_auto_mode._finding import Finding, Place
 
 _QUIET: Final = frozenset(
@@ -28,18 +29,6 @@ _QUIET: Final = frozenset(
     )
 )
 """Tools of the client that touch nothing but its own lists, or ask the user."""
-_READ: Final[Mapping[str, str]] = {
-    "Glob": "path",
-    "Grep": "path",
-    "LS": "path",
-    "Read": "file_path",
-}
-_WRITE: Final[Mapping[str, str]] = {
-    "Edit": "file_path",
-    "MultiEdit": "file_path",
-    "NotebookEdit": "notebook_path",
-    "Write": "file_path",
-}
 _SECRETS: Final = (
     ".aws",
     ".azure",
@@ -64,25 +53,21 @@ def review(name: str, given: Mapping[str, Any], place: Place) -> Finding:
     """What is known of a call of the tool `name` with these arguments."""
     if name in _QUIET:
         return Finding("harmless", f"`{name}` changes nothing outside the client")
-    key = _READ.get(name) or _WRITE.get(name)
-    if key is None:
+    if name not in FILE_TOOLS:
         return Finding("undecided", "nothing is known about this tool")
-    value = given.get(key, "" if name in ("Glob", "Grep", "LS") else None)
-    if not isinstance(value, str) or "\0" in value:
-        return Finding("undecided", f"`{key}` is not a path")
-    path = absolute(value, place)
-    if path is None:
-        return Finding("undecided", "the working folder is not known")
-    if _is_secret(path, place):
+    paths = named_files(name, given, place)
+    if paths is None:
+        return Finding("undecided", "its path is not known")
+    if any(_is_secret(path, place) for path in paths):
         return Finding("harmful", "it reads or writes credentials")
-    inside = any(within(path, root) for root in place.roots)
-    return _read(path, inside) if name in _READ else _written(path, inside)
+    inside = all(any(within(path, root) for root in place.roots) for path in paths)
+    return _read(paths, inside) if name in READERS else _written(paths[0], inside)
 
 
-def _read(path: str, inside: bool) -> Finding:
+def _read(paths: Sequence[str], inside: bool) -> Finding:
     if not inside:
         return Finding("undecided", "it reads outside the working folder")
-    if posixpath.basename(path).startswith(".env"):
+    if any(posixpath.basename(path).casefold().startswith(".env") for path in paths):
         return Finding("undecided", "the file may hold secrets")
     return Finding("harmless", "it reads inside the working folder")
 
@@ -90,7 +75,8 @@ def _read(path: str, inside: bool) -> Finding:
 def _written(path: str, inside: bool) -> Finding:
     if not inside:
         return Finding("harmful", "it writes outside the working folder")
-    if not _STEERING.isdisjoint(path.split("/")) or posixpath.basename(path).startswith(".env"):
+    parts = path.casefold().split("/")
+    if not _STEERING.isdisjoint(parts) or parts[-1].startswith(".env"):
         return Finding("undecided", "the file decides what runs by itself, or may hold secrets")
     return Finding("harmless", "it writes inside the working folder, as the client lets it anyway")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from typing import Any, Final
 
 import yaml
 
-from plugway import as_object
+from plugway import as_object, write_file
 from plugway_capabilities._facts import Facts, checked
 
 KEPT_DAYS: Final = 30
@@ -132,16 +131,7 @@ def _write(path: Path, entries: Learnt) -> None:
     text = HEADER + yaml.safe_dump(tree, allow_unicode=True, default_flow_style=None)
     for left in path.parent.glob(f".{path.name}-*"):  # by a process that ended meanwhile
         left.unlink(missing_ok=True)
-    draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_file(path, text.encode())
 
 
 def _plain(value: Any) -> Any:

@@ -10,10 +10,9 @@ from typing import Annotated, Any, NoReturn
 
 import httpx2
 import typer
-import yaml
 from rich.console import Console
 
-from plugway import LocalGateway, as_list, as_object
+from plugway import LocalGateway, as_object
 from plugway_claude_client import Client, claude_folder, find_client, plugway_command
 from plugway_claude_code import _daemon
 from plugway_claude_code._daemon import Started
@@ -114,26 +113,19 @@ def settings_for(
         gateway.token,
         chosen["sonnet"],
         picker(chosen, models),
-        scaled=scales_usage(started.state),
+        scaled=scales_usage(gateway, started.state),
         tool_search="field-policy" in plugins,
         status_line=status_line,
     )
     return settings, chosen["sonnet"]
 
 
-def scales_usage(state: Any) -> bool:
-    """Whether the gateway's configuration has `scale_usage` on; then real windows are not told."""
+def scales_usage(gateway: LocalGateway, state: Any) -> bool:
+    """Whether the running gateway's configuration has `scale_usage` on; then real windows are not
+    told."""
     path = as_object(state).get("config")
-    if not isinstance(path, str):
-        return False
-    try:
-        document = as_object(yaml.safe_load(Path(path).read_text("utf-8")))
-    except (OSError, ValueError, yaml.YAMLError):
-        return False
-    return any(
-        as_object(as_object(entry).get("options")).get("scale_usage") is True
-        for entry in as_list(document.get("plugins"))
-    )
+    listed = gateway.plugins(Path(path)) if isinstance(path, str) else ()
+    return any(entry.options.get("scale_usage") is True for entry in listed)
 
 
 def has_mcp(gateway: LocalGateway) -> bool:
@@ -141,7 +133,12 @@ def has_mcp(gateway: LocalGateway) -> bool:
     headers = {"authorization": f"Bearer {gateway.token}", "accept": "text/event-stream"}
     try:
         with (
-            httpx2.Client(base_url=gateway.url, timeout=3, trust_env=False) as client,
+            httpx2.Client(
+                base_url=gateway.url,
+                timeout=3,
+                trust_env=False,
+                verify=False,  # plain HTTP
+            ) as client,
             client.stream("GET", "/mcp", headers=headers) as answer,
         ):
             return answer.status_code != 404

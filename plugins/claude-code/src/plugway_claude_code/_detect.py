@@ -22,6 +22,8 @@ import psutil
 from plugway import as_list, as_object
 
 _SECONDS = 1.5
+_MOST_SHOWN = 50
+"""Models of a server that are asked for one by one what they can do."""
 GIB = 1 << 30
 
 
@@ -33,6 +35,8 @@ class Model:
     bytes: int = 0
     window: int = 0
     loaded: bool = False
+    toolless: bool = False
+    """Its server says that it cannot call tools, without which it is no model for an agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,10 @@ async def _servers(ports: dict[str, int]) -> list[Source]:
 
     async def ask(index: int, kind: _Kind) -> None:
         url = f"http://127.0.0.1:{ports.get(kind.plugin, kind.port)}"
-        async with httpx2.AsyncClient(base_url=url, timeout=_SECONDS, trust_env=False) as client:
+        # plain HTTP: to read certificates would take 40 ms and verify nothing
+        async with httpx2.AsyncClient(
+            base_url=url, timeout=_SECONDS, trust_env=False, verify=False
+        ) as client:
             try:
                 models = await kind.read(client)
             except (httpx2.HTTPError, ValueError):
@@ -195,7 +202,22 @@ async def _ollama(client: httpx2.AsyncClient) -> list[Model] | None:
         if not name.endswith(("cloud", "-embed")) and "embed" not in name:
             window = loaded.get(name, {}).get("context_length", 0)
             models.append(Model(name, int(item.get("size", 0)), int(window or 0), name in loaded))
-    return models
+    toolless: set[str] = set()
+
+    async def show(name: str) -> None:
+        """`/api/show` lists what a model can do (Ollama's API reference); older servers do not."""
+        try:
+            shown = await client.post("/api/show", json={"model": name})
+            able = as_list(as_object(shown.json()).get("capabilities"))
+        except (httpx2.HTTPError, ValueError):
+            return
+        if able and "tools" not in able:
+            toolless.add(name)
+
+    async with anyio.create_task_group() as group:
+        for model in models[:_MOST_SHOWN]:
+            group.start_soon(show, model.name)
+    return [replace(model, toolless=model.name in toolless) for model in models]
 
 
 async def _lmstudio(client: httpx2.AsyncClient) -> list[Model] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from plugway import PlugwayError
+from plugway import PlugwayError, write_file
 
 _BOM = b"\xef\xbb\xbf"
 _INDENT = re.compile(r"^([ \t]+)\S", re.MULTILINE)
@@ -109,18 +108,7 @@ def write(file: JsonFile, raw: bytes | None, mode: int) -> None:
     if raw is None:
         file.path.unlink(missing_ok=True)
         return
-    file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = file.path.with_name(f".{file.path.name}.plugway-{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "wb") as out:
-            out.write(raw)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.chmod(mode)
-        draft.replace(file.path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_file(file.path, raw, mode=mode)
 
 
 class _Twice(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +62,18 @@ class Candidate:
 
 
 def candidates(found: Findings, *, allow_keys: bool) -> list[Candidate]:
-    """The models to try, the best first: what runs here, files here, keys, the demonstration."""
+    """The models to try, the best first: what runs here, files here, keys, the demonstration. Those
+    that are known to have no tools are left out: the first test would fail."""
     ranked: list[Candidate] = []
     room = found.machine.for_models
     for source in usable([*found.servers, *([found.files] if found.files else [])]):
         instance = "local" if source.plugin == "llama-cpp" else source.instance or source.plugin
         order = sorted(source.models, key=lambda model: _rank(model, room), reverse=True)
-        fitting = [model for model in order if not model.bytes or model.bytes < room]
+        fitting = [
+            model
+            for model in order
+            if not model.toolless and (not model.bytes or model.bytes < room)
+        ]
         ranked += [
             Candidate(source, instance, model, _why(source, model))
             for model in fitting[:_MODELS_A_SOURCE]
@@ -132,16 +136,6 @@ def _entry(instance: str, candidate: Candidate) -> list[str]:
     return [f"  - use: {source.plugin}", *named, *written]
 
 
-def write_config(path: Path, text: str) -> None:
-    """Write it whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
-
-
 def found_table(found: Findings) -> Table:
     """What was found, for a person."""
     table = Table("found", "where", "models", box=None, padding=(0, 2), title_justify="left")
@@ -162,8 +156,8 @@ def found_table(found: Findings) -> Table:
     return table
 
 
-def plan_table(ranked: Sequence[Candidate], path: Path) -> Table:
-    """The one plan: what answers, and what happens to the configuration."""
+def plan_table(found: Findings, ranked: Sequence[Candidate], path: Path) -> Table:
+    """The one plan: what answers, what is left out, and what happens to the configuration."""
     first = ranked[0]
     size = f"{first.model.bytes / GIB:.1f} GiB" if first.model.bytes else "-"
     window = f"{first.model.window:,} tokens" if first.model.window else "told after the test"
@@ -173,11 +167,15 @@ def plan_table(ranked: Sequence[Candidate], path: Path) -> Table:
     table.add_row("size, window", f"{size}, {window}")
     if len(ranked) > 1:
         table.add_row("if it fails", ", ".join(item.target for item in ranked[1:4]))
+    toolless = [model for source in found.servers for model in source.models if model.toolless]
+    if toolless:
+        table.add_row("left out", f"{_names(toolless)}: an agent needs a model that calls tools")
     kept = "none is needed" if first.model.name == DEMO else str(path)
     table.add_row("configuration", kept)
     return table
 
 
 def _names(models: Sequence[Model]) -> str:
-    shown = ", ".join(model.name for model in models[:4])
+    names = [f"{model.name} (no tools)" if model.toolless else model.name for model in models[:4]]
+    shown = ", ".join(names)
     return f"{shown} and {len(models) - 4} more" if len(models) > 4 else shown

@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 from rich.console import Console
 
-from plugway import LocalGateway, PlugwayError
+from plugway import LocalGateway, PlugwayError, write_file
 from plugway_claude_code import _daemon
 from plugway_claude_code._detect import Findings, detect
 from plugway_claude_code._plan import (
@@ -19,7 +19,6 @@ from plugway_claude_code._plan import (
     config_text,
     found_table,
     plan_table,
-    write_config,
 )
 from plugway_probe import Finding, probe
 
@@ -43,7 +42,7 @@ def first_plan(gateway: LocalGateway, console: Console, *, yes: bool, keep: bool
     if not ranked:
         raise PlugwayError(_nothing(found))
     console.print(found_table(found))
-    console.print(plan_table(ranked, gateway.config_path))
+    console.print(plan_table(found, ranked, gateway.config_path))
     if found.keys and not (asks or yes):
         console.print("keys are used only when you agree: run it in a terminal, or with --yes")
     if asks and console.input("Enter to go on, Ctrl-C to stop: ").strip().lower() in ("n", "no"):
@@ -81,7 +80,7 @@ def _arranged(
     """The gateway with this candidate first; the demonstration needs no configuration."""
     if candidate.model.name == DEMO:
         return gateway
-    write_config(gateway.config_path, config_text(candidate, ranked))
+    write_file(gateway.config_path, config_text(candidate, ranked).encode())
     return LocalGateway.find(gateway.config_path, gateway.port)
 
 

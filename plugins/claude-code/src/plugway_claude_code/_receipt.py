@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,7 +19,7 @@ from typing import Any
 
 import platformdirs
 
-from plugway import PlugwayError, as_list, as_object
+from plugway import PlugwayError, as_list, as_object, write_file
 from plugway_claude_code import _json_file
 from plugway_claude_code._edits import Change, Edit, apply, take_back
 from plugway_claude_code._json_file import PRIVATE, JsonFile, Unfit
@@ -193,11 +192,7 @@ def _keep_copy(path: Path, raw: bytes) -> None:
 def _private(path: Path, raw: bytes) -> None:
     for inner in (folder().parent, folder(), path.parent):
         inner.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(raw)
-    draft.replace(path)
+    write_file(path, raw)
 
 
 def _digest(raw: bytes) -> str:

@@ -89,7 +89,7 @@ def _facts(gateway: LocalGateway, model: str | None, where: Sequence[str]) -> Fa
         models,
         plugway_command(),
         where=where,
-        scaled=scales_usage(started.state),
+        scaled=scales_usage(gateway, started.state),
         tool_search="field-policy" in started.state.get("plugins", ()),
         mcp=has_mcp(gateway),
     )

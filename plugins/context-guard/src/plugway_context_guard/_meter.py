@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import MessagesRequest, as_list, as_object
+from plugway import Bounded, MessagesRequest, as_list, as_object
 from plugway_context_guard._thoughts import NONE, Thoughts
 
 LEAST_BOUND: Final = 0.06
@@ -140,7 +140,7 @@ class Meter:
     """Estimates, by target."""
 
     def __init__(self) -> None:
-        self._scales: dict[str, _Scale] = {}
+        self._scales: Bounded[str, _Scale] = Bounded(_MAX_TARGETS)
         self._unknown = _Scale()
 
     def at_most(self, target: str, size: int, thoughts: Thoughts = NONE) -> int:
@@ -178,8 +178,6 @@ class Meter:
             return
         scale = self._scales.get(target)
         if scale is None:
-            if len(self._scales) >= _MAX_TARGETS:
-                self._scales.pop(next(iter(self._scales)))
             scale = self._scales[target] = _Scale()
         if features:
             scale.learn(features, tokens)

@@ -147,8 +147,6 @@ class ContextGuard(Plugin[ContextGuardOptions]):
                 if meaning.kind == "overflow" and not attempt.last:
                     failure.status, failure.try_next = meaning.status, True
                 raise
-        changes = shorter.changes[len(request.changes) :]
-        exchange.note_changes("around_attempt", self.name, changes)
         return await send(shorter, attempt)
 
     @hookimpl

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from plugway import LocalGateway, as_list, as_object
 from plugway_doctor._checks import Check
@@ -61,29 +58,15 @@ _OUTSIDE = (("resilience", "error-normalizer"),)
 """Pairs that load in either order, and work in this one."""
 
 
-def listed(config: Path) -> list[dict[str, Any]]:
-    """The entries of a configuration's `plugins`; empty where it cannot be read."""
-    try:
-        document = as_object(yaml.safe_load(config.read_text("utf-8")))
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    return [as_object(entry) for entry in as_list(document.get("plugins"))]
-
-
 def base_urls(gateway: LocalGateway) -> dict[str, str]:
     """The `base_url` of each instance that the configuration gives one."""
-    found: dict[str, str] = {}
-    for entry in listed(gateway.config_path):
-        url = as_object(entry.get("options")).get("base_url")
-        if isinstance(url, str):
-            found[str(entry.get("name") or entry.get("use"))] = url.rstrip("/")
-    return found
+    urls = {entry.name: entry.options.get("base_url") for entry in gateway.plugins()}
+    return {name: url.rstrip("/") for name, url in urls.items() if isinstance(url, str)}
 
 
 def scales_usage(gateway: LocalGateway) -> bool:
     """Whether clients are told scaled token counts, and so another window than the real one."""
-    options = (as_object(entry.get("options")) for entry in listed(gateway.config_path))
-    return any(option.get("scale_usage") is True for option in options)
+    return any(entry.options.get("scale_usage") is True for entry in gateway.plugins())
 
 
 def stack(gateway: LocalGateway, state: Mapping[str, Any] | None) -> Iterator[Check]:
@@ -91,7 +74,7 @@ def stack(gateway: LocalGateway, state: Mapping[str, Any] | None) -> Iterator[Ch
 
     `state` is what a running gateway says of itself, from which its backends are known.
     """
-    uses = [entry.get("use") for entry in listed(gateway.config_path)]
+    uses = [entry.use for entry in gateway.plugins()]
     if not gateway.configured or _is_native(gateway, state):
         yield from (Check(one.name, "passed", one.present) for one in _WANTED)
         return
@@ -112,5 +95,5 @@ def stack(gateway: LocalGateway, state: Mapping[str, Any] | None) -> Iterator[Ch
 def _is_native(gateway: LocalGateway, state: Mapping[str, Any] | None) -> bool:
     """Whether every backend that runs is Anthropic's own."""
     backends = [str(as_object(item).get("name")) for item in as_list((state or {}).get("backends"))]
-    uses = {str(e.get("name") or e.get("use")): e.get("use") for e in listed(gateway.config_path)}
+    uses = {entry.name: entry.use for entry in gateway.plugins()}
     return bool(backends) and all(uses.get(name) == _NATIVE for name in backends)

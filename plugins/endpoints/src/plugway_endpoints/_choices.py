@@ -17,6 +17,8 @@ from typing import Final, TypeVar
 
 import anyio.to_thread
 
+from plugway import Bounded
+
 log = logging.getLogger("plugway.endpoints")
 
 T = TypeVar("T")
@@ -54,7 +56,7 @@ class Choices:
     def __init__(self, path: Path | None) -> None:
         """`path`: the file; None keeps choices in memory only."""
         self._path = path
-        self._entries: dict[tuple[str, str], Choice] = {}
+        self._entries: Bounded[tuple[str, str], Choice] = Bounded(MAX_CHOICES)
         self._loaded = False
 
     def __len__(self) -> int:
@@ -88,10 +90,7 @@ class Choices:
         if agent == "":
             for key in [key for key in self._entries if key[0] == session]:
                 del self._entries[key]
-        self._entries.pop((session, agent), None)
         self._entries[session, agent] = choice
-        while len(self._entries) > MAX_CHOICES:
-            del self._entries[next(iter(self._entries))]
         await self._in_thread(lambda: self._write(session, agent, choice))
 
     async def clear(self, session: str, agent: str | None = None) -> bool:

@@ -1,23 +1,20 @@
-"""What the plugins around endpoints share in one process: choices, conversations, advice.
+"""What is known of conversations: their choices, who served them, where they may go.
 
-`switch` writes the choices and what it saw of conversations, `recommend` puts in its advice, `mcp`
-reads them all. They find each other by the path of the file, so that a gateway that reloads its
-configuration goes on with the same state.
+One plugin keeps it and another gives advice; whoever wants either finds it through the gateway, by
+the protocols `KeepsConversations` and `Advises`.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
-from weakref import WeakValueDictionary
+from typing import Any, Final, Protocol, runtime_checkable
 
 import platformdirs
 
-from plugway import ModelInfo, StateKey, Usage
+from plugway import Bounded, ModelInfo, StateKey, Usage
 from plugway_endpoints._choices import Choice, Choices
 from plugway_endpoints._names import Endpoint, endpoints_of
 from plugway_endpoints._needs import Needs
@@ -63,8 +60,9 @@ class Advice:
     """A line for each other endpoint: what it would mean, or why it is out."""
 
 
-class Advisor(Protocol):
-    """What `recommend` offers to other plugins."""
+@runtime_checkable
+class Advises(Protocol):
+    """A plugin that recommends endpoints: `Gateway.find(Advises)`."""
 
     def advise(self, needs: Needs, endpoints: Sequence[Endpoint], now: str = "") -> Advice:
         """The best endpoint for a conversation; `now` is the target that serves it."""
@@ -79,37 +77,40 @@ class Advisor(Protocol):
         ...
 
 
-class EndpointState:
-    """The shared state. `shared_state` finds it."""
+class Conversations:
+    """Conversations of one gateway, bounded: those served least recently are forgotten first."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None = None) -> None:
+        """`path` is the file of the choices; None keeps them in memory only."""
         self.choices = Choices(path)
-        self.advisor: Advisor | None = None
         self.models: tuple[ModelInfo, ...] = ()
         """The models that clients were shown last."""
         self.switch = ""
         """Name of the plugin that routes by the choices; empty where none is listed."""
         self.allow_zones: frozenset[str] = frozenset()
         """Zones that the configuration lets any conversation into; `*` for all."""
-        self._served: OrderedDict[tuple[str, str], Served] = OrderedDict()
-        self._zones: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._served: Bounded[tuple[str, str], Served] = Bounded(MAX_CONVERSATIONS)
+        self._zones: Bounded[str, frozenset[str]] = Bounded(MAX_CONVERSATIONS)
 
     def endpoints(self, zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
         """The endpoints that are known without asking anybody."""
         return endpoints_of(self.models, zones)
 
+    def listed(self, models: Sequence[ModelInfo], zones: Mapping[str, str]) -> None:
+        """Remember the models that a client is shown. Aliases may be added to the list after this:
+        those that are known already stay."""
+        ids = {info.id for info in models}
+        gone = [info for info in self.models if info.id not in ids]
+        self.models = (*models, *(e.info for e in endpoints_of(gone, zones) if e.alias))
+
     def saw(self, served: Served) -> None:
         """Remember the last exchange of a conversation."""
         key = (served.session, served.agent)
-        before = self._served.pop(key, None)
+        before = self._served.get(key)
         if before is not None and not served.prompt_tokens:
             served = replace(served, usage=before.usage)
         self._served[key] = served
-        zones = self._zones.pop(served.session, frozenset[str]())
-        self._zones[served.session] = zones | {served.zone}
-        for table in (self._served, self._zones):
-            while len(table) > MAX_CONVERSATIONS:
-                table.popitem(last=False)
+        self._zones[served.session] = self.zones(served.session) | {served.zone}
 
     def last(self, session: str | None, agent: str | None) -> Served | None:
         """The last exchange of a conversation."""
@@ -150,14 +151,17 @@ def no_consent(target: str, zones: Sequence[str], plugin: str) -> str:
     )
 
 
-_states: WeakValueDictionary[Path, EndpointState] = WeakValueDictionary()
+@runtime_checkable
+class KeepsConversations(Protocol):
+    """The plugin that keeps conversations, and routes by their choices:
+    `Gateway.find(KeepsConversations)`."""
+
+    @property
+    def conversations(self) -> Conversations:
+        """The same ones after a reload of the configuration."""
+        ...
 
 
-def shared_state(path: Path | None = None) -> EndpointState:
-    """The state of this process that belongs to the file at `path`, or at the usual place."""
-    folder = platformdirs.user_state_path("plugway", appauthor=False)
-    where = path or folder / "conversations.db"
-    state = _states.get(where)
-    if state is None:
-        state = _states[where] = EndpointState(where)
-    return state
+def choices_path() -> Path:
+    """Where choices are kept for the next start."""
+    return platformdirs.user_state_path("plugway", appauthor=False) / "conversations.db"

@@ -23,6 +23,7 @@ from plugway import (
     Send,
     StateKey,
     StreamInterrupted,
+    client_status,
     hookimpl,
 )
 from plugway_error_normalizer._tell import Place, headers_of, message_of
@@ -138,7 +139,7 @@ def _status(failure: BackendError, meaning: Meaning) -> int:
     """An upstream that is away looks like one that is busy: the client comes again."""
     if isinstance(failure, BackendUnavailable) and meaning.kind == "overloaded":
         return failure.status if meaning.permanent else 529
-    return meaning.status if 400 <= meaning.status < 600 else 502
+    return client_status(meaning.status)
 
 
 async def _close_models(attempt: Attempt) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from plugway import Backend
+from plugway import Backend, SpeaksMessages
 from plugway_field_policy._options import FieldPolicyOptions, Target
 from plugway_field_policy._presets import (
     BETAS,
@@ -81,16 +81,11 @@ def _half_of(value: str) -> str | None:
 def preset_of(backend: Backend, unknown: PresetName) -> PresetName:
     """The preset for what a backend says of itself.
 
-    `native` and `kind` are attributes that backends on `plugway-anthropic-wire` have. Without them
-    it is no server of the Messages API: it reads the request itself.
+    One that does not speak the Messages API reads the request itself.
     """
-    native = getattr(backend, "native", None)
-    if native is None:
+    if not isinstance(backend, SpeaksMessages):
         return TRANSLATING
-    if native:
-        return "anthropic"
-    kind = getattr(backend, "kind", "")
-    return _KINDS.get(kind, unknown)
+    return "anthropic" if backend.native else _KINDS.get(backend.kind, unknown)
 
 
 def policy_of(backend: Backend, options: FieldPolicyOptions) -> Policy:

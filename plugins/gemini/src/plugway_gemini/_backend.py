@@ -7,7 +7,7 @@ to the client. All other retries are the business of `resilience`.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -16,23 +16,22 @@ from urllib.parse import quote
 import orjson
 
 from plugway import (
-    MAX_MODELS,
     Attempt,
     BackendRefused,
     Headers,
     MessagesRequest,
     ModelInfo,
     Reply,
-    StreamEvent,
     Upstream,
     UpstreamResponse,
     as_object,
     aside,
-    collect,
+    collected,
     new_id,
 )
+from plugway_anthropic_wire import MAX_CURSOR, every_page, key_refusal, refuses_key
 from plugway_capabilities import Ledger
-from plugway_gemini._models import Target, models_in, resource
+from plugway_gemini._models import Target, entries_of, models_in, resource
 from plugway_gemini._reader import Reader
 from plugway_gemini._request import Translation, translate
 from plugway_gemini._stream import GeminiStream, read_whole
@@ -41,9 +40,6 @@ from plugway_upstream_errors import meaning_of
 
 PROVIDER: Final = "gemini"
 """The name in the ledger."""
-MAX_PAGES: Final = 20
-MAX_TOKEN: Final = 2048
-"""Characters of the longest token of a next page."""
 _LINES: Final[Headers] = (("content-type", "application/json"),)
 
 _log = logging.getLogger("plugway.gemini")
@@ -95,7 +91,7 @@ class GeminiBackend:
 
         async def again() -> UpstreamResponse:
             _log.info("`%s` ended without a word: asked again with simpler tools", attempt.target)
-            attempt.notes.append("asked again with simpler tools: the answer ended without a word")
+            attempt.note("asked again with simpler tools: the answer ended without a word")
             return await self._simpler(request, attempt, asked, reader)
 
         if request.stream:
@@ -104,7 +100,7 @@ class GeminiBackend:
         if reader.useless:
             events += await read_whole(await again(), reader)
         events += reader.end()
-        return Reply.message(await collect(_each(events)))
+        return Reply.message(collected(events))
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """Gemini's own count."""
@@ -122,19 +118,16 @@ class GeminiBackend:
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models that write text, with the limits that Google states."""
-        found: list[ModelInfo] = []
-        token = ""
-        for _ in range(MAX_PAGES):
-            path = f"/{self._version}/models?pageSize=1000{token}"
-            page = as_object(await self.upstream.fetch_json(path))
-            found += models_in(page)
-            following = page.get("nextPageToken")
-            if not isinstance(following, str) or not 0 < len(following) <= MAX_TOKEN:
-                break
-            if len(found) >= MAX_MODELS:
-                break
-            token = f"&pageToken={quote(following, safe='')}"
-        return found[:MAX_MODELS]
+        path = f"/{self._version}/models?pageSize=1000"
+
+        def following(page: Mapping[str, Any]) -> str:
+            token = page.get("nextPageToken")
+            if not isinstance(token, str) or not 0 < len(token) <= MAX_CURSOR:
+                return ""
+            return f"{path}&pageToken={quote(token, safe='')}"
+
+        listed = await every_page(self.upstream, path, entries_of, following, key="name")
+        return models_in(listed)
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body that would be sent, for `explain`."""
@@ -187,13 +180,13 @@ class GeminiBackend:
         """A request that the refusal does not speak of; None where there is none."""
         text = failure.message.lower().replace("_", " ")
         learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body)
-        attempt.notes.extend(f"learnt from a refusal: {what}" for what in learnt)
+        attempt.note(*(f"learnt from a refusal: {what}" for what in learnt))
         target = self._target(attempt)
         if not learnt and "thought signature" not in text:
             return target, None
         signatures = "thought signature" not in text
         if not signatures:
-            attempt.notes.append("thought signatures were refused: sent with Google's bypass")
+            attempt.note("thought signatures were refused: sent with Google's bypass")
         after = self._translated(request, attempt, target, signatures=signatures, told=False)
         return target, after if after.body != before.body else None
 
@@ -217,7 +210,7 @@ class GeminiBackend:
     ) -> Translation:
         made = translate(request.body, target, signatures=signatures)
         if told:
-            attempt.notes.extend(made.notes.lines())
+            attempt.note(*made.notes.lines())
         return made
 
     async def _generate(
@@ -237,7 +230,7 @@ class GeminiBackend:
     async def _nothing(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """`max_tokens: 0` only warms caches, which Gemini does by itself."""
         tokens = await self.count(request, attempt)
-        attempt.notes.append("emulate max_tokens: nothing was to be written; tokens were counted")
+        attempt.note("emulate max_tokens: nothing was to be written; tokens were counted")
         usage = {"input_tokens": tokens if isinstance(tokens, int) else 0, "output_tokens": 0}
         return Reply.message(
             {
@@ -261,17 +254,8 @@ class GeminiBackend:
         """The failure that an error of Google's stands for; a refused key is a 400 there."""
         refusal = BackendRefused(status, body, headers=headers)
         meaning = meaning_of(refusal)
-        if meaning.kind == "auth":
-            what = f"Google does not accept the key in option `api_key` of `{self.name}`"
-            return BackendRefused(
-                401,
-                body,
-                headers=headers,
-                message=f"{what} ({refusal.message}). Mend it with `plugway keys`, or in the "
-                "environment variable that the option names, and restart",
-                permanent=True,
-                record=what,
-            )
+        if refuses_key(refusal):
+            return key_refusal(self.name, refusal)
         return BackendRefused(
             status,
             body,
@@ -292,11 +276,6 @@ class _Asked:
 
 def _method(request: MessagesRequest) -> str:
     return "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-
-
-async def _each(events: list[StreamEvent]) -> AsyncIterator[StreamEvent]:
-    for item in events:
-        yield item
 
 
 def _parsed(body: bytes) -> Any:

@@ -7,7 +7,7 @@ https://ai.google.dev/api/models.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -89,10 +89,15 @@ def resource(model: str) -> str:
     return model if "/" in model else f"models/{model}"
 
 
-def models_in(page: Mapping[str, Any]) -> list[ModelInfo]:
-    """The models of one page of the list that write text."""
+def entries_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entries of one page of the list that have a name."""
+    return named_entries(page.get("models"), "name")
+
+
+def models_in(entries: Iterable[Mapping[str, Any]]) -> list[ModelInfo]:
+    """Those of the models that write text."""
     found: list[ModelInfo] = []
-    for entry in named_entries(page.get("models"), "name"):
+    for entry in entries:
         name = entry["name"].removeprefix("models/")
         writes = "generateContent" in as_list(entry.get("supportedGenerationMethods"))
         if name and writes and not any(part in name for part in _NO_CHAT):

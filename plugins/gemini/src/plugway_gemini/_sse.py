@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
-from plugway import BackendProtocolError, as_object, check_answer
-
-MAX_EVENT: Final = 64 * 2**20
-"""Bytes of one event; a call with large arguments comes in one."""
+from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object, check_answer
 
 
 class DataDecoder:
@@ -29,8 +26,9 @@ class DataDecoder:
                 values or levels.
         """
         self._size += len(chunk)
-        if self._size > MAX_EVENT:
-            raise BackendProtocolError(f"an event of the stream is larger than {MAX_EVENT} bytes")
+        if self._size > MAX_EVENT_BYTES:
+            what = f"an event of the stream is larger than {MAX_EVENT_BYTES} bytes"
+            raise BackendProtocolError(what)
         head, end, tail = chunk.rpartition(b"\n")
         self._rest += head
         if not end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 import orjson
 
@@ -13,9 +14,13 @@ from plugway import (
     StreamInterrupted,
     UpstreamResponse,
     as_object,
+    breath,
 )
 from plugway_gemini._reader import Reader
 from plugway_gemini._sse import DataDecoder
+
+_LARGE: Final = 2**18
+"""Bytes of a whole answer that is read in steps, between which the loop goes on."""
 
 Again = Callable[[], Awaitable[UpstreamResponse]]
 """Asks once more, with simpler tools."""
@@ -89,6 +94,7 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
         raw = await response.read()
     finally:
         await response.aclose()
+    await breath(len(raw) > _LARGE)
     try:
         answer = as_object(orjson.loads(raw))
     except orjson.JSONDecodeError:
@@ -97,4 +103,6 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
         told = raw[:200].decode("utf-8", "replace")
         record = "it answered 200, but not with a JSON object"
         raise BackendProtocolError(f"{record}: {told}", record=record)
-    return reader.feed(answer)
+    events = reader.feed(answer)
+    await breath(len(raw) > _LARGE)
+    return events

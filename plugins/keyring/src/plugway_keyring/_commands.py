@@ -15,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from plugway import Keyring, PlugwayError, StoredKey, origin_of, url_problem
+from plugway import PlugwayError, StoredKey, origin_of, url_problem
 from plugway_keyring import _names
 from plugway_keyring._places import KNOWN, try_key
+from plugway_keyring._store import Keyring
 
 keys_app = typer.Typer(
     name="keys",

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final
 
 from plugway import (
     Attempt,
     BackendUnavailable,
     Emitter,
+    InvalidRequest,
     MessagesRequest,
     ModelInfo,
     Reply,
     RequestRejected,
     StreamEvent,
     StreamInterrupted,
+    wrong_choice,
 )
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
@@ -31,8 +33,6 @@ from plugway_signature import signature
 Note = Callable[[str], None]
 
 _log = logging.getLogger("plugway.llama-cpp")
-note_to: ContextVar[Note | None] = ContextVar("note_to", default=None)
-"""Where the worker's notes about the request of this context go; set by the plugin's hook."""
 
 _STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
 
@@ -50,17 +50,26 @@ class LlamaCppBackend:
         """Hold the demonstration's calls to three shapes; tests of the engine may switch it off."""
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """Run inference. The reply begins when the prompt is accepted, not when it is computed."""
+        """Run inference. The reply begins when the prompt is accepted, not when it is computed.
+
+        Raises:
+            InvalidRequest: `tool_choice` means nothing.
+            BackendError: the model cannot be had, or its worker failed.
+        """
+        if request.get("tool_choice") is not None and (wrong := wrong_choice(request.body)):
+            raise InvalidRequest(wrong, retry=False, record=True)
         loaded = await self.loader.get(attempt.model)
+        exchange = attempt.exchange
         header = {
             "op": "generate",
-            "caller": _share(attempt),
-            "session": attempt.session_id,
-            "agent": request.header("x-claude-code-agent-id"),
+            "caller": exchange.caller.share,
+            "session": exchange.session_id,
+            "agent": exchange.agent_id,
         }
         call = await loaded.supervisor.call(header, request.raw)
         held = Held(request.body) if self.hold_demo and loaded.is_demo else None
-        stream = Generation(call, loaded, request.model, note_to.get(), held)
+        note = partial(exchange.note, self.name, stage="engine")
+        stream = Generation(call, loaded, request.model, note, held)
         try:
             await stream.begin()
         except BaseException:
@@ -71,7 +80,8 @@ class LlamaCppBackend:
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Tokens of the rendered prompt, exactly."""
         loaded = await self.loader.get(attempt.model)
-        call = await loaded.supervisor.call({"op": "count", "caller": _share(attempt)}, request.raw)
+        header = {"op": "count", "caller": attempt.exchange.caller.share}
+        call = await loaded.supervisor.call(header, request.raw)
         try:
             async for frame in call:
                 _raise_error(frame.header)
@@ -123,7 +133,7 @@ class Generation:
     """The events of one reply, as the worker makes it."""
 
     def __init__(
-        self, call: Call, loaded: Loaded, model: str, note: Note | None, held: Held | None = None
+        self, call: Call, loaded: Loaded, model: str, note: Note, held: Held | None = None
     ) -> None:
         """`held` judges the calls of the demonstration model."""
         self._call = call
@@ -212,13 +222,8 @@ class Generation:
         return self._emitter.text(self._held.text("", final=True)) if self._held else []
 
     def _say(self, text: str) -> None:
-        if self._note is not None:
-            self._note(text)
+        self._note(text)
         _log.info("%s", text)
-
-
-def _share(attempt: Attempt) -> str:
-    return attempt.caller.share if attempt.caller else ""
 
 
 def _raise_error(header: Mapping[str, Any]) -> None:

@@ -1,17 +1,19 @@
 """What the demonstration model may call, whatever its template and its weights say.
 
-Of tools that run commands, write or name files, three shapes pass: create a file with `Write`,
-append a line with `Bash`, show a file with `Read`; each inside of the working folder. Everything is
-decided from the request and the call, by name and by schema; nothing here looks at the disk.
+Three shapes pass: create a file with `Write`, append a line with `Bash`, show a file with `Read`;
+each inside of the working folder, and one that somebody has named. So do calls of a few tools that
+examples are made of. Everything else is refused. Nothing here looks at the disk.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
+
+from plugway_llama_cpp._mentions import may_name, names
 
 REFUSAL: Final = (
     "I only know how to create a file (create hello.txt with the text hi), append a line (now "
@@ -20,28 +22,11 @@ REFUSAL: Final = (
 )
 """What is said in the place of a call that fits no shape."""
 
-_NAMES: Final = re.compile(
-    "agent|append|apply|bash|build|chmod|cmd|code|command|commands|commit|console|copy|"
-    "create|cron|delete|deploy|edit|erase|eval|exec|execute|file|files|fs|git|insert|kill|"
-    "launch|make|mkdir|modify|monitor|move|multiedit|node|notebook|notebookedit|npm|"
-    "overwrite|patch|pip|powershell|process|publish|push|put|pwsh|python|remove|rename|repl|"
-    "replace|rm|run|save|script|send|sh|shell|skill|spawn|sql|ssh|start|subagent|subprocess|"
-    "sudo|task|terminal|touch|truncate|undo|unlink|upload|wakeup|workflow|worktree|write|zsh"
-)
-_RUNS: Final = re.compile(
-    "args|argv|bash|cmd|code|command|commandline|commands|exec|executable|patch|program|"
-    "script|scriptpath|shell|sql"
-)
-_PATHS: Final = re.compile(
-    "cwd|destination|dir|directory|file|filename|filepath|filepaths|files|folder|"
-    "notebookpath|path|paths|source|sourcepath|target|targetfile|targetpath|uri|workdir|"
-    "workingdirectory"
-)
-_WRITES: Final = re.compile(
-    "content|contents|data|diff|edits|filetext|inserttext|newsource|newstr|newstring|newtext|"
-    "oldstr|oldstring|oldtext|replacement"
-)
-_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+ORDERS: Final = frozenset(("Write", "Bash", "Read"))
+"""The tools of the three shapes."""
+_EXAMPLES: Final = frozenset(("weather", "get_weather", "get_current_weather", "note_city"))
+"""Tools that the pages of SDKs and the plugin `probe` try a model with: they only look up."""
+_ASKS: Final = frozenset(("city", "location", "place", "unit"))
 _PART: Final = r"[\w+@][\w.+@-]*(?<!\.)"
 _PLAIN: Final = re.compile(rf"{_PART}(?:/{_PART})*")
 _APPEND: Final = re.compile(
@@ -51,8 +36,11 @@ _FOLDER: Final = re.compile(r"(?:^|\n)[\s-]*(?:Primary w|W)orking directory: *([
 _HOME: Final = re.compile(
     r"/|/root|/(?:home|Users)(?:/[^/]+)?|(?:[A-Za-z]:)?[\\/]?(?:Users[\\/][^\\/]+)?"
 )
-_DEEP: Final = 40
-"""Levels of a schema or of arguments; what lies deeper counts as a command."""
+_MISSING: Final = re.compile(
+    r"(?:<tool_use_error>)?\s*(?:error:\s*)?(?:file does not exist\b|(?:enoent: )?no such file\b)"
+)
+"""How a result begins that says, in small letters, that there is no such file."""
+_DENIED: Final = re.compile("permi|deni|allow|refus|reject|access")
 _LONG: Final = 1000
 """Characters from which a user's text is more than an order: a summary, a file that was pasted."""
 
@@ -61,22 +49,19 @@ _LONG: Final = 1000
 class Conversation:
     """What of a request the verdicts need."""
 
-    tools: Mapping[str, frozenset[str]]
-    """The names of all properties of each tool, in small letters without separators."""
+    tools: frozenset[str]
+    """The names of all tools that the client offers."""
     folder: str
     """The working folder; empty where it is not known, or a home."""
     shown: str
-    """All that may name files which exist: results, calls, reminders; in small letters."""
+    """All that may name files which exist: results, calls, reminders."""
     asked: str
-    """All that the user said, in small letters."""
+    """All that the user said."""
 
 
 def read_conversation(body: Mapping[str, Any]) -> Conversation:
     """The conversation of a Messages request."""
-    tools = {
-        str(tool.get("name", "")): frozenset(_properties(tool.get("input_schema"), 0))
-        for tool in map(_object, _list(body.get("tools")))
-    }
+    tools = frozenset(str(_object(tool).get("name", "")) for tool in _list(body.get("tools")))
     messages = [_object(message) for message in _list(body.get("messages"))]
     systems = [
         body.get("system"),
@@ -85,19 +70,10 @@ def read_conversation(body: Mapping[str, Any]) -> Conversation:
     said = [text for content in systems for text in _texts(content)]
     folders = {found.strip() for text in said for found in _FOLDER.findall(text)}
     folder = folders.pop().rstrip("/\\") if len(folders) == 1 else ""
-    shown = "\n".join(_shown(messages)).lower()
+    shown = "\n".join(_shown(messages))
     users = (m.get("content") for m in messages if m.get("role") == "user")
-    asked = "\n".join(text for content in users for text in _texts(content)).lower()
+    asked = "\n".join(text for content in users for text in _texts(content))
     return Conversation(tools, "" if _HOME.fullmatch(folder) else folder, shown, asked)
-
-
-def is_held(name: str, properties: Iterable[str]) -> bool:
-    """Whether a tool runs commands, or writes or names files: by its name, or by its schema."""
-    found = tuple(properties)
-    words = [name, *_WORD.findall(name)]
-    return any(_NAMES.fullmatch(word.lower()) for word in words) or any(
-        kind.fullmatch(word) for kind in (_RUNS, _PATHS, _WRITES) for word in found
-    )
 
 
 def reason_against(conversation: Conversation, name: str, arguments: str) -> str:
@@ -111,9 +87,9 @@ def reason_against(conversation: Conversation, name: str, arguments: str) -> str
     if not isinstance(given, dict):
         return "its arguments are no object"
     call = cast(dict[str, Any], given)
-    properties = {*conversation.tools[name], *_keys(call)}
-    if not is_held(name, properties):
-        return ""
+    if name in _EXAMPLES:
+        plain = all(isinstance(value, str) for value in call.values())
+        return "" if plain and call.keys() <= _ASKS else "it is more than a question"
     match name:
         case "Write":
             return _against_write(conversation, call)
@@ -132,16 +108,15 @@ def _against_write(conversation: Conversation, call: dict[str, Any]) -> str:
     inside = _inside(path, conversation.folder)
     if not inside:
         return "its path is not plainly inside of the working folder"
-    # The name alone: the same file may have been shown by its absolute path.
-    if _names(conversation.shown, inside):
-        return "the conversation has shown that file, or one of that name, before"
+    if may_name(conversation.shown, inside, conversation.folder):
+        return "the conversation has shown that file, or what may be it, before"
     return _against_a_slip(conversation, inside)
 
 
 def _against_append(conversation: Conversation, call: dict[str, Any]) -> str:
-    command, rest = call.get("command"), set(call) - {"command", "description", "timeout"}
+    command, rest = call.get("command"), {key: call[key] for key in call if key != "command"}
     found = _APPEND.fullmatch(command) if isinstance(command, str) else None
-    if found is None or rest:
+    if found is None or not _are(rest, description=str, timeout=int):
         return "its command is more than appending one line"
     # The shell reads the whole of it, the folder too.
     plain = _PLAIN.fullmatch(found[1].removeprefix("/"))
@@ -152,7 +127,8 @@ def _against_append(conversation: Conversation, call: dict[str, Any]) -> str:
 
 
 def _against_show(conversation: Conversation, call: dict[str, Any]) -> str:
-    if set(call) - {"file_path", "offset", "limit"}:
+    rest = {key: call[key] for key in call if key != "file_path"}
+    if not _are(rest, offset=int, limit=int):
         return "it is more than showing one file"
     inside = _inside(call.get("file_path"), conversation.folder)
     if not inside:
@@ -160,17 +136,17 @@ def _against_show(conversation: Conversation, call: dict[str, Any]) -> str:
     return _against_a_slip(conversation, inside)
 
 
+def _are(given: Mapping[str, Any], **kinds: type) -> bool:
+    """Whether there is nothing but these arguments, each of its kind."""
+    return all(type(value) is kinds.get(name) for name, value in given.items())
+
+
 def _against_a_slip(conversation: Conversation, inside: str) -> str:
     """A small model copies names with slips: what nobody has named is not what was asked for."""
-    if _names(conversation.asked, inside) or _names(conversation.shown, inside):
+    texts = (conversation.asked, conversation.shown)
+    if any(names(text, inside, conversation.folder) for text in texts):
         return ""
     return "nobody has named that file"
-
-
-def _names(text: str, path: str) -> bool:
-    """Whether `text`, in small letters, has the last name of `path` as a word of its own."""
-    last = re.escape(path.rsplit("/", 1)[-1].lower())
-    return re.search(rf"(?<![\w.+@-]){last}(?![\w+@-]|\.\w)", text) is not None
 
 
 def _inside(path: Any, folder: str) -> str:
@@ -186,35 +162,6 @@ def _inside(path: Any, folder: str) -> str:
     return path if _PLAIN.fullmatch(path) else ""
 
 
-def _properties(schema: Any, depth: int) -> Iterator[str]:
-    """The names of all properties of a schema or of arguments, also of the inner ones."""
-    if depth > _DEEP:
-        yield "command"
-        return
-    for item in _list(schema):
-        yield from _properties(item, depth + 1)
-    for key, value in _object(schema).items():
-        if key == "properties":
-            yield from (_bare(name) for name in _object(value))
-        yield from _properties(value, depth + 1)
-
-
-def _keys(value: Any, depth: int = 0) -> Iterator[str]:
-    """All keys of arguments, also of the inner ones."""
-    if depth > _DEEP:
-        yield "command"
-        return
-    for item in _list(value):
-        yield from _keys(item, depth + 1)
-    for key, inner in _object(value).items():
-        yield _bare(key)
-        yield from _keys(inner, depth + 1)
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"[^a-z]", "", name.lower())
-
-
 def _shown(messages: list[dict[str, Any]]) -> Iterator[str]:
     """The texts that may name files which exist: all but orders and the client's description of
     the machine."""
@@ -224,7 +171,8 @@ def _shown(messages: list[dict[str, Any]]) -> Iterator[str]:
         b.get("id") for _, b in blocks if b.get("type") == "tool_use" and b.get("name") == "Read"
     }
     for _, block in blocks:
-        if block.get("type") == "tool_result" and block.get("is_error") is True:
+        text = "\n".join(_texts(block.get("content"))).strip().lower()
+        if block.get("is_error") is True and _MISSING.match(text) and not _DENIED.search(text):
             missing |= {block.get("tool_use_id")} & reads
     for role, block in blocks:
         kind, text = block.get("type"), str(block.get("text", ""))

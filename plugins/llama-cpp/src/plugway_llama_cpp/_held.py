@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from plugway import StopReason
-from plugway_llama_cpp._guard import REFUSAL, is_held, read_conversation, reason_against
+from plugway_llama_cpp._guard import ORDERS, REFUSAL, read_conversation, reason_against
 from plugway_toolcalls import FAMILIES
 
 _MARKS: Final = tuple(
@@ -60,8 +60,7 @@ class Held:
 
     def reason_against(self, name: str, arguments: str) -> str:
         """Why the call may not be made; empty where it may."""
-        properties = self._conversation.tools.get(name, frozenset())
-        held = is_held(name, properties)
+        held = name in ORDERS
         reason = reason_against(self._conversation, name, arguments)
         if not reason and held and self._orders:
             reason = "one such call per reply is enough"

@@ -7,18 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 
-from plugway import (
-    Attempt,
-    Backend,
-    Exchange,
-    MessagesRequest,
-    Plugin,
-    PlugwayError,
-    Reply,
-    Send,
-    hookimpl,
-)
-from plugway_llama_cpp._backend import LlamaCppBackend, note_to
+from plugway import Backend, Plugin, PlugwayError, hookimpl
+from plugway_llama_cpp._backend import LlamaCppBackend
 from plugway_llama_cpp._control import control_socket
 from plugway_llama_cpp._folder import NoSuchModel, find_model
 from plugway_llama_cpp._options import LlamaCppOptions
@@ -51,19 +41,6 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
     def lifespan(self) -> AbstractAsyncContextManager[object]:
         """Loads the model in the background; stops all workers at the end."""
         return self._live()
-
-    @hookimpl
-    async def around_attempt(
-        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
-    ) -> Reply:
-        """Lets the worker's notes (reuse, clamping, fallbacks) into the receipt."""
-        if attempt.backend is not self.backend:
-            return await send(request, attempt)
-        token = note_to.set(lambda text: exchange.note(self.name, text, stage="engine"))
-        try:
-            return await send(request, attempt)
-        finally:
-            note_to.reset(token)
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:

@@ -158,15 +158,25 @@ def _openings(family: Family) -> tuple[str, ...]:
 
 
 def _tool_schema(tool: Tool, notes: list[str]) -> dict[str, Any]:
-    schema, found = _prepared(_key(tool.schema or _ANY_OBJECT), True)
+    schema, found = _ready(tool.schema or _ANY_OBJECT, True)
     notes += [f"tool `{tool.name}`: {note}" for note in found]
     return schema
 
 
 def _format(schema: Mapping[str, Any], notes: list[str]) -> dict[str, Any] | None:
-    prepared, found = _prepared(_key(schema), False)
+    prepared, found = _ready(schema, False)
     notes += [f"`output_config.format`: {note}" for note in found]
     return prepared
+
+
+_KEPT_CHARACTERS: Final = 32 * 1024
+"""A schema that is longer is prepared anew each time: a thousand of them are kept."""
+
+
+def _ready(schema: Mapping[str, Any], is_object: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    key = _key(schema)
+    prepared = _prepared if len(key) <= _KEPT_CHARACTERS else _prepared.__wrapped__
+    return prepared(key, is_object)
 
 
 def _key(schema: Mapping[str, Any]) -> str:

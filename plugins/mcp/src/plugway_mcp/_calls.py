@@ -8,12 +8,11 @@ otherwise. So the ids of calls to our tools are noted as they are streamed.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plugway import EventStream, MessagesRequest, StreamEvent, as_list, as_object
+from plugway import Bounded, EventStream, MessagesRequest, StreamEvent, as_list, as_object
 from plugway_endpoints import Needs
 
 TOOL_USE_ID: Final = "claudecode/toolUseId"
@@ -58,7 +57,7 @@ class Calls:
     """Callers by the ids of their tool calls; bounded, the oldest go first."""
 
     def __init__(self) -> None:
-        self._callers: OrderedDict[str, Caller] = OrderedDict()
+        self._callers: Bounded[str, Caller] = Bounded(MAX_CALLS)
 
     def __len__(self) -> int:
         return len(self._callers)
@@ -66,8 +65,6 @@ class Calls:
     def add(self, tool_use_id: str, caller: Caller) -> None:
         """Note a call."""
         self._callers[tool_use_id] = caller
-        while len(self._callers) > MAX_CALLS:
-            self._callers.popitem(last=False)
 
     def of(self, tool_use_id: object) -> Caller | None:
         """Whose call it is."""

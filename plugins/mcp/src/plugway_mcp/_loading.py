@@ -1,17 +1,17 @@
 """Loading and unloading models on this machine.
 
-A backend that can do it has `load(model)` and `unload(model)`, which `plugway.Backend` does not
-ask for. Any other loads a model when it is asked something, and nobody can make it unload one.
+A backend that is not of `plugway.Loads` loads a model when it is asked something, and nobody can
+make it unload one.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import orjson
 
-from plugway import BackendError, Gateway, MessagesRequest, PlugwayError
+from plugway import BackendError, Gateway, Loads, MessagesRequest, PlugwayError
 from plugway_endpoints import Endpoint
 
 WAIT_SECONDS: Final = 50.0
@@ -20,12 +20,11 @@ WAIT_SECONDS: Final = 50.0
 
 async def load(gateway: Gateway, endpoint: Endpoint) -> str:
     """Load a model; the answer says whether it is there, or still on its way."""
-    backend: Any = gateway.backends[endpoint.instance]
-    loads = getattr(backend, "load", None)
+    backend = gateway.backends[endpoint.instance]
     with anyio.move_on_after(WAIT_SECONDS):
         try:
-            if loads is not None:
-                await loads(endpoint.model)
+            if isinstance(backend, Loads):
+                await backend.load(endpoint.model)
             else:
                 await gateway.ask(_smallest(endpoint))
         except PlugwayError as error:
@@ -36,14 +35,13 @@ async def load(gateway: Gateway, endpoint: Endpoint) -> str:
 
 async def unload(gateway: Gateway, endpoint: Endpoint) -> str:
     """Unload a model. Raises `BackendError` where its server does not offer that."""
-    backend: Any = gateway.backends[endpoint.instance]
-    unloads = getattr(backend, "unload", None)
-    if unloads is None:
+    backend = gateway.backends[endpoint.instance]
+    if not isinstance(backend, Loads):
         raise BackendError(
             f"`{endpoint.instance}` is a server of its own that cannot be told to unload a model "
             "from here: use its own command"
         )
-    gone = await unloads(endpoint.model)
+    gone = await backend.unload(endpoint.model)
     return f"`{endpoint.id}` is unloaded." if gone else f"`{endpoint.id}` was not loaded."
 
 

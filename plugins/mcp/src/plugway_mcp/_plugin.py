@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar
 
-import orjson
 from starlette.routing import BaseRoute, Route
 
 from plugway import (
@@ -23,7 +22,7 @@ from plugway import (
     as_object,
     hookimpl,
 )
-from plugway_endpoints import CHOSEN, needs_of, shared_state
+from plugway_endpoints import CHOSEN, needs_of
 from plugway_mcp._calls import Caller, Calls, NotedStream, offers_ours, our_call
 from plugway_mcp._endpoint import Endpoint
 from plugway_mcp._tools import Tools
@@ -44,7 +43,6 @@ class Mcp(Plugin[NoOptions]):
         super().__init__(options, name=name)
         self.calls = Calls()
         self.totals = Totals()
-        self._state = shared_state()
         self._endpoint = Endpoint()
 
     @hookimpl
@@ -59,7 +57,7 @@ class Mcp(Plugin[NoOptions]):
 
     @asynccontextmanager
     async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
-        tools = Tools(gateway, self._state, self.calls, self.totals)
+        tools = Tools(gateway, self.calls, self.totals)
         async with self._endpoint.running(tools):
             yield
 
@@ -79,9 +77,8 @@ class Mcp(Plugin[NoOptions]):
             return
         if exchange.state.get(_OFFERED) is None:
             return
-        with suppress(orjson.JSONDecodeError):
-            for block in as_list(as_object(orjson.loads(reply.body)).get("content")):
-                self._note(as_object(block), exchange)
+        for block in as_list(reply.parsed.get("content")):
+            self._note(as_object(block), exchange)
 
     @hookimpl
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:

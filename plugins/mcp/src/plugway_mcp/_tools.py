@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from plugway import Gateway, PlugwayError, as_list, as_object
 from plugway_endpoints import (
     AGENTS,
+    Advises,
+    Conversations,
     Endpoint,
-    EndpointState,
+    KeepsConversations,
     Needs,
     choices_text,
     close_to,
@@ -86,11 +88,8 @@ class Tool:
 class Tools:
     """The tools over one gateway."""
 
-    def __init__(
-        self, gateway: Gateway, state: EndpointState, calls: Calls, totals: Totals
-    ) -> None:
+    def __init__(self, gateway: Gateway, calls: Calls, totals: Totals) -> None:
         self._gateway = gateway
-        self._state = state
         self._calls = calls
         self._totals = totals
 
@@ -215,8 +214,7 @@ class Tools:
     async def endpoint_recommend(self, _: Nothing, caller: Caller | None) -> str:
         """Advice from what is known, without asking anybody."""
         caller = self._known(caller)
-        advisor = self._state.advisor
-        if advisor is None:
+        if (advisor := self._advisor) is None:
             raise ToolFailed("The plugin `recommend` is not listed in the configuration: add it.")
         endpoints = self._state.endpoints(self._zones())
         if not endpoints:
@@ -285,6 +283,16 @@ class Tools:
 
     # ── in common ────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def _state(self) -> Conversations:
+        """What is known of conversations; nothing where no plugin keeps them."""
+        keepers = self._gateway.find(KeepsConversations)
+        return keepers[0][1].conversations if keepers else Conversations()
+
+    @property
+    def _advisor(self) -> Advises | None:
+        return next((one for _, one in self._gateway.find(Advises)), None)
+
     def _zones(self) -> dict[str, str]:
         return {name: backend.zone for name, backend in self._gateway.backends.items()}
 
@@ -333,16 +341,14 @@ class Tools:
         return self._one(name, match(name, here).found, here)
 
     def _cost(self, target: str, usage: Any) -> float | None:
-        advisor = self._state.advisor
-        return advisor.cost(target, usage) if advisor is not None else None
+        return self._advisor.cost(target, usage) if self._advisor else None
 
     def _line(self, endpoint: Endpoint, now: str) -> str:
         info, facts = endpoint.info, [endpoint.said()]
         if info.state != "unknown":
             facts.append(info.state)
         facts += sorted(info.capabilities)
-        advisor = self._state.advisor
-        measured: Mapping[str, Any] = advisor.facts(endpoint.id) if advisor is not None else {}
+        measured = self._advisor.facts(endpoint.id) if self._advisor else dict[str, Any]()
         for key, what in (("prefill", "tokens/s in"), ("decode", "tokens/s out")):
             if measured.get(key):
                 facts.append(f"{measured[key]:,.0f} {what}")
@@ -369,9 +375,8 @@ def _scope(scope: str, caller: Caller) -> tuple[str, str]:
 
 
 def _guess(caller: Caller) -> str:
-    if not caller.guessed:
-        return ""
-    return " (The client does not say who calls: this is the only conversation of late.)"
+    told = " (The client does not say who calls: this is the only conversation of late.)"
+    return told if caller.guessed else ""
 
 
 def _explained(summary: Mapping[str, Any]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from plugway import Exchange, Outcome, Usage
+from plugway import Bounded, Exchange, Outcome, Usage
 
 MAX_SESSIONS: Final = 256
 MAX_TARGETS: Final = 200
@@ -39,15 +38,15 @@ class Total:
         return Usage(self.input, self.output, self.cached)
 
 
-Table = OrderedDict[str, Total]
+Table = Bounded[str, Total]
 
 
 class Totals:
     """All targets, and those of each session."""
 
     def __init__(self) -> None:
-        self.targets: Table = OrderedDict()
-        self._sessions: OrderedDict[str, Table] = OrderedDict()
+        self.targets: Table = Table(MAX_TARGETS)
+        self._sessions: Bounded[str, Table] = Bounded(MAX_SESSIONS)
 
     def add(self, exchange: Exchange, outcome: Outcome) -> None:
         """Take in the end of an exchange that a backend served."""
@@ -57,22 +56,17 @@ class Totals:
         _entry(self.targets, served.target).add(outcome)
         session = exchange.session_id
         if session and len(session) <= 200:
-            table = self._sessions.pop(session, None) or Table()
+            table = self._sessions.get(session) or Table(MAX_TARGETS)
             self._sessions[session] = table
             _entry(table, served.target).add(outcome)
-            while len(self._sessions) > MAX_SESSIONS:
-                self._sessions.popitem(last=False)
 
     def of(self, session: str | None) -> Mapping[str, Total]:
         """The totals of a session by target."""
-        return self._sessions.get(session or "", Table())
+        return self._sessions.get(session or "") or {}
 
 
 def _entry(table: Table, target: str) -> Total:
-    total = table.pop(target, None) or Total()
-    table[target] = total
-    while len(table) > MAX_TARGETS:
-        table.popitem(last=False)
+    total = table[target] = table.get(target) or Total()
     return total
 
 

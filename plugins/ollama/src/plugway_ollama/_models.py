@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugway import ModelInfo, as_list, as_object, named_entries
-from plugway_anthropic_wire import positive, seen
+from plugway_anthropic_wire import positive, seen, toolless_notice
 
 
 def names_of(tags: Any) -> dict[str, dict[str, Any]]:
@@ -55,6 +55,7 @@ def info_of(
         capabilities=capabilities,
         created_at=str(entry.get("modified_at") or "1970-01-01T00:00:00Z"),
         extra=extra,
+        notice=toolless_notice(str(entry["name"])) if able and "tools" not in able else "",
     )
 
 

@@ -92,9 +92,26 @@ class OllamaBackend(AnthropicBackend):
             raise refused
         name = await self._variant_of(attempt.model)
         if name != attempt.model:
-            attempt.notes.append(f"asked for `{name}`, which is loaded with that window")
+            attempt.note(f"asked for `{name}`, which is loaded with that window")
             request = request.replace(model=name, because="Ollama takes no window in a request")
         return await super().send(request, attempt)
+
+    def key_refused(self, refusal: BackendRefused) -> BackendError:
+        """Where Ollama itself is not signed in, no key in the configuration helps: it then says
+        where to do so (`AuthorizationError` of its `api/types.go`), in an address that names its
+        own key and is not shown."""
+        if b'"signin_url"' not in refusal.body:
+            return super().key_refused(refusal)
+        what = f"Ollama, the server of `{self.name}`, is not signed in, which its cloud models need"
+        return BackendRefused(
+            401,
+            b"",
+            headers=refusal.headers,
+            message=f"{what}. Run `ollama signin` where Ollama runs, or choose a model that runs "
+            "there",
+            permanent=True,
+            record=what,
+        )
 
     async def sees_images(self, model: str) -> bool | None:
         """Whether a model has `vision`, as `/api/show` says; older servers do not."""

@@ -15,14 +15,18 @@ from plugway import (
     Dialect,
     Exchange,
     Gateway,
+    Identity,
     MessagesRequest,
     Options,
     Plugin,
+    Relays,
     Reply,
     Send,
     StateKey,
+    client_status,
     hookimpl,
 )
+from plugway_openai_api._conversation import conversation_of
 from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
 from plugway_openai_api._limits import OutputLimits
@@ -57,6 +61,12 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         self._dialects = {dialect.name: dialect for dialect in made}
 
     @hookimpl
+    def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
+        """The conversation as Codex, opencode and other clients name it, where no header line of
+        the usual kind does."""
+        return None if exchange.session_id else conversation_of(request)
+
+    @hookimpl
     def register_dialects(self) -> Sequence[Dialect]:
         """Chat Completions and Responses."""
         return list(self._dialects.values())
@@ -83,18 +93,15 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return await send(request, attempt)
         dialect.check(original)
         if original.made_up and request.body.get("max_tokens") == dialect.max_tokens:
-            request = await self._within(request, attempt, exchange)
+            request = await self._within(request, attempt)
         return await send(request, attempt)
 
-    async def _within(
-        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
-    ) -> MessagesRequest:
+    async def _within(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
         """The request with no more tokens of output than the model makes."""
         most = await self._limits.of(attempt.backend, attempt.model)
         if not 0 < most < self.options.max_tokens:
             return request
         because = f"`{attempt.target}` makes no more"
-        exchange.note(self.name, f"set max_tokens: {because}", stage="around_attempt")
         return request.replace(because=because, max_tokens=most)
 
     @hookimpl
@@ -109,10 +116,10 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return None
         kept = tuple(line for line in failure.headers if line[0] in KEPT)
         headers = (*kept, ("content-type", "application/json"))
-        return Reply.whole(failure.status, failure.body, headers=headers)
+        status = client_status(failure.status)
+        return Reply.whole(status, failure.body, headers=headers)
 
 
 def _relays(request: MessagesRequest, attempt: Attempt) -> bool:
-    """Whether the backend sends the client's own bytes on (`Relaying` of the kernel)."""
-    relays = getattr(attempt.backend, "relays", None)
-    return bool(relays is not None and relays(request, attempt))
+    """Whether the backend sends the client's own bytes on."""
+    return isinstance(attempt.backend, Relays) and attempt.backend.relays(request, attempt)

@@ -29,11 +29,13 @@ from plugway import (
     UpstreamResponse,
     as_object,
     aside,
+    breath,
     collected,
 )
-from plugway_anthropic_wire import key_refusal, retry_after
+from plugway_anthropic_wire import key_refusal, refuses_key, retry_after
 from plugway_capabilities import Facts, Ledger
 from plugway_openai_wire._api import Api, Call
+from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._events import (
     MadeEvents,
     RawChunks,
@@ -46,6 +48,8 @@ from plugway_openai_wire._models import models_of
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
+_LARGE: Final = 2**18
+"""Bytes of a whole answer that is read in steps, between which the loop goes on."""
 _TEACHING: Final = frozenset((400, 404, 422, 500))
 """Statuses of refusals that may speak of a field."""
 
@@ -112,7 +116,7 @@ class OpenAIBackend:
         except BackendRefused as refusal:
             call, raw = await self._learnt(refusal, raw, request, attempt)
             response = await self._post(raw, request, attempt)
-        attempt.notes.extend(call.notes.lines())
+        attempt.note(*call.notes.lines())
         return await self._read(response, call, stream=request.stream)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
@@ -130,7 +134,7 @@ class OpenAIBackend:
         if (original := self._original(request)) is not None:
             return _own_request(original, request, attempt).body
         call = self.api.call(request, attempt, self.facts(attempt.model))
-        attempt.notes.extend(call.notes.lines())
+        attempt.note(*call.notes.lines())
         return call.body
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
@@ -138,7 +142,7 @@ class OpenAIBackend:
         return f"{self.upstream.base_url}{self.api.path}", self.lines(request)
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
-        """Whether the client's own bytes would be sent (`Relaying` of the kernel)."""
+        """Whether the client's own bytes would be sent (`plugway.Relays`)."""
         return self._original(request) is not None
 
     def facts(self, model: str) -> Facts:
@@ -163,7 +167,7 @@ class OpenAIBackend:
 
     def refused(self, refusal: BackendRefused) -> BackendError:
         """The failure that an error status stands for. A refused key is told by its place."""
-        return key_refusal(self.name, refusal) if refusal.status == 401 else refusal
+        return key_refusal(self.name, refusal) if refuses_key(refusal) else refusal
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
 
@@ -208,7 +212,7 @@ class OpenAIBackend:
         call, raw = await self._written(request, attempt)
         if raw == sent:
             raise refusal
-        attempt.notes.append(f"asked again after a refusal that taught: {'; '.join(taught)}")
+        attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
         return call, raw
 
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
@@ -221,11 +225,15 @@ class OpenAIBackend:
             await response.aclose()
             raise
         await response.aclose()
+        large = len(body) > _LARGE
+        await breath(large)
         events = call.reader().whole(_answer(response, body))
+        await breath(large)
         if not stream and not cuts_a_call(events):
             # Arguments that are no JSON are for the plugins that mend streams of events.
             with suppress(BackendProtocolError):
-                return Reply.message(collected(events), headers=_kept(response))
+                message = collected(events)
+                return Reply.message(message, headers=_kept(response))
         return Reply.streamed(MadeEvents(events), headers=_kept(response))
 
     # ── a client that speaks the server's own API ────────────────────────────────────────────
@@ -242,22 +250,31 @@ class OpenAIBackend:
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply:
-        """The answer to the client's own bytes."""
+        """The answer to the client's own bytes, as it is where it is what the client asked for."""
         sent = _own_request(original, request, attempt)
+        demand = Demand.of(original.parsed)
         response = await self._post(sent.raw, request, attempt)
+        missing = demand.missing if demand else None
+        streamed = response.content_type == "text/event-stream"
+        if streamed is not request.stream:
+            call, _ = await self._written(request, attempt)
+            return await self._read(response, call, stream=request.stream)
         try:
-            if response.content_type == "text/event-stream":
-                chunks = RawChunks(response.chunks(), self.api)
+            if streamed:
+                chunks = RawChunks(response.chunks(), self.api, demand)
                 reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
-                return reply.replace(dialect=original.dialect, usage=chunks.usage)
+                return reply.replace(dialect=original.dialect, usage=chunks.usage, missing=missing)
             body = await response.read()
         except BaseException:
             await response.aclose()
             raise
         await response.aclose()
-        reply = Reply.whole(response.status, body, headers=response.headers)
+        _ = _answer(response, body)
+        reply = Reply.whole(200, body, headers=response.headers)
+        if demand is not None:
+            demand.feed(body)
         told = partial(usage_in, body, self.api)
-        return reply.replace(dialect=original.dialect, usage=told)
+        return reply.replace(dialect=original.dialect, usage=told, missing=missing)
 
 
 def _own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
@@ -275,7 +292,12 @@ def _own_request(original: Original, request: MessagesRequest, attempt: Attempt)
 
 
 def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
-    """The answer in a body; some servers put an error there, with a status of success."""
+    """The answer in a body; some servers put an error there, with a status of success.
+
+    Raises:
+        BackendRefused: it is an error.
+        BackendProtocolError: it is no JSON object.
+    """
     try:
         answer = parsed(body)
     except BackendProtocolError:

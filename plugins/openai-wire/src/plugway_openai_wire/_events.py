@@ -11,6 +11,7 @@ import orjson
 
 from plugway import BackendError, BackendProtocolError, StreamEvent, StreamInterrupted, as_object
 from plugway_openai_wire._api import Api, Reader
+from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._sse import DONE, Payloads
 
 _DRAIN_SECONDS: Final = 0.25
@@ -119,9 +120,13 @@ class RawChunks:
     Raises `StreamInterrupted` where they stop before the API's end mark.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes], api: Api) -> None:
+    def __init__(
+        self, chunks: AsyncIterator[bytes], api: Api, demand: Demand | None = None
+    ) -> None:
+        """`demand` is shown what passes."""
         self._chunks = chunks
         self._api = api
+        self._demand = demand
         self._payloads = Payloads()
         self._ended = False
         self._telling = b""
@@ -149,6 +154,8 @@ class RawChunks:
         for data in payloads:
             if b'"usage"' in data:
                 self._telling = data
+            if self._demand is not None:
+                self._demand.feed(data)
             self._ended = self._ended or self._api.is_end(data)
 
 

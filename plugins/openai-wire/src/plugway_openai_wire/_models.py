@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from plugway import ModelInfo, as_list, as_object, named_entries
-from plugway_anthropic_wire import model_of, positive
+from plugway_anthropic_wire import model_of, positive, toolless_notice
 from plugway_capabilities import Facts
 
 
@@ -39,12 +39,17 @@ def _info(entry: Mapping[str, Any], facts: Facts) -> ModelInfo:
         or facts.max_output_tokens
     )
     name = info.display_name or str(entry.get("name") or "")
+    capabilities = _capabilities(entry)
+    says = "supported_parameters" in entry or "function_calling" in as_object(
+        entry.get("capabilities")
+    )
     return replace(
         info,
         display_name=name if name != info.id else "",
         context_tokens=window,
         max_output_tokens=longest,
-        capabilities=_capabilities(entry),
+        capabilities=capabilities,
+        notice=toolless_notice(info.id) if says and "tools" not in capabilities else "",
     )
 
 

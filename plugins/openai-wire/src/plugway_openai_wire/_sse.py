@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from plugway import BackendProtocolError, check_answer
+from plugway import MAX_EVENT_BYTES, BackendProtocolError, check_answer
 
 DONE: Final = b"[DONE]"
 """The data of the last event of a Chat Completions stream."""
-MAX_EVENT_BYTES: Final = 8 * 2**20
 _PIECES: Final = 4096
 _LINE: Final = 64
 """What a line is counted for beside its text."""
@@ -45,7 +44,10 @@ class Payloads:
             if len(self._rest) > _PIECES:
                 self._rest = [b"".join(self._rest)]
             return []
-        pieces = b"".join((*self._rest, chunk)).split(b"\n")
+        whole = b"".join((*self._rest, chunk))
+        self._rest.clear()
+        pieces = whole.split(b"\n")
+        del whole
         self._rest = [pieces.pop()]
         found: list[bytes] = []
         for line in pieces:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,15 +18,15 @@ import platformdirs
 from plugway import (
     Exchange,
     MessagesRequest,
-    ModelInfo,
     Outcome,
     Plugin,
     StateKey,
     Usage,
     as_object,
     hookimpl,
+    write_file,
 )
-from plugway_endpoints import Advice, Endpoint, Needs, shared_state
+from plugway_endpoints import Advice, Endpoint, Needs
 from plugway_recommend._choose import Candidate, choose
 from plugway_recommend._options import Price, RecommendOptions
 from plugway_recommend._speeds import Speeds
@@ -42,7 +41,6 @@ class Recommend(Plugin[RecommendOptions]):
     def __init__(self, options: RecommendOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self.speeds = Speeds()
-        self._state = shared_state()
         self._zones: dict[str, str] = {}
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
@@ -77,17 +75,7 @@ class Recommend(Plugin[RecommendOptions]):
         now = time.time()
         self.speeds.learn(served.target, outcome, streamed=streamed, now=now)
 
-    @hookimpl
-    async def list_models(self, models: Sequence[ModelInfo], exchange: Exchange) -> None:
-        """Remember the models, so that advice need not ask for them.
-
-        Aliases may be added to the list after this: those that are known already stay.
-        """
-        ids = {info.id for info in models}
-        aliases = [i for i in self._state.models if i.id not in ids and self._is_alias(i.id)]
-        self._state.models = (*models, *aliases)
-
-    # ── for other plugins: `plugway_endpoints.Advisor` ───────────────────────────────────────
+    # ── for other plugins: `plugway_endpoints.Advises` ───────────────────────────────────────
 
     def advise(self, needs: Needs, endpoints: Sequence[Endpoint], now: str = "") -> Advice:
         """The best endpoint for a conversation; `now` is the target that serves it."""
@@ -124,9 +112,6 @@ class Recommend(Plugin[RecommendOptions]):
             here=here,
         )
 
-    def _is_alias(self, id_: str) -> bool:
-        return id_.removeprefix("anthropic/").partition("/")[0] not in self._zones
-
     def _price(self, target: str) -> Price | None:
         for pattern, price in self.options.prices.items():
             if fnmatchcase(target, pattern):
@@ -138,7 +123,6 @@ class Recommend(Plugin[RecommendOptions]):
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:
-        self._state.advisor = self
         self.speeds.take(await anyio.to_thread.run_sync(_read))
         try:
             async with anyio.create_task_group() as group:
@@ -146,8 +130,6 @@ class Recommend(Plugin[RecommendOptions]):
                 yield
                 group.cancel_scope.cancel()
         finally:
-            if self._state.advisor is self:
-                self._state.advisor = None
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_write, self.speeds.dump())
 
@@ -177,10 +159,6 @@ def _write(dump: Mapping[str, Any]) -> None:
     if not dump:
         return
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(orjson.dumps(dump))
-        fresh.chmod(0o600)
-        fresh.replace(path)
+        write_file(path, orjson.dumps(dump))
     except OSError:
         return  # measured again after the next start

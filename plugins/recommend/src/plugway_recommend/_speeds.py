@@ -6,12 +6,11 @@ after it. The mean forgets: ten exchanges ago counts for a third.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from plugway import Outcome
+from plugway import Bounded, Outcome
 
 MAX_TARGETS: Final = 500
 LEAST_PREFILL_TOKENS: Final = 200
@@ -56,7 +55,7 @@ class Speeds:
     """Speeds by target, bounded."""
 
     def __init__(self) -> None:
-        self._targets: OrderedDict[str, Speed] = OrderedDict()
+        self._targets: Bounded[str, Speed] = Bounded(MAX_TARGETS)
 
     def __getitem__(self, target: str) -> Speed:
         return self._targets.get(target, Speed())
@@ -74,10 +73,7 @@ class Speeds:
             new = replace(old, failures=old.failures + 1, failed_at=now)
         else:
             return
-        self._targets.pop(target, None)
         self._targets[target] = new
-        while len(self._targets) > MAX_TARGETS:
-            self._targets.popitem(last=False)
 
     def dump(self) -> dict[str, dict[str, Any]]:
         """Everything, JSON-ready."""

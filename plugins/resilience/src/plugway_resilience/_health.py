@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
+from plugway import Bounded
 from plugway_resilience._breaker import Breaker, BreakerRules
 from plugway_resilience._policy import Kind
-
-T = TypeVar("T")
-V = TypeVar("V")
 
 MAX_TARGETS: Final = 1000
 
@@ -46,8 +44,8 @@ class Health:
     def __init__(self, rules: BreakerRules, chance: Callable[[], float]) -> None:
         self._rules = rules
         self._chance = chance
-        self._breakers: dict[str, Breaker] = {}
-        self._blocks: dict[Hashable, Block] = {}
+        self._breakers: Bounded[str, Breaker] = Bounded(MAX_TARGETS)
+        self._blocks: Bounded[Hashable, Block] = Bounded(MAX_TARGETS)
         """By target, by credential, or by both."""
         self._open: set[str] = set()
         """Targets whose circuit is open, so that asking costs nothing while none is."""
@@ -57,12 +55,12 @@ class Health:
         found = self._breakers.get(target)
         if found is None:
             found = Breaker(self._rules, self._chance)
-            _put(self._breakers, target, found)
+            self._breakers[target] = found
         return found
 
     def block(self, key: Hashable, block: Block) -> None:
         """Leave a target, or all that share a credential, alone."""
-        _put(self._blocks, key, block)
+        self._blocks[key] = block
 
     def clear(self, key: Key) -> None:
         """The target answered: nothing is held against it or its credential."""
@@ -109,10 +107,3 @@ def choose(blocks: Sequence[Block | None]) -> list[int]:
         return free
     untils = [block.until for block in blocks if block is not None]
     return [untils.index(min(untils))]
-
-
-def _put(table: dict[T, V], key: T, value: V) -> None:
-    table.pop(key, None)
-    while len(table) >= MAX_TARGETS:
-        del table[next(iter(table))]
-    table[key] = value

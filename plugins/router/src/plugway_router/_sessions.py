@@ -7,12 +7,11 @@ conversation has: a pattern such as `*` would take parts of a local conversation
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plugway import Attempt
+from plugway import Attempt, Bounded
 
 MAX_SESSIONS: Final = 1_024
 WAIT_SECONDS: Final = 1.0
@@ -38,7 +37,7 @@ class Sessions:
     """The homes of the sessions that were seen last."""
 
     def __init__(self) -> None:
-        self._homes: OrderedDict[str, Home | None] = OrderedDict()
+        self._homes: Bounded[str, Home | None] = Bounded(MAX_SESSIONS)
         """None for a session whose conversation never came."""
         self._arrivals: dict[str, asyncio.Event] = {}
 
@@ -46,7 +45,7 @@ class Sessions:
         """A turn of the conversation is about to be sent."""
         zones = frozenset(["local", *(attempt.backend.zone for attempt in attempts)])
         first = attempts[0]
-        self._keep(session, Home((first.backend.name, first.model), zones))
+        self._homes[session] = Home((first.backend.name, first.model), zones)
         arrival = self._arrivals.pop(session, None)
         if arrival is not None:
             arrival.set()
@@ -60,12 +59,5 @@ class Sessions:
                     await arrival.wait()
             except TimeoutError:
                 self._arrivals.pop(session, None)
-                self._homes.setdefault(session, None)
-                self._keep(session, self._homes[session])
+                self._homes[session] = self._homes.get(session)
         return self._homes.get(session)
-
-    def _keep(self, session: str, home: Home | None) -> None:
-        self._homes[session] = home
-        self._homes.move_to_end(session)
-        while len(self._homes) > MAX_SESSIONS:
-            self._homes.popitem(last=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from plugway import Attempt, InvalidRequest, as_list, as_object
+from plugway import Attempt, InvalidRequest, SpeaksMessages, as_list, as_object
 from plugway_server_tools._known import (
     CLIENT_TOOLS,
     SERVER_TOOLS,
@@ -20,6 +20,16 @@ _CARRIED = ("cache_control", "defer_loading", "eager_input_streaming", "input_ex
 """Members of a typed tool that a function may have too."""
 
 
+@runtime_checkable
+class RunsTools(Protocol):
+    """A backend that translates, and maps some typed tools to tools that its server runs."""
+
+    @property
+    def runs_tools(self) -> tuple[str, ...]:
+        """How the types of these tools begin, such as `web_search_`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Runs:
     """What a backend does with typed tools by itself."""
@@ -31,17 +41,13 @@ class Runs:
 
     @classmethod
     def of(cls, attempt: Attempt, named: Mapping[str, tuple[str, ...]]) -> Runs | None:
-        """For the backend of an attempt; None where it takes requests for Anthropic as they are.
-
-        `native` says that of backends on `plugway-anthropic-wire`, which all have it; `runs_tools`
-        has the beginnings of types that a translating backend maps to tools of its own.
-        """
+        """For the backend of an attempt; None where it takes requests for Anthropic as they are."""
         backend = attempt.backend
-        native = getattr(backend, "native", None)
-        if native is True:
+        speaks_messages = isinstance(backend, SpeaksMessages)
+        if speaks_messages and backend.native:
             return None
-        own: tuple[str, ...] = getattr(backend, "runs_tools", ())
-        return Runs((*own, *named.get(backend.name, ())), native is not None)
+        own = backend.runs_tools if isinstance(backend, RunsTools) else ()
+        return Runs((*own, *named.get(backend.name, ())), speaks_messages)
 
     def has(self, kind: str) -> bool:
         """Whether it runs tools of a type."""

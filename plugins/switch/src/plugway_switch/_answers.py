@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plugway import MessagesRequest, new_id
-from plugway_endpoints import Advisor, Endpoint, Served, choices_text, close_to, needs_of
+from plugway_endpoints import Advises, Endpoint, Served, choices_text, close_to, needs_of
 
 NO_SESSION: Final = (
     "This client names no conversation (header `x-claude-code-session-id`), so a switch cannot be "
@@ -71,7 +71,7 @@ def unknown(name: str, endpoints: Sequence[Endpoint], instances: Iterable[str]) 
 
 
 def advice(
-    advisor: Advisor | None,
+    advisor: Advises | None,
     request: MessagesRequest,
     endpoints: Sequence[Endpoint],
     last: Served | None,

@@ -6,24 +6,24 @@ What counts as a wish is `_wish`'s business; what is said to the user, that of `
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import anyio
 import anyio.abc
 
 from plugway import (
     Attempt,
+    Bounded,
     Exchange,
     Gateway,
     InvalidRequest,
     MessagesRequest,
-    Options,
+    ModelInfo,
     Outcome,
     Plugin,
     PlugwayError,
@@ -35,34 +35,25 @@ from plugway import (
 from plugway_endpoints import (
     AGENTS,
     CHOSEN,
+    Advises,
     Choice,
+    Conversations,
     Endpoint,
+    KeepsConversations,
     Served,
+    choices_path,
     match,
     needs_of,
     no_consent,
-    shared_state,
 )
 from plugway_switch import _answers as answers
+from plugway_switch._options import SwitchOptions
 from plugway_switch._warm import WARM_HEADER, next_request, warm_request
-from plugway_switch._wish import Wish, turn_of, wish_of
+from plugway_switch._wish import Wish, is_formatted, turn_of, wish_of
 
 ASK_SECONDS: Final = 1.2
 """Patience with backends that are asked for their models; the kernel gives a hook 2 s."""
 MAX_NAMES: Final = 512
-
-
-class SwitchOptions(Options):
-    """Options of `switch`."""
-
-    sentences: bool = True
-    """Understand sentences such as `use my local model` too, not only the line `@plugway …`."""
-    allow_zones: tuple[str, ...] = ()
-    """Zones that a conversation may be switched into although it has never been there, `*` for any.
-    This machine (`local`) and zones that have served the conversation need no consent."""
-    warm: bool = True
-    """After a switch to a backend on this machine, have it load the model and read the conversation
-    while the user types."""
 
 
 @dataclass(slots=True)
@@ -90,11 +81,12 @@ class Switch(Plugin[SwitchOptions]):
 
     def __init__(self, options: SwitchOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
-        self._state = shared_state()
+        self.conversations = Conversations(choices_path())
+        """What `plugway_endpoints.KeepsConversations` offers to other plugins."""
         self._zones: dict[str, str] = {}
         self._gateway: Gateway | None = None
         self._group: anyio.abc.TaskGroup | None = None
-        self._names: OrderedDict[str, tuple[Endpoint, ...]] = OrderedDict()
+        self._names: Bounded[str, tuple[Endpoint, ...]] = Bounded(MAX_NAMES)
         """What names of `for this` stood for, so that a loop of tool calls asks once."""
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
@@ -121,10 +113,13 @@ class Switch(Plugin[SwitchOptions]):
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:
-        self._state.models = ()  # of the configuration before, where there was one
-        self._state.switch = self.name
-        self._state.allow_zones = frozenset(self.options.allow_zones)
-        await self._state.choices.load()
+        before = self._gateway.predecessor if self._gateway else None
+        for _, keeper in before.find(KeepsConversations) if before else ():
+            self.conversations = keeper.conversations
+        self.conversations.models = ()  # of the configuration before, where there was one
+        self.conversations.switch = self.name
+        self.conversations.allow_zones = frozenset(self.options.allow_zones)
+        await self.conversations.choices.load()
         async with anyio.create_task_group() as group:
             self._group = group
             yield
@@ -167,7 +162,7 @@ class Switch(Plugin[SwitchOptions]):
         text = await self._said(wished, wish, request, exchange)
         if text is None:
             return None
-        last = self._state.last(_session(exchange), exchange.agent_id)
+        last = self.conversations.last(_session(exchange), exchange.agent_id)
         message = answers.message(request, text, last)
         if exchange.endpoint == "messages":
             self._warm(wished, request, exchange, text)
@@ -200,7 +195,7 @@ class Switch(Plugin[SwitchOptions]):
         wished = exchange.state.get(_WISHED)
         if wished is None or wished.choice is None:
             return None
-        state = self._state
+        state = self.conversations
         allowed = {"local", *state.allow_zones, *wished.choice.zones}
         allowed |= state.zones(_session(exchange))
         kept = [a for a in attempts if "*" in allowed or a.backend.zone in allowed]
@@ -209,6 +204,11 @@ class Switch(Plugin[SwitchOptions]):
             message = no_consent(wished.choice.target, zones, self.name)
             raise InvalidRequest(message, retry=False, record=True)
         return kept
+
+    @hookimpl
+    async def list_models(self, models: Sequence[ModelInfo], exchange: Exchange) -> None:
+        """Remember the models, so that advice need not ask for them."""
+        self.conversations.listed(models, self._zones)
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -221,7 +221,7 @@ class Switch(Plugin[SwitchOptions]):
             return
         if exchange.state.get(_WARMING):
             return
-        self._state.saw(
+        self.conversations.saw(
             Served(
                 session,
                 exchange.agent_id or "",
@@ -239,7 +239,7 @@ class Switch(Plugin[SwitchOptions]):
 
     def _read(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
         """What the user asks for. What a subagent is asked was written by a model."""
-        if exchange.agent_id is not None or _formatted(request):
+        if exchange.agent_id is not None or is_formatted(request):
             return
         turn = turn_of(request.body)
         wish = wish_of(turn.text) if turn is not None else None
@@ -263,7 +263,7 @@ class Switch(Plugin[SwitchOptions]):
         cached = self._names.get(wish.name) if wish.span == "turn" else None
         if cached is None:
             await self._refresh()
-            found = match(wish.name, self._state.endpoints(self._zones))
+            found = match(wish.name, self.conversations.endpoints(self._zones))
             wished.found, wished.default = found.found, found.default
         else:
             wished.found = cached
@@ -275,16 +275,16 @@ class Switch(Plugin[SwitchOptions]):
         only = wished.found[0]
         if wish.span == "turn":
             self._names[wish.name] = wished.found
-            while len(self._names) > MAX_NAMES:
-                self._names.popitem(last=False)
         elif wish.alone:
             return
-        if not self._state.refusal(only, _session(exchange)):
-            wished.choice = self._state.choice(only, exchange.model_asked, _session(exchange))
+        if not self.conversations.refusal(only, _session(exchange)):
+            wished.choice = self.conversations.choice(
+                only, exchange.model_asked, _session(exchange)
+            )
             wished.why = f"the user asked for `{only.id}`"
 
     async def _recall(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
-        choice = self._state.choices.of(_session(exchange), exchange.agent_id, request.model)
+        choice = self.conversations.choices.of(_session(exchange), exchange.agent_id, request.model)
         if choice is not None:
             if not self._is_backend(choice.target) and not self._known_alias(choice.target):
                 await self._refresh()
@@ -297,13 +297,14 @@ class Switch(Plugin[SwitchOptions]):
         """The answer to a wish; None where the turn goes on to a model."""
         if not wished.fresh:
             return None
-        endpoints = self._state.endpoints(self._zones)
-        last = self._state.last(_session(exchange), exchange.agent_id)
+        endpoints = self.conversations.endpoints(self._zones)
+        last = self.conversations.last(_session(exchange), exchange.agent_id)
         if wish.verb != "use":
             now, told = await self._next(request, exchange)
             if wish.verb == "recommend":
-                refusal = partial(self._state.refusal, session=_session(exchange))
-                advisor = self._state.advisor
+                refusal = partial(self.conversations.refusal, session=_session(exchange))
+                assert self._gateway is not None, "exchanges are served while the gateway lives"
+                advisor = next((one for _, one in self._gateway.find(Advises)), None)
                 return answers.advice(advisor, request, endpoints, last, now, refusal)
             return answers.listing(endpoints, self._zones, told, wish.verb == "help")
         if not wished.found and not wished.default:
@@ -312,7 +313,7 @@ class Switch(Plugin[SwitchOptions]):
             return answers.ambiguous(wish.name, wished.found)
         session = _session(exchange)
         only = wished.found[0] if wished.found else None
-        if only is not None and (refusal := self._state.refusal(only, _session(exchange))):
+        if only is not None and (refusal := self.conversations.refusal(only, _session(exchange))):
             return refusal
         if wish.span == "turn":
             return None
@@ -340,14 +341,14 @@ class Switch(Plugin[SwitchOptions]):
         request: MessagesRequest,
         exchange: Exchange,
     ) -> str:
-        choices, counts = self._state.choices, exchange.endpoint == "messages"
+        choices, counts = self.conversations.choices, exchange.endpoint == "messages"
         agent = AGENTS if wish.span == "agents" else ""
         if only is None:
             return answers.back(counts and await choices.clear(session, agent or None))
         model = "" if agent else exchange.model_asked
         if counts:
-            await choices.set(session, agent, self._state.choice(only, model, session))
-        last = self._state.last(session, exchange.agent_id)
+            await choices.set(session, agent, self.conversations.choice(only, model, session))
+        last = self.conversations.last(session, exchange.agent_id)
         size = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
         return answers.switched(only, bool(agent), size)
 
@@ -358,13 +359,13 @@ class Switch(Plugin[SwitchOptions]):
         return bool(model) and instance in self._zones
 
     def _known_alias(self, target: str) -> bool:
-        return any(info.id == f"anthropic/{target}" for info in self._state.models)
+        return any(info.id == f"anthropic/{target}" for info in self.conversations.models)
 
     async def _refresh(self) -> None:
         """The models as they are now; the last known ones where that takes too long."""
         if self._gateway is not None:
             with anyio.move_on_after(ASK_SECONDS):
-                self._state.models = tuple(await self._gateway.models())
+                self.conversations.models = tuple(await self._gateway.models())
 
     # ── warming ──────────────────────────────────────────────────────────────────────────────
 
@@ -375,7 +376,7 @@ class Switch(Plugin[SwitchOptions]):
         gateway, group = self._gateway, self._group
         if not self.options.warm or only is None or only.zone != "local":
             return
-        choice = self._state.choices.of(_session(exchange), exchange.agent_id, request.model)
+        choice = self.conversations.choices.of(_session(exchange), exchange.agent_id, request.model)
         if gateway is None or group is None or choice is None or choice.target != only.id:
             return
         warm = warm_request(request, f"anthropic/{only.id}", said)
@@ -392,9 +393,3 @@ class Switch(Plugin[SwitchOptions]):
 def _session(exchange: Exchange) -> str | None:
     session = exchange.session_id
     return session if session and len(session) <= 200 else None
-
-
-def _formatted(request: MessagesRequest) -> bool:
-    """The answer must have a form: a question of the client's own, such as a title."""
-    config: Any = request.body.get("output_config")
-    return isinstance(config, Mapping) and "format" in config

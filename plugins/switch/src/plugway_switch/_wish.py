@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from plugway import as_list, as_object
+from plugway import MessagesRequest, as_list, as_object
 
 Verb = Literal["use", "list", "recommend", "help"]
 Span = Literal["session", "turn", "agents"]
@@ -205,3 +205,9 @@ def _without_slipped_in(text: str) -> str:
             pieces.append(text[at : opening.start()])
             at = text.index(closing, opening.end()) + len(closing)
     return "".join([*pieces, text[at:]])
+
+
+def is_formatted(request: MessagesRequest) -> bool:
+    """The answer must have a form: a question of the client's own, such as a title."""
+    config: Any = request.body.get("output_config")
+    return isinstance(config, Mapping) and "format" in config

@@ -1,12 +1,12 @@
 """The plugin: sorts thinking on the way to a target, and signs what comes back.
 
-Who is Anthropic: a backend that says so by its attribute `native`, or is named in the options.
+Who is Anthropic: a backend that says so (`SpeaksMessages.native`), or is named in the options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import orjson
 
@@ -19,9 +19,9 @@ from plugway import (
     Options,
     Plugin,
     Reply,
+    SpeaksMessages,
     StateKey,
     as_list,
-    as_object,
     hookimpl,
 )
 from plugway_signature import session_hash, signature
@@ -86,7 +86,7 @@ class Thinking(Plugin[ThinkingOptions]):
             or b"thinking" not in reply.body
         ):
             return None
-        message = as_object(_parsed(reply.body))
+        message = reply.parsed
         blocks = as_list(message.get("content"))
         if not blocks:
             return None
@@ -103,7 +103,9 @@ class Thinking(Plugin[ThinkingOptions]):
         return SignedStream(stream, sign)
 
     def _is_native(self, backend: Backend) -> bool:
-        return getattr(backend, "native", False) is True or backend.name in self.options.native
+        if backend.name in self.options.native:
+            return True
+        return isinstance(backend, SpeaksMessages) and backend.native
 
     def _signer(self, exchange: Exchange) -> Sign | None:
         """Puts our signature over the maker's; None where the maker is Anthropic, or nobody."""
@@ -121,10 +123,3 @@ class Thinking(Plugin[ThinkingOptions]):
             return signature(name, model, state_of(mark), session)
 
         return sign
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None

@@ -304,7 +304,7 @@ class Mender(Writer):
             text = orjson.dumps(given).decode() if given else "{}"
         name = str(content.get("name") or "")
         verdict = self._toolbox.judge(name, text)
-        if not verdict.problems and verdict.key in self._rescued:
+        if self._rescued and not verdict.problems and verdict.key in self._rescued:
             self._note(f"the call of `{verdict.name}` came twice, as text and as a call")
             self._rescued.discard(verdict.key)
             self.changed = True

@@ -15,6 +15,7 @@ from plugway import (
     hookimpl,
 )
 from plugway_tool_repair._options import ToolRepairOptions
+from plugway_tool_repair._relayed import Insisting
 from plugway_tool_repair._requests import mended
 from plugway_tool_repair._stream import Asking
 from plugway_tool_repair._tools import Toolbox
@@ -52,4 +53,6 @@ class ToolRepair(Plugin[ToolRepairOptions]):
         if not toolbox and not self.options.without_tools:
             return await send(request, attempt)
         note = partial(exchange.note, self.name, stage="repair")
+        if toolbox.forced is not None and request.original is not None and self.options.ask_again:
+            send = Insisting(send, toolbox, note)
         return await Asking(send, attempt, self.options, toolbox, note).run(request)

@@ -24,7 +24,8 @@ from plugway import (
     StreamInterrupted,
     as_list,
     as_object,
-    collect,
+    breath,
+    collected,
     new_id,
     replay,
 )
@@ -35,6 +36,8 @@ from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of
 
 Note = Callable[[str], None]
+_LARGE: Final = 2**18
+"""Bytes of a whole reply before which the loop goes on: a backend has just read it."""
 _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
 """Bounds of `max_tokens` where a call that was cut off is asked for again."""
@@ -159,7 +162,7 @@ class Asking:
     async def _read(self, reply: Reply, mender: Mender) -> Reply | None:
         """The reply, mended; None where it is not fit for the client."""
         if reply.body is not None:
-            found = await _whole(reply, reply.body, mender, self._demand)
+            found = await _whole(reply, mender, self._demand)
             if found is not None and self._is_lacking(mender):
                 return None
             mender.repeatable = mender.cut is not None and not mender.calls
@@ -232,12 +235,10 @@ async def _bytes(
             yield out[0].encode() if len(out) == 1 else b"".join(i.encode() for i in out)
 
 
-async def _whole(reply: Reply, body: bytes, mender: Mender, demand: Demand) -> Reply | None:
+async def _whole(reply: Reply, mender: Mender, demand: Demand) -> Reply | None:
     """A reply in one piece: as its stream would be."""
-    try:
-        message = as_object(orjson.loads(body))
-    except orjson.JSONDecodeError:
-        return reply
+    await breath(len(reply.body or b"") > _LARGE)
+    message = reply.parsed
     if not isinstance(message.get("content"), list):
         return reply
     found: list[StreamEvent] = []
@@ -249,7 +250,7 @@ async def _whole(reply: Reply, body: bytes, mender: Mender, demand: Demand) -> R
             return None
     if not mender.changed:
         return reply
-    new = await collect(_async(found))
+    new = collected(found)
     changes = {key: new[key] for key in ("content", "stop_reason", "stop_sequence") if key in new}
     return reply.replace(body=orjson.dumps({**message, **changes}))
 

@@ -17,6 +17,9 @@ from plugway_translation import is_placeholder
 
 _PREFIX = re.compile(r"^(?:functions?|tools?|default_api)[.:/]")
 _MAX_NAMED: Final = 40
+MOST_JUDGED: Final = 20_000
+"""Values in the arguments of a call, above which they are handed on as they came: no tool takes so
+many, and judging them would hold the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class Toolbox:
             names = ", ".join(list(self.tools)[:_MAX_NAMED])
             problem = f"there is no tool `{name[:100]}`; there are: {names}"
             return Verdict(name, arguments, problems=(problem,))
+        if arguments.count(",") > MOST_JUDGED and arguments.lstrip()[:1] == "{":
+            return Verdict(real, arguments, () if real == name else (f"it is called `{real}`",))
         fitter = Fitter(self.tools[real].schema)
         value, problems = fitter.fit_text(arguments)
         fixes = fitter.fixes if real == name else [f"it is called `{real}`", *fitter.fixes]

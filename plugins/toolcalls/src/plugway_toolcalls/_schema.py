@@ -177,7 +177,8 @@ class _Walk:
             case "pattern":
                 return value if isinstance(value, str) and self._pattern(value) else None
             case "format":
-                return value if value in _FORMATS or self.purpose == "check" else None
+                known = isinstance(value, str) and value in _FORMATS
+                return value if known or self.purpose == "check" else None
             case "type":
                 return self._type(value)
             case "minItems" if self.purpose == "grammar" and _over(value, _MAX_ITEMS):

@@ -80,7 +80,13 @@ def clean_schema(
         root = {**root, "type": "object", "properties": as_object(root.get("properties"))}
     if rules is ANY_SCHEMA or rules == ANY_SCHEMA:
         return root, ()
-    return _cleaned(orjson.dumps(root), rules, field)
+    raw = orjson.dumps(root)
+    cleaned = _cleaned if len(raw) <= _KEPT_BYTES else _cleaned.__wrapped__
+    return cleaned(raw, rules, field)
+
+
+_KEPT_BYTES: Final = 16 * 1024
+"""A schema that is larger is not kept: 512 of them could be all the memory there is."""
 
 
 @lru_cache(maxsize=512)
@@ -130,9 +136,10 @@ class _Cleaner:
         if key == "const" and rules.const_as_enum:
             return False
         allowed = rules.keywords is None or key in rules.keywords
-        if key == "format" and rules.formats is not None and item not in rules.formats:
+        name = item if key == "format" and isinstance(item, str) else ""
+        if key == "format" and rules.formats is not None and name not in rules.formats:
             allowed = False
-            key = f"format {item}" if item in _FORMATS else "format"
+            key = f"format {name}" if name in _FORMATS else "format"
         if allowed and key not in rules.drop:
             return False
         self._note(key, "the target does not take it")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from plugway import Bounded
+
 MAX_REMEMBERED: Final = 1000
 REMEMBERED_SECONDS: Final = 3600.0
 """A server may come back with a larger window; a wrong memory costs early compaction only."""
@@ -16,13 +18,10 @@ class Learned:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: dict[str, tuple[int, float]] = {}
+        self._known: Bounded[str, tuple[int, float]] = Bounded(MAX_REMEMBERED)
 
     def learn(self, target: str, limit: int) -> None:
         """Remember what `target` has said."""
-        self._known.pop(target, None)
-        if len(self._known) >= MAX_REMEMBERED:
-            self._known.pop(next(iter(self._known)))
         self._known[target] = (limit, self._clock())
 
     def get(self, target: str) -> int:

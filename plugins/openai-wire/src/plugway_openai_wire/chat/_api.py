@@ -33,8 +33,8 @@ class ChatApi:
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `RequestRejected` where there is none."""
-        reasoning = Reasoning.of(attempt.backend.name, attempt.model, attempt.session_id)
-        share = attempt.caller.share if attempt.caller else ""
+        reasoning = Reasoning.of(attempt.backend.name, attempt.model, attempt.exchange.session_id)
+        share = attempt.exchange.caller.share
         key = reasoning.session or session_hash(share)
         target = Target(reasoning, self.quirks, facts, self.media, key)
         made = request_of(request.body, target)

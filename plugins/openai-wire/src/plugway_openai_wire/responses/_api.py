@@ -47,9 +47,9 @@ class ResponsesApi:
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `InvalidRequest` where there is none."""
-        session = attempt.session_id or ""
+        session = attempt.exchange.session_id or ""
         reasoning = Reasoning.of(attempt.backend.name, attempt.model, session or None)
-        share = attempt.caller.share if attempt.caller else ""
+        share = attempt.exchange.caller.share
         target = Target(
             reasoning,
             facts,

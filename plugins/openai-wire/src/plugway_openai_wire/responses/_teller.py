@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from plugway import (
-    MAX_EVENT_BYTES,
     BackendProtocolError,
     Emitter,
+    Gathered,
     StreamEvent,
     as_list,
     as_object,
@@ -32,6 +32,8 @@ from plugway_openai_wire.responses._told import (
 from plugway_translation import IdCodec, Reasoning, ToolNames
 
 DONE: Final = "response.output_item.done"
+_MOST_CITED: Final = 2**20
+"""Characters at the start of a part of which sources are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,12 @@ class Item:
     part: int = 0
     """Index of the part of a message, or of a summary, that was told last."""
     sent: dict[int, int] = field(default_factory=dict[int, int])
-    """Characters told of each part; of arguments under 0."""
-    text: list[str] = field(default_factory=list[str])
+    """Characters told of each part."""
+    text: Gathered = field(default_factory=lambda: Gathered("the arguments of a tool call"))
+    """What was told of arguments, or of a part; of a long part its start, where sources are."""
     cited: int = 0
     open: bool = False
     """Something of it was told."""
-    held: list[str] = field(default_factory=list[str])
-    """Arguments that came before the name."""
     spoken: str = ""
     """`summary` or `content`: which of the two a reasoning item is told by."""
 
@@ -192,7 +193,8 @@ class Teller:
             return []
         events = self._turned(item, part)
         item.sent[part] = item.sent.get(part, 0) + len(text)
-        item.text.append(text)
+        if item.text.size < _MOST_CITED:
+            item.text.add(text[:_MOST_CITED])
         self._written += len(text)
         told, stop = self._cut.feed(text)
         events += self._count(self._out.text(told))
@@ -207,7 +209,7 @@ class Teller:
         if item.part == part:
             return []
         events = [*self._flush(), *self._out.close_block()]
-        item.part, item.text, item.cited = part, [], 0
+        item.part, item.text, item.cited = part, Gathered("a part"), 0
         return events
 
     def _flush(self) -> list[StreamEvent]:
@@ -224,10 +226,10 @@ class Teller:
 
     def _cited(self, item: Item, annotations: list[Any]) -> list[StreamEvent]:
         """Sources of the text that is open. What names a file there has no form here."""
-        if self.ended or not item.text:
+        if self.ended or not item.text.size:
             return []
         item.cited += len(annotations)
-        text = "".join(item.text)
+        text = item.text.text()
         found = [citation_of(as_object(annotation), text) for annotation in annotations]
         deltas = [
             {"type": "citations_delta", "citation": citation} for citation in found if citation
@@ -263,36 +265,29 @@ class Teller:
         call_id = _str(item.fields.get("call_id") or item.fields.get("id"))
         tool_id = self._with.ids.back(call_id) if call_id else None
         events = self._count(self._out.tool_start(self._with.names.back(name), tool_id=tool_id))
-        if item.held:
-            events += self._out.tool_arguments("".join(item.held))
-            item.held.clear()
+        if item.text.size:
+            events += self._out.tool_arguments(item.text.text())
         return events
 
     def _arguments(self, item: Item, fragment: str) -> list[StreamEvent]:
         if not fragment:
             return []
-        item.sent[0] = item.sent.get(0, 0) + len(fragment)
-        if item.sent[0] > MAX_EVENT_BYTES:
-            raise BackendProtocolError(
-                f"the arguments of a tool call have more than {MAX_EVENT_BYTES} characters"
-            )
+        item.text.add(fragment)
         self._written += len(fragment)
-        item.text.append(fragment)
         if item.open:
             return self._out.tool_arguments(fragment)
-        item.held.append(fragment)
         return self._call_opened(item) if not fragment.isspace() else []
 
     def _call_done(self, item: Item) -> list[StreamEvent]:
         whole = _str(item.fields.get("arguments"))
         cut = self.cut_off or item.fields.get("status") == "incomplete"
-        if not item.open and cut and not is_json("".join(item.held) or whole):
+        if not item.open and cut and not is_json(item.text.text() or whole):
             return self.unfinished(item, cut=True)
         events = self._call_opened(item)
         if not item.open:
             raise BackendProtocolError("the model called a tool without naming it")
         events += self._arguments(item, _untold(item, whole))
-        if not item.sent.get(0):
+        if not item.text.size:
             events += self._arguments(item, "{}")
         return [*events, *self._out.close_block()]
 
@@ -359,7 +354,7 @@ def _rest(item: Item, part: int, whole: str) -> str:
 
 def _untold(item: Item, whole: str) -> str:
     """The same of a call's arguments; nothing where they are not those that were told."""
-    told = "".join(item.text)
+    told = item.text.text()
     return whole[len(told) :] if whole.startswith(told) else ""
 
 

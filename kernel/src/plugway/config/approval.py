@@ -1,0 +1,116 @@
+"""Which files of plugins a person has approved, and whether they are still those.
+
+Off until `plugway plugins --approve` is run once: then a plugin that is not approved, or whose
+files have changed since, is not loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import platformdirs
+
+from plugway.kept import remove_drafts, write_file
+from plugway.types.errors import ConfigError, Problem
+from plugway.types.json import as_object, loaded
+
+_HASH = "sha256"
+
+
+def approvals_path() -> Path:
+    """The file that holds what was approved."""
+    return platformdirs.user_config_path("plugway", appauthor=False) / "approved-plugins.json"
+
+
+def approve(names: Iterable[str], path: Path | None = None) -> dict[str, str]:
+    """Approve the files of these distributions as they are; all that is approved now.
+
+    Raises `ConfigError` where the file of approvals is not readable as one.
+    """
+    path = path or approvals_path()
+    approved = {**(_approved(path) or {}), **{name: fingerprint(name) for name in names}}
+    write_file(path, f"{json.dumps(approved, indent=1, sort_keys=True)}\n".encode())
+    remove_drafts(path)
+    return approved
+
+
+class Approvals:
+    """What was approved, read once: make one for each look at what may be loaded.
+
+    The file is read when it is first asked about; raises `ConfigError` where it is not readable as
+    one.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or approvals_path()
+
+    @cached_property
+    def _approved(self) -> Mapping[str, str] | None:
+        return _approved(self._path)
+
+    def refusal(self, name: str) -> str:
+        """Why the files of a distribution may not be loaded; empty where they may."""
+        if self._approved is None:
+            return ""
+        if name not in self._approved:
+            return "is not approved"
+        same = self._approved[name] == fingerprint(name)
+        return "" if same else "has changed since it was approved"
+
+
+def fingerprint(name: str) -> str:
+    """Hash of the `RECORD` of a distribution and of every file that it names and is there; of an
+    editable one also of the Python files in its folder.
+
+    `RECORD` lists a wheel's files with their hashes (packaging.python.org, "Recording installed
+    projects"). What pip writes anew, such as `.pyc` files, has no hash there and is left out.
+    `direct_url.json` names the folder of an editable one (the same, "Direct URL Data Structure").
+    """
+    try:
+        dist = distribution(name)
+    except PackageNotFoundError:
+        return ""
+    found = hashlib.sha256((dist.read_text("RECORD") or "").encode())
+    for path in (*_recorded(dist), *_sources(dist)):
+        found.update(f"{path}={_digest(path)}\n".encode())
+    return found.hexdigest()
+
+
+def _recorded(dist: Distribution) -> Iterable[Path]:
+    for file in dist.files or ():
+        if file.hash is not None and file.hash.mode == _HASH:
+            yield Path(str(file.locate()))
+
+
+def _sources(dist: Distribution) -> Iterable[Path]:
+    origin = loaded((dist.read_text("direct_url.json") or "{}").encode())
+    url = urlsplit(str(origin.get("url", "")))
+    if url.scheme == "file" and as_object(origin.get("dir_info")).get("editable"):
+        yield from sorted(Path(unquote(url.path)).rglob("src/**/*.py"))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
+
+
+def _approved(path: Path) -> Mapping[str, str] | None:
+    """What was approved; None where nothing ever was."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        found: Any = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        fix = "run `plugway plugins --approve` after removing it"
+        raise ConfigError([Problem(str(path), "", "the file of approved plugins is broken", fix)])
+    return {str(k): str(v) for k, v in cast("dict[Any, Any]", found).items()}

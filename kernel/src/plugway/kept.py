@@ -1,0 +1,62 @@
+"""What is kept: in memory within a bound, on disk whole or not at all.
+
+What is kept, and for how long, is its owner's business.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_DRAFT_SECONDS: Final = 3600.0
+
+
+class Bounded(OrderedDict[K, V]):
+    """A dictionary of at most `most` entries: what was set longest ago goes first. To set a key
+    anew makes it the newest; to read one changes nothing."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > self._most:
+            self.popitem(last=False)
+
+
+def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Put `content` in place of the file at `path`, whole or not at all, also where the machine
+    stops meanwhile. A folder that is missing is made, for this user alone. Raises `OSError`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode != 0o600:
+            draft.chmod(mode)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what interrupted writes of `path`, a file of ours alone, have left beside it; those of
+    the last hour may go on."""
+    oldest = time.time() - _DRAFT_SECONDS
+    for draft in path.parent.glob(f".{path.name}-*"):
+        with suppress(OSError):
+            if draft.stat().st_mtime < oldest:
+                draft.unlink()

@@ -1,0 +1,14 @@
+"""The kit that plugins are tested with, by the name that tests use; the package `plugway-testing`
+brings it.
+"""
+
+try:
+    from plugway_testing import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
+    from plugway_testing import __all__ as __all__
+except ModuleNotFoundError as error:
+    if error.name != "plugway_testing":
+        raise
+    raise ImportError(
+        "`plugway.testing` needs the package `plugway-testing`: run `pip install plugway-testing`",
+        name=error.name,
+    ) from None
