@@ -62,6 +62,15 @@ async def test_every_byte_goes_both_ways_but_for_the_models_name(serving, up, ap
     assert (b'{"b": 1, "a": [null]}' if api == "chat" else b"[1.0]") in asked.body
 
 
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_an_answer_of_several_images_is_handed_on_as_it_came(serving, up, api):
+    answer = b'{"images": ["%s"]}' % b'", "'.join([b"QUJD" * 2**19] * 5)
+    up.script(respond(200, answer, JSON))
+    async with serving(backend(up, api)) as running:
+        response = await running.gate.post(body_of(api, False), PATHS[api])
+    assert response.content == answer
+
+
 class Seer(Plugin[NoOptions]):
     """Sees how exchanges ended."""
 

@@ -55,6 +55,8 @@ _TEACHING: Final = frozenset((400, 404, 422, 500))
 
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Fields of OpenAI's requests that are the Messages API's `max_tokens`."""
+_RELAYED_BYTES: Final = 16 * 2**20
+"""Largest whole answer that is handed on as it came: it may hold several images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,7 @@ class OpenAIBackend:
                 chunks = RawChunks(response.chunks(), self.api, demand)
                 reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
                 return reply.replace(dialect=original.dialect, usage=chunks.usage, missing=missing)
-            body = await response.read()
+            body = await response.read(_RELAYED_BYTES)
         except BaseException:
             await response.aclose()
             raise
