@@ -35,6 +35,7 @@ from plugway_upstream_errors import fit_to_tell, meaning_of
 
 LISTED_SECONDS: Final = 60.0
 """How long a list of what models can do holds."""
+_LONGEST_CURSOR: Final = 256
 _MOST_SAID: Final = 500
 _QUOTED: Final = re.compile(
     r"[^\s\"'`(){}]*(?:\*{2,}|\.{3,}|…|•+)[^\s\"'`(){}]+|[^\s\"'`(){}]+(?:\*{2,}|\.{3,}|…|•+)"
@@ -166,9 +167,9 @@ class AnthropicBackend:
             last = page.get("last_id")
             if page.get("has_more") is not True:
                 return ""
-            if not any(entry["id"] == last for entry in entries_of(page)):
+            if not isinstance(last, str) or not 0 < len(last) <= _LONGEST_CURSOR:
                 return ""
-            return f"{base}?limit=1000&after_id={quote(str(last), safe='')}"
+            return f"{base}?limit=1000&after_id={quote(last, safe='')}"
 
         path = self.wire.models_path
         return await every_page(self.upstream, path, entries_of, following, headers=headers)
