@@ -12,7 +12,7 @@ from typing import Final
 
 from plugway_tool_repair._capture import Capture, CutOff, Found
 from plugway_tool_repair._tools import Toolbox
-from plugway_toolcalls import marks
+from plugway_toolcalls import Memory, marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
 _TICKS = re.compile(r"\n|`+|[^\s`]")
@@ -92,6 +92,9 @@ class Prose:
         self._cut = False
         self._code = _Code()
         self._opened: set[str] = set()
+        self._memory = Memory()
+        self._given = 0
+        """Characters so far."""
 
     @property
     def idle(self) -> bool:
@@ -117,6 +120,7 @@ class Prose:
             BackendProtocolError: what may be a call is longer than any that makes sense.
         """
         self._input.append((text, 0))
+        self._given += len(text)
         return self._run(final=False)
 
     def finish(self, *, cut: bool = False) -> list[Piece]:
@@ -283,8 +287,11 @@ class Prose:
             return True
         self._opening = opening
         self._begun_calls += 1
+        start = self._given - len(self._buffer) - sum(len(t) - at for t, at in self._input)
         patient = self._begun_calls <= _PATIENCE
-        self._capture = Capture(opening, self._toolbox, patient=patient)
+        self._capture = Capture(
+            opening, self._toolbox, patient=patient, memory=self._memory, start=start
+        )
         text, self._buffer = self._buffer, ""
         return self._captured(pieces, self._capture, text, final=final)
 

@@ -24,6 +24,7 @@ from plugway_toolcalls._parts import (
 from plugway_toolcalls._references import SchemaTooLarge, resolve
 from plugway_toolcalls._schema import any_object, prepare_schema
 from plugway_toolcalls._spans import NOT_A_CALL
+from plugway_toolcalls._tokens import Memory
 from plugway_toolcalls._tools import Tool, kind_of
 from plugway_toolcalls._validate import check_arguments
 from plugway_toolcalls._write import own_format, write_call
@@ -44,6 +45,7 @@ __all__ = [
     "Header",
     "Lark",
     "MalformedCall",
+    "Memory",
     "NotJson",
     "NotWritable",
     "OutputParser",

@@ -14,6 +14,7 @@ from plugway_toolcalls._calls import Call, MalformedCall, Tools, is_readable, pa
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._held import HOLD, SHORT_HOLD, HeldFinder
 from plugway_toolcalls._spans import NOT_A_CALL, JsonFinder
+from plugway_toolcalls._tokens import Memory
 
 _JSON: Final = frozenset(("object", "arguments"))
 
@@ -27,15 +28,23 @@ class CallReader:
     """One call, or several that follow each other. Feed it the growing text after the opening."""
 
     def __init__(
-        self, formats: Sequence[CallFormat], name: str = "", *, patient: bool = True
+        self,
+        formats: Sequence[CallFormat],
+        name: str = "",
+        *,
+        patient: bool = True,
+        memory: Memory | None = None,
+        start: int = 0,
     ) -> None:
         """`name` is that of the tool where it stood before the end of the opening marker.
 
         `patient`: where a closing tag may also be a part of a value, wait for much of what follows.
+        `memory`: what readers before found in the reply; the call's text begins at `start` of it.
         """
         self._name = name
         hold = HOLD if patient else SHORT_HOLD
-        self._candidates = [(spec, _finder(spec, hold)) for spec in formats]
+        memory = memory or Memory()
+        self._candidates = [(spec, _finder(spec, hold, memory, start)) for spec in formats]
         self.used = 0
         """The end of the last call that `calls` gave, or of the one that it could not read."""
 
@@ -77,7 +86,7 @@ class CallReader:
         return found
 
 
-def _finder(spec: CallFormat, hold: int) -> JsonFinder | HeldFinder:
+def _finder(spec: CallFormat, hold: int, memory: Memory, start: int) -> JsonFinder | HeldFinder:
     if spec.kind in _JSON:
         return JsonFinder(spec)
-    return HeldFinder(spec, hold, partial(is_readable, spec))
+    return HeldFinder(spec, hold, partial(is_readable, spec), memory.of(spec), start)

@@ -7,16 +7,16 @@ that can be read in two ways is no call at all: no argument is ever shortened, o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import partial
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._spans import HEAD_LIMIT, NOT_A_CALL, Finder, JsonFinder
+from plugway_toolcalls._tokens import Plan, Scan, Token, tokens_of
 
 HOLD: Final = 64 * 1024
 """Characters after a closing tag, after which a call is over whatever follows."""
@@ -24,75 +24,25 @@ SHORT_HOLD: Final = 200
 """The same where many calls of the reply have been waited for in vain."""
 
 
-class Token(NamedTuple):
-    """A piece of text that may be a part of the format."""
-
-    kind: str
-    """`open` or `close` a call, `key` or `end` of an argument."""
-    start: int
-    end: int
-    match: re.Match[str] | None
-
-
-class Tokens:
-    """Finds what may be a part of one format."""
-
-    def __init__(self, spec: CallFormat) -> None:
-        closes = [re.escape(spec.closing)]
-        if spec.outer:
-            outer = re.escape(spec.outer)
-            closes = [rf"{closes[0]}\s*+{outer}", *closes, outer]
-        close = "|".join(closes)
-        self.head = re.compile(spec.head)
-        self.closing = re.compile(close)
-        head = _unnamed(spec.head)
-        follows = rf"\s*+(?:{_unnamed(spec.key)}|{close}|\{{)" if spec.key else ""
-        self._begun = re.compile(rf"{re.escape(spec.opening)}{head}(?={follows})")
-        key = f"|(?P<k>{spec.key})" if spec.key else ""
-        end = f"|(?P<e>{re.escape(spec.parameter_end)})" if spec.parameter_end else ""
-        self._any = re.compile(rf"(?P<o>{self._begun.pattern})|(?P<c>{close}){key}{end}", re.DOTALL)
-        self.json = re.compile(r"\s*+\{\s*+\"" if spec.kind == "braces" else r"\s*+\{")
-
-    def of(self, text: str, at: int) -> list[Token]:
-        """The tokens from `at` on, without those inside of arguments that are JSON."""
-        found: list[Token] = []
-        names = {"o": "open", "c": "close", "k": "key", "e": "end"}
-        while match := self._any.search(text, at):
-            token = Token(names[str(match.lastgroup)], match.start(), match.end(), match)
-            at = token.end
-            found.append(token)
-            if token.kind == "open" and self.json.match(text, at):
-                at = _end_of_json(text, at)
-        return found
-
-
-@lru_cache
-def tokens_of(spec: CallFormat) -> Tokens:
-    """Those of one format; made once."""
-    return Tokens(spec)
-
-
-def _unnamed(pattern: str) -> str:
-    return re.sub(r"\(\?P<\w+>", "(?:", pattern)
-
-
-def _end_of_json(text: str, at: int) -> int:
-    """The end of the JSON object that begins at `at`, after white space; `at` where none does."""
-    start = text.find("{", at)
-    try:
-        return json.JSONDecoder(strict=False).raw_decode(text, start)[1]
-    except (ValueError, RecursionError):
-        return at
-
-
 class HeldFinder:
     """Finds the end of a call, and of those that follow it directly."""
 
-    def __init__(self, spec: CallFormat, hold: int, reads: Callable[[str], bool]) -> None:
-        """`reads`: whether a text after the opening marker is a call that can be read."""
+    def __init__(
+        self,
+        spec: CallFormat,
+        hold: int,
+        reads: Callable[[str], bool],
+        scan: Scan | None = None,
+        start: int = 0,
+    ) -> None:
+        """`reads`: whether a text after the opening marker is a call that can be read.
+
+        `scan`: what was found in the reply before; the text begins at `start` of it.
+        """
         self._spec, self._reads = spec, reads
         self._hold = hold
         self._tokens = tokens_of(spec)
+        self._scan, self._start = scan or Scan(spec), start
         self._json: Finder | None = None
         self._begin = -1
         """Where the name ends; -1 before it has come."""
@@ -136,7 +86,9 @@ class HeldFinder:
             self._searched = len(text) - 2 * len(self._spec.closing + self._spec.outer)
             if found is None:
                 return None
-            self._due = found.start() + self._hold
+            # Rounded up, so that several calls are decided with the same text.
+            step = self._hold // 4
+            self._due = -(-(self._start + found.start() + self._hold) // step) * step - self._start
         while len(text) >= self._due:
             end = self._decide(text[: self._due], whole=False)
             if end != NOT_A_CALL:
@@ -148,26 +100,59 @@ class HeldFinder:
         """The end of the calls at the beginning of `text`; `whole`: nothing follows it."""
         if self._spec.kind == "python":
             return self._first_close(text)
-        tokens = [Token("open", 0, self._begin, None), *self._tokens.of(text, self._begin)]
+        plan = self._scan.plan
+        if plan.until != (self._start + len(text), whole) or not self._is_in(plan):
+            tokens = self._found_tokens(text)
+            plan = self._planned(text, tokens, whole=whole)
+            if plan is None:
+                return NOT_A_CALL
+            if whole and not self._is_in(plan):
+                return self._unclosed(text, tokens)
+            self._scan.plan = plan
+        self.ends = [end - self._start for end in plan.run(self._start + self._begin)]
+        if not whole and self.ends and not _goes_on(text[self.ends[-1] :], self._spec, self._hold):
+            self.ends = []
+        return self.ends[-1] if self.ends else NOT_A_CALL
+
+    def _is_in(self, plan: Plan) -> bool:
+        return self._start + self._begin in plan.calls
+
+    def _found_tokens(self, text: str) -> list[Token]:
+        found = self._scan.tokens(text, self._begin, self._start)
+        return [Token("open", 0, self._begin, None), *found]
+
+    def _planned(self, text: str, tokens: list[Token], *, whole: bool) -> Plan | None:
+        """What is a call in `text`; None where the first may be a part of a value."""
         marks: list[Token] = []
         for loose in (False, True)[: 1 + (whole and self._spec.unclosed)]:
             marks = [t for t in _real(tokens, text, self._spec, loose=loose) if t.kind in _MARKS]
             if len(marks) > 1:
                 break
-        if whole and self._is_part(text, list(_calls(marks, whole=True)), marks):
-            return NOT_A_CALL
-        self.ends = list(_direct(_calls(marks, whole=whole), text))
-        if not whole and self.ends and not _goes_on(text[self.ends[-1] :], self._spec, self._hold):
-            self.ends = []
-        if not self.ends and whole:
-            return self._unclosed(text, tokens)
-        return self.ends[-1] if self.ends else NOT_A_CALL
-
-    def _is_part(self, text: str, calls: list[tuple[Token, Token]], marks: list[Token]) -> bool:
-        """Whether a call that cannot be read may rather be a part of a value before it."""
+        calls = list(_calls(marks, whole=whole))
+        ends = any(token.kind == "end" for token in tokens)
+        if whole and self._is_part(text, calls, marks, ends=ends):
+            return None
+        found: dict[int, tuple[int, int]] = {}
         for number, (opening, close) in enumerate(calls):
-            one = self._of(text, opening, close)
-            if self._reads(one) and not self._lacks_ends(one, text):
+            following = calls[number + 1][0] if number + 1 < len(calls) else None
+            direct = following is not None and not text[close.end : following.start].strip()
+            then = self._start + following.end if following is not None and direct else 0
+            found[self._start + opening.end] = (self._start + close.end, then)
+        return Plan((self._start + len(text), whole), found)
+
+    def _is_part(
+        self, text: str, calls: list[tuple[Token, Token]], marks: list[Token], *, ends: bool
+    ) -> bool:
+        """Whether a call that cannot be read may rather be a part of a value before it.
+
+        `ends`: arguments are closed in this reply, so that a call without any is none.
+        """
+        for number, (opening, close) in enumerate(calls):
+            at, end = self._start + opening.start, self._start + close.end
+            one = partial(self._of, text, opening, close)
+            if self._scan.once(at, end, lambda one=one: self._reads(one())) and not (
+                ends and self._scan.once(at, -end, lambda one=one: self._lacks_ends(one()))
+            ):
                 continue
             if number + 1 < len(calls):
                 return True
@@ -175,15 +160,15 @@ class HeldFinder:
             return any(self._reads(self._of(text, start, marks[-1])) for start in starts)
         return False
 
-    def _lacks_ends(self, one: str, text: str) -> bool:
-        """Whether no argument of a call is closed, though those of others are."""
-        end, has_keys = self._spec.parameter_end, bool(self._spec.key)
-        if not (has_keys and end in text and end not in one):
+    def _lacks_ends(self, one: str) -> bool:
+        """Whether a call has arguments of which none is closed."""
+        end, key = self._spec.parameter_end, self._spec.key
+        if not key or end in one:
             return False
         head = self._tokens.head.match(one)
         if head is not None and self._tokens.json.match(one, head.end()):
             return False
-        return re.search(self._spec.key, one) is not None
+        return re.search(key, one) is not None
 
     def _of(self, text: str, opening: Token, close: Token) -> str:
         skipped = len(self._spec.opening) if opening.start else 0
@@ -241,16 +226,6 @@ def _calls(marks: list[Token], *, whole: bool) -> Iterator[tuple[Token, Token]]:
             return
         yield marks[at], marks[over]
         at = over + 1
-
-
-def _direct(calls: Iterator[tuple[Token, Token]], text: str) -> Iterator[int]:
-    """The ends of the first call and of those that follow it directly."""
-    at = 0
-    for opening, close in calls:
-        if at and text[at : opening.start].strip():
-            return
-        at = close.end
-        yield at
 
 
 def _first(marks: list[Token], at: int, fits: Callable[[int], bool]) -> int | None:

@@ -23,6 +23,7 @@ from plugway_toolcalls._parts import (
     ThinkingDelta,
 )
 from plugway_toolcalls._spans import NOT_A_CALL
+from plugway_toolcalls._tokens import Memory
 from plugway_toolcalls._tools import Tool
 
 Mode = Literal["text", "thinking", "header", "call"]
@@ -69,6 +70,9 @@ class OutputParser:
         self._formats: list[CallFormat] = []
         self._name = ""
         self._reader = CallReader(())
+        self._memory = Memory()
+        self._given = 0
+        """Characters so far."""
         self._begun = 0
         self._input: list[tuple[str, int]] = []
         """Text that was not looked at yet, the last first, each from an index on."""
@@ -99,6 +103,7 @@ class OutputParser:
     def feed(self, text: str) -> list[Part]:
         """The parts that are certain now that `text` has come."""
         self._input.append((text, 0))
+        self._given += len(text)
         return self._run(final=False)
 
     def call_ended(self) -> list[Part]:
@@ -262,7 +267,9 @@ class OutputParser:
         self._mode, self._opening = "call", opening
         self._begun += 1
         self._formats, self._name = formats, name
-        self._reader = CallReader(formats, name, patient=self._begun <= _PATIENCE)
+        start = self._given - len(self._buffer) - sum(len(t) - at for t, at in self._input)
+        patient = self._begun <= _PATIENCE
+        self._reader = CallReader(formats, name, patient=patient, memory=self._memory, start=start)
 
     def _call(self, parts: list[Part], final: bool) -> bool:
         cut = final and self._cut

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from plugway import as_object
 from plugway_toolcalls._families._base import CallFormat
-from plugway_toolcalls._held import Token, tokens_of
 from plugway_toolcalls._members import kinds_of
 from plugway_toolcalls._references import resolve
+from plugway_toolcalls._tokens import Token, tokens_of
 from plugway_toolcalls._tools import Tool, kind_of
 
 _OPEN_SCHEMA: Final = {"$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties"}
@@ -66,7 +66,7 @@ class _Reader:
     def __init__(self, spec: CallFormat, body: str, schema: Mapping[str, Any]) -> None:
         self._spec, self._body, self._schema = spec, body, schema
         self._names = Names(_resolved(schema, schema))
-        tokens = tokens_of(spec).of(body, 0)
+        tokens = tokens_of(spec).of(body)
         self._tokens = [token for token in _outermost(tokens) if token.kind in {"key", "end"}]
         self._found: dict[str, Any] = {}
 
