@@ -7,17 +7,11 @@ import json
 
 import pytest
 
-from plugway_local_engine import (
-    FAMILIES,
-    ChatTemplate,
-    TemplateTraits,
-    build_conversation,
-    detect_family,
-    render_prompt,
-    signature,
-)
+from plugway_local_engine import ChatTemplate, TemplateTraits, build_conversation, render_prompt
 from plugway_local_engine._blocks import ERROR_MARK
 from plugway_local_engine._turns import NO_RESULT
+from plugway_signature import signature
+from plugway_toolcalls import FAMILIES, detect_family
 
 from .test_template import CHATML, HERMES, STRICT
 
