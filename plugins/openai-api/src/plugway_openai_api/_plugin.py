@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import ClassVar, Final
 
 from pydantic import Field
@@ -19,23 +20,25 @@ from plugway import (
     Identity,
     MessagesRequest,
     Options,
+    Original,
     Plugin,
     Relays,
     Reply,
     Send,
     StateKey,
     as_object,
+    aside,
     client_status,
     hookimpl,
 )
 from plugway_openai_api._conversation import conversation_of
-from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
+from plugway_openai_api._dialects import UNTOLD, ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
 from plugway_openai_api._limits import OutputLimits
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
 from plugway_openai_api._shelves import Shelves
-from plugway_translation import MediaPolicy
+from plugway_translation import MediaPolicy, paired_request
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
 """The target that was sent the client's own bytes last."""
@@ -92,18 +95,29 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         return ModelRoutes(gateway).routes()
 
     @hookimpl
-    def prepare_attempt(
+    async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """`json_object` as a schema for servers on this machine or network, which hold a model to
-        it by a grammar; beside tools a schema would keep some of them from calls."""
+        """A conversation that servers of the client's own API refuse, because its calls and results
+        are not in pairs, is not relayed but put into pairs, where it can be translated."""
         original = request.original
         if original is None or original.dialect not in self._dialects or not original.body:
             return None
+        if not _relays(request, attempt):
+            return self._as_json(request, original, attempt)
+        if any(note.startswith(UNTOLD) for note in original.notes):
+            return None
+        return await aside(request.heavy, partial(paired_request, request, reuse=True))
+
+    def _as_json(
+        self, request: MessagesRequest, original: Original, attempt: Attempt
+    ) -> MessagesRequest | None:
+        """`json_object` as a schema for servers on this machine or network, which hold a model to
+        it by a grammar; beside tools a schema would keep some of them from calls."""
         if not wants_json(original.parsed) or attempt.backend.zone != "local":
             return None
         config = as_object(request.get("output_config"))
-        if "format" in config or request.get("tools") or _relays(request, attempt):
+        if "format" in config or request.get("tools"):
             return None
         form = {"type": "json_schema", "schema": {"type": "object"}}
         because = "`json_object` is any JSON object, and no prose"
