@@ -31,7 +31,7 @@ from plugway import (
     client_status,
     hookimpl,
 )
-from plugway_openai_api._conversation import conversation_of
+from plugway_openai_api._conversation import conversation_of, thread_of
 from plugway_openai_api._dialects import UNTOLD, ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
 from plugway_openai_api._limits import OutputLimits
@@ -81,8 +81,8 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     @hookimpl
     def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
         """The conversation as Codex, opencode and other clients name it, where no header line of
-        the usual kind does."""
-        return None if exchange.session_id else conversation_of(request)
+        the usual kind does; and which of its threads it is."""
+        return thread_of(request) if exchange.session_id else conversation_of(request)
 
     @hookimpl
     def register_dialects(self) -> Sequence[Dialect]:
