@@ -100,6 +100,16 @@ async def test_checking_looks_at_every_upstream_and_changes_no_answer():
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("without", ["known_fields", "chat.known_fields", "chat"])
+async def test_checking_leaves_out_a_rule_or_an_api(without):
+    with checking(without=[without]) as found:
+        async with ScriptedUpstream(otherwise=respond(200, {})) as upstream:
+            await post(upstream, "chat", x=1)
+            await post(upstream, "gemini", contents=[])
+    assert len(found) == 1
+    assert "contents is not specified" in found[0]
+
+
 def test_a_path_tells_its_api():
     assert {api_of(path): path for path in PATHS.values()} == PATHS
     assert api_of("/v1/models") is None

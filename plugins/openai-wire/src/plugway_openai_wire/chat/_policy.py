@@ -40,9 +40,11 @@ FIELDS: Final[Mapping[str, Rule]] = {
 }
 """Top-level fields. One that is not listed is dropped with a record."""
 
-DEFAULT_LIMIT: Final = 64
-"""Most characters of a tool's name and of the id of a call (`function_definition.py` of the
-`openai` SDK)."""
+MOST_NAME: Final = 64
+"""Most characters of a tool's name (`function_definition.py` of the `openai` SDK)."""
+MOST_ID: Final = 40
+"""Most characters of the id of a call: OpenAI answers "Invalid 'messages[2].tool_calls[0].id':
+string too long. Expected a string with maximum length 40"."""
 DEFAULT_STOPS: Final = 4
 """Most stop sequences (API reference of Chat Completions, `stop`)."""
 
@@ -100,7 +102,7 @@ class Target:
     @property
     def ids(self) -> IdCodec:
         """The codec for ids of tool calls."""
-        limit = self.facts.tool_id_limit or DEFAULT_LIMIT
+        limit = self.facts.tool_id_limit or MOST_ID
         return IdCodec(limit, exact=self.facts.tool_id_pattern.endswith(f"{{{limit}}}"))
 
     def takes(self, name: str) -> bool:

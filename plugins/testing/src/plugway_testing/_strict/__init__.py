@@ -46,8 +46,8 @@ def refusals(
 ) -> list[str]:
     """What the vendor would answer to a request, a sentence for each fault; empty for a good one.
 
-    `body` is the parsed JSON. `without` are names of rules that do not count (`"known_fields"`,
-    `"key_header"`).
+    `body` is the parsed JSON. `without` are names of rules that do not count: `"known_fields"`, or
+    `"chat.known_fields"` for one API only.
     """
     return [found.message for found in _refused(api, headers, path, body, without)]
 
@@ -58,7 +58,8 @@ def _refused(
     if not isinstance(body, dict):
         return [Refusal("The body is not a JSON object.")]
     lower = {name.lower(): value for name, value in dict(headers).items()}
-    return refused(RULES[api], Ask(lower, path, as_object(body)), without)
+    names = {name.removeprefix(f"{api}.") for name in without}
+    return refused(RULES[api], Ask(lower, path, as_object(body)), names)
 
 
 def api_of(path: str) -> Api | None:
@@ -130,13 +131,13 @@ def checking(*, without: Collection[str] = ()) -> Generator[list[str]]:
     """While this is open, every `ScriptedUpstream` is looked at as the API of each path would.
 
     Gives the list of what would have been refused, with the path; what upstreams answer stays as it
-    is scripted.
+    is scripted. `without` names rules (`"known_fields"`, `"chat.known_fields"`) or APIs (`"chat"`).
     """
     found: list[str] = []
 
     def look(request: ReceivedRequest) -> None:
         api = api_of(request.path)
-        if api is not None and request.method == "POST":
+        if api is not None and api not in without and request.method == "POST":
             told = _of_request(api, request, without)
             found.extend(f"{request.path}: {refusal.message}" for refusal in told)
 
