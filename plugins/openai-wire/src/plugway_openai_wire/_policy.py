@@ -18,9 +18,8 @@ ONE_PROVIDER: Final = Rule("drop", "only Anthropic has it")
 
 CACHE_KEY: Final = "a hash that stands for this conversation, so that its cached prefix is found"
 
-DEFAULT_LIMIT: Final = 64
-"""Most characters of a tool's name and of the id of a call (`function_definition.py` and
-`response_input_item_param.py` of the `openai` SDK)."""
+MOST_NAME: Final = 64
+"""Most characters of a tool's name (`function_definition.py` of the `openai` SDK)."""
 
 OUTPUT: Final[Mapping[str, Rule]] = {
     "effort": Rule("translate"),
@@ -44,9 +43,10 @@ TOOL: Final[Mapping[str, Rule]] = {
 """Members of tools."""
 
 
-def ids_of(facts: Facts) -> IdCodec:
-    """The codec for ids of tool calls that fits what is known of a model."""
-    limit = facts.tool_id_limit or DEFAULT_LIMIT
+def ids_of(facts: Facts, most: int) -> IdCodec:
+    """The codec for ids of tool calls that fits what is known of a model; `most` are the characters
+    that the API takes."""
+    limit = facts.tool_id_limit or most
     return IdCodec(limit, exact=facts.tool_id_pattern.endswith(f"{{{limit}}}"))
 
 

@@ -12,7 +12,7 @@ from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
 from plugway_openai_wire._policy import ids_of
 from plugway_openai_wire._sse import DONE
-from plugway_openai_wire.chat._policy import Quirks, Target
+from plugway_openai_wire.chat._policy import MOST_ID, Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import request_of
 from plugway_openai_wire.chat._told import totals_in, usage_in
@@ -43,7 +43,7 @@ class ChatApi:
 
     def ids(self, facts: Facts) -> IdCodec | None:
         """The codec for ids of calls, where the server is known to be particular about them."""
-        return ids_of(facts) if facts.tool_id_limit else None
+        return ids_of(facts, MOST_ID) if facts.tool_id_limit else None
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""

@@ -40,6 +40,9 @@ FIELDS: Final[Mapping[str, Rule]] = {
 }
 """Top-level fields. One that is not listed is dropped with a record."""
 
+MOST_ID: Final = 40
+"""Most characters of the id of a call: OpenAI answers "Invalid 'messages[2].tool_calls[0].id':
+string too long. Expected a string with maximum length 40"."""
 DEFAULT_STOPS: Final = 4
 """Most stop sequences (API reference of Chat Completions, `stop`)."""
 
@@ -97,7 +100,7 @@ class Target:
     @property
     def ids(self) -> IdCodec:
         """The codec for ids of tool calls."""
-        return ids_of(self.facts)
+        return ids_of(self.facts, MOST_ID)
 
     def takes(self, name: str) -> bool:
         """Whether the server is not known to refuse a field."""

@@ -13,8 +13,7 @@ import orjson
 from plugway import Attempt, MessagesRequest, as_list, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
-from plugway_openai_wire._policy import DEFAULT_LIMIT
-from plugway_openai_wire.responses._policy import SEARCH, Target
+from plugway_openai_wire.responses._policy import MOST_ID, SEARCH, Target
 from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import request_of
 from plugway_openai_wire.responses._teller import Reading
@@ -74,9 +73,9 @@ class ResponsesApi:
         return Call(translated.body, translated.notes, partial(Reader, reading))
 
     def ids(self, facts: Facts) -> IdCodec | None:
-        """The codec for ids of calls: OpenAI's own limit here is not that of Chat Completions
-        (`call_id` in `types/responses/response_input_item_param.py` of the `openai` SDK)."""
-        return IdCodec(DEFAULT_LIMIT) if facts.tool_id_limit else None
+        """The codec for ids of calls, where the server is known to be particular about them: its
+        limit here is not that of Chat Completions."""
+        return IdCodec(MOST_ID) if facts.tool_id_limit else None
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is the data of the last event of a stream."""

@@ -41,6 +41,9 @@ FIELDS: Final[Mapping[str, Rule]] = {
 
 LEAST_OUTPUT: Final = 16
 """Fewest `max_output_tokens` that the API takes (400 "Expected a value >= 16")."""
+MOST_ID: Final = 64
+"""Most characters of a `call_id` (`types/responses/response_input_item_param.py` of the `openai`
+SDK)."""
 SEARCH: Final = "web_search_"
 """What the types of Anthropic's tools begin with that search the web."""
 
@@ -64,4 +67,4 @@ class Target:
     @property
     def ids(self) -> IdCodec:
         """The codec for ids of tool calls."""
-        return ids_of(self.facts)
+        return ids_of(self.facts, MOST_ID)
