@@ -150,16 +150,19 @@ def check_chat(body: Mapping[str, Any], pattern: str = r"(?s).{1,64}") -> None:
 
 
 def check_responses(body: Mapping[str, Any]) -> None:
-    """Each call has one output after it, each output its call before it; ids have 1 to 64
-    characters: `ResponseFunctionToolCallParam` and `FunctionCallOutput` in
+    """Each call has one output after it, each output its call before it; ids stand for one call and
+    have 1 to 64 characters: `ResponseFunctionToolCallParam` and `FunctionCallOutput` in
     `types/responses/response_input_item_param.py` of the `openai` SDK, and the refusals "No tool
-    output found for function call" and "No tool call found for function call output"."""
+    output found for function call", "No tool call found for function call output" and "Duplicate
+    function_call_output for call_id"."""
     wanted: set[str] = set()
+    used: set[str] = set()
     for item in body["input"]:
         if item.get("type") == "function_call":
-            assert item["call_id"] not in wanted
+            assert item["call_id"] not in used
             assert 1 <= len(item["call_id"]) <= 64
             wanted.add(item["call_id"])
+            used.add(item["call_id"])
         elif item.get("type") == "function_call_output":
             assert item["call_id"] in wanted
             wanted.remove(item["call_id"])

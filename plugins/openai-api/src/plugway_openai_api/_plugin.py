@@ -107,7 +107,9 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return self._as_json(request, original, attempt)
         if any(note.startswith(UNTOLD) for note in original.notes):
             return None
-        return await aside(request.heavy, partial(paired_request, request, reuse=True))
+        # Responses knows a call by its id alone (NousResearch/hermes-agent#102629).
+        reuse = original.dialect == ChatDialect.name
+        return await aside(request.heavy, partial(paired_request, request, reuse=reuse))
 
     def _as_json(
         self, request: MessagesRequest, original: Original, attempt: Attempt
