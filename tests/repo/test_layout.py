@@ -21,12 +21,12 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `kept`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 3_099,
+    "types": 3_152,
     "upstream": 1_612,
     "config": 1_314,
     "plugins": 1_331,
-    "exchange": 2_545,
-    "http": 2_182,
+    "exchange": 2_560,
+    "http": 2_232,
     "cli": 1_268,
 }
 """They may be lowered; what is raised has its reason in the commit."""

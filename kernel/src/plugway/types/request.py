@@ -22,10 +22,26 @@ from plugway.types.errors import Headers, InvalidRequest
 class Original:
     """What a client of another API sent, before it was put into the Messages API's language."""
 
-    __slots__ = ("_parsed", "body", "caller", "dialect", "headers", "made_up", "notes", "path")
+    __slots__ = (
+        "_parsed",
+        "body",
+        "caller",
+        "dialect",
+        "headers",
+        "made_up",
+        "notes",
+        "path",
+        "query",
+    )
 
     def __init__(
-        self, dialect: str, path: str, body: bytes = b"", headers: Headers = (), caller: str = ""
+        self,
+        dialect: str,
+        path: str,
+        body: bytes = b"",
+        headers: Headers = (),
+        caller: str = "",
+        query: str = "",
     ) -> None:
         self.dialect = dialect
         """The dialect's name, such as `acme-chat`."""
@@ -36,6 +52,8 @@ class Original:
         """The client's header lines, without those that carry credentials."""
         self.caller = caller
         """Who asks, as `Caller.name`: what a dialect keeps for one is not another's."""
+        self.query = query
+        """The query string, such as `alt=sse`, without what carries credentials."""
         self.notes: list[str] = []
         """What the dialect could not put into the Messages API as it was: it adds while it decodes,
         and the pipeline puts them on the receipt of what is not sent on as it came."""
@@ -62,7 +80,7 @@ class Original:
 
     def written(self, body: bytes) -> Original:
         """The same with another body."""
-        new = Original(self.dialect, self.path, body, self.headers, self.caller)
+        new = Original(self.dialect, self.path, body, self.headers, self.caller, self.query)
         new.notes, new.made_up = self.notes, self.made_up
         return new
 

@@ -31,11 +31,10 @@ from plugway import (
 from plugway_openai_api._conversation import conversation_of
 from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
-from plugway_openai_api._limits import OutputLimits
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
 from plugway_openai_api._shelves import Shelves
-from plugway_translation import MediaPolicy
+from plugway_translation import MediaPolicy, OutputLimits
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
 """The target that was sent the client's own bytes last."""
