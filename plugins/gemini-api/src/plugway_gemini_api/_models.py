@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from plugway import Caller, Gateway, ModelInfo
+from plugway_gemini_api._embeddings import Embeddings
 from plugway_gemini_api._errors import envelope
 
 PREFIX: Final = "anthropic/"
@@ -53,11 +54,15 @@ class ModelRoutes:
     def routes(self) -> list[BaseRoute]:
         """The routes of each version of the API."""
         found: list[BaseRoute] = []
+        embeddings = Embeddings(self._gateway).answer
         for version, kind in (
             ("v1beta", ForEverybody),
             ("v1alpha", ForEverybody),
             ("v1", ForGooglesClients),
         ):
+            for method in ("embedContent", "batchEmbedContents"):
+                path = f"/{version}/{{model:path}}:{method}"
+                found.append(ForEverybody(path, embeddings, methods=["POST"]))
             found.append(kind(f"/{version}/models", self._list, methods=["GET"]))
             found.append(kind(f"/{version}/models/{{model:path}}", self._one, methods=["GET"]))
             found.append(kind(f"/{version}/{{path:path}}", _not_served, methods=METHODS))
@@ -93,7 +98,8 @@ async def _not_served(request: Request) -> Response:
     asked = f"{request.method} {request.url.path[:200]}"
     message = (
         f"{asked} is not served here. Served are POST /v1beta/models/MODEL:METHOD with "
-        "generateContent, streamGenerateContent and countTokens, and GET /v1beta/models."
+        "generateContent, streamGenerateContent, countTokens, embedContent and "
+        "batchEmbedContents, and GET /v1beta/models."
     )
     return _json(envelope(404, {"message": message}), request, status=404)
 
