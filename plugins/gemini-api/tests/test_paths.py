@@ -124,6 +124,7 @@ async def test_a_limited_token_uses_its_models_and_no_other(serving):
         client = running.gate.client
         del client.headers["authorization"]
         client.headers["x-goog-api-key"] = "phone-token"
+        client.headers.update(GOOGLES)
         config = {"generationConfig": {"topK": 3}, "toolConfig": {}, "safetySettings": []}
         body = {**HI, **config, "systemInstruction": {"parts": [{"text": "s"}]}}
         names = [one["name"] for one in (await client.get("/v1beta/models")).json()["models"]]
