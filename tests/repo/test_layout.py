@@ -7,6 +7,7 @@ import pytest
 
 KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
 FLOORS = (
+    "credentials",
     "types",
     "system",
     "kept",
@@ -19,13 +20,13 @@ FLOORS = (
     "http",
     "cli",
 )
-"""Each uses only those before it. `system`, `kept`, `trace` and `log` are single modules."""
+"""Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_170,
-    "upstream": 1_612,
+    "types": 3_311,
+    "upstream": 1_603,
     "config": 1_314,
-    "plugins": 1_331,
-    "exchange": 2_560,
+    "plugins": 1_330,
+    "exchange": 2_584,
     "http": 2_232,
     "cli": 1_268,
 }
