@@ -146,7 +146,7 @@ def test_the_plugin_needs_no_options():
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda sdk: sdk.embeddings.create(model="echo/echo", input="hi"),
+        lambda sdk: sdk.moderations.create(input="hi"),
         lambda sdk: sdk.completions.create(model="echo/echo", prompt="hi"),
         lambda sdk: sdk.chat.completions.list(),
         lambda sdk: sdk.vector_stores.files.list("vs_1"),

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from plugway import Caller, Gateway, ModelInfo
+from plugway_openai_api._embeddings import Embeddings
 from plugway_openai_api._errors import Told
 
 PREFIX: Final = "anthropic/"
@@ -100,6 +101,8 @@ class ModelRoutes:
             for path in ("{response_id}", "{response_id}/{more:path}"):
                 path = f"{root}/responses/{path}"
                 found.append(KeptResponse(path, _not_kept, methods=["GET", "POST", "DELETE"]))
+            embeddings = Embeddings(self._gateway).answer
+            found.append(ForOpenAIClients(f"{root}/embeddings", embeddings, methods=["POST"]))
         found.append(Unserved("/{path:path}", _not_served, methods=METHODS))
         return found
 
@@ -134,7 +137,7 @@ async def _not_served(request: Request) -> Response:
     asked = f"{request.method} {request.url.path[:200]}"
     message = (
         f"Unknown request URL: {asked} is not served here. Served are POST /v1/chat/completions, "
-        "POST /v1/responses and GET /v1/models."
+        "POST /v1/responses, POST /v1/embeddings and GET /v1/models."
     )
     told = Told(message, "invalid_request_error", code="unknown_url")
     return _json(told.body(), request, status=404)

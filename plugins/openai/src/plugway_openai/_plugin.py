@@ -16,6 +16,7 @@ from pydantic import ValidationInfo, field_validator
 
 from plugway import (
     Backend,
+    Headers,
     ModelInfo,
     NetworkOptions,
     Plugin,
@@ -26,6 +27,7 @@ from plugway import (
 )
 from plugway_anthropic_wire import key_lines
 from plugway_capabilities import Ledger
+from plugway_embeddings import OpenAIEmbeddings
 from plugway_openai_wire import Api, Endpoint, OpenAIBackend
 from plugway_openai_wire.chat import ChatApi, Quirks
 from plugway_openai_wire.responses import ResponsesApi
@@ -93,8 +95,14 @@ class OpenAIOptions(NetworkOptions):
         return text
 
 
-class OpenAIApi(OpenAIBackend):
+class OpenAIApi(OpenAIEmbeddings, OpenAIBackend):
     """OpenAI's API under one key."""
+
+    embeddings_path = "/embeddings"
+
+    def embedding_lines(self) -> Headers:
+        """The organization and project."""
+        return tuple(self.endpoint.headers.items())
 
     @property
     def runs_tools(self) -> tuple[str, ...]:
