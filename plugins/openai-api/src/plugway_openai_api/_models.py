@@ -84,6 +84,16 @@ class KeptResponse(ForOpenAIClients):
         return (Match.NONE, {}) if asked in ("compact", "input_tokens") else (match, child)
 
 
+class Handshake(ForOpenAIClients):
+    """A WebSocket's handshake, which is a GET with a key (RFC 6455, 4.1)."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Nothing for a GET without that key."""
+        if not any(name == b"sec-websocket-key" for name, _ in scope.get("headers", ())):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
 class ModelRoutes:
     """Lists what the gateway serves."""
 
@@ -100,6 +110,7 @@ class ModelRoutes:
             for path in ("{response_id}", "{response_id}/{more:path}"):
                 path = f"{root}/responses/{path}"
                 found.append(KeptResponse(path, _not_kept, methods=["GET", "POST", "DELETE"]))
+            found.append(Handshake(f"{root}/responses", _no_websocket, methods=["GET"]))
         found.append(Unserved("/{path:path}", _not_served, methods=METHODS))
         return found
 
@@ -140,6 +151,14 @@ async def _not_served(request: Request) -> Response:
     return _json(told.body(), request, status=404)
 
 
+async def _no_websocket(request: Request) -> Response:
+    """Refuse with 426, after which Codex sends POST at once; after a 404 it first tries the handshake
+    five more times, for six seconds (0.171)."""
+    message = "WebSocket transport is not supported. Send POST /v1/responses with `stream: true`."
+    told = Told(message, "invalid_request_error", code="websocket_not_supported")
+    return _json(told.body(), request, status=426, upgrade="HTTP/1.1")
+
+
 def model_object(info: ModelInfo) -> dict[str, Any]:
     """A model in OpenAI's shape (`types/model.py` of the `openai` SDK).
 
@@ -166,6 +185,8 @@ def _seconds(created_at: str) -> int:
         return 0
 
 
-def _json(body: Mapping[str, Any], request: Request, *, status: int = 200) -> Response:
-    headers = {"x-request-id": request.scope.get("plugway.request_id", "")}
+def _json(
+    body: Mapping[str, Any], request: Request, *, status: int = 200, **headers: str
+) -> Response:
+    headers["x-request-id"] = request.scope.get("plugway.request_id", "")
     return Response(orjson.dumps(body), status, headers, media_type="application/json")

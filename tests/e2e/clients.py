@@ -1,0 +1,206 @@
+"""The clients that `docs/clients.md` lists: their versions, how a test runs them, and how it judges.
+
+The set-up is read from that page, so that what it says is what was tried.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.e2e.claude import Answer
+from tests.e2e.scripted_model import Step
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/clients.md"
+PROGRAMS = Path(__file__).parent / "programs"
+NODE = "node@24.21.0"
+"""What npm has of Node.js, for clients that want a newer one than this machine may have."""
+PROMPT = "Write the file and run the command."
+_FILE = re.compile(r"^`~/([^`]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_EXPORT = re.compile(r"^export (\w+)=(.*)$", re.MULTILINE)
+_CODE = re.compile(r"^```(?:python|js)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client at one version."""
+
+    title: str
+    """As its section in the page is called; after a comma, how this row differs from the first."""
+    packages: Sequence[str]
+    """What npm or, with `==`, pip installs; the first is the client itself."""
+    command: Sequence[str]
+    """What is run: a command of the package, or a program beside this file, and its arguments."""
+    writes: Step
+    runs: Step
+    ends: Step | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Beside what the page sets: no telemetry, no updates."""
+    model: str = ""
+    """The name by which it asks for its model, where it is not the page's."""
+    warnings: Sequence[str] = ()
+    """Patterns of lines that the gateway's log may have of it."""
+
+    @property
+    def section(self) -> str:
+        """What the page says about it."""
+        page = PAGE.read_text()
+        head = f"\n## {self.title.partition(',')[0]}\n"
+        assert head in page, f"{PAGE.name} has no section {head.strip()!r}"
+        return page.partition(head)[2].partition("\n## ")[0]
+
+    def files(self) -> dict[str, str]:
+        """Files that the page has one write, by their path under the home folder."""
+        return dict(_FILE.findall(self.section))
+
+    def exports(self) -> dict[str, str]:
+        """Variables of the environment that the page has one set."""
+        return dict(_EXPORT.findall(self.section))
+
+    def program(self) -> Path | None:
+        """The program that is run, where it is not a command of the package."""
+        path = PROGRAMS / self.command[0]
+        return path if path.is_file() else None
+
+    def code(self) -> str:
+        """The lines of a program that the page shows."""
+        return "".join(_CODE.findall(self.section))
+
+
+async def run(client: Client, folder: Path, url: str, token: str, model: str) -> Answer:
+    """Run the client to its end in `folder/project`, away from the user's own settings."""
+    home, project = folder / "home", folder / "project"
+    said = {
+        "http://127.0.0.1:8484": url,
+        "anthropic/local/demo": client.model or model,
+        "PLUGWAY_TOKEN_HERE": token,
+        "{project}": str(project),
+        "{prompt}": PROMPT,
+    }
+
+    def set_up(text: str) -> str:
+        for words, value in said.items():
+            text = text.replace(words, value)
+        return text
+
+    for name, text in client.files().items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(set_up(text))
+    found = installed(tuple(client.packages))
+    program = client.program()
+    words = [str(found / client.command[0]), *client.command[1:]]
+    if program:
+        words = [str(found / ("node" if program.suffix == ".mjs" else "python")), str(program)]
+        words += client.command[1:]
+    env = {
+        "HOME": str(home),
+        "PATH": f"{found}:{installed((NODE,))}:{os.defpath}",
+        **{name: set_up(value) for name, value in {**client.exports(), **client.env}.items()},
+    }
+    if program and program.suffix == ".mjs":
+        words[0] = str(installed((NODE,)) / "node")
+        env["CLIENT_PACKAGES"] = str(found.parent)
+    with anyio.fail_after(100):
+        done = await anyio.run_process(
+            [set_up(word) for word in words],
+            env=env,
+            cwd=project,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+# ── where they are installed ─────────────────────────────────────────────────────────────────────
+
+
+def installed(packages: tuple[str, ...]) -> Path:
+    """The folder of the commands of these packages; skips the test where they cannot be had."""
+    path, problem = _looked_for(packages)
+    if problem:
+        pytest.skip(f"{packages[0]} cannot be installed here: {problem[-300:]}")
+    return Path(path)
+
+
+@functools.cache
+def _looked_for(packages: tuple[str, ...]) -> tuple[str, str]:
+    """The folder, or what is wrong: looked for once in a run of the tests, also where it fails."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plugway-build"
+    cache = Path(os.environ.get("PLUGWAY_BUILD_CACHE") or default)
+    pip = "==" in packages[0]
+    name = packages[0].replace("==", "-").lstrip("@").replace("@", "-").replace("/", "-")
+    home = cache / "clients" / name
+    commands = home / ("bin" if pip else "node_modules/.bin")
+    if not (home / ".installed").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        install = _pip if pip else _npm
+        if problem := install(home, packages):
+            return "", problem
+        (home / ".installed").touch()
+    return str(commands), ""
+
+
+def _npm(home: Path, packages: tuple[str, ...]) -> str:
+    quiet = ["--silent", "--no-audit", "--no-fund", "--fetch-retries=0"]
+    return _done(["npm", "install", *quiet, "--prefix", str(home), *packages])
+
+
+def _pip(home: Path, packages: tuple[str, ...]) -> str:
+    """A virtual environment cannot be moved: it is made where it stays."""
+    made = _done([sys.executable, "-m", "venv", str(home)])
+    quiet = ["--quiet", "--disable-pip-version-check", "--retries=0"]
+    return made or _done([str(home / "bin/python"), "-m", "pip", "install", *quiet, *packages])
+
+
+def _done(words: list[str]) -> str:
+    """Nothing, or what the command said when it failed."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return (done.stderr + done.stdout or f"status {done.returncode}") if done.returncode else ""
+
+
+# ── the clients ──────────────────────────────────────────────────────────────────────────────────
+
+_CODEX = Client(
+    "Codex CLI",
+    ["@openai/codex@0.171.0"],
+    [
+        *("codex", "exec", "--skip-git-repo-check"),
+        *("--dangerously-bypass-approvals-and-sandbox", "{prompt}"),
+    ],
+    writes=Step("exec_command", {"cmd": "apply_patch <<'PATCH'\n{patch}\nPATCH"}),
+    runs=Step("exec_command"),
+)
+"""A model that it does not know gets functions only; one of OpenAI's names gets what that model gets."""
+
+CLIENTS = [
+    _CODEX,
+    replace(
+        _CODEX,
+        title="Codex CLI, gpt-5.5",
+        model="gpt-5.5",
+        writes=Step("apply_patch", {"input": "{patch}"}),
+    ),
+    replace(
+        _CODEX,
+        title="Codex CLI, gpt-6.2-sol",
+        model="gpt-6.2-sol",
+        writes=Step("functions__exec", {"input": "text(await tools.apply_patch({patch:json}));"}),
+        runs=Step("functions__exec", {"input": "text(await tools.exec_command({cmd: {command:json}}));"}),
+    ),
+]

@@ -1,0 +1,82 @@
+"""Clients as people install them, each through the gateway to servers of four APIs: a file is written,
+a command is run, and its output is read back."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+
+from plugway import NoOptions, Plugin, hookimpl
+from plugway.testing import ScriptedUpstream, build_plugin, gateway
+from plugway_anthropic import Anthropic
+from plugway_gemini import Gemini
+from plugway_openai import OpenAI
+from plugway_openai_api import OpenAIApi
+from plugway_openai_compatible import OpenAICompatible
+from plugway_router import Router
+from tests.e2e.clients import CLIENTS, run
+from tests.e2e.scripted_model import CONTENT, FILE, FINAL, PRINTED, ScriptedModel
+from tests.e2e.stack import shipped
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
+
+SERVERS = {
+    "Messages": (Anthropic, "claude-sonnet-4-5", {"api_key": "k"}),
+    "Chat": (OpenAICompatible, "m", {"zone": "vendor"}),
+    "Responses": (OpenAI, "gpt-5", {"api_key": "k"}),
+    "Gemini": (Gemini, "gemini-3-pro", {"api_key": "k"}),
+}
+
+
+class Ends(Plugin[NoOptions]):
+    """Keeps how exchanges ended and what their receipts say."""
+
+    found: list
+
+    @hookimpl
+    async def finished(self, exchange, outcome):
+        lines = [f"{entry.stage} {entry.plugin}: {entry.what}" for entry in exchange.receipt]
+        self.found.append((exchange.endpoint, outcome, lines, exchange.attempts))
+
+
+def stack(api, url):
+    backend, model, options = SERVERS[api]
+    return [
+        build_plugin(OpenAIApi, "openai-api"),
+        *(plugin for plugin in shipped() if not isinstance(plugin, Router)),
+        build_plugin(Router, "router", models={"*": [f"up/{model}"]}),
+        build_plugin(backend, "up", base_url=url, **options),
+    ]
+
+
+@pytest.mark.parametrize("api", SERVERS)
+@pytest.mark.parametrize("client", CLIENTS, ids=[client.title for client in CLIENTS])
+async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
+    client, api, tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    for name in ("home", "project"):
+        (tmp_path / name).mkdir()
+    model = ScriptedModel(str(tmp_path / "project"), client.writes, client.runs, client.ends)
+    ends = build_plugin(Ends, "ends")
+    ends.found = []
+    async with (
+        ScriptedUpstream(otherwise=model) as upstream,
+        gateway([*stack(api, upstream.url), ends]) as running,
+    ):
+        name = f"anthropic/up/{SERVERS[api][1]}"
+        answer = await run(client, tmp_path, running.url, running.token, name)
+    print(answer.out[-3000:], answer.err[-3000:], *ends.found, sep="\n")
+    assert not model.problems
+    assert answer.code == 0
+    written = tmp_path / "project" / FILE
+    assert written.exists()
+    assert written.read_text() == CONTENT
+    assert PRINTED in model.asked[-1].results[1]
+    assert FINAL in answer.out
+    assert [end for end in ends.found if end[1].kind != "completed" or end[1].status != 200] == []
+    assert all(len(end[3]) <= 1 for end in ends.found)
+    warned = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert [w for w in warned if not any(re.search(p, w) for p in client.warnings)] == []
