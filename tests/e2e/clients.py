@@ -201,6 +201,8 @@ CLIENTS = [
         title="Codex CLI, gpt-6.2-sol",
         model="gpt-6.2-sol",
         writes=Step("functions__exec", {"input": "text(await tools.apply_patch({patch:json}));"}),
-        runs=Step("functions__exec", {"input": "text(await tools.exec_command({cmd: {command:json}}));"}),
+        runs=Step(
+            "functions__exec", {"input": "text(await tools.exec_command({cmd: {command:json}}));"}
+        ),
     ),
 ]

@@ -28,7 +28,9 @@ from plugway.testing import (
 from plugway_openai_wire.testing import chat_message, chat_stream
 
 FILE = "note.txt"
-CONTENT = 'seventeen apples\n\ta "quoted" back\\slash, \\n as two characters, \u00e9 and \U0001f34f\n'
+CONTENT = (
+    'seventeen apples\n\ta "quoted" back\\slash, \\n as two characters, \u00e9 and \U0001f34f\n'
+)
 COMMAND = f"tr a-z A-Z < {FILE}"
 """What it prints stands in no request before it has run."""
 PATCH = f"*** Begin Patch\n*** Add File: {FILE}\n+{CONTENT[:-1].replace(chr(10), chr(10) + '+')}\n*** End Patch"
@@ -119,7 +121,7 @@ class ScriptedModel:
         words = FINAL if PRINTED in last else f"No result of the command: {last[:500]!r}"
         if self.ends is None:
             return Say(words)
-        return self._call(asked, Step(self.ends.tool, {name: words for name in self.ends.values}))
+        return self._call(asked, Step(self.ends.tool, dict.fromkeys(self.ends.values, words)))
 
     def _call(self, asked: Asked, step: Step) -> Say:
         tool = asked.tools.get(step.tool)
@@ -199,7 +201,9 @@ def _messages(request: ReceivedRequest, decide: _Decide, number: int) -> list[An
     calls = [(said.tool.name, said.arguments)] if said.tool else []
     make = anthropic_stream if body.get("stream") else anthropic_message
     made = json.dumps(make(said.text, tool_calls=calls))
-    made = json.loads(made.replace("_scripted", f"_{number}").replace("toolu_0001", f"toolu_{number}"))
+    made = json.loads(
+        made.replace("_scripted", f"_{number}").replace("toolu_0001", f"toolu_{number}")
+    )
     if isinstance(made, dict):
         return respond(200, made, {"request-id": f"req_{number}"})
     return sse([(name, data) for name, data in made])
