@@ -98,23 +98,21 @@ async def run(client: Client, folder: Path, url: str, token: str, model: str) ->
         path = home / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(set_up(text))
-    found = installed(tuple(client.packages))
-    program = client.program()
-    words = [str(found / client.command[0]), *client.command[1:]]
-    if program:
-        words = [str(found / ("node" if program.suffix == ".mjs" else "python")), str(program)]
-        words += client.command[1:]
-    env = {
-        "HOME": str(home),
-        "PATH": f"{found}:{installed((NODE,))}:{os.defpath}",
-        **{name: set_up(value) for name, value in {**client.exports(), **client.env}.items()},
-    }
-    if program and program.suffix == ".mjs":
-        words[0] = str(installed((NODE,)) / "node")
-        env["CLIENT_PACKAGES"] = str(found.parent)
+    found, node = installed(tuple(client.packages)), installed((NODE,))
+    words = [str(found / client.command[0])]
+    if program := client.program():
+        place = folder / "program"
+        place.mkdir()
+        (place / "node_modules").symlink_to(found.parent)
+        (place / program.name).write_text(set_up(program.read_text()))
+        interpreter = node / "node" if program.suffix == ".mjs" else found / "python"
+        words = [str(interpreter), str(place / program.name)]
+    env = {"HOME": str(home), "PATH": f"{found}:{node}:{os.defpath}", "LANG": "C.UTF-8"}
+    env |= {name: set_up(text) for name, text in {**client.exports(), **client.env}.items()}
+    words += [set_up(word) for word in client.command[1:]]
     with anyio.fail_after(100):
         done = await anyio.run_process(
-            [set_up(word) for word in words],
+            words,
             env=env,
             cwd=project,
             stdin=subprocess.DEVNULL,
@@ -204,5 +202,22 @@ CLIENTS = [
         runs=Step(
             "functions__exec", {"input": "text(await tools.exec_command({cmd: {command:json}}));"}
         ),
+    ),
+    *(
+        Client(
+            f"AI SDK, {provider}, {how}",
+            [
+                "ai@7.0.173",
+                "@ai-sdk/openai@4.0.118",
+                "@ai-sdk/openai-compatible@3.0.92",
+                "@ai-sdk/anthropic@4.0.105",
+                "zod@4.6.7",
+            ],
+            ["ai_sdk.mjs", provider, how, "{prompt}"],
+            writes=Step("write_file"),
+            runs=Step("run_command"),
+        )
+        for provider in ("openai", "compatible", "anthropic")
+        for how in ("streamText", "generateText")
     ),
 ]

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
 
-from gemini_answers import answered, piece
+from gemini_answers import SIGNATURE, answered, piece
 from gemini_answers import call as gemini_call
 from gemini_answers import text as gemini_text
-from openai_answers import answer_of, message, streamed
+from openai_answers import answer_of, message, reasoning, streamed
 from openai_answers import call as response_call
 
 from plugway.testing import (
@@ -78,7 +78,7 @@ class Asked(NamedTuple):
 
 
 class Say(NamedTuple):
-    """An answer: a text, or a call of one tool."""
+    """An answer: a text, and a call of one tool."""
 
     text: str = ""
     tool: Tool | None = None
@@ -128,14 +128,15 @@ class ScriptedModel:
         if tool is None:
             self.problems.append(f"{step.tool} is not among {sorted(asked.tools)}")
             return Say(f"There is no tool {step.tool}.")
+        words = f"I call {tool.name}."
         values = {name: self._filled(value) for name, value in step.values.items()}
         if tool.schema is None:
-            return Say(tool=tool, arguments=values["input"])
+            return Say(words, tool, values["input"])
         arguments = self._arguments(tool.schema, values)
         unknown = values.keys() - arguments.keys()
         if unknown:
             self.problems.append(f"{step.tool} has no {sorted(unknown)}: {tool.schema}")
-        return Say(tool=tool, arguments=arguments)
+        return Say(words, tool, arguments)
 
     def _arguments(self, schema: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         """A value for all that is required or that we have something to say about."""
@@ -199,8 +200,10 @@ def _messages(request: ReceivedRequest, decide: _Decide, number: int) -> list[An
     results = [_texts(b.get("content")) for b in blocks if b["type"] == "tool_result"]
     said = decide(Asked(_named(tools), results))
     calls = [(said.tool.name, said.arguments)] if said.tool else []
+    kind = body.get("thinking", {}).get("type", "disabled")
+    thinking = "" if kind == "disabled" else "First this."
     make = anthropic_stream if body.get("stream") else anthropic_message
-    made = json.dumps(make(said.text, tool_calls=calls))
+    made = json.dumps(make(said.text, thinking=thinking, tool_calls=calls))
     made = json.loads(
         made.replace("_scripted", f"_{number}").replace("toolu_0001", f"toolu_{number}")
     )
@@ -244,20 +247,22 @@ def _responses(request: ReceivedRequest, decide: _Decide, number: int) -> list[A
     tools = _offered([*body.get("tools", ()), *added])
     results = [_texts(i["output"]) for i in items if i.get("type", "").endswith("_call_output")]
     said = decide(Asked(_named(tools), results))
-    if said.tool is None:
-        item = message(said.text, id=f"msg_{number}")
-    else:
-        custom = said.tool.schema is None
-        arguments = said.arguments if custom else json.dumps(said.arguments)
-        name = said.tool.name.removeprefix(f"{said.tool.namespace}__")
-        item = response_call(name, arguments, f"call_{number}", f"fc_{number}")
-        if custom:
-            item = {**item, "type": "custom_tool_call", "id": f"ctc_{number}"}
-            item["input"] = item.pop("arguments")
-        if said.tool.namespace:
-            item["namespace"] = said.tool.namespace
-    answer = answer_of(item, id=f"resp_{number}")
+    output = [reasoning("First this.", id=f"rs_{number}"), message(said.text, id=f"msg_{number}")]
+    if said.tool:
+        output.append(_responses_call(said.tool, said.arguments, number))
+    answer = answer_of(*output, id=f"resp_{number}")
     return streamed(answer) if body.get("stream") else respond(200, answer)
+
+
+def _responses_call(tool: Tool, arguments: Any, number: int) -> dict[str, Any]:
+    custom = tool.schema is None
+    text = arguments if custom else json.dumps(arguments)
+    name = tool.name.removeprefix(f"{tool.namespace}__")
+    item = response_call(name, text, f"call_{number}", f"fc_{number}")
+    if custom:
+        item = {**item, "type": "custom_tool_call", "id": f"ctc_{number}"}
+        item["input"] = item.pop("arguments")
+    return {**item, "namespace": tool.namespace} if tool.namespace else item
 
 
 def _gemini(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
@@ -269,11 +274,11 @@ def _gemini(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]
     parts = [p for c in body["contents"] for p in c["parts"]]
     results = [_texts(p["functionResponse"]["response"]) for p in parts if "functionResponse" in p]
     said = decide(Asked(_named(tools), results))
+    parts = [gemini_text(said.text)]
     if said.tool:
-        part = {**gemini_call(said.tool.name, said.arguments), "thoughtSignature": "c2lnbmVk"}
-    else:
-        part = gemini_text(said.text)
-    return answered(request, piece(part, finish="STOP"))
+        called = gemini_call(said.tool.name, said.arguments)
+        parts.append({**called, "thoughtSignature": SIGNATURE})
+    return answered(request, piece(*parts, finish="STOP"))
 
 
 def _gemini_count(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:

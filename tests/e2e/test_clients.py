@@ -80,3 +80,14 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
     assert all(len(end[3]) <= 1 for end in ends.found)
     warned = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert [w for w in warned if not any(re.search(p, w) for p in client.warnings)] == []
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=[client.title for client in CLIENTS])
+def test_what_the_page_shows_is_what_was_run(client):
+    """Files and variables are read from the page; lines of a program stand in it as they are."""
+    program = client.program()
+    assert client.files() or client.exports() or program
+    if program:
+        text = program.read_text()
+        assert client.code()
+        assert [line for line in client.code().splitlines() if line not in text] == []

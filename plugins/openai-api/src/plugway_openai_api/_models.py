@@ -152,8 +152,8 @@ async def _not_served(request: Request) -> Response:
 
 
 async def _no_websocket(request: Request) -> Response:
-    """Refuse with 426, after which Codex sends POST at once; after a 404 it first tries the handshake
-    five more times, for six seconds (0.171)."""
+    """Refuse with 426, after which Codex sends POST at once; after a 404 it first tries again
+    for six seconds (0.171)."""
     message = "WebSocket transport is not supported. Send POST /v1/responses with `stream: true`."
     told = Told(message, "invalid_request_error", code="websocket_not_supported")
     return _json(told.body(), request, status=426, upgrade="HTTP/1.1")
