@@ -42,8 +42,8 @@ class Client:
     """What npm or, with `==`, pip installs; the first is the client itself."""
     command: Sequence[str]
     """What is run: a command of the package, or a program beside this file, and its arguments."""
-    writes: Step
-    runs: Step
+    writes: Sequence[Step]
+    runs: Sequence[Step]
     ends: Step | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     """Beside what the page sets: no telemetry, no updates."""
@@ -104,7 +104,8 @@ async def run(client: Client, folder: Path, url: str, token: str, model: str) ->
         place = folder / "program"
         place.mkdir()
         (place / "node_modules").symlink_to(found.parent)
-        (place / program.name).write_text(set_up(program.read_text()))
+        for beside in (program, PROGRAMS / "work.py"):
+            (place / beside.name).write_text(set_up(beside.read_text()))
         interpreter = node / "node" if program.suffix == ".mjs" else found / "python"
         words = [str(interpreter), str(place / program.name)]
     env = {"HOME": str(home), "PATH": f"{found}:{node}:{os.defpath}", "LANG": "C.UTF-8"}
@@ -138,7 +139,8 @@ def _looked_for(packages: tuple[str, ...]) -> tuple[str, str]:
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plugway-build"
     cache = Path(os.environ.get("PLUGWAY_BUILD_CACHE") or default)
     pip = "==" in packages[0]
-    name = packages[0].replace("==", "-").lstrip("@").replace("@", "-").replace("/", "-")
+    name = re.sub(r"\[.*?\]", "", packages[0]).replace("==", "-").lstrip("@")
+    name = re.sub("[@/]", "-", name)
     home = cache / "clients" / name
     commands = home / ("bin" if pip else "node_modules/.bin")
     if not (home / ".installed").exists():
@@ -181,10 +183,21 @@ _CODEX = Client(
         *("codex", "exec", "--skip-git-repo-check"),
         *("--dangerously-bypass-approvals-and-sandbox", "{prompt}"),
     ],
-    writes=Step("exec_command", {"cmd": "apply_patch <<'PATCH'\n{patch}\nPATCH"}),
-    runs=Step("exec_command"),
+    writes=[Step("exec_command", {"cmd": "apply_patch <<'PATCH'\n{patch}\nPATCH"})],
+    runs=[Step("exec_command")],
 )
 """A model that it does not know gets functions only; one of OpenAI's names gets what that model gets."""
+
+_PYDANTIC_AI = "pydantic-ai-slim[openai,anthropic]==2.68.0"
+_AGENTS = "openai-agents==0.24.0"
+_LANGCHAIN = "langchain==1.5.2 langchain-openai==1.7.4 langchain-anthropic==1.7.10"
+
+
+def _program(title: str, packages: str, *command: str) -> Client:
+    """A program beside this file whose model has `write_file` and `run_command`."""
+    steps = {"writes": [Step("write_file")], "runs": [Step("run_command")]}
+    return Client(title, packages.split(), [*command, "{prompt}"], **steps)
+
 
 CLIENTS = [
     _CODEX,
@@ -192,13 +205,13 @@ CLIENTS = [
         _CODEX,
         title="Codex CLI, gpt-5.5",
         model="gpt-5.5",
-        writes=Step("apply_patch", {"input": "{patch}"}),
+        writes=[Step("apply_patch", {"input": "{patch}"})],
     ),
     replace(
         _CODEX,
         title="Codex CLI, gpt-6.2-sol",
         model="gpt-6.2-sol",
-        writes=Step("functions__exec", {"input": "text(await tools.apply_patch({patch:json}));"}),
+        writes=[Step("functions__exec", {"input": "text(await tools.apply_patch({patch:json}));"})],
         runs=Step(
             "functions__exec", {"input": "text(await tools.exec_command({cmd: {command:json}}));"}
         ),
@@ -214,10 +227,104 @@ CLIENTS = [
                 "zod@4.6.7",
             ],
             ["ai_sdk.mjs", provider, how, "{prompt}"],
-            writes=Step("write_file"),
-            runs=Step("run_command"),
+            writes=[Step("write_file")],
+            runs=[Step("run_command")],
         )
         for provider in ("openai", "compatible", "anthropic")
         for how in ("streamText", "generateText")
+    ),
+    *(
+        Client(
+            f"opencode, {speaks}",
+            ["opencode-ai@1.18.33"],
+            [
+                "opencode",
+                "run",
+                "--auto",
+                "--model",
+                f"{provider}/anthropic/local/demo",
+                "{prompt}",
+            ],
+            writes=[Step("write"), Step("apply_patch", {"patchText": "{patch}"})],
+            runs=[Step("bash")],
+            env={
+                "OPENCODE_DISABLE_AUTOUPDATE": "1",
+                "OPENCODE_DISABLE_MODELS_FETCH": "1",
+                "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+            },
+        )
+        for speaks, provider in (
+            ("Chat", "plugway"),
+            ("Responses", "plugway-responses"),
+            ("Messages", "plugway-messages"),
+        )
+    ),
+    *(
+        Client(
+            f"pi, {speaks}",
+            ["@earendil-works/pi-coding-agent@1.6.0"],
+            ["pi", "--print", "--model", f"{provider}/anthropic/local/demo", "{prompt}"],
+            writes=[Step("write")],
+            runs=[Step("bash")],
+            env={"PI_OFFLINE": "1", "PI_TELEMETRY": "0"},
+        )
+        for speaks, provider in (
+            ("Chat", "plugway"),
+            ("Responses", "plugway-responses"),
+            ("Messages", "plugway-messages"),
+        )
+    ),
+    *(
+        Client(
+            f"Qwen Code, {speaks}",
+            ["@qwen-code/qwen-code@0.24.4"],
+            ["qwen", "--yolo", "--auth-type", kind, "{prompt}"],
+            writes=[Step("write_file")],
+            runs=[Step("run_shell_command")],
+        )
+        for speaks, kind in (
+            ("Chat", "openai"),
+            ("Responses", "openai-responses"),
+            ("Messages", "anthropic"),
+        )
+    ),
+    *(
+        _program(
+            f"OpenAI SDK for Python, {api}, {how}", "openai==3.57.0", "openai_sdk.py", api, how
+        )
+        for api in ("chat", "responses")
+        for how in ("stream", "whole")
+    ),
+    *(
+        _program(f"Anthropic SDK for Python, {how}", "anthropic==2.14.0", "anthropic_sdk.py", how)
+        for how in ("stream", "whole", "runner")
+    ),
+    *(
+        _program(f"Pydantic AI, {api}, {how}", _PYDANTIC_AI, "pydantic_ai_loop.py", api, how)
+        for api in ("chat", "responses", "messages")
+        for how in ("stream", "whole")
+    ),
+    *(
+        _program(f"OpenAI Agents SDK, {api}, {how}", _AGENTS, "openai_agents_loop.py", api, how)
+        for api in ("responses", "chat")
+        for how in ("stream", "whole")
+    ),
+    *(
+        _program(f"LangChain, {api}, {how}", _LANGCHAIN, "langchain_loop.py", api, how)
+        for api in ("chat", "responses", "messages")
+        for how in ("stream", "whole")
+    ),
+    *(
+        replace(
+            _program(f"smolagents, {how}", "smolagents[openai]==1.26.0", "smolagents_loop.py", how),
+            ends=Step("final_answer", {"answer": "{words}"}),
+        )
+        for how in ("stream", "whole")
+    ),
+    replace(
+        _program("instructor", "instructor==1.17.0", "instructor_loop.py", "TOOLS"),
+        writes=[Step("Step", {"what": "write", "path": "{path}", "content": "{content}"})],
+        runs=[Step("Step", {"what": "run", "command": "{command}"})],
+        ends=Step("Step", {"what": "say", "words": "{words}"}),
     ),
 ]

@@ -90,8 +90,9 @@ class ScriptedModel:
     """Answers the requests of one client, which works in one folder."""
 
     folder: str
-    writes: Step
-    runs: Step
+    """Where the file shall be. Of the steps for it the first counts whose tool is offered."""
+    writes: Sequence[Step]
+    runs: Sequence[Step]
     ends: Step | None = None
     """The tool by which the client wants to be told the last words, where it has one."""
     asked: list[Asked] = field(default_factory=list)
@@ -121,15 +122,16 @@ class ScriptedModel:
         words = FINAL if PRINTED in last else f"No result of the command: {last[:500]!r}"
         if self.ends is None:
             return Say(words)
-        return self._call(asked, Step(self.ends.tool, dict.fromkeys(self.ends.values, words)))
+        return self._call(asked, [self.ends], words)
 
-    def _call(self, asked: Asked, step: Step) -> Say:
-        tool = asked.tools.get(step.tool)
-        if tool is None:
-            self.problems.append(f"{step.tool} is not among {sorted(asked.tools)}")
-            return Say(f"There is no tool {step.tool}.")
+    def _call(self, asked: Asked, steps: Sequence[Step], last: str = "") -> Say:
+        step = next((step for step in steps if step.tool in asked.tools), None)
+        if step is None:
+            self.problems.append(f"none of {steps} is among {sorted(asked.tools)}")
+            return Say("There is no such tool.")
+        tool = asked.tools[step.tool]
         words = f"I call {tool.name}."
-        values = {name: self._filled(value) for name, value in step.values.items()}
+        values = {name: self._filled(value, last) for name, value in step.values.items()}
         if tool.schema is None:
             return Say(words, tool, values["input"])
         arguments = self._arguments(tool.schema, values)
@@ -158,13 +160,14 @@ class ScriptedModel:
             return schema["enum"][0]
         return _FILLERS[kind]
 
-    def _filled(self, value: Any) -> Any:
+    def _filled(self, value: Any, last: str = "") -> Any:
         if not isinstance(value, str):
             return value
         known = {
             "path": f"{self.folder}/{FILE}",
             "content": CONTENT,
             "command": COMMAND,
+            "words": last,
             "patch": PATCH,
             "patch:json": json.dumps(PATCH),
             "command:json": json.dumps(COMMAND),
