@@ -45,6 +45,10 @@ class Client:
     writes: Sequence[Step]
     runs: Sequence[Step]
     ends: Step | None = None
+    mark: str = ""
+    """What stands before a result, where it tells results as text."""
+    may_refuse: Sequence[str] = ()
+    """What the gateway may refuse because the client then asks in another way."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Beside what the page sets: no telemetry, no updates."""
     model: str = ""
@@ -188,6 +192,7 @@ _CODEX = Client(
 )
 """A model that it does not know gets functions only; one of OpenAI's names gets what that model gets."""
 
+_OPENAI, _ANTHROPIC = "openai==3.57.0", "anthropic==2.14.0"
 _PYDANTIC_AI = "pydantic-ai-slim[openai,anthropic]==2.68.0"
 _AGENTS = "openai-agents==0.24.0"
 _LANGCHAIN = "langchain==1.5.2 langchain-openai==1.7.4 langchain-anthropic==1.7.10"
@@ -212,9 +217,12 @@ CLIENTS = [
         title="Codex CLI, gpt-6.2-sol",
         model="gpt-6.2-sol",
         writes=[Step("functions__exec", {"input": "text(await tools.apply_patch({patch:json}));"})],
-        runs=Step(
-            "functions__exec", {"input": "text(await tools.exec_command({cmd: {command:json}}));"}
-        ),
+        runs=[
+            Step(
+                "functions__exec",
+                {"input": "text(await tools.exec_command({cmd: {command:json}}));"},
+            )
+        ],
     ),
     *(
         Client(
@@ -230,8 +238,12 @@ CLIENTS = [
             writes=[Step("write_file")],
             runs=[Step("run_command")],
         )
-        for provider in ("openai", "compatible", "anthropic")
-        for how in ("streamText", "generateText")
+        for provider, how in (
+            ("openai", "streamText"),
+            ("openai", "generateText"),
+            ("compatible", "streamText"),
+            ("anthropic", "streamText"),
+        )
     ),
     *(
         Client(
@@ -288,38 +300,32 @@ CLIENTS = [
             ("Messages", "anthropic"),
         )
     ),
-    *(
-        _program(
-            f"OpenAI SDK for Python, {api}, {how}", "openai==3.57.0", "openai_sdk.py", api, how
-        )
-        for api in ("chat", "responses")
-        for how in ("stream", "whole")
+    _program("OpenAI SDK for Python, Chat", _OPENAI, "openai_sdk.py", "chat", "stream"),
+    _program("OpenAI SDK for Python, Responses", _OPENAI, "openai_sdk.py", "responses", "stream"),
+    _program(
+        "OpenAI SDK for Python, Responses, whole", _OPENAI, "openai_sdk.py", "responses", "whole"
+    ),
+    _program("Anthropic SDK for Python, stream", _ANTHROPIC, "anthropic_sdk.py", "stream"),
+    replace(
+        _program("Anthropic SDK for Python, runner", _ANTHROPIC, "anthropic_sdk.py", "runner"),
+        may_refuse=["400 invalid_request_error", "no threads"],
     ),
     *(
-        _program(f"Anthropic SDK for Python, {how}", "anthropic==2.14.0", "anthropic_sdk.py", how)
-        for how in ("stream", "whole", "runner")
-    ),
-    *(
-        _program(f"Pydantic AI, {api}, {how}", _PYDANTIC_AI, "pydantic_ai_loop.py", api, how)
+        _program(f"Pydantic AI, {api}", _PYDANTIC_AI, "pydantic_ai_loop.py", api)
         for api in ("chat", "responses", "messages")
-        for how in ("stream", "whole")
     ),
     *(
-        _program(f"OpenAI Agents SDK, {api}, {how}", _AGENTS, "openai_agents_loop.py", api, how)
+        _program(f"OpenAI Agents SDK, {api}", _AGENTS, "openai_agents_loop.py", api, "stream")
         for api in ("responses", "chat")
-        for how in ("stream", "whole")
     ),
     *(
-        _program(f"LangChain, {api}, {how}", _LANGCHAIN, "langchain_loop.py", api, how)
+        _program(f"LangChain, {api}", _LANGCHAIN, "langchain_loop.py", api, "stream")
         for api in ("chat", "responses", "messages")
-        for how in ("stream", "whole")
     ),
-    *(
-        replace(
-            _program(f"smolagents, {how}", "smolagents[openai]==1.26.0", "smolagents_loop.py", how),
-            ends=Step("final_answer", {"answer": "{words}"}),
-        )
-        for how in ("stream", "whole")
+    replace(
+        _program("smolagents", "smolagents[openai]==1.26.0", "smolagents_loop.py", "stream"),
+        ends=Step("final_answer", {"answer": "{words}"}),
+        mark="Observation:\n",
     ),
     replace(
         _program("instructor", "instructor==1.17.0", "instructor_loop.py", "TOOLS"),

@@ -75,6 +75,8 @@ class Asked(NamedTuple):
 
     tools: Mapping[str, Tool]
     results: Sequence[str]
+    text: str
+    """All of the conversation, for clients that put results into it as text."""
 
 
 class Say(NamedTuple):
@@ -95,6 +97,8 @@ class ScriptedModel:
     runs: Sequence[Step]
     ends: Step | None = None
     """The tool by which the client wants to be told the last words, where it has one."""
+    mark: str = ""
+    """What stands before a result, where the client tells results as text."""
     asked: list[Asked] = field(default_factory=list)
     """What the requests with tools said, in order."""
     problems: list[str] = field(default_factory=list)
@@ -114,6 +118,8 @@ class ScriptedModel:
     def _say(self, asked: Asked) -> Say:
         if not asked.tools:
             return Say("A title")
+        if self.mark:
+            asked = asked._replace(results=asked.text.split(self.mark)[1:])
         self.asked.append(asked)
         steps = [self.writes, self.runs]
         if len(asked.results) < len(steps):
@@ -189,7 +195,7 @@ def _texts(content: Any) -> str:
         return content
     if isinstance(content, Mapping):
         return "".join(_texts(part) for part in content.values())
-    return "".join(_texts(part) for part in content or ())
+    return "".join(_texts(part) for part in content) if isinstance(content, list) else ""
 
 
 def _named(tools: Iterable[Tool]) -> dict[str, Tool]:
@@ -198,10 +204,14 @@ def _named(tools: Iterable[Tool]) -> dict[str, Tool]:
 
 def _messages(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
     body = request.json
+    if body.get("thread"):
+        details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        error = {"type": "invalid_request_error", "message": "no threads", "details": details}
+        return respond(400, {"type": "error", "error": error, "request_id": f"req_{number}"})
     blocks = [b for m in body["messages"] if isinstance(m["content"], list) for b in m["content"]]
     tools = [Tool(t["name"], t["input_schema"]) for t in body.get("tools", ()) if "name" in t]
     results = [_texts(b.get("content")) for b in blocks if b["type"] == "tool_result"]
-    said = decide(Asked(_named(tools), results))
+    said = decide(Asked(_named(tools), results, _texts(body["messages"])))
     calls = [(said.tool.name, said.arguments)] if said.tool else []
     kind = body.get("thinking", {}).get("type", "disabled")
     thinking = "" if kind == "disabled" else "First this."
@@ -224,7 +234,7 @@ def _chat(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
     offered = [t[t["type"]] for t in body.get("tools", ())]
     tools = [Tool(t["name"], t.get("parameters")) for t in offered]
     results = [_texts(m["content"]) for m in body["messages"] if m["role"] == "tool"]
-    said = decide(Asked(_named(tools), results))
+    said = decide(Asked(_named(tools), results, _texts(body["messages"])))
     calls = []
     if said.tool:
         calls = [(f"call_{number}", said.tool.name, json.dumps(said.arguments))]
@@ -249,7 +259,7 @@ def _responses(request: ReceivedRequest, decide: _Decide, number: int) -> list[A
     added = [t for i in items if i.get("type") == "additional_tools" for t in i["tools"]]
     tools = _offered([*body.get("tools", ()), *added])
     results = [_texts(i["output"]) for i in items if i.get("type", "").endswith("_call_output")]
-    said = decide(Asked(_named(tools), results))
+    said = decide(Asked(_named(tools), results, _texts(items)))
     output = [reasoning("First this.", id=f"rs_{number}"), message(said.text, id=f"msg_{number}")]
     if said.tool:
         output.append(_responses_call(said.tool, said.arguments, number))
@@ -265,6 +275,7 @@ def _responses_call(tool: Tool, arguments: Any, number: int) -> dict[str, Any]:
     if custom:
         item = {**item, "type": "custom_tool_call", "id": f"ctc_{number}"}
         item["input"] = item.pop("arguments")
+        del item["status"]  # `ResponseCustomToolCall` of the SDK has none
     return {**item, "namespace": tool.namespace} if tool.namespace else item
 
 
@@ -276,7 +287,7 @@ def _gemini(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]
     ]
     parts = [p for c in body["contents"] for p in c["parts"]]
     results = [_texts(p["functionResponse"]["response"]) for p in parts if "functionResponse" in p]
-    said = decide(Asked(_named(tools), results))
+    said = decide(Asked(_named(tools), results, _texts(body["contents"])))
     parts = [gemini_text(said.text)]
     if said.tool:
         called = gemini_call(said.tool.name, said.arguments)

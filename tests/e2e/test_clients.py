@@ -9,12 +9,11 @@ import re
 import pytest
 
 from plugway import NoOptions, Plugin, hookimpl
-from plugway.testing import ScriptedUpstream, build_plugin, gateway
+from plugway.testing import StrictUpstream, build_plugin, gateway
 from plugway_anthropic import Anthropic
 from plugway_gemini import Gemini
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
-from plugway_openai_compatible import OpenAICompatible
 from plugway_router import Router
 from tests.e2e.clients import CLIENTS, run
 from tests.e2e.scripted_model import CONTENT, FILE, FINAL, PRINTED, ScriptedModel
@@ -23,11 +22,12 @@ from tests.e2e.stack import shipped
 pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
 
 SERVERS = {
-    "Messages": (Anthropic, "claude-sonnet-4-5", {"api_key": "k"}),
-    "Chat": (OpenAICompatible, "m", {"zone": "vendor"}),
-    "Responses": (OpenAI, "gpt-5", {"api_key": "k"}),
-    "Gemini": (Gemini, "gemini-3-pro", {"api_key": "k"}),
+    "Messages": ("anthropic", Anthropic, "claude-sonnet-4-5", {}),
+    "Chat": ("chat", OpenAI, "gpt-5", {"api": "chat"}),
+    "Responses": ("responses", OpenAI, "gpt-5", {}),
+    "Gemini": ("gemini", Gemini, "gemini-3-pro", {}),
 }
+"""By API: its name in the kit, and the vendor's backend with a model of the vendor."""
 
 
 class Ends(Plugin[NoOptions]):
@@ -42,12 +42,12 @@ class Ends(Plugin[NoOptions]):
 
 
 def stack(api, url):
-    backend, model, options = SERVERS[api]
+    _, backend, model, options = SERVERS[api]
     return [
         build_plugin(OpenAIApi, "openai-api"),
         *(plugin for plugin in shipped() if not isinstance(plugin, Router)),
         build_plugin(Router, "router", models={"*": [f"up/{model}"]}),
-        build_plugin(backend, "up", base_url=url, **options),
+        build_plugin(backend, "up", base_url=url, api_key="k", **options),
     ]
 
 
@@ -59,24 +59,28 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
     caplog.set_level("INFO")
     for name in ("home", "project"):
         (tmp_path / name).mkdir()
-    model = ScriptedModel(str(tmp_path / "project"), client.writes, client.runs, client.ends)
+    model = ScriptedModel(
+        str(tmp_path / "project"), client.writes, client.runs, client.ends, client.mark
+    )
     ends = build_plugin(Ends, "ends")
     ends.found = []
     async with (
-        ScriptedUpstream(otherwise=model) as upstream,
+        StrictUpstream(SERVERS[api][0], otherwise=model) as upstream,
         gateway([*stack(api, upstream.url), ends]) as running,
     ):
-        name = f"anthropic/up/{SERVERS[api][1]}"
+        name = f"anthropic/up/{SERVERS[api][2]}"
         answer = await run(client, tmp_path, running.url, running.token, name)
-    print(answer.out[-3000:], answer.err[-3000:], *ends.found, sep="\n")
-    assert not model.problems
+    print(answer.out[-3000:], answer.err[-3000:], *ends.found, *upstream.refused, sep="\n")
+    assert upstream.refused == []
+    assert model.problems == []
     assert answer.code == 0
     written = tmp_path / "project" / FILE
     assert written.exists()
     assert written.read_text() == CONTENT
     assert PRINTED in model.asked[-1].results[1]
     assert FINAL in answer.out
-    assert [end for end in ends.found if end[1].kind != "completed" or end[1].status != 200] == []
+    failed = [end[1] for end in ends.found if (end[1].kind, end[1].status) != ("completed", 200)]
+    assert [f for f in failed if not any(p in f.error for p in client.may_refuse)] == []
     assert all(len(end[3]) <= 1 for end in ends.found)
     warned = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert [w for w in warned if not any(re.search(p, w) for p in client.warnings)] == []

@@ -37,5 +37,5 @@ while True:
     answered = [
         {"role": "tool", "tool_call_id": c.id, "content": result} for c in message.tool_calls
     ]
-    messages += [message, *answered]
+    messages += [message.model_dump(exclude_none=True), *answered]
 print(step.words)

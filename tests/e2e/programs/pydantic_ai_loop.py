@@ -1,4 +1,4 @@
-"""A loop of Pydantic AI. Arguments: the API, `stream` or `whole`, and the prompt."""
+"""A loop of Pydantic AI. Arguments: the API, and the prompt."""
 
 import asyncio
 import os
@@ -19,13 +19,16 @@ responses = OpenAIResponsesModel(name, provider=openai)
 messages = AnthropicModel(name, provider=AnthropicProvider(base_url=url, api_key=key))
 
 
-async def main(api, how, prompt):
+async def events(context, stream):
+    """Makes the agent stream."""
+    async for _ in stream:
+        pass
+
+
+async def main(api, prompt):
     model = {"chat": chat, "responses": responses, "messages": messages}[api]
     agent = Agent(model, tools=[write_file, run_command])
-    if how == "whole":
-        return (await agent.run(prompt)).output
-    async with agent.run_stream(prompt) as stream:
-        return await stream.get_output()
+    return (await agent.run(prompt, event_stream_handler=events)).output
 
 
 print(asyncio.run(main(*sys.argv[1:])))

@@ -1,9 +1,9 @@
 """Conversations that the server keeps, of which a request has the last turn alone.
 
-They are `thread` of the Messages API (`types/beta/beta_message_thread_param.py` of the `anthropic` SDK,
-beta `message-threads-2026-08-12`). Only Anthropic has them: without its thread, the rest of a
-conversation would be lost without a word. The SDK's tool runner asks for one by itself, and after the
-codes that are sent here it sends all of the conversation (`lib/threads/_thread_state.py`).
+They are `thread` of the Messages API (`types/beta/beta_message_thread_param.py` of the `anthropic`
+SDK, beta `message-threads-2026-08-12`). Only Anthropic has them: without its thread, the rest of a
+conversation would be lost without a word. The SDK's tool runner asks for one by itself, and sends
+all of the conversation after the codes that are sent here (`lib/threads/_thread_state.py`).
 """
 
 from __future__ import annotations
