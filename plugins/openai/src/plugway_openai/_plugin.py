@@ -41,6 +41,9 @@ _CHAT: Final = Quirks(
     documents=True,
     reasoning="effort",
     efforts=("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+    # "Function tools with reasoning_effort are not supported for gpt-5.6-luna in
+    # /v1/chat/completions": 400 of OpenAI, from GPT-5.4 on.
+    effortless_tools=r"gpt-(?:5\.[4-9]|[6-9]|\d\d)",
     reasoning_back=False,
     parallel_flag=True,
     strict=True,
