@@ -40,7 +40,7 @@ FIELDS: Final[Mapping[str, Rule]] = {
 }
 """Top-level fields. One that is not listed is dropped with a record."""
 
-MOST_NAME: Final = 64
+DEFAULT_LIMIT: Final = 64
 """Most characters of a tool's name (`function_definition.py` of the `openai` SDK)."""
 MOST_ID: Final = 40
 """Most characters of the id of a call: OpenAI answers "Invalid 'messages[2].tool_calls[0].id':
