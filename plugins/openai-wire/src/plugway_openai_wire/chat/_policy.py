@@ -40,11 +40,6 @@ FIELDS: Final[Mapping[str, Rule]] = {
 }
 """Top-level fields. One that is not listed is dropped with a record."""
 
-<<<<<<< HEAD
-=======
-DEFAULT_LIMIT: Final = 64
-"""Most characters of a tool's name (`function_definition.py` of the `openai` SDK)."""
->>>>>>> strict
 MOST_ID: Final = 40
 """Most characters of the id of a call: OpenAI answers "Invalid 'messages[2].tool_calls[0].id':
 string too long. Expected a string with maximum length 40"."""

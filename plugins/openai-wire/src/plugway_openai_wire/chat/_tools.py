@@ -5,13 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from plugway import as_object
-<<<<<<< HEAD
 from plugway_openai_wire._policy import MOST_NAME, TOOL
 from plugway_openai_wire.chat._policy import Target
-=======
-from plugway_openai_wire._policy import TOOL
-from plugway_openai_wire.chat._policy import DEFAULT_LIMIT, Target
->>>>>>> strict
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
     Notes,
