@@ -60,7 +60,9 @@ class WholeCharacters:
         raise StopAsyncIteration
 
     def _complete(self, chunk: bytes) -> bytes:
-        """The events that are complete with `chunk`."""
+        """The events that are complete with `chunk`; mostly it ends with one."""
+        if not self._rest and chunk.endswith(_BLANK_LINES):
+            return chunk
         tail = self._rest[-1][-3:] if self._rest else b""
         near = tail + chunk
         end = max(at + len(mark) if (at := near.rfind(mark)) >= 0 else 0 for mark in _BLANK_LINES)
