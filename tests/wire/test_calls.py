@@ -413,6 +413,7 @@ GEMINI: dict[str, tuple[list[dict[str, Any]], list[Any]]] = {
     ),
     "with empty ids": ([parts({**G1, "id": ""}), parts({**G2, "id": ""})], TWO),
     "the same one, without ids": ([parts(G1), parts(G1)], [TWO[0]] * 2),
+    "with the same id in one piece": ([parts({**G1, "id": "c"}, {**G1, "id": "c"})], [TWO[0]] * 2),
     "one, told twice by its id": ([parts({**G1, "id": "c"})] * 2, TWO[:1]),
     "one, growing": (
         [
@@ -437,6 +438,8 @@ async def test_each_call_of_gemini_is_a_call(
     pieces: list[dict[str, Any]], wanted: list[Any], stream: bool, dialect: str
 ):
     said = [part for p in pieces for part in p["candidates"][0]["content"]["parts"]]
+    if not stream and len(wanted) < len(said):
+        return  # a whole answer says nothing twice
     whole = {"candidates": [{"content": {"parts": said}, "finishReason": "STOP"}]}
     last = {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}
     answer = sse([*map(data, pieces), data(last)]) if stream else respond(200, whole)
