@@ -20,7 +20,7 @@ from plugway.types.backend import (
     Usage,
 )
 from plugway.types.bounds import aside, breath, check_answer
-from plugway.types.dialect import Dialect
+from plugway.types.dialect import Deferred, Dialect
 from plugway.types.emitter import Emitter, StopReason
 from plugway.types.errors import (
     BackendError,
@@ -76,6 +76,7 @@ __all__ = [
     "Bounded",
     "Caller",
     "ConfigError",
+    "Deferred",
     "Dialect",
     "Emitter",
     "EventStream",

@@ -111,13 +111,15 @@ class ExchangeRun:
 
     async def _serve(self, scope: Cancellable) -> None:
         try:
-            # Either raises where it is not a JSON object.
-            _ = self.request.body if self.pipeline.reads_all else self.request.fields
+            if not self.request.deferred:
+                # Either raises where it is not a JSON object.
+                _ = self.request.body if self.pipeline.reads_all else self.request.fields
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
             await breath(self.request.heavy)
-            validate(self.request, counting=self.endpoint != "messages")
+            if not self.request.deferred:
+                validate(self.request, counting=self.endpoint != "messages")
             await breath(self.request.heavy)
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from plugway import as_list, as_object
 from plugway_local_engine._blocks import BlockReader
-from plugway_local_engine._families._base import Family
 from plugway_local_engine._probe import TemplateTraits
 from plugway_local_engine._template import ChatTemplate
-from plugway_local_engine._tools import Tool, as_list, as_object, tools_of
+from plugway_local_engine._tools import tools_of
 from plugway_local_engine._turns import Turn, shape_turns
-from plugway_local_engine._write import write_call
 from plugway_signature import parse_signature
+from plugway_toolcalls import Family, Tool, write_call
+from plugway_translation import Notes, paired
 
 ATTRIBUTION: Final = "x-anthropic-billing-header:"
 SEPARATOR: Final = "\n\n"
@@ -90,8 +91,10 @@ def build_conversation(
     tools, notes = tools_of(body)
     builder = _Builder(family, traits, reader, tools)
     system = builder.system(body.get("system"))
-    for message in as_list(body.get("messages")):
+    pairs = Notes()
+    for message in paired(as_list(body.get("messages")), pairs):
         builder.message(as_object(message))
+    reader.notes += pairs.lines()
     turns, prefill = _split_prefill(builder.turns)
     messages = shape_turns(system, turns, traits, builder.write, reader.notes)
     return Conversation(
@@ -202,7 +205,11 @@ class _Builder:
 
     def write(self, turn: Turn) -> str:
         """The text of an assistant's turn with its calls written out."""
-        calls = [write_call(self.family, call.name, call.arguments) for call in turn.calls]
+        schemas = {tool.name: tool.schema for tool in self.tools}
+        calls = [
+            write_call(self.family, call.name, call.arguments, schemas.get(call.name))
+            for call in turn.calls
+        ]
         return "\n".join(part for part in (turn.text, *calls) if part)
 
     def _say(self, role: str, items: list[dict[str, Any]]) -> None:
@@ -211,16 +218,10 @@ class _Builder:
         self._anchor_all(items, text)
 
     def _result(self, item: dict[str, Any]) -> None:
-        client_id = str(item.get("tool_use_id", ""))
-        known = client_id in self._ids
+        client_id = str(item["tool_use_id"])
         text = self.reader.result(item)
-        turn = Turn(
-            "tool", text, call_id=self._ids.get(client_id, ""), error=bool(item.get("is_error"))
-        )
-        turn.name = self._names.get(client_id, "")
-        if not known:
-            self.reader.notes.append("tool_result: no call belongs to it, it is shown as text")
-            turn.role = "user"
+        turn = Turn("tool", text, call_id=self._ids[client_id], error=bool(item.get("is_error")))
+        turn.name = self._names[client_id]
         self.turns.append(turn)
         self._anchor_all([item], text)
 

@@ -72,8 +72,9 @@ class ResponsesEncoder:
         # Written once: what a coding agent sends is long, and stands in three events.
         self._echo = orjson.dumps({**echoed, **_FIXED})[1:]
         self._head: dict[str, Any] = {}
-        self._tail = ""
-        """What is particular to this answer in all its ids."""
+        self._tail = new_id("msg").removeprefix("msg_")
+        """What is particular to this answer in all its ids: servers give many the same one, at the
+        same time too."""
         self._number = 0
         self._item: Item | None = None
         self._items = 0
@@ -125,10 +126,6 @@ class ResponsesEncoder:
     # ── the response around the items ────────────────────────────────────────────────────────
 
     def _start(self, message: Mapping[str, Any]) -> bytes:
-        id_ = str(message.get("id") or new_id("msg"))
-        self._tail = id_.removeprefix("msg_")
-        if self._shelf is not None and self._shelf.has_answer(self._tail):
-            self._tail = new_id("msg").removeprefix("msg_")
         self._head = {
             "id": f"resp_{self._tail}",
             "object": "response",

@@ -1,6 +1,6 @@
 """Fits the arguments of a call to the client's schema, where what was meant is beyond doubt.
 
-Checking a schema is `plugway_local_engine`'s business.
+Checking a schema is `plugway_toolcalls`' business.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 from plugway import as_list, as_object, whole_escapes
-from plugway_local_engine import check_arguments
-from plugway_tool_repair._loose import NotJson, load
+from plugway_toolcalls import NotJson, check_arguments, kind_of, load, resolve
 from plugway_translation import one_of_many, parse_arguments
 
 _MAX_DEPTH: Final = 50
@@ -220,11 +219,7 @@ class Fitter:
             reference = result.get("$ref")
             if not isinstance(reference, str) or not reference.startswith("#"):
                 return result
-            found: Any = self._root
-            for step in reference.removeprefix("#").strip("/").split("/"):
-                found = as_object(found).get(step.replace("~1", "/").replace("~0", "~"))
-            if reference == "#":
-                found = self._root
+            found = self._root if reference == "#" else resolve(self._root, reference)
             rest = {key: item for key, item in result.items() if key != "$ref"}
             result = {**as_object(found), **rest}
         return {}
@@ -233,14 +228,6 @@ class Fitter:
 def dumps(value: Any) -> str:
     """JSON text."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def kind_of(value: Any) -> str:
-    """The name that JSON schema has for the type of `value`."""
-    if isinstance(value, bool):
-        return "boolean"
-    names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
-    return next((name for kind, name in names.items() if isinstance(value, kind)), "null")
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:
