@@ -201,9 +201,11 @@ async def test_each_call_of_a_stream_is_a_call(
     assert await told(sse(streamed(*lists)), dialect, stream=stream) == wanted
 
 
-async def told(answer: list[Any], dialect: str, *, stream: bool) -> list[Any]:
+async def told(
+    answer: list[Any], dialect: str, *, stream: bool, backend: str = "chat"
+) -> list[Any]:
     """Names and inputs of the calls that a client gets."""
-    async with ScriptedUpstream(otherwise=answer) as server, between("chat", server) as running:
+    async with ScriptedUpstream(otherwise=answer) as server, between(backend, server) as running:
         body = asked(dialect, schema=ANY, names=NAMES, stream=stream)
         found = await running.post(body, PATHS[dialect])
         assert found.status_code == 200, found.text
@@ -295,3 +297,150 @@ async def test_any_calls_told_in_any_way_come_out_as_they_are(repaired: bool):
             assert found.status_code == 200, (number, found.text)
             told = [(n, given) for _, n, given in calls_in(dialect, found.text, stream=stream)]
             assert told == calls, (number, answer)
+
+
+# ── the other APIs ───────────────────────────────────────────────────────────────────────────────
+
+F1 = {"type": "function_call", "id": "f1", "call_id": "c1", "name": "Read", "arguments": A}
+F2 = {"type": "function_call", "id": "f2", "call_id": "c2", "name": "Read", "arguments": B}
+
+
+def without(item: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key not in names}
+
+
+def items(*told: dict[str, Any], index: Sequence[int | None] = (0, 1)) -> list[dict[str, Any]]:
+    """The events of items, one after the other; their arguments come in two pieces."""
+    events: list[dict[str, Any]] = []
+    for item, number in zip(told, index, strict=False):
+        at: dict[str, Any] = {} if number is None else {"output_index": number}
+        piece = {**at, "item_id": item["id"]} if "id" in item else at
+        kind = "response.function_call_arguments"
+        events.append(
+            {"type": "response.output_item.added", **at, "item": {**item, "arguments": ""}}
+        )
+        halves = (item["arguments"][:5], item["arguments"][5:])
+        events += [{"type": f"{kind}.delta", **piece, "delta": half} for half in halves]
+        events.append({"type": "response.output_item.done", **at, "item": item})
+    return events
+
+
+def side_by_side(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    half = len(events) // 2
+    return [item for pair in zip(events[:half], events[half:], strict=True) for item in pair]
+
+
+RESPONSES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "as the API has it": (items(F1, F2), [F1, F2]),
+    "side by side": (side_by_side(items(F1, F2)), [F1, F2]),
+    "every index 0": (items(F1, F2, index=(0, 0)), [F1, F2]),
+    "every index 0, side by side": (side_by_side(items(F1, F2, index=(0, 0))), [F1, F2]),
+    "every index 0, no output at the end": (items(F1, F2, index=(0, 0)), []),
+    "no index": (items(F1, F2, index=(None, None)), [F1, F2]),
+    "no index, side by side": (side_by_side(items(F1, F2, index=(None, None))), [F1, F2]),
+    "no ids of items": (items(without(F1, "id"), without(F2, "id")), []),
+    "no ids of items, every index 0": (
+        items(without(F1, "id"), without(F2, "id"), index=(0, 0)),
+        [F1, F2],
+    ),
+    "no ids at all, every index 0": (
+        items(without(F1, "id", "call_id"), without(F2, "id", "call_id"), index=(0, 0)),
+        [],
+    ),
+    "empty ids, every index 0": (items({**F1, "id": ""}, {**F2, "id": ""}, index=(0, 0)), []),
+    "the same id of the item": (items(F1, {**F2, "id": "f1"}), [F1, {**F2, "id": "f1"}]),
+    "the same id of the item, every index 0": (items(F1, {**F2, "id": "f1"}, index=(0, 0)), []),
+    "the same id of the call": (items(F1, {**F2, "call_id": "c1"}), [F1, {**F2, "call_id": "c1"}]),
+    "one only at the end": (items(F1), [F1, F2]),
+    "one only at the end, other ids of items": (
+        items(F1),
+        [{**F1, "id": "x"}, {**F2, "id": "y"}],
+    ),
+    "one only at the end, no ids of items": (items(F1), [without(F1, "id"), without(F2, "id")]),
+    "both only at the end": ([], [F1, F2]),
+    "other ids at the end": (
+        items(F1, F2),
+        [{**F1, "id": "x", "call_id": "x"}, {**F2, "id": "y", "call_id": "y"}],
+    ),
+    "only the ends of items": (
+        [
+            {"type": "response.output_item.done", "output_index": 0, "item": item}
+            for item in (F1, F2)
+        ],
+        [],
+    ),
+    "only the beginnings of items": (
+        [
+            {
+                "type": "response.output_item.added",
+                "output_index": n,
+                "item": {**item, "arguments": ""},
+            }
+            for n, item in enumerate((F1, F2))
+        ],
+        [F1, F2],
+    ),
+    "a beginning, and the rest at the end": (items(F1)[:2], [F1, F2]),
+}
+
+
+@pytest.mark.parametrize("dialect", ["messages", "chat"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("events", "output"), RESPONSES.values(), ids=RESPONSES)
+async def test_each_call_of_responses_is_a_call(
+    events: list[dict[str, Any]], output: list[dict[str, Any]], stream: bool, dialect: str
+):
+    last = {"id": "r", "status": "completed", "output": output}
+    begun = {"type": "response.created", "response": {"id": "r"}}
+    answer = sse(
+        list(map(data, [begun, *events, {"type": "response.completed", "response": last}]))
+    )
+    assert await told(answer, dialect, stream=stream, backend="responses") == TWO
+
+
+def parts(*calls: dict[str, Any]) -> dict[str, Any]:
+    return {"candidates": [{"content": {"parts": [{"functionCall": call} for call in calls]}}]}
+
+
+G1 = {"name": "Read", "args": {"path": "a"}}
+G2 = {"name": "Read", "args": {"path": "a.txt"}}
+GEMINI: dict[str, tuple[list[dict[str, Any]], list[Any]]] = {
+    "in one piece": ([parts(G1, G2)], TWO),
+    "in two pieces": ([parts(G1), parts(G2)], TWO),
+    "with the same id": (
+        [parts({**G1, "id": "c"}), parts({"id": "c", **G2, "name": "Write"})],
+        READ_WRITE,
+    ),
+    "with empty ids": ([parts({**G1, "id": ""}), parts({**G2, "id": ""})], TWO),
+    "the same one, without ids": ([parts(G1), parts(G1)], [TWO[0]] * 2),
+    "with the same id in one piece": ([parts({**G1, "id": "c"}, {**G1, "id": "c"})], [TWO[0]] * 2),
+    "one, told twice by its id": ([parts({**G1, "id": "c"})] * 2, TWO[:1]),
+    "one, growing": (
+        [
+            parts({"name": "Read", "args": {}, "id": "c"}),
+            parts({"name": "Read", "args": {"path": "a"}, "id": "c"}),
+            parts({"name": "Read", "args": {}, "id": "c"}),
+        ],
+        TWO[:1],
+    ),
+    "arguments as text": ([parts({**G1, "args": A}), parts({**G2, "args": json.dumps(B)})], TWO),
+    "without arguments": (
+        [parts({"name": "List"}), parts({"name": "List", "args": None})],
+        NOTHING_TWICE,
+    ),
+}
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("pieces", "wanted"), GEMINI.values(), ids=GEMINI)
+async def test_each_call_of_gemini_is_a_call(
+    pieces: list[dict[str, Any]], wanted: list[Any], stream: bool, dialect: str
+):
+    said = [part for p in pieces for part in p["candidates"][0]["content"]["parts"]]
+    if not stream and len(wanted) < len(said):
+        return  # a whole answer says nothing twice
+    whole = {"candidates": [{"content": {"parts": said}, "finishReason": "STOP"}]}
+    last = {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}
+    answer = sse([*map(data, pieces), data(last)]) if stream else respond(200, whole)
+    assert await told(answer, dialect, stream=stream, backend="gemini") == wanted

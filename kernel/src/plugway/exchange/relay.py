@@ -24,7 +24,6 @@ from plugway.types.json import as_object, edit
 from plugway.types.response import Reply
 from plugway.types.shape import wrong_in_message
 from plugway.types.sse import Decoder, StreamScan
-from plugway.upstream.upstream import Body
 
 MAX_TOGETHER_BYTES: Final = 16 * 1024
 """Events that are at hand go to the client in one piece, up to this size."""
@@ -92,8 +91,9 @@ class RawRelay:
                 raise interrupted(scan.data("error"))
             if chunk is None:
                 raise _ended_early(scan.started, any(self._held))
-        if isinstance(self._chunks, Body):
-            self._chunks.most = MAX_RELAYED_BYTES
+        chunks: Any = self._chunks
+        if hasattr(chunks, "most"):  # of `upstream.Body`, or of what a backend has around it
+            chunks.most = MAX_RELAYED_BYTES
 
     def rename(self, model: str) -> None:
         """Have the `message_start` that is held name `model`; every other byte stays."""

@@ -52,6 +52,6 @@ def is_json(text: str) -> bool:
 
 def whole_escapes(text: str) -> str:
     """JSON text with U+FFFD for each escaped half of a character; as long as before."""
-    if "\\u" not in text or _HALF.search(text) is None:
+    if "\\" not in text or _HALF.search(text) is None:
         return text
     return _TOKEN.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)

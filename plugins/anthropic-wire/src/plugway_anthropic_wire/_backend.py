@@ -29,6 +29,7 @@ from plugway import (
     as_object,
     named_entries,
 )
+from plugway_anthropic_wire._characters import WholeCharacters
 from plugway_anthropic_wire._headers import (
     VERSION,
     open_headers,
@@ -122,8 +123,9 @@ class AnthropicBackend:
             if response.status >= 400:
                 raise await self._refusal(response)
             if response.content_type == "text/event-stream":
+                chunks = response.chunks()
                 return Reply.relay(
-                    response.chunks(),
+                    chunks if self.wire.native_errors else WholeCharacters(chunks),
                     headers=response.headers,
                     close=response.aclose,
                     cut_on_error=not self.wire.native_errors,

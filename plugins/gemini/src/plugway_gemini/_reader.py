@@ -66,6 +66,8 @@ class Reader:
         """A call was left out."""
         self._held: tuple[Mapping[str, Any], str] | None = None
         """The last call and its signature: it is told when what follows shows that it is whole."""
+        self._fresh = False
+        """The call that is held is of the piece that is read now."""
 
     @property
     def useless(self) -> bool:
@@ -96,6 +98,7 @@ class Reader:
             raw = orjson.dumps({"error": error})
             raise BackendRefused(status if 400 <= status < 600 else 502, raw)
         self._count(as_object(answer.get("usageMetadata")))
+        self._fresh = False
         events: list[StreamEvent] = []
         if not self._started:
             self._started = True
@@ -190,12 +193,13 @@ class Reader:
         if not isinstance(name, str) or not name:
             raise BackendProtocolError("Gemini calls a tool without saying which")
         if not (self._translation.one_call and self._emitter.tool_calls):
-            self._held = call, signed
+            self._held, self._fresh = (call, signed), True
         return []
 
     def _repeats(self, call: Mapping[str, Any]) -> bool:
-        """Whether it is the call that is held, once more or further grown: it takes its place."""
-        if self._held is None or not call.get("id"):
+        """Whether it is the call that is held, once more or further grown, which takes its place;
+        in one piece nothing is said twice."""
+        if self._held is None or self._fresh or not call.get("id"):
             return False
         held, signed = self._held
         if call["id"] != held.get("id") or call.get("name") != held.get("name"):

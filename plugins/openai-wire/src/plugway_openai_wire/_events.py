@@ -185,7 +185,7 @@ def is_whole(payload: bytes) -> bool:
     if payload == DONE:
         return True
     try:
-        return isinstance(orjson.loads(payload), dict)
+        return isinstance(read_json(payload), dict)
     except orjson.JSONDecodeError:
         return False
 

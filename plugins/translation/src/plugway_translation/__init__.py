@@ -7,7 +7,7 @@ the notes in which a translator says what it could not carry over. Limits of mod
 from plugway_translation._arguments import arguments_of, parse_arguments
 from plugway_translation._calls import FreshIds, ids_of_calls
 from plugway_translation._escapes import end_of_escapes
-from plugway_translation._halves import Halves, read_json
+from plugway_translation._halves import Halves, may_have_halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id, safe_id
 from plugway_translation._lengths import hashed, shortened
 from plugway_translation._limits import OutputLimits
@@ -79,6 +79,7 @@ __all__ = [
     "is_placeholder",
     "joined_versions",
     "last_meant",
+    "may_have_halves",
     "media_of",
     "note_extras",
     "one_of_many",

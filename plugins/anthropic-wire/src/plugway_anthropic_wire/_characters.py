@@ -1,0 +1,111 @@
+"""The bytes of an event stream of the Messages API in which no character is split over two events.
+
+Events in which nothing has to change keep their bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import orjson
+
+from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object
+from plugway_translation import Halves, may_have_halves
+
+_EVENT: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
+_DATA: Final = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
+_BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+
+
+class WholeCharacters:
+    """The chunks of a server, cut after an event each. Whoever owns them closes them."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._halves = Halves()
+        self._rest: list[bytes] = []
+        """Pieces of an event that is not complete."""
+        self._size = 0
+        self._over = False
+
+    @property
+    def most(self) -> int:
+        """The most bytes that are taken at once."""
+        return getattr(self._chunks, "most", 0)
+
+    @most.setter
+    def most(self, most: int) -> None:
+        if hasattr(self._chunks, "most"):
+            setattr(self._chunks, "most", most)  # noqa: B010
+
+    def __aiter__(self) -> WholeCharacters:
+        """The bytes, in order."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next events. Raises `BackendProtocolError` where one is too long."""
+        while not self._over:
+            chunk = await anext(self._chunks, None)
+            if chunk is None:
+                self._over = True
+                events, self._rest = b"".join(self._rest), []
+                last = b"".join(map(_encoded, self._halves.flush()))
+                whole = self._told(events) + last
+            else:
+                whole = self._told(self._complete(chunk))
+            if whole:
+                return whole
+        raise StopAsyncIteration
+
+    def _complete(self, chunk: bytes) -> bytes:
+        """The events that are complete with `chunk`; mostly it ends with one."""
+        if not self._rest and chunk.endswith(_BLANK_LINES):
+            return chunk
+        tail = self._rest[-1][-3:] if self._rest else b""
+        near = tail + chunk
+        end = max(at + len(mark) if (at := near.rfind(mark)) >= 0 else 0 for mark in _BLANK_LINES)
+        if end <= len(tail):
+            self._size += len(chunk)
+            if self._size > MAX_EVENT_BYTES:
+                raise BackendProtocolError(f"an event of more than {MAX_EVENT_BYTES} bytes")
+            self._rest.append(chunk)
+            return b""
+        cut = end - len(tail)
+        whole = b"".join((*self._rest, chunk[:cut])) if self._rest or cut < len(chunk) else chunk
+        self._rest = [chunk[cut:]] if cut < len(chunk) else []
+        self._size = len(chunk) - cut
+        return whole
+
+    def _told(self, events: bytes) -> bytes:
+        if not self._halves.waiting and not may_have_halves(events):
+            return events
+        pieces = _EVENT.findall(events)
+        left = events[sum(map(len, pieces)) :]
+        return b"".join((*map(self._one, pieces), left))
+
+    def _one(self, event: bytes) -> bytes:
+        payload = b"\n".join(_DATA.findall(event))
+        if not payload or not (self._halves.waiting or may_have_halves(payload)):
+            return event
+        try:
+            values = self._halves.feed(payload)
+        except orjson.JSONDecodeError:
+            return event  # whoever reads it says so
+        try:
+            same = values == [orjson.loads(payload)]
+        except orjson.JSONDecodeError:
+            same = False
+        return event if same else b"".join(map(_encoded, values))
+
+
+def _encoded(value: Any) -> bytes:
+    """An event; nothing for a delta of which nothing is left."""
+    fields = as_object(value)
+    kind = str(fields.get("type"))
+    delta = as_object(fields.get("delta"))
+    texts = [delta[name] for name in ("text", "thinking", "partial_json") if name in delta]
+    if kind == "content_block_delta" and texts == [""]:
+        return b""
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(value))
