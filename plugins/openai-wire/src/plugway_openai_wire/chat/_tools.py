@@ -50,7 +50,7 @@ def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, An
 
 def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:
     """The names of the tools as the server takes them."""
-    limit = target.facts.tool_name_limit or DEFAULT_LIMIT
+    limit = target.facts.tool_name_limit or MOST_NAME
     return ToolNames([tool["name"] for tool in tools], limit)
 
 
