@@ -9,12 +9,24 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from plugway.testing import ScriptedUpstream
+from plugway.testing import ScriptedUpstream, checking
 from tests.e2e import claude
 
 HERE = Path(__file__).parent
 HELPERS = (*HERE.glob("plugins/*/tests"), HERE / "plugins/openai-wire/tests/responses")
 sys.path += map(str, HELPERS)  # modules beside the tests of a plugin are imported by their name
+TRANSLATING = (
+    HERE / "tests/e2e/test_four_apis.py",
+    *(HERE / "tests" / name for name in ("wire", "receipts")),
+    *(
+        HERE / "plugins" / name / "tests"
+        for name in (
+            *("gemini", "openai", "openai-api", "openai-compatible"),
+            *("anthropic", "anthropic-compatible"),
+        )
+    ),
+)
+"""Where what reaches an upstream must be what its vendor takes."""
 _numbers = count()
 
 
@@ -52,6 +64,21 @@ def pytest_runtest_makereport():
         (name, said.encode(errors="backslashreplace").decode()) for name, said in report.sections
     ]
     return report
+
+
+@pytest.fixture(autouse=True)
+def strict_upstreams(request):
+    """What reaches an upstream is what its vendor takes, but for rules that `lenient` names.
+
+    Keys are a matter of configuration: many tests here have none.
+    """
+    if not any(request.path.is_relative_to(folder) for folder in TRANSLATING):
+        yield
+        return
+    marks = request.node.iter_markers("lenient")
+    with checking(without=["key_header", *(name for mark in marks for name in mark.args)]) as found:
+        yield
+    assert not found, "an upstream would have refused what a test here made it get"
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ async def test_errors_are_the_servers_words_or_its_bytes(server, native):
     assert (response.content == canned.body) is native
 
 
+@pytest.mark.lenient("anthropic.known_fields")
 async def test_fields_that_steer_other_gateways_stay_here(server):
     made = build_plugin(AnthropicCompatible, "x", base_url=server.url)
     steering = {"api_base": "http://evil", "api_key": "k", "custom_host": "x", "provider": "y"}

@@ -9,9 +9,9 @@ import pytest
 
 from plugway_local_engine import ChatTemplate, TemplateTraits, build_conversation, render_prompt
 from plugway_local_engine._blocks import ERROR_MARK
-from plugway_local_engine._turns import NO_RESULT
 from plugway_signature import signature
 from plugway_toolcalls import FAMILIES, detect_family
+from plugway_translation import NO_RESULT
 
 from .test_template import CHATML, HERMES, STRICT
 
@@ -122,7 +122,7 @@ def test_calls_and_results_belong_together():
     )
     assert [m["role"] for m in turns] == ["user", "assistant", "tool", "tool", "user"]
     ids = [item["id"] for item in turns[1]["tool_calls"]]
-    assert [m["tool_call_id"] for m in turns[2:4]] == [ids[1], ids[0]]
+    assert [m["tool_call_id"] for m in turns[2:4]] == ids
     assert turns[1]["tool_calls"][0]["function"] == {
         "name": "Read",
         "arguments": {"file_path": "/a"},
@@ -177,13 +177,13 @@ def test_a_failed_call_is_marked():
 def test_a_call_without_a_result_gets_a_placeholder():
     built = build({"messages": [user("a"), assistant(call(1)), user("stop")]})
     assert built.messages[2]["content"] == NO_RESULT
-    assert any("has no result" in note for note in built.notes)
+    assert any("a call had none" in note for note in built.notes)
 
 
 def test_a_result_without_a_call_is_shown_as_text():
     built = build({"messages": [user([result(9, "lost")])]})
-    assert built.messages == ({"role": "user", "content": "lost"},)
-    assert any("no call belongs to it" in note for note in built.notes)
+    assert built.messages == ({"role": "user", "content": "[tool result]\nlost"},)
+    assert any("no call asked for it" in note for note in built.notes)
 
 
 def test_calls_are_written_out_where_the_template_has_no_place_for_them():

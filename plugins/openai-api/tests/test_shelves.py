@@ -7,6 +7,8 @@ Which items it refers to: the AI SDK to its texts, its calls and its reasoning (
 from contextlib import asynccontextmanager
 from functools import partial
 
+import anyio
+import anyio.lowlevel
 import orjson
 import pytest
 from gemini_answers import answered, piece
@@ -17,6 +19,7 @@ from openai_answers import answer_of, message
 from plugway.config.config import parse_config
 from plugway.testing import (
     ScriptedUpstream,
+    WaitFor,
     anthropic_message,
     anthropic_stream,
     build_plugin,
@@ -218,13 +221,51 @@ async def test_with_store_false_nothing_is_kept():
     assert found.status_code == 400
 
 
-async def test_an_item_twice_is_refused_so_that_little_does_not_become_much():
+async def test_an_item_that_is_referred_to_again_stands_once():
+    """The AI SDK refers to a message once for each of its texts."""
     async with running("messages", []) as client:
         (*_, item) = await client.answer()
         reference = {"type": "item_reference", "id": item["id"]}
-        found = await client.post({"input": [USER, reference, reference]})
-    assert found.status_code == 400
-    assert "twice" in found.json()["error"]["message"]
+        found = await client.post({"input": [USER, *[reference] * 3, USER, reference]})
+        assert found.status_code == 200, found.text
+        assert orjson.dumps(client.sent).count(b"I look.") == 1
+
+
+async def test_answers_at_the_same_time_have_ids_of_their_own_though_a_server_repeats_its():
+    first, second = anyio.Event(), anyio.Event()
+    events = {
+        text: [*made[:3], WaitFor(event), *made[3:]]
+        for text, event in (("FIRST", first), ("SECOND", second))
+        for made in [anthropic_stream(text)]
+    }
+
+    def server(request):
+        if request.method == "GET":
+            return respond(404)
+        said = str(request.json["messages"][0]["content"])
+        return sse(events[said]) if said in events else respond(200, anthropic_message("k"))
+
+    async with ScriptedUpstream(otherwise=server) as upstream:
+        server = build_plugin(AnthropicCompatible, "up", base_url=upstream.url)
+        async with gateway([build_plugin(OpenAIApi, "openai-api"), server]) as gate:
+            client = Client(gate, upstream)
+            found = {}
+
+            async def ask(text):
+                (found[text],) = await client.answer(input=text, stream=True)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, "FIRST")
+                tasks.start_soon(ask, "SECOND")
+                while sum(r.method == "POST" for r in upstream.requests) < 2:
+                    await anyio.lowlevel.checkpoint()
+                second.set()
+                first.set()
+            assert found["FIRST"]["id"] != found["SECOND"]["id"]
+            for text, item in found.items():
+                reference = {"type": "item_reference", "id": item["id"]}
+                assert (await client.post({"input": [USER, reference, USER]})).status_code == 200
+                assert text in orjson.dumps(client.sent).decode()
 
 
 async def test_a_server_of_responses_gets_references_to_its_own_items_as_they_are():

@@ -87,6 +87,7 @@ async def test_the_anthropic_sdk_is_answered_streamed_and_whole(upstream):
     assert sent.json["tools"][0]["function"]["name"] == "Read"
 
 
+@pytest.mark.lenient("chat.known_fields")
 async def test_thinking_returns_to_its_maker_through_the_whole_stack(upstream):
     upstream.script(sse(chat_stream("On it.", thinking="Hm.", tool_calls=[CALL])))
     async with (

@@ -263,6 +263,7 @@ async def test_litellms_errors_are_told_in_the_clients_words(litellm):
     assert "prompt is too long" in too_long.json()["error"]["message"]
 
 
+@pytest.mark.lenient("chat.known_fields")
 async def test_claude_code_makes_a_tool_round_trip_over_chat_completions(tmp_path):
     target = tmp_path / "project" / "hello.txt"
     arguments = f'{{"file_path": "{target}", "content": "hi"}}'
@@ -294,6 +295,7 @@ async def test_claude_code_makes_a_tool_round_trip_over_chat_completions(tmp_pat
     ]
 
 
+@pytest.mark.lenient("chat.known_fields")
 async def test_a_conversation_of_claude_code_leaves_for_chat_completions_and_returns(tmp_path):
     target = tmp_path / "project" / "hello.txt"
     call = ("call_1", "Write", f'{{"file_path": "{target}", "content": "hi"}}')

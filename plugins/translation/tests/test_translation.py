@@ -236,19 +236,19 @@ def test_results_come_first_in_the_order_of_their_calls():
     notes = Notes()
     turns = turns_of([use("a", "b"), user(text("x"), result("b"), result("a"))], notes)
     assert shape(turns)[1] == ("user", ["a", "b"], ["x"])
-    assert not len(notes)
+    assert notes.lines() == ["translate tool_result: put right behind its call"]
 
 
 def test_results_in_two_user_turns_in_a_row_belong_together():
     notes = Notes()
     turns = turns_of([use("a", "b"), user(result("a")), user(result("b"), text("x"))], notes)
     assert shape(turns)[1:] == [("user", ["a", "b"], []), ("user", [], ["x"])]
-    assert not len(notes)
+    assert notes.lines() == ["translate tool_result: put right behind its call"]
 
 
 def test_a_call_without_result_gets_one_and_it_is_noted():
     notes = Notes()
-    messages = [use("a", "b"), user(result("b")), use("c"), use("d")]
+    messages = [use("a", "b"), user(result("b")), use("c"), user(text("x")), use("d")]
     turns = turns_of(messages, notes)
     assert [t.role for t in turns] == ["assistant", "user"] * 3
     assert [r["content"] for t in turns for r in t.results] == [
@@ -258,7 +258,7 @@ def test_a_call_without_result_gets_one_and_it_is_noted():
         NO_RESULT,
     ]
     assert notes.lines() == [
-        "emulate tool_result: a call had none; one was put in its place (3 times)"
+        "emulate tool_result: a call had none, a placeholder stands for it (3 times)"
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
@@ -30,13 +29,12 @@ from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
 from plugway_anthropic_wire._system_turns import reminded
-from plugway_translation import Media, Notes, replaced_media, unique_calls
+from plugway_translation import Media, Notes, paired_request, replaced_media
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
 ASKED_SECONDS: Final = 1.0
 """Patience with a server that is asked what a model sees while a request waits."""
-_ID: Final = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.)*")')
 STEERING: Final = frozenset(
     (
         "api_base",
@@ -80,7 +78,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
     async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Gives each call of the conversation an id of its own. Takes away what would steer another
+        """Puts calls and results of the conversation in pairs. Takes away what would steer another
         gateway, and puts words in the place of images and documents that the server or the model
         cannot take: Anthropic itself gets all of that.
 
@@ -89,7 +87,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         """
         if attempt.backend is not self.backend:
             return None
-        request = await aside(request.heavy, partial(_each_id_once, request))
+        request = await aside(request.heavy, partial(paired_request, request))
         request = self._for_claude(request, attempt, exchange)
         if self.backend.wire.headers == "open":
             return request
@@ -148,21 +146,6 @@ def _said(request: MessagesRequest) -> bytes:
     """The bytes that the messages are in: all of them, where they were parsed."""
     raw = request.unparsed("messages")
     return request.raw if raw is None else bytes(raw)
-
-
-def _each_id_once(request: MessagesRequest) -> MessagesRequest:
-    """The request without an id that stands for two calls, which the Messages API refuses."""
-    data = _said(request)
-    # Most conversations end at this look: whatever is called `id` in them is there once.
-    ids = [_ID.match(piece) for piece in data.split(b'"id"')[1:]] if b'"tool_use"' in data else []
-    found = [match[1] for match in ids if match]
-    if len(found) == len(set(found)):
-        return request
-    messages = as_list(request.get("messages"))
-    unique = unique_calls(messages)
-    if unique is messages:
-        return request
-    return request.replace(because="an id stood for more than one call", messages=unique)
 
 
 def _chosen(request: MessagesRequest) -> MessagesRequest:

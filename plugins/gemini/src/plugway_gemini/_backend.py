@@ -7,7 +7,8 @@ to the client. All other retries are the business of `resilience`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -17,11 +18,13 @@ import orjson
 
 from plugway import (
     Attempt,
+    BackendProtocolError,
     BackendRefused,
     Headers,
     MessagesRequest,
     ModelInfo,
     Reply,
+    StreamEvent,
     Upstream,
     UpstreamResponse,
     as_object,
@@ -31,6 +34,8 @@ from plugway import (
 )
 from plugway_anthropic_wire import MAX_CURSOR, every_page, key_refusal, refuses_key
 from plugway_capabilities import Ledger
+from plugway_embeddings import AT_ONCE, Embedded, Vector, Wanted, texts_of
+from plugway_gemini._embeddings import batch_of, vectors_in
 from plugway_gemini._models import Target, entries_of, models_in, resource
 from plugway_gemini._reader import Reader
 from plugway_gemini._request import Translation, translate
@@ -100,7 +105,10 @@ class GeminiBackend:
         if reader.useless:
             events += await read_whole(await again(), reader)
         events += reader.end()
-        return Reply.message(collected(events))
+        # Arguments that are no object are for the plugins that mend streams of events.
+        with suppress(BackendProtocolError):
+            return Reply.message(collected(events))
+        return Reply.streamed(_each(events))
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """Gemini's own count."""
@@ -115,6 +123,21 @@ class GeminiBackend:
         finally:
             await response.aclose()
         return count(counted.get("totalTokens")) or None
+
+    async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
+        """The vectors, asked for in steps (`Embeds`); Google does not say how many tokens."""
+        texts, found = texts_of(wanted.inputs), list[Vector]()
+        for at in range(0, len(texts), AT_ONCE):
+            asked = texts[at : at + AT_ONCE]
+            body = batch_of(wanted, asked, attempt.model)
+            response = await self._post("batchEmbedContents", attempt, body)
+            try:
+                if response.status >= 400:
+                    raise await self._refusal(response)
+                found += vectors_in(await response.read(), len(asked))
+            finally:
+                await response.aclose()
+        return Embedded(tuple(found))
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models that write text, with the limits that Google states."""
@@ -272,6 +295,11 @@ class _Asked:
     target: Target
     translation: Translation
     response: UpstreamResponse
+
+
+async def _each(events: Sequence[StreamEvent]) -> AsyncIterator[StreamEvent]:
+    for item in events:
+        yield item
 
 
 def _method(request: MessagesRequest) -> str:

@@ -101,7 +101,6 @@ class Contents:
         note_extras(turn.blocks, "messages", EXTRAS, self._notes)
         parts: list[Part] = []
         following = ""
-        ids: set[str] = set()
         for block in turn.blocks:
             match block.get("type"):
                 case "thinking" | "redacted_thinking":
@@ -109,7 +108,7 @@ class Contents:
                     parts += [part] if part else []
                     continue
                 case "tool_use":
-                    part = self._call(block, ids)
+                    part = self._call(block)
                 case "text":
                     part = {"text": block.get("text")} if block.get("text") else {}
                 case kind:
@@ -133,13 +132,8 @@ class Contents:
             part = {"text": opened.text, "thought": True, "thoughtSignature": own}
         return part, following if isinstance(following, str) and self._signatures else ""
 
-    def _call(self, block: dict[str, Any], ids: set[str]) -> Part:
-        """The call; nothing for a second one of the same id, as there is one result for both."""
+    def _call(self, block: dict[str, Any]) -> Part:
         id_, name = str(block.get("id")), str(block.get("name"))
-        if id_ in ids:
-            self._notes.add("messages.tool_use", "drop", "a call beside it has the same id")
-            return {}
-        ids.add(id_)
         self._called[id_] = self._names.out(name)
         call = {
             "id": IDS.out(id_),

@@ -20,6 +20,7 @@ from plugway_local_engine._tools import tools_of
 from plugway_local_engine._turns import Turn, shape_turns
 from plugway_signature import parse_signature
 from plugway_toolcalls import Family, Tool, write_call
+from plugway_translation import Notes, paired
 
 ATTRIBUTION: Final = "x-anthropic-billing-header:"
 SEPARATOR: Final = "\n\n"
@@ -90,8 +91,10 @@ def build_conversation(
     tools, notes = tools_of(body)
     builder = _Builder(family, traits, reader, tools)
     system = builder.system(body.get("system"))
-    for message in as_list(body.get("messages")):
+    pairs = Notes()
+    for message in paired(as_list(body.get("messages")), pairs):
         builder.message(as_object(message))
+    reader.notes += pairs.lines()
     turns, prefill = _split_prefill(builder.turns)
     messages = shape_turns(system, turns, traits, builder.write, reader.notes)
     return Conversation(
@@ -215,16 +218,10 @@ class _Builder:
         self._anchor_all(items, text)
 
     def _result(self, item: dict[str, Any]) -> None:
-        client_id = str(item.get("tool_use_id", ""))
-        known = client_id in self._ids
+        client_id = str(item["tool_use_id"])
         text = self.reader.result(item)
-        turn = Turn(
-            "tool", text, call_id=self._ids.get(client_id, ""), error=bool(item.get("is_error"))
-        )
-        turn.name = self._names.get(client_id, "")
-        if not known:
-            self.reader.notes.append("tool_result: no call belongs to it, it is shown as text")
-            turn.role = "user"
+        turn = Turn("tool", text, call_id=self._ids[client_id], error=bool(item.get("is_error")))
+        turn.name = self._names[client_id]
         self.turns.append(turn)
         self._anchor_all([item], text)
 

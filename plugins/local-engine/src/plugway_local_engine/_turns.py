@@ -13,7 +13,6 @@ REMINDER: Final = "<system-reminder>\n{}\n</system-reminder>"
 """A system turn where the template takes none: the user's turn, marked."""
 RESULT: Final = "<tool_response>\n{}\n</tool_response>"
 """A tool's result where the template has no role for it."""
-NO_RESULT: Final = "[no result: the call was interrupted]"
 _JOIN: Final = "\n\n"
 
 
@@ -51,7 +50,6 @@ def shape_turns(
     notes: list[str],
 ) -> list[dict[str, Any]]:
     """The messages for the template. `write` writes a turn with its calls as text."""
-    turns = _answered(turns, notes)
     if not (traits.tool_calls and traits.tool_role):
         turns = _without_tool_roles(turns, write, notes)
     elif not traits.parallel_calls:
@@ -65,25 +63,6 @@ def shape_turns(
     if not traits.repeated_roles:
         turns = _alternating(turns, notes)
     return [_message(turn, traits, notes) for turn in turns]
-
-
-def _answered(turns: list[Turn], notes: list[str]) -> list[Turn]:
-    """Every call followed by its result."""
-    result: list[Turn] = []
-    for index, turn in enumerate(turns):
-        result.append(turn)
-        if not turn.calls:
-            continue
-        following: set[str] = set()
-        for later in turns[index + 1 :]:
-            if later.role != "tool":
-                break
-            following.add(later.call_id)
-        for call in turn.calls:
-            if call.call_id not in following:
-                notes.append(f"tool call `{call.name}`: it has no result, a placeholder is shown")
-                result.append(Turn("tool", NO_RESULT, call_id=call.call_id, name=call.name))
-    return result
 
 
 def _without_tool_roles(

@@ -9,8 +9,10 @@ https://platform.openai.com/docs/guides/tools-apply-patch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+import orjson
 
 from plugway import as_list, as_object
 
@@ -76,14 +78,47 @@ PREFIXES: Final[Mapping[str, str]] = {
 """How ids of items begin."""
 
 
-def is_client_run(item: Mapping[str, Any]) -> bool:
-    """Whether the client runs this tool, or ran this call of one."""
+def is_client_run(tool: Mapping[str, Any]) -> bool:
+    """Whether the client runs this tool."""
+    kind = str(tool.get("type"))
+    if kind == "shell":
+        return _is_local(tool)
+    return tool.get("execution") == "client" if kind == "tool_search" else kind in KINDS
+
+
+def hosted_ids(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The `call_id` of each call that OpenAI ran: in a container, or a search of its own.
+
+    A search does not always say who runs it; its pair may, and one without `call_id` is OpenAI's.
+    """
+    hosted = {""}
+    clients: set[str] = set()
+    for item in items:
+        kind, id_ = item.get("type"), _call_id(item)
+        if kind == "shell_call" and not _is_local(item):
+            hosted.add(id_)
+        elif kind in ("tool_search_call", "tool_search_output"):
+            by = {"client": clients, "server": hosted}.get(str(item.get("execution")))
+            if by is not None:
+                by.add(id_)
+    return frozenset(hosted - clients)
+
+
+def is_hosted(item: Mapping[str, Any], hosted: frozenset[str]) -> bool:
+    """Whether OpenAI ran the call that this item is of; `hosted` are such ids (`hosted_ids`)."""
     kind = str(item.get("type"))
-    if kind == "shell" or kind == "shell_call":
-        return as_object(item.get("environment")).get("type", "local") == "local"
-    if kind.startswith("tool_search"):
-        return item.get("execution") == "client"
-    return kind in KINDS or kind in CALLS or kind in OUTPUTS
+    if kind not in CALLS and kind not in OUTPUTS:
+        return True
+    return kind.startswith(("shell", "tool_search")) and _call_id(item) in hosted
+
+
+def _is_local(item: Mapping[str, Any]) -> bool:
+    return as_object(item.get("environment")).get("type", "local") == "local"
+
+
+def _call_id(item: Mapping[str, Any]) -> str:
+    found = item.get("call_id")
+    return found if isinstance(found, str) else ""
 
 
 def described(item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -96,31 +131,51 @@ def described(item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     )
 
 
-def input_of(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The input of the function for a call in the conversation."""
+def input_of(item: Mapping[str, Any]) -> Any:
+    """The input of the function for a call in the conversation, as it stands in its item."""
     kind = CALLS[str(item["type"])]
-    if kind == "tool_search":
-        return as_object(item.get("arguments"))
-    told = as_object(item.get("operation" if kind == "apply_patch" else "action"))
-    kept = _SCHEMAS[kind]["properties"]
-    return {name: value for name, value in told.items() if name in kept and value is not None}
+    names = {"tool_search": "arguments", "apply_patch": "operation"}
+    told = item.get(names.get(kind, "action"))
+    if not isinstance(told, dict):
+        return told
+    kept = {name: value for name, value in as_object(told).items() if value is not None}
+    if kind == "local_shell":
+        kept.pop("type", None)  # `exec`, always
+    return kept
 
 
-def call_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a call's item holds beside its ids, for the input that a model gave."""
+def call_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a call's item holds beside its ids, for the input that a model gave; None where the
+    input does not say what to do, which is never an empty action."""
     if kind == "tool_search":
         return {"execution": "client", "arguments": dict(given)}
     kept = {name: given[name] for name in _SCHEMAS[kind]["properties"] if name in given}
     if kind == "apply_patch":
-        return {"operation": kept}
+        return {"operation": kept} if _is_operation(kept) else None
     field = "command" if kind == "local_shell" else "commands"
     wanted: Any = kept.get(field)
-    if isinstance(wanted, str):  # a command line where a list belongs
+    if isinstance(wanted, str) and wanted.strip():  # a command line where a list belongs
         wanted = ["bash", "-lc", wanted] if kind == "local_shell" else [wanted]
-    kept[field] = [part for part in as_list(wanted) if isinstance(part, str)]
+    parts = [_part(part) for part in as_list(wanted)]
+    if not parts or None in parts:
+        return None
+    kept[field] = parts
     if kind == "local_shell":
         return {"action": {"type": "exec", "env": {}, **kept}}
     return {"action": {"timeout_ms": None, "max_output_length": None, **kept}}
+
+
+def _part(value: Any) -> str | None:
+    """A part of a command; a number is written as it is."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if isinstance(value, str) or number else None
+
+
+def _is_operation(kept: Mapping[str, Any]) -> bool:
+    kinds: list[str] = _SCHEMAS["apply_patch"]["properties"]["type"]["enum"]
+    deletes = kept.get("type") == "delete_file"
+    named = isinstance(kept.get("path"), str) and bool(kept["path"])
+    return kept.get("type") in kinds and named and (deletes or isinstance(kept.get("diff"), str))
 
 
 def told_output(item: Mapping[str, Any]) -> str:
@@ -128,15 +183,18 @@ def told_output(item: Mapping[str, Any]) -> str:
     output: Any = item.get("output")
     if item.get("type") == "apply_patch_call_output":
         return f"{item.get('status')}: {output}" if output else str(item.get("status"))
-    if isinstance(output, str):
-        return output
-    return "\n".join(_ran(as_object(part)) for part in as_list(output))
+    if isinstance(output, list):
+        return "\n".join(map(_ran, as_list(output)))
+    return output if isinstance(output, str) else orjson.dumps(output).decode()
 
 
-def _ran(part: Mapping[str, Any]) -> str:
-    outcome = as_object(part.get("outcome"))
+def _ran(part: Any) -> str:
+    fields = as_object(part)
+    if not fields:
+        return part if isinstance(part, str) else orjson.dumps(part).decode()
+    outcome = as_object(fields.get("outcome"))
     end = (
         "timed out" if outcome.get("type") == "timeout" else f"exit code {outcome.get('exit_code')}"
     )
-    texts = [part.get("stdout"), part.get("stderr"), f"({end})"]
+    texts = [fields.get("stdout"), fields.get("stderr"), f"({end})"]
     return "\n".join(str(text).rstrip("\n") for text in texts if text)

@@ -11,13 +11,25 @@ HEADERS: Final = (
     "conversation_id",
     "x-session-affinity",
     "x-opencode-session",
+    "x-kilo-session",
+    "x-kilocode-taskid",
+    "x-task-id",
+    "x-openwebui-chat-id",
+    "x-conversation-id",
 )
-"""Codex names its conversation in the first two (`codex-rs/core/src/client.rs` of openai/codex);
-newer ones write `session-id`, which the kernel knows. opencode names its session in the others
-(`packages/opencode/src/session/llm/request.ts` of anomalyco/opencode)."""
-FIELD: Final = "prompt_cache_key"
+"""Older versions of Codex name their conversation in the first two; opencode its session in the
+next ones, Kilo Code in `x-kilo-session` and `x-kilocode-taskid` where it takes Plugway for its own
+gateway (`packages/opencode/src/session/llm/request.ts` of anomalyco/opencode and
+Kilo-Org/kilocode); Cline its task; Open WebUI its chat. Lines that end with `session-id` are known
+to the kernel."""
+THREAD: Final = "thread-id"
+"""Codex names the session in `session-id` and the thread beside it: of a subagent that is another
+one (`codex-rs/codex-api/src/requests/headers.rs` of openai/codex)."""
+PARENT: Final = "x-codex-parent-thread-id"
+FIELDS: Final = ("prompt_cache_key", "session_id")
 """What requests with a common beginning have in common (OpenAI's API reference, "Create a model
-response"): Codex, opencode and others put the id of the conversation there."""
+response"): Codex, opencode and others put the id of the conversation there. The other one is
+OpenRouter's."""
 MAX_ID: Final = 200
 
 
@@ -25,7 +37,17 @@ def conversation_of(request: MessagesRequest) -> Identity | None:
     """The conversation that a client names, by a header line before a field of the body."""
     found: object = next((request.named[n] for n in HEADERS if n in request.named), None)
     if found is None and request.original is not None and request.original.body:
-        found = request.original.parsed.get(FIELD)
+        get = request.original.get
+        found = next((value for name in FIELDS if (value := get(name))), None)
     if isinstance(found, str) and 0 < len(found) <= MAX_ID and found.isprintable():
         return Identity(found)
     return None
+
+
+def thread_of(request: MessagesRequest) -> Identity | None:
+    """The thread of a subagent of Codex within its session; None where it is no subagent's."""
+    session, thread = request.header("session-id"), request.header(THREAD)
+    if not session or not thread or thread == session:
+        return None
+    parent = request.header(PARENT)
+    return Identity(session, thread, None if parent == session else parent)

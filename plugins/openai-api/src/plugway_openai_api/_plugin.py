@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import ClassVar, Final
 
 from pydantic import Field
@@ -19,23 +20,25 @@ from plugway import (
     Identity,
     MessagesRequest,
     Options,
+    Original,
     Plugin,
     Relays,
     Reply,
     Send,
     StateKey,
     as_object,
+    aside,
     client_status,
     hookimpl,
 )
-from plugway_openai_api._conversation import conversation_of
-from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
+from plugway_openai_api._conversation import conversation_of, thread_of
+from plugway_openai_api._dialects import UNTOLD, ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
-from plugway_openai_api._limits import OutputLimits
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
 from plugway_openai_api._shelves import Shelves
-from plugway_translation import MediaPolicy
+from plugway_openai_api._tidy import is_tidy
+from plugway_translation import MediaPolicy, OutputLimits, paired_request
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
 """The target that was sent the client's own bytes last."""
@@ -78,8 +81,8 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     @hookimpl
     def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
         """The conversation as Codex, opencode and other clients name it, where no header line of
-        the usual kind does."""
-        return None if exchange.session_id else conversation_of(request)
+        the usual kind does; and which of its threads it is."""
+        return thread_of(request) if exchange.session_id else conversation_of(request)
 
     @hookimpl
     def register_dialects(self) -> Sequence[Dialect]:
@@ -92,18 +95,33 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         return ModelRoutes(gateway).routes()
 
     @hookimpl
-    def prepare_attempt(
+    async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """`json_object` as a schema for servers on this machine or network, which hold a model to
-        it by a grammar; beside tools a schema would keep some of them from calls."""
+        """A conversation that servers of the client's own API refuse, because its calls and results
+        are not in pairs, is not relayed but put into pairs, where it can be translated."""
         original = request.original
         if original is None or original.dialect not in self._dialects or not original.body:
             return None
-        if not wants_json(original.parsed) or attempt.backend.zone != "local":
+        if not _relays(request, attempt):
+            return self._as_json(request, original, attempt)
+        if is_tidy(original, self._dialects[original.dialect].said):
+            return None
+        if any(note.startswith(UNTOLD) for note in original.notes):
+            return None
+        # Responses knows a call by its id alone (NousResearch/hermes-agent#102629).
+        reuse = original.dialect == ChatDialect.name
+        return await aside(request.heavy, partial(paired_request, request, reuse=reuse))
+
+    def _as_json(
+        self, request: MessagesRequest, original: Original, attempt: Attempt
+    ) -> MessagesRequest | None:
+        """`json_object` as a schema for servers on this machine or network, which hold a model to
+        it by a grammar; beside tools a schema would keep some of them from calls."""
+        if not wants_json(original) or attempt.backend.zone != "local":
             return None
         config = as_object(request.get("output_config"))
-        if "format" in config or request.get("tools") or _relays(request, attempt):
+        if "format" in config or request.get("tools"):
             return None
         form = {"type": "json_schema", "schema": {"type": "object"}}
         because = "`json_object` is any JSON object, and no prose"

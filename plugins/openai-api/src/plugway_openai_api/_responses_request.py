@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import orjson
+
 from plugway import InvalidRequest, as_list, as_object
-from plugway_openai_api._client_tools import CALLS, OUTPUTS, input_of, is_client_run, told_output
+from plugway_openai_api._client_tools import (
+    CALLS,
+    OUTPUTS,
+    hosted_ids,
+    input_of,
+    is_hosted,
+    told_output,
+)
 from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._envelope import opened
 from plugway_openai_api._fields import (
@@ -27,6 +36,7 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
+from plugway_openai_api._hosted import told_hosted
 from plugway_openai_api._policy import RESPONSES, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, thinking, who
 from plugway_openai_api._shelves import is_reference
@@ -84,8 +94,9 @@ def _conversation(body: Mapping[str, Any], turns: Turns, parts: Parts, notes: No
     elif isinstance(value, str):
         turns.user(value)
     elif isinstance(value, list):
-        reader = _Items(turns, parts, notes)
-        for index, item in enumerate(objects(body, "input", "input")):
+        items = objects(body, "input", "input")
+        reader = _Items(turns, parts, notes, hosted_ids(items))
+        for index, item in enumerate(items):
             reader.read(item, f"input[{index}]")
     else:
         raise wrong_type("input", "a string or an array of items", value)
@@ -99,13 +110,21 @@ def _not_kept(item: Mapping[str, Any], path: str) -> InvalidRequest:
     )
 
 
+def _found(item: Mapping[str, Any]) -> str:
+    """The names of the tools that a search has found, which are offered from then on."""
+    names = [tool.name for tool in response_tools({"input": [item]}, Notes())]
+    return f"Found: {', '.join(names)}" if names else "Found nothing."
+
+
 class _Items:
     """Reads input items by their type. What the model said between two user turns is one turn."""
 
-    def __init__(self, turns: Turns, parts: Parts, notes: Notes) -> None:
+    def __init__(self, turns: Turns, parts: Parts, notes: Notes, hosted: frozenset[str]) -> None:
+        """`hosted` are the ids of calls that OpenAI ran (`hosted_ids`)."""
         self._turns = turns
         self._parts = parts
         self._notes = notes
+        self._hosted = hosted
         self._readers: Mapping[str, Callable[[Mapping[str, Any], str], None]] = {
             "message": self._message,
             "function_call": self._call,
@@ -130,10 +149,10 @@ class _Items:
         if not kind:
             raise missing(f"{path}.type")
         reader = self._readers.get(kind)
-        if reader is None or ((kind in CALLS or kind in OUTPUTS) and not is_client_run(item)):
-            self._notes.add(f"input.{type_name(kind)}", "drop", "only OpenAI can read it")
-        else:
-            reader(item, path)
+        typed = kind in CALLS or kind in OUTPUTS
+        if reader is None or (typed and is_hosted(item, self._hosted)):
+            reader = self._told
+        reader(item, path)
 
     def _message(self, item: Mapping[str, Any], path: str) -> None:
         content = self._parts.content(item.get("content"), f"{path}.content")
@@ -171,17 +190,39 @@ class _Items:
     def _typed_call(self, item: Mapping[str, Any], path: str) -> None:
         call_id = text(item, "call_id", f"{path}.call_id")
         self._call_ids[str(item.get("id"))] = call_id
+        given = input_of(item)
+        if not isinstance(given, dict):
+            written = given if isinstance(given, str) else orjson.dumps(given).decode()
+            given = call_input(written, self._notes)
         block = {"type": "tool_use", "id": encode_id(call_id), "name": CALLS[str(item["type"])]}
-        self._turns.assistant([{**block, "input": input_of(item)}], join=True)
+        self._turns.assistant([{**block, "input": given}], join=True)
 
     def _typed_output(self, item: Mapping[str, Any], path: str) -> None:
         named = "call_id" if item.get("call_id") is not None else "id"
         id_ = text(item, named, f"{path}.call_id")
-        told = told_output(item)
-        if item["type"] == "tool_search_output":
-            names = [tool.name for tool in response_tools({"input": [item]}, Notes())]
-            told = f"Found: {', '.join(names)}" if names else "Found nothing."
+        told = _found(item) if item["type"] == "tool_search_output" else told_output(item)
         self._turns.result(encode_id(self._call_ids.get(id_, id_)), told)
+
+    def _told(self, item: Mapping[str, Any], path: str) -> None:
+        """An item of what OpenAI ran itself, in words."""
+        kind = type_name(item["type"])
+        told = told_hosted(item)
+        if told is None:
+            self._notes.add(f"input.{kind}", "drop", "only OpenAI can read it")
+            return
+        self._notes.add(f"input.{kind}", "translate", "told in words: OpenAI ran it")
+        text = told.text
+        if item["type"] == "tool_search_output":
+            text = f"[tool_search_output]\n{_found(item)}"
+        blocks: list[dict[str, Any]] = [{"type": "text", "text": text}]
+        shown = [self._parts.block(image, path) for image in told.images]
+        images = [block for block in shown if block is not None]
+        if told.by_user:
+            self._turns.user([*blocks, *images])
+            return
+        self._turns.assistant(blocks, join=True)
+        if images:  # a turn of the assistant has none in most APIs
+            self._turns.user([{"type": "text", "text": f"[made by that {kind}]"}, *images])
 
     def _brought(self, item: Mapping[str, Any], path: str) -> None:
         """Tools that are offered from here on; they stand with the others."""

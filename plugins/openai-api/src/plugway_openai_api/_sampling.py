@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plugway import as_list, as_object
+from plugway import Original, as_list, as_object
 from plugway_openai_api._fields import (
     number,
     optional_object,
@@ -49,15 +49,15 @@ def stops(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 def who(body: Mapping[str, Any]) -> dict[str, Any]:
     """`metadata.user_id`, from `safety_identifier` or `user`, as a hash where it is longer than
     the 256 characters that Anthropic takes (`types/metadata_param.py` of the `anthropic` SDK has
-    the field). Raises `InvalidRequest`."""
+    the field), or an address, which it refuses. Raises `InvalidRequest`."""
     found = optional_text(body, "safety_identifier", "safety_identifier")
     found = found or optional_text(body, "user", "user")
-    if found and len(found) > MOST_USER:
+    if found and (len(found) > MOST_USER or "@" in found):
         found = hashed(found)
     return {"metadata": {"user_id": found}} if found else {}
 
 
-def wants_json(body: Mapping[str, Any]) -> bool:
+def wants_json(body: Mapping[str, Any] | Original) -> bool:
     """Whether a request of either API wants any JSON object (`json_object`)."""
     form = body.get("response_format") or as_object(body.get("text")).get("format")
     return as_object(form).get("type") == "json_object"

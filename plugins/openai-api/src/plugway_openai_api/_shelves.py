@@ -17,15 +17,12 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
-from plugway_openai_api._client_tools import PREFIXES
-from plugway_openai_api._fields import invalid
 
 MOST_BYTES: Final = 4 * 2**20
 """Kept for one caller, in bytes of JSON: about a thousand turns of a coding agent."""
 MOST_CALLERS: Final = 64
 _ENTRY: Final = 400
 """Bytes that an entry takes beside its JSON."""
-_PREFIXES: Final = ("msg", "rs", "fc", "ctc", *PREFIXES.values())
 
 
 class Shelf:
@@ -55,11 +52,6 @@ class Shelf:
                 return None
             self._items.move_to_end(id_)
         return as_object(orjson.loads(data))
-
-    def has_answer(self, tail: str) -> bool:
-        """Whether an item is kept whose answer has `tail` in its ids: some servers give every
-        answer the same id."""
-        return any(f"{prefix}_{tail}00" in self._items for prefix in _PREFIXES)
 
     def _drop(self, id_: str) -> None:
         data = self._items.pop(id_, None)
@@ -98,18 +90,19 @@ def with_items(body: Mapping[str, Any], shelf: Shelf) -> dict[str, Any] | None:
     """`body` with the items in the place of the references to them; None where it refers to none
     that is kept.
 
-    Raises `InvalidRequest` where it refers to one twice: an answer has each item once.
+    An item stands where it is referred to first: the AI SDK refers to a message once for each of
+    its texts.
     """
     found: list[Any] = []
     seen: set[str] = set()
-    for index, item in enumerate(as_list(body.get("input"))):
+    for item in as_list(body.get("input")):
         fields = as_object(item)
         id_ = fields.get("id")
         if not is_reference(fields) or not isinstance(id_, str):
             found.append(item)
             continue
         if id_ in seen:
-            raise invalid(f"Invalid 'input[{index}]': item '{id_[:80]}' is referred to twice.")
+            continue
         kept = shelf.find(id_)
         if kept is not None:
             seen.add(id_)

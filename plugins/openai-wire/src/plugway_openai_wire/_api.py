@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from plugway import Attempt, MessagesRequest, StreamEvent
 from plugway_capabilities import Facts
-from plugway_translation import Notes
+from plugway_translation import IdCodec, Notes
 
 
 class Reader(Protocol):
@@ -69,6 +69,10 @@ class Api(Protocol):
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """The request for this attempt. Raises `RequestRejected` where there is none."""
+        ...
+
+    def ids(self, facts: Facts) -> IdCodec | None:
+        """The codec for ids of calls, by what is known of the server; None where nothing is."""
         ...
 
     def is_end(self, data: bytes) -> bool:

@@ -27,6 +27,7 @@ from plugway import (
     Reply,
     Upstream,
     UpstreamResponse,
+    as_list,
     as_object,
     aside,
     breath,
@@ -45,6 +46,7 @@ from plugway_openai_wire._events import (
     usage_in,
 )
 from plugway_openai_wire._models import models_of
+from plugway_translation import decode_id, ids_of_calls
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
@@ -110,7 +112,7 @@ class OpenAIBackend:
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """The server's answer as events, or as it is where the client speaks the same API."""
-        if (original := self._original(request)) is not None:
+        if (original := self._original(request, attempt)) is not None:
             return await self._relayed(original, request, attempt)
         call, raw = await self._written(request, attempt)
         try:
@@ -133,7 +135,7 @@ class OpenAIBackend:
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body as it would be sent, for `explain`."""
-        if (original := self._original(request)) is not None:
+        if (original := self._original(request, attempt)) is not None:
             return _own_request(original, request, attempt).body
         call = self.api.call(request, attempt, self.facts(attempt.model))
         attempt.note(*call.notes.lines())
@@ -145,7 +147,7 @@ class OpenAIBackend:
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
         """Whether the client's own bytes would be sent (`plugway.Relays`)."""
-        return self._original(request) is not None
+        return self._original(request, attempt) is not None
 
     def facts(self, model: str) -> Facts:
         """What is known of a model."""
@@ -240,21 +242,29 @@ class OpenAIBackend:
 
     # ── a client that speaks the server's own API ────────────────────────────────────────────
 
-    def _original(self, request: MessagesRequest) -> Original | None:
+    def _original(self, request: MessagesRequest, attempt: Attempt) -> Original | None:
         """The client's own bytes, where the server understands them and nobody changed a thing that
-        the client wrote, but for the model's name and the limit of the answer."""
+        the client wrote, but for the model's name and the limit of the answer. Ids of another
+        server, which this one is known to refuse, are translated."""
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
-        changed = {change.field for change in request.changes}
-        return original if changed <= {"model", "max_tokens"} | original.made_up else None
+        changed = {change.field for change in request.changes} - {"model", "max_tokens"}
+        if changed and not changed <= original.made_up:
+            return None
+        return original if self._takes_ids(request, attempt) else None
+
+    def _takes_ids(self, request: MessagesRequest, attempt: Attempt) -> bool:
+        ids = self.api.ids(self.facts(attempt.model))
+        called = ids_of_calls(as_list(request.get("messages"))) if ids else ()
+        return ids is None or all(ids.out(id_) == decode_id(id_) for id_ in called)
 
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply:
         """The answer to the client's own bytes, as it is where it is what the client asked for."""
         sent = _own_request(original, request, attempt)
-        demand = Demand.of(original.parsed)
+        demand = Demand.of(original)
         response = await self._post(sent.raw, request, attempt)
         missing = demand.missing if demand else None
         streamed = response.content_type == "text/event-stream"
@@ -282,11 +292,11 @@ class OpenAIBackend:
 def _own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
     """The client's own request, with the model's name as the server has it, and the limit of the
     answer where it was changed and is the client's own."""
-    sent = MessagesRequest(original.body)
+    sent = original.own_request()
     if sent.model != attempt.model:
         sent = sent.replace(model=attempt.model, because="its name there")
-    changed = {change.field for change in request.changes} - original.made_up
-    if "max_tokens" in changed:
+    limited = any(change.field == "max_tokens" for change in request.changes)
+    if limited and "max_tokens" not in original.made_up:
         limit = request.get("max_tokens", REMOVE)
         limits = {name: limit for name in _LIMITS if sent.get(name)}
         sent = sent.replace(because="changed on the way", **limits)

@@ -8,7 +8,8 @@ from typing import Final
 import orjson
 
 from plugway import as_object
-from plugway_translation import Rule, hashed
+from plugway_capabilities import Facts
+from plugway_translation import IdCodec, Rule, hashed
 
 CACHE: Final = Rule("drop", "the API has no marks for caching")
 EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API takes none back"}
@@ -16,6 +17,9 @@ EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API takes non
 ONE_PROVIDER: Final = Rule("drop", "only Anthropic has it")
 
 CACHE_KEY: Final = "a hash that stands for this conversation, so that its cached prefix is found"
+
+MOST_NAME: Final = 64
+"""Most characters of a tool's name (`function_definition.py` of the `openai` SDK)."""
 
 OUTPUT: Final[Mapping[str, Rule]] = {
     "effort": Rule("translate"),
@@ -37,6 +41,13 @@ TOOL: Final[Mapping[str, Rule]] = {
     "type": Rule("translate"),
 }
 """Members of tools."""
+
+
+def ids_of(facts: Facts, most: int) -> IdCodec:
+    """The codec for ids of tool calls that fits what is known of a model; `most` are the characters
+    that the API takes."""
+    limit = facts.tool_id_limit or most
+    return IdCodec(limit, exact=facts.tool_id_pattern.endswith(f"{{{limit}}}"))
 
 
 def user_hash(user_id: str) -> str:

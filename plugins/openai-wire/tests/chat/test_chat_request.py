@@ -144,7 +144,7 @@ def test_turns_of_the_system_stay_in_place_or_are_reminders():
         "role": "user",
         "content": "<system-reminder>\nbe quick\n</system-reminder>",
     }
-    assert made.notes.fields() == {"messages.system"}
+    assert made.notes.fields() == {"messages.system", "tool_result"}
 
 
 def test_system_loses_the_entry_that_spoils_caches():

@@ -171,7 +171,7 @@ def test_turns_of_the_system_stay_in_place_but_never_split_a_call_from_its_resul
     translated = made(user(text("x")), system, model(use()), system, user(result(), text("go on")))
     kinds = [item.get("role") or item["type"] for item in translated.body["input"]]
     calls = ["function_call", "function_call_output"]
-    assert kinds == ["user", "developer", *calls, "user", "developer"]
+    assert kinds == ["user", "developer", *calls, "developer", "user"]
     inside = user({"type": "mid_conv_system", "content": [text("Now.")]}, text("x"))
     assert [i["role"] for i in made(inside).body["input"]] == ["developer", "user"]
 

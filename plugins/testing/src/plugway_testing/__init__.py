@@ -22,6 +22,7 @@ from plugway_testing._gateway import Gateway, build_plugin, gateway, request_bod
 from plugway_testing._leak import LeakCheck
 from plugway_testing._plain import PlainBackend, PlainOptions
 from plugway_testing._relay import FaultRelay, Faults
+from plugway_testing._strict import StrictUpstream, api_of, checking, refusals
 from plugway_testing._upstream import ReceivedRequest, ScriptedUpstream
 from plugway_testing._wire import assert_valid_stream, parse_sse
 
@@ -45,15 +46,19 @@ __all__ = [
     "Reset",
     "ScriptedUpstream",
     "Sleep",
+    "StrictUpstream",
     "WaitFor",
     "anthropic_error",
     "anthropic_message",
     "anthropic_stream",
+    "api_of",
     "assert_valid_stream",
     "build_plugin",
+    "checking",
     "gateway",
     "messages_request",
     "parse_sse",
+    "refusals",
     "request_body",
     "respond",
     "sse",

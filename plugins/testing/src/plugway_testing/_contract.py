@@ -232,7 +232,8 @@ class BackendContract(PluginContract):
         import orjson
 
         raw = orjson.dumps({**request_body("hello"), "model": self.model, **fields})
-        return await backend.send(MessagesRequest(raw), Attempt(backend, self.model))
+        headers = (("content-type", "application/json"),)
+        return await backend.send(MessagesRequest(raw, headers), Attempt(backend, self.model))
 
 
 def _snapshot(plugins: Sequence[Plugin[Any]]) -> Snapshot:

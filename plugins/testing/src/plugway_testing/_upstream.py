@@ -15,7 +15,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import anyio
 
@@ -66,7 +66,7 @@ class ReceivedRequest:
 Answer: TypeAlias = Script | Callable[[ReceivedRequest], Script]
 
 
-def _default(request: ReceivedRequest) -> Script:
+def default_answer(request: ReceivedRequest) -> Script:
     """A short Anthropic answer, streamed or whole as the request wants it."""
     body: dict[str, Any] = json.loads(request.body or b"{}")
     model = str(body.get("model", "test-model"))
@@ -82,7 +82,10 @@ class ScriptedUpstream:
     from the request to one.
     """
 
-    def __init__(self, *scripts: Answer, otherwise: Answer = _default) -> None:
+    watchers: ClassVar[list[Callable[[ReceivedRequest], None]]] = []
+    """Called with every request that arrives at any upstream."""
+
+    def __init__(self, *scripts: Answer, otherwise: Answer = default_answer) -> None:
         self._scripts = list(scripts)
         self._otherwise = otherwise
         self._server: asyncio.Server | None = None
@@ -146,6 +149,8 @@ class ScriptedUpstream:
                 if request is None:
                     break
                 self.requests.append(request)
+                for watch in self.watchers:
+                    watch(request)
                 self._arrival.set()
                 self._arrival = anyio.Event()
                 taken = await self._answer(request, reader, writer)

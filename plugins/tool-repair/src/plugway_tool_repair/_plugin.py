@@ -1,4 +1,4 @@
-"""The plugin: looks after the requests to, and replies of, backends that are not native."""
+"""The plugin: looks after the replies of backends that are not native."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from plugway import (
     Plugin,
     Reply,
     Send,
-    as_list,
     hookimpl,
 )
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._relayed import Insisting
-from plugway_tool_repair._requests import mended
 from plugway_tool_repair._stream import Asking
 from plugway_tool_repair._tools import Toolbox
 
@@ -25,18 +23,6 @@ __all__ = ["ToolRepair", "ToolRepairOptions"]
 
 class ToolRepair(Plugin[ToolRepairOptions]):
     """Makes tool calls valid: written as text, with wrong arguments, or not there at all."""
-
-    @hookimpl
-    async def prepare_attempt(
-        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
-    ) -> MessagesRequest | None:
-        """Each call of the conversation gets one result."""
-        if attempt.backend.zone in self.options.native_zones:
-            return None
-        messages, notes = mended(as_list(request.body.get("messages")))
-        if not notes:
-            return None
-        return request.replace(messages=messages, because="; ".join(dict.fromkeys(notes)))
 
     @hookimpl
     async def around_attempt(

@@ -1,19 +1,22 @@
 """What every translation between the Messages API and another one needs: a library, not a plugin.
 
 Pure functions and small values: identifiers and names, schemas, turns, media, thinking, usage, and
-the notes in which a translator says what it could not carry over.
+the notes in which a translator says what it could not carry over. Limits of models are asked for.
 """
 
-from plugway_translation._arguments import parse_arguments
-from plugway_translation._calls import FreshIds, ids_of_calls, unique_calls
+from plugway_translation._arguments import arguments_of, parse_arguments
+from plugway_translation._calls import FreshIds, ids_of_calls
+from plugway_translation._escapes import end_of_escapes
 from plugway_translation._halves import Halves, read_json
-from plugway_translation._ids import IdCodec, decode_id, encode_id
+from plugway_translation._ids import IdCodec, decode_id, encode_id, safe_id
 from plugway_translation._lengths import hashed, shortened
+from plugway_translation._limits import OutputLimits
 from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
+from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
-from plugway_translation._repeated import last_meant, one_of_many
+from plugway_translation._repeated import joined_versions, last_meant, one_of_many
 from plugway_translation._schema import (
     ANY_SCHEMA,
     SchemaRules,
@@ -21,15 +24,7 @@ from plugway_translation._schema import (
     rules_without,
     strict_fits,
 )
-from plugway_translation._turns import (
-    NO_RESULT,
-    SEPARATOR,
-    Turn,
-    result_media,
-    result_text,
-    system_text,
-    turns_of,
-)
+from plugway_translation._turns import SEPARATOR, Turn, system_text, turns_of
 from plugway_translation._usage import Totals, count, totals_of, usage_of
 from plugway_translation._words import (
     ATTRIBUTION,
@@ -38,6 +33,8 @@ from plugway_translation._words import (
     in_words,
     is_attribution,
     reminder,
+    result_media,
+    result_text,
     said_in,
 )
 
@@ -58,12 +55,14 @@ __all__ = [
     "Note",
     "Notes",
     "Opened",
+    "OutputLimits",
     "Reasoning",
     "Rule",
     "SchemaRules",
     "ToolNames",
     "Totals",
     "Turn",
+    "arguments_of",
     "blocks_of",
     "clamp_effort",
     "clean_schema",
@@ -72,15 +71,19 @@ __all__ = [
     "drop_by",
     "effort_of",
     "encode_id",
+    "end_of_escapes",
     "hashed",
     "ids_of_calls",
     "in_words",
     "is_attribution",
     "is_placeholder",
+    "joined_versions",
     "last_meant",
     "media_of",
     "note_extras",
     "one_of_many",
+    "paired",
+    "paired_request",
     "parse_arguments",
     "read_json",
     "reminder",
@@ -88,6 +91,7 @@ __all__ = [
     "result_media",
     "result_text",
     "rules_without",
+    "safe_id",
     "said_in",
     "shortened",
     "strict_fits",
@@ -95,7 +99,6 @@ __all__ = [
     "totals_of",
     "turns_of",
     "type_name",
-    "unique_calls",
     "unseen",
     "usage_of",
 ]

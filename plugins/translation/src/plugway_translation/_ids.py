@@ -33,6 +33,11 @@ def encode_id(call_id: str, *, limit: int = 0) -> str:
     return coded if not limit or len(coded) <= limit else _hashed(call_id, limit)
 
 
+def safe_id(call_id: str) -> str:
+    """`call_id` as the Messages API takes it: itself where it does, by `encode_id` made or not."""
+    return call_id if _SAFE.fullmatch(call_id) else encode_id(call_id)
+
+
 def decode_id(tool_use_id: str) -> str:
     """The id that `encode_id` made this one of; itself where it made none."""
     if not tool_use_id.startswith(PREFIX):

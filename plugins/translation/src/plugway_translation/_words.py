@@ -63,6 +63,27 @@ def said_in(value: Any) -> str:
     return "\n".join(filter(None, (said_in(item[key]) for key in _SAID if key in item)))
 
 
+def result_text(block: Mapping[str, Any]) -> str:
+    """The text of a `tool_result` without its media; a failed one is marked."""
+    content = block.get("content")
+    if isinstance(content, str):
+        text = content
+    else:
+        told = [
+            in_words(inner)
+            for part in as_list(content)
+            if (inner := as_object(part)).get("type") not in ("image", "document")
+        ]
+        text = "\n".join(filter(None, told))
+    return ERROR_MARK + text if block.get("is_error") is True else text
+
+
+def result_media(block: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The images and documents in a `tool_result`."""
+    parts = [as_object(part) for part in as_list(block.get("content"))]
+    return [part for part in parts if part.get("type") in ("image", "document")]
+
+
 def is_attribution(text: object) -> bool:
     """Whether this is the entry of `system` that would spoil every cached prefix."""
     return isinstance(text, str) and text.startswith(ATTRIBUTION)

@@ -10,13 +10,14 @@ from typing import Any, Final
 from plugway import Attempt, MessagesRequest
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
+from plugway_openai_wire._policy import ids_of
 from plugway_openai_wire._sse import DONE
-from plugway_openai_wire.chat._policy import Quirks, Target
+from plugway_openai_wire.chat._policy import MOST_ID, Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import request_of
 from plugway_openai_wire.chat._told import totals_in, usage_in
 from plugway_signature import session_hash
-from plugway_translation import MediaPolicy, Reasoning, usage_of
+from plugway_translation import IdCodec, MediaPolicy, Reasoning, usage_of
 
 DIALECT: Final = "openai-chat"
 """The dialect of clients that speak Chat Completions."""
@@ -39,6 +40,10 @@ class ChatApi:
         target = Target(reasoning, self.quirks, facts, self.media, key)
         made = request_of(request.body, target)
         return Call(made.body, made.notes, partial(ChatReader, made, attempt.model))
+
+    def ids(self, facts: Facts) -> IdCodec | None:
+        """The codec for ids of calls, where the server is known to be particular about them."""
+        return ids_of(facts, MOST_ID) if facts.tool_id_limit else None
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""

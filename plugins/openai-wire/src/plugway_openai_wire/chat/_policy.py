@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from plugway_capabilities import Facts
-from plugway_openai_wire._policy import CACHE, ONE_PROVIDER
+from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, ids_of
 from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule
 
 FIELDS: Final[Mapping[str, Rule]] = {
@@ -40,9 +40,9 @@ FIELDS: Final[Mapping[str, Rule]] = {
 }
 """Top-level fields. One that is not listed is dropped with a record."""
 
-DEFAULT_LIMIT: Final = 64
-"""Most characters of a tool's name and of the id of a call (`function_definition.py` of the
-`openai` SDK)."""
+MOST_ID: Final = 40
+"""Most characters of the id of a call: OpenAI answers "Invalid 'messages[2].tool_calls[0].id':
+string too long. Expected a string with maximum length 40"."""
 DEFAULT_STOPS: Final = 4
 """Most stop sequences (API reference of Chat Completions, `stop`)."""
 
@@ -68,6 +68,8 @@ class Quirks:
     """How thinking is asked for: `reasoning_effort`; the object `reasoning` (OpenRouter); the
     switch `thinking` (DeepSeek); or arguments of the chat template."""
     efforts: tuple[Effort, ...] = ("low", "medium", "high")
+    effortless_tools: str = ""
+    """A regular expression for models that take tools with the effort `none` only."""
     reasoning_back: bool = True
     """Thinking goes back to the model that did it."""
     parallel_flag: bool = False
@@ -100,8 +102,7 @@ class Target:
     @property
     def ids(self) -> IdCodec:
         """The codec for ids of tool calls."""
-        limit = self.facts.tool_id_limit or DEFAULT_LIMIT
-        return IdCodec(limit, exact=self.facts.tool_id_pattern.endswith(f"{{{limit}}}"))
+        return ids_of(self.facts, MOST_ID)
 
     def takes(self, name: str) -> bool:
         """Whether the server is not known to refuse a field."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from plugway import as_object
-from plugway_openai_wire._policy import TOOL
-from plugway_openai_wire.chat._policy import DEFAULT_LIMIT, Target
+from plugway_openai_wire._policy import MOST_NAME, TOOL
+from plugway_openai_wire.chat._policy import Target
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
     Notes,
@@ -50,7 +50,7 @@ def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, An
 
 def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:
     """The names of the tools as the server takes them."""
-    limit = target.facts.tool_name_limit or DEFAULT_LIMIT
+    limit = target.facts.tool_name_limit or MOST_NAME
     return ToolNames([tool["name"] for tool in tools], limit)
 
 

@@ -13,12 +13,12 @@ import orjson
 from plugway import Attempt, MessagesRequest, as_list, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
-from plugway_openai_wire.responses._policy import SEARCH, Target
+from plugway_openai_wire.responses._policy import MOST_ID, SEARCH, Target
 from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import request_of
 from plugway_openai_wire.responses._teller import Reading
 from plugway_openai_wire.responses._told import totals_in
-from plugway_translation import MediaPolicy, Reasoning, ids_of_calls, usage_of
+from plugway_translation import IdCodec, MediaPolicy, Reasoning, ids_of_calls, usage_of
 
 _LAST: Final = frozenset(
     ("error", "response.cancelled", "response.completed", "response.failed", "response.incomplete")
@@ -71,6 +71,11 @@ class ResponsesApi:
             frozenset(ids_of_calls(as_list(request.get("messages")))),
         )
         return Call(translated.body, translated.notes, partial(Reader, reading))
+
+    def ids(self, facts: Facts) -> IdCodec | None:
+        """The codec for ids of calls, where the server is known to be particular about them: its
+        limit here is not that of Chat Completions."""
+        return IdCodec(MOST_ID) if facts.tool_id_limit else None
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is the data of the last event of a stream."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from plugway_capabilities import Facts
-from plugway_openai_wire._policy import CACHE, ONE_PROVIDER
+from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, ids_of
 from plugway_translation import IdCodec, MediaPolicy, Reasoning, Rule
 
 FIELDS: Final[Mapping[str, Rule]] = {
@@ -41,10 +41,11 @@ FIELDS: Final[Mapping[str, Rule]] = {
 
 LEAST_OUTPUT: Final = 16
 """Fewest `max_output_tokens` that the API takes (400 "Expected a value >= 16")."""
+MOST_ID: Final = 64
+"""Most characters of a `call_id` (`types/responses/response_input_item_param.py` of the `openai`
+SDK)."""
 SEARCH: Final = "web_search_"
 """What the types of Anthropic's tools begin with that search the web."""
-DEFAULT_IDS: Final = 64
-"""Most characters of a `call_id` and of a tool's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +67,4 @@ class Target:
     @property
     def ids(self) -> IdCodec:
         """The codec for ids of tool calls."""
-        return IdCodec(self.facts.tool_id_limit or DEFAULT_IDS)
+        return ids_of(self.facts, MOST_ID)

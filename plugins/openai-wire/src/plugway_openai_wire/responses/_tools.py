@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugway import as_object
-from plugway_openai_wire._policy import TOOL
-from plugway_openai_wire.responses._policy import DEFAULT_IDS, SEARCH, Target
+from plugway_openai_wire._policy import MOST_NAME, TOOL
+from plugway_openai_wire.responses._policy import SEARCH, Target
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
     Notes,
@@ -25,7 +25,7 @@ from plugway_translation import (
 def names_of(tools: Sequence[Mapping[str, Any]], target: Target) -> ToolNames:
     """The target's names for the tools of a request."""
     names = [str(tool.get("name")) for tool in tools if "input_schema" in tool]
-    return ToolNames(names, target.facts.tool_name_limit or DEFAULT_IDS)
+    return ToolNames(names, target.facts.tool_name_limit or MOST_NAME)
 
 
 def tools_of(

@@ -1,0 +1,233 @@
+"""What both of OpenAI's APIs refuse alike: keys, lengths, names, schemas of functions.
+
+Sources: the request types of OpenAI's Python SDK 3.52 (`types/`), and the words of the service's
+answers in public reports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_testing._strict._rules import Ask, Object, Refusal, bracketed, objects, schemas
+
+MOST_TOOLS: Final = 128
+NAME: Final = "^[a-zA-Z0-9_-]+$"
+MOST_NAME: Final = 64
+_ROOTS: Final = ("oneOf", "anyOf", "allOf", "enum", "not")
+_TYPES: Final = ("string", "number", "integer", "boolean", "object", "array", "null")
+_REASONS: Final = re.compile(r"^(?:o\d|gpt-(?:[5-9]|\d\d)|codex)")
+_EFFORTLESS: Final = re.compile(r"^gpt-(?:5\.[4-9]|[6-9]|\d\d)")
+
+
+def reasons(model: str) -> bool:
+    """A reasoning model: "Reasoning models" guide; `gpt-5-chat-latest` is none."""
+    return bool(_REASONS.match(model)) and "-chat" not in model
+
+
+def effortless_on_chat(model: str) -> bool:
+    """A model that takes functions on Chat Completions without effort only."""
+    return bool(_EFFORTLESS.match(model))
+
+
+def unknown(param: str) -> Refusal:
+    """The words for a field that is not in the API."""
+    return Refusal(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+
+
+def missing(param: str) -> Refusal:
+    """The words for a field that is not there."""
+    text = f"Missing required parameter: '{param}'."
+    return Refusal(text, param=param, code="missing_required_parameter")
+
+
+def too_long(param: str, most: int, length: int) -> Refusal:
+    """The words for a text ("Error codes" guide; openai/codex#44414)."""
+    text = f"Expected a string with maximum length {most}, but got a string with length {length}"
+    said = f"Invalid '{param}': string too long. {text} instead."
+    return Refusal(said, param=param, code="string_above_max_length")
+
+
+def too_many(param: str, most: int, length: int) -> Refusal:
+    """The words for a list."""
+    text = f"Expected an array with maximum length {most}, but got an array with length {length}"
+    said = f"Invalid '{param}': array too long. {text} instead."
+    return Refusal(said, param=param, code="array_above_max_length")
+
+
+def empty(param: str) -> Refusal:
+    """The words for a list without entries."""
+    text = "Expected an array with minimum length 1, but got an empty array instead."
+    return Refusal(f"Invalid '{param}': empty array. {text}", param=param, code="empty_array")
+
+
+def not_one_of(param: str, value: Any, values: Iterable[str]) -> Refusal:
+    """The words for a value that is not in a list."""
+    *most, last = (f"'{known}'" for known in values)
+    told = f"{', '.join(most)}, and {last}" if len(most) > 1 else f"{' and '.join([*most, last])}"
+    text = f"Invalid value: '{value}'. Supported values are: {told}."
+    return Refusal(text, param=param, code="invalid_value")
+
+
+def key_header(ask: Ask) -> Iterator[Refusal]:
+    """A bearer key: API reference, "Authentication", with the words of its 401."""
+    if not ask.headers.get("authorization", "").startswith("Bearer "):
+        text = "You didn't provide an API key. You need to provide your API key in an Authorization"
+        yield Refusal(
+            f"{text} header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).", 401
+        )
+
+
+def content_type(ask: Ask) -> Iterator[Refusal]:
+    """JSON: the service's "you must provide a model parameter" where the type is another one."""
+    if not ask.headers.get("content-type", "").startswith("application/json"):
+        yield Refusal("you must provide a model parameter")
+
+
+def lengths(ask: Ask) -> Iterator[Refusal]:
+    """`safety_identifier` 128 (SDK, both APIs), `user` 64 and `prompt_cache_key` 64 (reports,
+    `string_above_max_length`), `metadata` 16 pairs of 64 and 512 (SDK)."""
+    limits = {"safety_identifier": 128, "user": 64, "prompt_cache_key": 64}
+    for name, most in limits.items():
+        value = ask.body.get(name)
+        if isinstance(value, str) and len(value) > most:
+            yield too_long(name, most, len(value))
+    metadata = as_object(ask.body.get("metadata"))
+    if len(metadata) > 16:
+        text = "Invalid 'metadata': too many properties. Expected an object with at most 16, got"
+        yield Refusal(f"{text} {len(metadata)}.", code="object_above_max_properties")
+    for name, value in metadata.items():
+        if len(name) > 64:
+            yield too_long("metadata", 64, len(name))
+        if not isinstance(value, str):
+            told = f"Invalid type for 'metadata.{name}': expected a string."
+            yield Refusal(told, param=f"metadata.{name}", code="invalid_type")
+        elif len(value) > 512:
+            yield too_long(f"metadata.{name}", 512, len(value))
+
+
+def numbers(ask: Ask) -> Iterator[Refusal]:
+    """`temperature` 0 to 2, `top_p` 0 to 1, penalties -2 to 2: SDK."""
+    bounds = {
+        "temperature": (0, 2),
+        "top_p": (0, 1),
+        "presence_penalty": (-2, 2),
+        "frequency_penalty": (-2, 2),
+    }
+    for name, (least, most) in bounds.items():
+        value = ask.body.get(name)
+        if not isinstance(value, int | float) or least <= value <= most:
+            continue
+        what, sign, bound = ("below minimum", ">=", least)
+        if value > most:
+            what, sign, bound = ("above maximum", "<=", most)
+        text = f"Invalid '{name}': decimal {what} value. Expected a value {sign} {bound}, but got"
+        code = f"decimal_{what.split()[0]}_{what.split()[1][:3]}_value"
+        yield Refusal(f"{text} {value} instead.", param=name, code=code)
+
+
+def sampling(ask: Ask) -> Iterator[Refusal]:
+    """Reasoning models take the usual temperature, `top_p` and penalties only: "Using GPT-5"
+    guide; Aider-AI/aider and others with the words. With effort `none` GPT-5.1 and later take
+    them (same guide)."""
+    effort = ask.body.get("reasoning_effort") or as_object(ask.body.get("reasoning")).get("effort")
+    if not reasons(ask.model) or effort == "none":
+        return
+    for name, usual in (("temperature", 1), ("top_p", 1)):
+        value = ask.body.get(name)
+        if value not in (None, usual):
+            text = f"Unsupported value: '{name}' does not support {value} with this model."
+            more = f"Only the default ({usual}) value is supported."
+            yield Refusal(f"{text} {more}", param=name, code="unsupported_value")
+
+
+def only_beside_tools(ask: Ask) -> Iterator[Refusal]:
+    """`tool_choice` and `parallel_tool_calls` need tools: reports with the words; an empty list is
+    too short. `additional_tools` are tools, too: Codex sends no others."""
+    if ask.body.get("tools") == []:
+        yield empty("tools")
+    added = (item for _, item in objects(ask.body.get("input")))
+    if as_list(ask.body.get("tools")) or any(i.get("type") == "additional_tools" for i in added):
+        return
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if ask.body.get(name) not in (None, "none", "auto"):
+            text = f"'{name}' is only allowed when 'tools' are specified."
+            yield Refusal(f"Invalid value for '{name}': {text}", param=name)
+
+
+def function(place: str, found: Object) -> Iterator[Refusal]:
+    """The name and the schema of a function (SDK `shared_params/function_definition.py`)."""
+    yield from name_of(f"{place}.name", found.get("name"))
+    description = found.get("description")
+    if isinstance(description, str) and len(description) > 1_048_576:
+        yield too_long(f"{place}.description", 1_048_576, len(description))
+    schema = found.get("parameters")
+    if isinstance(schema, dict):
+        strict = found.get("strict") is True
+        param, context = f"{place}.parameters", f"function '{found.get('name')}'"
+        for text in schema_problems(as_object(schema), strict=strict, function=True):
+            said = f"Invalid schema for {context}: {text}"
+            yield Refusal(said, param=param, code="invalid_function_parameters")
+
+
+def name_of(param: str, name: Any) -> Iterator[Refusal]:
+    """Letters, digits, `_` and `-`, 64 at most (SDK)."""
+    if not isinstance(name, str):
+        yield missing(param)
+    elif len(name) > MOST_NAME:
+        yield too_long(param, MOST_NAME, len(name))
+    elif not re.fullmatch(NAME[1:-1], name):
+        text = f"Invalid '{param}': string does not match pattern. Expected a string that matches"
+        yield Refusal(f"{text} the pattern '{NAME}'.", param=param, code="invalid_value")
+
+
+def format_of(param: str, found: Mapping[str, Any]) -> Iterator[Refusal]:
+    """A format `json_schema`: its name, and the schema of a strict one ("Structured outputs")."""
+    yield from name_of(f"{param}.name", found.get("name"))
+    schema = found.get("schema")
+    if found.get("strict") is True and isinstance(schema, dict):
+        for text in schema_problems(as_object(schema), strict=True, function=False):
+            said = f"Invalid schema for response_format '{found.get('name')}': {text}"
+            yield Refusal(said, param=bracketed(param), code="invalid_json_schema")
+
+
+def schema_problems(schema: Object, *, strict: bool, function: bool) -> Iterator[str]:
+    """What the service says of a schema: an object without unions at the root, `items` in every
+    list (all functions); closed objects with every property required (strict ones).
+
+    "Structured outputs" guide ("Supported schemas"); reports of the words.
+    """
+    if function and schema and schema.get("type") != "object":
+        told = schema.get("type", "None")
+        yield f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{told}\"'."
+    if found := [name for name in _ROOTS if name in schema and (function or name == "anyOf")]:
+        names = "/".join(f"'{name}'" for name in _ROOTS)
+        text = f"schema must have type 'object' and not have {names} at the top level."
+        yield f"{text} Found '{found[0]}'."
+    for place, inner in schemas(schema):
+        where = f"In context={place!r},"
+        kind = inner.get("type")
+        if isinstance(kind, str) and kind not in _TYPES:
+            yield f"{kind!r} is not valid under any of the given schemas."
+        if kind == "array" and "items" not in inner and "prefixItems" not in inner:
+            yield f"{where} array schema missing items."
+        if strict:
+            yield from _strict_problems(where, inner)
+
+
+def _strict_problems(where: str, inner: Object) -> Iterator[str]:
+    for name in ("oneOf", "allOf", "not", "if", "then", "else", "patternProperties"):
+        if name in inner:
+            yield f"{where} '{name}' is not permitted."
+    if inner.get("type") != "object" and "properties" not in inner:
+        return
+    if inner.get("additionalProperties") is not False:
+        yield f"{where} 'additionalProperties' is required to be supplied and to be false."
+    absent = [
+        n for n in as_object(inner.get("properties")) if n not in as_list(inner.get("required"))
+    ]
+    if absent:
+        text = "'required' is required to be supplied and to be an array including every key in"
+        yield f"{where} {text} properties. Missing {absent[0]!r}."
