@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from plugway_tool_repair._prose import Calls, Prose, Text
+from plugway_tool_repair._prose import Calls, Prose, Text, Unread
 from plugway_tool_repair._tools import Toolbox
 
 
@@ -32,6 +32,8 @@ def pieces_of(text, size=None, leaks=None):
     for piece in found:
         if isinstance(piece, Calls):
             result += [("call", name, json.loads(arguments)) for name, arguments in piece.calls]
+            continue
+        if isinstance(piece, Unread):
             continue
         kind = "text" if isinstance(piece, Text) else "thinking"
         if result and result[-1][0] == kind:

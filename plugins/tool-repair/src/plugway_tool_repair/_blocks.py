@@ -72,6 +72,17 @@ class Block:
         return isinstance(value, dict | list)
 
 
+@dataclass(frozen=True, slots=True)
+class BadCall:
+    """A call that cannot be mended."""
+
+    name: str
+    arguments: str
+    problems: tuple[str, ...]
+    source: str = ""
+    """What the model wrote in its text, where that cannot be read as a call."""
+
+
 @dataclass(slots=True)
 class Quoted:
     """A call in a Markdown fence: it is one where no more text follows."""

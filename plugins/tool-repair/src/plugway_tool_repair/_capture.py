@@ -25,6 +25,7 @@ from plugway_toolcalls import (
 from plugway_toolcalls.marks import (
     HEADER_END,
     HEADERS,
+    OPENINGS,
     TO,
     aliases,
     formats_of,
@@ -103,9 +104,19 @@ class Capture:
         """What it is, now that nothing follows; `cut`: because the answer was cut off."""
         found = self._take(final=True, cut=cut)
         if found is False and cut and self._is_begun:
-            named = (n for n in self._toolbox.tools if n.lower() in self.text[:_HEAD].lower())
-            return CutOff(self._name or max(named, key=len, default=""))
+            return CutOff(self._name or self._tool_in_head)
         return found
+
+    @property
+    def unread_tool(self) -> str:
+        """The tool of a call that has begun and cannot be read; empty: it may be mere words."""
+        inner = self.text[len(self._opening) :].lstrip().startswith(tuple(OPENINGS))
+        return self._tool_in_head if self._is_begun and not inner else ""
+
+    @property
+    def _tool_in_head(self) -> str:
+        head = self.text[:_HEAD].lower()
+        return max((n for n in self._toolbox.tools if n.lower() in head), key=len, default="")
 
     @property
     def _is_begun(self) -> bool:

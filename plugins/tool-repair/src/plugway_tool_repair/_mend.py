@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -25,8 +24,10 @@ from plugway import (
     new_id,
 )
 from plugway_signature import signature
-from plugway_tool_repair._blocks import Block, Quoted
-from plugway_tool_repair._prose import Calls, Cut, Piece, Prose, Text
+from plugway_tool_repair._blocks import BadCall, Block, Quoted
+from plugway_tool_repair._ending import DONE, OWN_END, ended_with, fitting, output_tokens
+from plugway_tool_repair._prose import Calls, Cut, Piece, Prose, Text, Unread
+from plugway_tool_repair._thought import Thought
 from plugway_tool_repair._tools import Toolbox, Verdict
 from plugway_tool_repair._writer import Writer
 
@@ -35,18 +36,8 @@ _MAX_ID: Final = 200
 _MAX_OPEN: Final = 100
 """Blocks that a source may have open at once."""
 _MAX_HELD: Final = 2 * MAX_EVENT_BYTES
-_OWN_END: Final = frozenset(("end_turn", "tool_use", "stop", "tool_calls", "function_call"))
-"""Each `stop_reason` that says that the model ended its answer itself."""
-_DONE: Final = frozenset(("end_turn", "stop", "stop_sequence", "tool_use", None))
-
-
-@dataclass(frozen=True, slots=True)
-class BadCall:
-    """A call that cannot be mended."""
-
-    name: str
-    arguments: str
-    problems: tuple[str, ...]
+_LEFT_OUT: Final = "[{} was not made: its arguments are not valid JSON.]"
+_HIDDEN: Final = frozenset(("thinking", "redacted_thinking"))
 
 
 class Mender(Writer):
@@ -70,6 +61,7 @@ class Mender(Writer):
         super().__init__(note, signature("tool-repair", model))
         self._rescue = toolbox if rescue else None
         self._leaks: Counter[str] | None = Counter[str]() if leaks else None
+        self._thought = Thought(toolbox) if rescue else None
         self._most, self._stops, self._objects = most, stops, objects
         self._blocks: dict[Any, Block] = {}
         self._waiting: list[Block] = []
@@ -152,6 +144,8 @@ class Mender(Writer):
                 self._bounded()
                 block.keep(item)
         else:
+            if self._thought is not None and isinstance(thought := delta.get("thinking"), str):
+                self._thought.add(thought)
             self._enter(block, out)
             out.append(self._numbered(item))
 
@@ -235,7 +229,11 @@ class Mender(Writer):
                 self._rescue_calls(block, piece, out)
             elif isinstance(piece, Cut):
                 self._cut_piece(block, piece, out)
+            elif isinstance(piece, Unread):
+                self._unread(piece)
             else:
+                if self._thought is not None:
+                    self._thought.add(piece.text)
                 self._thinking(piece.text, out)
 
     def _rescue_calls(self, block: Block, piece: Calls, out: list[StreamEvent]) -> None:
@@ -262,6 +260,12 @@ class Mender(Writer):
             self._leave_out(piece.name)
         else:
             self._visible(block, piece.source, out, None)
+
+    def _unread(self, piece: Unread) -> None:
+        if not self.judged and self.bad is None:
+            self.bad = BadCall(piece.name, "", ("it cannot be read",), piece.source)
+        else:
+            self._note(f"{self._toolbox.called(piece.name)} stays text: it cannot be read")
 
     def _settle(
         self,
@@ -290,7 +294,7 @@ class Mender(Writer):
     # ── calls ────────────────────────────────────────────────────────────────────────────────
 
     def _rescued_call(self, verdict: Verdict, out: list[StreamEvent]) -> None:
-        if self._withheld(verdict):
+        if self._withheld(verdict, out):
             return
         self._note(f"a call of `{verdict.name}` that stood in the text made a real one")
         self._rescued.add(verdict.key)
@@ -309,7 +313,7 @@ class Mender(Writer):
             self._rescued.discard(verdict.key)
             self.changed = True
             return
-        if self._withheld(verdict):
+        if self._withheld(verdict, out):
             return
         identifier = content.get("id")
         good = (
@@ -331,14 +335,18 @@ class Mender(Writer):
         else:
             self._leave(out, None)
 
-    def _withheld(self, verdict: Verdict) -> bool:
-        """Whether the call is bad and may still be asked for again."""
+    def _withheld(self, verdict: Verdict, out: list[StreamEvent]) -> bool:
+        """Whether the call is bad and may still be asked for again, or no client can read it."""
         if not verdict.problems:
             return False
         if not self.judged and self.bad is None:
             self.bad = BadCall(verdict.name, verdict.arguments, verdict.problems)
             return True
         called, count = self._toolbox.called(verdict.name), len(verdict.problems)
+        if not verdict.is_readable:
+            self._note(f"{called} left out: its arguments are not a JSON object")
+            self._say(_LEFT_OUT.format(called[:1].upper() + called[1:]), out)
+            return True
         self._note(f"{called} handed on as it is, with {count} problem{'s'[: count > 1]}")
         return False
 
@@ -349,8 +357,7 @@ class Mender(Writer):
         self._ids.add(identifier)
         self.calls += 1
         block: dict[str, Any] = {"type": "tool_use", "id": identifier, "name": verdict.name}
-        block["input"] = {}
-        self._new("tool_use", block, out)
+        self._new("tool_use", {**block, "input": {}}, out)
         delta = {"type": "input_json_delta", "partial_json": verdict.arguments}
         out.append(event("content_block_delta", index=self._index, delta=delta))
         self._leave(out, None)
@@ -358,11 +365,9 @@ class Mender(Writer):
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
     def _message_delta(self, item: StreamEvent, out: list[StreamEvent]) -> None:
-        delta = as_object(item.data.get("delta"))
-        reason = delta.get("stop_reason")
-        self.reason = reason
-        ended = reason in _OWN_END and not (self._stops and reason != "tool_use")
-        full = 0 < self._most <= _tokens(item)
+        self.reason = reason = as_object(item.data.get("delta")).get("stop_reason")
+        ended = reason in OWN_END and not (self._stops and reason != "tool_use")
+        full = 0 < self._most <= output_tokens(item)
         for index in list(self._blocks):
             self._stop(self._blocks.pop(index), None, out)
         self._release(out, cut=full or not ended)
@@ -372,29 +377,24 @@ class Mender(Writer):
             self.changed = True
             self._note(f"removed `{mark}` from the text ({count}x)")
         self._leaks = Counter[str]() if self._leaks is not None else None
-        self.empty = self._index < 0 and self.bad is None and self.cut is None and reason in _DONE
-        wanted = reason
-        if self.cut is not None:
-            wanted = "max_tokens" if reason in _DONE and reason != "stop_sequence" else reason
-            if not self.seen & {"text", "tool_use"}:
-                self._say(cut_notice(self.cut, str(wanted)), out)
-        elif self.calls and reason in {"end_turn", "stop", "stop_sequence", None}:
-            wanted = "tool_use"
-        elif not self.calls and reason == "tool_use":
-            wanted = "end_turn"
-        if wanted == reason and isinstance(item.data.get("usage"), dict):
-            out.append(item)
+        if reason in DONE and self.bad is None and self.cut is None:
+            self._end_of_thought(out)
+        ending = fitting(reason, self.calls, cut=self.cut is not None)
+        if self.cut is not None and not self.seen & {"text", "tool_use"}:
+            self._say(cut_notice(self.cut, str(ending)), out)
+        if ending != reason:
+            self._note(f"stop_reason made {ending}")
+        new = ended_with(item, ending)
+        self.changed = self.changed or new is not item
+        out.append(new)
+
+    def _end_of_thought(self, out: list[StreamEvent]) -> None:
+        """Where there is nothing but reasoning: the calls it ends with, or it is no answer."""
+        if self.seen - _HIDDEN:
             return
-        self.changed = True
-        new = {"usage": {"output_tokens": 0}, **item.data, "delta": delta}
-        if wanted != reason:
-            self._note(f"stop_reason made {wanted}")
-            new["delta"] = {**delta, "stop_reason": wanted, "stop_sequence": None}
-        if new["usage"] is None:
-            new["usage"] = {"output_tokens": 0}
-        out.append(StreamEvent(item.type, new))
-
-
-def _tokens(item: StreamEvent) -> int:
-    count = as_object(item.data.get("usage")).get("output_tokens")
-    return count if isinstance(count, int) else 0
+        for verdict in self._thought.verdicts() if self._thought is not None else ():
+            self._rescued_call(verdict, out)
+        if not self.calls:
+            self.empty = self._index < 0 or not self.judged
+            if not self.empty:
+                self._note("the answer is nothing but reasoning")

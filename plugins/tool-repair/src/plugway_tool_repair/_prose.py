@@ -26,6 +26,8 @@ _PATIENCE: Final = 20
 """Calls of a text for which it is waited whether a closing tag is part of a value."""
 _SLICE: Final = 4096
 """Characters that are looked at together: what is cut off at the front is copied each time."""
+_MOST_QUOTED: Final = 4000
+"""Characters of a call that cannot be read which the model is shown."""
 _BLANKS: Final = 1000
 """White space before a bare call, or after a call, that is held back."""
 
@@ -67,7 +69,17 @@ class Cut:
     """As that of `Calls`."""
 
 
-Piece = Text | Thinking | Calls | Cut
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Between sure marks stands what looks like a call and cannot be read; it follows as text."""
+
+    name: str
+    """Of the tool that it names."""
+    source: str
+    """The beginning of it."""
+
+
+Piece = Text | Thinking | Calls | Cut | Unread
 
 
 class Prose:
@@ -310,6 +322,8 @@ class Prose:
         elif not isinstance(found, Found):
             self._tries += 1
             self._waste += len(held)
+            if sure and (named := capture.unread_tool):
+                pieces.append(Unread(named, held[:_MOST_QUOTED]))
             self._put_back(held)
             if self._opening:
                 self._say(pieces, len(self._opening))

@@ -27,8 +27,9 @@ from plugway import (
     new_id,
     replay,
 )
+from plugway_tool_repair._blocks import BadCall
 from plugway_tool_repair._forced import Demand
-from plugway_tool_repair._mend import BadCall, Mender
+from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
@@ -39,6 +40,11 @@ _LARGE: Final = 2**18
 _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
 """Bounds of `max_tokens` where a call that was cut off is asked for again."""
+
+_UNREAD: Final = (
+    "The call was not made, because it cannot be read. Make it again, with nothing before it. In "
+    "JSON, quotes, backslashes and line breaks inside of strings are escaped."
+)
 
 
 class Asking:
@@ -291,6 +297,21 @@ def _recorded(bad: BadCall, toolbox: Toolbox) -> str:
 
 def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
     """The conversation with the bad call, and what was wrong with it as its result."""
+    if bad.source:
+        said: Any = bad.source.strip()
+        result: Any = _UNREAD
+    else:
+        said, result = _refused(bad)
+    messages = [
+        *as_list(request.body.get("messages")),
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": result},
+    ]
+    return request.replace(messages=messages, because="the model is told what its call lacks")
+
+
+def _refused(bad: BadCall) -> tuple[list[Any], list[Any]]:
+    """The call and its result."""
     try:
         arguments = as_object(orjson.loads(bad.arguments))
     except orjson.JSONDecodeError:
@@ -298,15 +319,5 @@ def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
     identifier = new_id("toolu")
     call = {"type": "tool_use", "id": identifier, "name": bad.name, "input": arguments}
     text = f"The call was not made. {_told(bad)}. Call again with arguments that fit the schema."
-    result = {
-        "type": "tool_result",
-        "tool_use_id": identifier,
-        "is_error": True,
-        "content": text,
-    }
-    messages = [
-        *as_list(request.body.get("messages")),
-        {"role": "assistant", "content": [call]},
-        {"role": "user", "content": [result]},
-    ]
-    return request.replace(messages=messages, because="the model is told what its call lacks")
+    result = {"type": "tool_result", "tool_use_id": identifier, "is_error": True, "content": text}
+    return [call], [result]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +12,9 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_tool_repair._arguments import Fitter, dumps, normal
-from plugway_toolcalls import Tool
+from plugway_toolcalls import Tool, plain_name
 from plugway_translation import ids_of_calls, is_placeholder
 
-_PREFIX = re.compile(r"^(?:functions?|tools?|default_api)[.:/]")
 _MAX_NAMED: Final = 40
 MOST_JUDGED: Final = 20_000
 """Values in the arguments of a call, above which they are handed on as they came: no tool takes so
@@ -36,6 +34,11 @@ class Verdict:
     """What cannot be mended; empty: the call is valid."""
 
     @property
+    def is_readable(self) -> bool:
+        """Whether the arguments are a JSON object, whatever is wrong with it."""
+        return _is_object(self.arguments)
+
+    @property
     def key(self) -> tuple[str, bytes]:
         """Equal for equal calls; short, however long the arguments are."""
         try:
@@ -43,6 +46,13 @@ class Verdict:
         except (orjson.JSONDecodeError, TypeError):  # orjson reads deeper nesting than it writes
             text = self.arguments.encode("utf-8", "replace")
         return self.name, sha256(text).digest()
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 class Toolbox:
@@ -81,7 +91,7 @@ class Toolbox:
         """The one tool that `name` can mean."""
         if name in self.tools:
             return name
-        name = _PREFIX.sub("", name.strip())
+        name = plain_name(name)
         if name in self.tools:
             return name
         close = self._close.get(normal(name), [])
@@ -98,7 +108,7 @@ class Toolbox:
             names = ", ".join(list(self.tools)[:_MAX_NAMED])
             problem = f"there is no tool `{name[:100]}`; there are: {names}"
             return Verdict(name, arguments, problems=(problem,))
-        if arguments.count(",") > MOST_JUDGED and arguments.lstrip()[:1] == "{":
+        if arguments.count(",") > MOST_JUDGED and _is_object(arguments):
             return Verdict(real, arguments, () if real == name else (f"it is called `{real}`",))
         fitter = Fitter(self.tools[real].schema)
         value, problems = fitter.fit_text(arguments)

@@ -25,7 +25,7 @@ from plugway_toolcalls._references import SchemaTooLarge, resolve
 from plugway_toolcalls._schema import any_object, prepare_schema
 from plugway_toolcalls._spans import NOT_A_CALL
 from plugway_toolcalls._tokens import Memory
-from plugway_toolcalls._tools import Tool, kind_of
+from plugway_toolcalls._tools import Tool, kind_of, plain_name
 from plugway_toolcalls._validate import check_arguments
 from plugway_toolcalls._write import own_format, write_call
 
@@ -63,6 +63,7 @@ __all__ = [
     "load",
     "merged",
     "own_format",
+    "plain_name",
     "prepare_schema",
     "read",
     "resolve",

@@ -16,7 +16,7 @@ from plugway import as_list, as_object
 from plugway_toolcalls._braces import read_braces
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._tags import Names, NotTags, read_body
-from plugway_toolcalls._tools import Tool
+from plugway_toolcalls._tools import Tool, plain_name
 
 _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
@@ -82,7 +82,9 @@ def _read(spec: CallFormat, text: str, tools: Tools, name: str) -> list[tuple[st
 
 
 def _finished(name: str, arguments: Any, tools: Tools) -> Call:
-    name = name.strip().removeprefix("functions.")
+    name = name.strip()
+    if name not in tools:
+        name = plain_name(name)
     if name not in tools:
         raise MalformedCall(f"there is no tool `{name[:80]}`")
     if isinstance(arguments, str):

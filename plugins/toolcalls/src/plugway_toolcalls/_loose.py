@@ -17,6 +17,10 @@ _STRING = {
     '"': re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL),
     "'": re.compile(r"'((?:[^'\\]|\\.)*+)'", re.DOTALL),
 }
+_ESCAPES = re.compile(r"(?<!\\)(?:\\\\)*\\[bfnrtu]")
+_FOREIGN_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\(?![\"\\/])")
+"""A backslash that JSON knows nothing about stands for itself, as in `\\d+`: only in a string
+without any that means something else, because `C:\\new\\dir` may be meant in two ways."""
 _WORDS: Final[dict[str, Any]] = {
     "true": True,
     "false": False,
@@ -144,6 +148,8 @@ class _Reader:
         body = match[1]
         if quote == "'":
             body = re.sub(r"\\'|\"", lambda m: "'" if m[0] == "\\'" else '\\"', body)
+        if not _ESCAPES.search(body):
+            body = _FOREIGN_ESCAPE.sub(r"\\\g<0>", body)
         try:
             return str(json.loads(f'"{body}"', strict=False))
         except ValueError as error:

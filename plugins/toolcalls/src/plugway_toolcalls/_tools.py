@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+_HEADER_REST = re.compile(r"\s*<\|.*", re.DOTALL)
+_NAMESPACE = re.compile(r"^(?:functions?|tools?|default_api)[.:/]")
+_INDEX = re.compile(r":\d{1,4}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,12 @@ class Tool:
         function: dict[str, Any] = {"name": self.name, "description": self.description}
         function["parameters"] = self.schema or {"type": "object", "properties": {}}
         return {"type": "function", "function": function}
+
+
+def plain_name(name: str) -> str:
+    """`name` without what models write around it: a namespace, an index, the rest of a header."""
+    name = _HEADER_REST.sub("", name.strip())
+    return _INDEX.sub("", _NAMESPACE.sub("", name))
 
 
 def kind_of(value: Any) -> str:
