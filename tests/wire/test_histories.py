@@ -50,10 +50,10 @@ ANSWERS: dict[str, Any] = {
 
 
 def preset(name: str):
-    """A backend for a server that is particular about ids."""
+    """A backend for a server that is particular about ids, which is known without learning."""
 
     def made(url: str) -> Plugin[Any]:
-        options = {"preset": name, "base_url": f"{url}/v1", "api_key": "k"}
+        options = {"preset": name, "base_url": f"{url}/v1", "api_key": "k", "learn": False}
         return build_plugin(OpenAICompatible, "up", **options)
 
     return made

@@ -34,7 +34,7 @@ from plugway import (
     collected,
 )
 from plugway_anthropic_wire import key_refusal, refuses_key, retry_after
-from plugway_capabilities import Facts, Ledger
+from plugway_capabilities import Facts, Ledger, known_facts
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._events import (
@@ -151,7 +151,9 @@ class OpenAIBackend:
 
     def facts(self, model: str) -> Facts:
         """What is known of a model."""
-        return self.ledger.about(self.provider, model) if self.ledger is not None else Facts()
+        if self.ledger is None:
+            return known_facts(self.provider, model)
+        return self.ledger.about(self.provider, model)
 
     # ── what a server's own backend may refine ───────────────────────────────────────────────
 
