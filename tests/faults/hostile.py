@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import cycle, islice
 
-from plugway_tool_repair._marks import ALL
+from plugway_toolcalls.marks import ALL
 from tests.faults.answers import event, streamed, whole
 
 MIB = 2**20

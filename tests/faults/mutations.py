@@ -10,7 +10,7 @@ import math
 import pickle
 from dataclasses import dataclass, field, replace
 
-from plugway_tool_repair._marks import ALL
+from plugway_toolcalls.marks import ALL
 from tests.faults.hostile import BEGUN
 from tests.faults.seeds import EVENTS, FAILURES, NUMBERS, SEEDS
 

@@ -22,11 +22,11 @@ FLOORS = (
 )
 """Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_099,
-    "upstream": 1_612,
+    "types": 3_266,
+    "upstream": 1_603,
     "config": 1_314,
-    "plugins": 1_331,
-    "exchange": 2_545,
+    "plugins": 1_330,
+    "exchange": 2_561,
     "http": 2_182,
     "cli": 1_268,
 }

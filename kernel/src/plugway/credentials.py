@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 SHORTEST: Final = 6
 """A value of fewer characters is no secret: taking it out would only harm the text."""
 SHORTEST_TOLD: Final = 8
-"""The same for what a client is told, where words such as `ollama` stand as keys."""
+"""The same for what a client is told: what stands as a key of a local server may be its name."""
 _LONG: Final = 20
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 _REST: Final = rb"(?:[\w.~+/=%-]|\\+u[0-9a-fA-F]{4}|\\+/)*"

@@ -9,6 +9,7 @@ import pytest
 
 import plugway_demo_model as demo
 
+toolcalls = pytest.importorskip("plugway_toolcalls", reason="plugway-llama-cpp is not installed")
 engine = pytest.importorskip("plugway_local_engine", reason="plugway-llama-cpp is not installed")
 
 
@@ -18,7 +19,7 @@ class Reader:
     def __init__(self) -> None:
         config = (demo.safetensors_path() / "tokenizer_config.json").read_text("utf-8")
         self.template = engine.ChatTemplate(json.loads(config)["chat_template"])
-        self.family = engine.detect_family(self.template.source)
+        self.family = toolcalls.detect_family(self.template.source)
 
     def __call__(self, body: dict[str, Any]) -> str:
         made = engine.build_conversation(body, family=self.family, traits=self.template.traits)

@@ -203,7 +203,7 @@ async def test_a_schema_nobody_can_compile_is_said_and_the_request_served(engine
 
 
 async def test_thinking_is_signed_as_ours(engine, models):
-    from plugway_local_engine import parse_signature
+    from plugway_signature import parse_signature
 
     prefill = [{"role": "user", "content": "go"}, {"role": "assistant", "content": "<think>"}]
     async with engine(models["sliding"]) as e:

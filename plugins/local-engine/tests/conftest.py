@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plugway_local_engine import (
+from plugway_toolcalls import (
     CallArguments,
     CallError,
     CallStart,
@@ -23,7 +23,8 @@ Blocks = list[tuple[Any, ...]]
 
 
 def _schema(**kinds: str) -> dict[str, Any]:
-    return {"type": "object", "properties": {name: {"type": k} for name, k in kinds.items()}}
+    properties = {name: {"type": kind} for name, kind in kinds.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 TOOLS = (

@@ -7,16 +7,10 @@ import json
 
 import pytest
 
-from plugway_local_engine import (
-    FAMILIES,
-    ChatTemplate,
-    TemplateTraits,
-    build_conversation,
-    detect_family,
-    render_prompt,
-    signature,
-)
+from plugway_local_engine import ChatTemplate, TemplateTraits, build_conversation, render_prompt
 from plugway_local_engine._blocks import ERROR_MARK
+from plugway_signature import signature
+from plugway_toolcalls import FAMILIES, detect_family
 from plugway_translation import NO_RESULT
 
 from .test_template import CHATML, HERMES, STRICT

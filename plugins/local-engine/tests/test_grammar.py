@@ -13,20 +13,18 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from plugway_local_engine import (
-    FAMILIES,
     GrammarTokenizer,
-    OutputParser,
-    Tool,
     ToolChoice,
     arguments_constraint,
     build_constraint,
-    check_arguments,
 )
+from plugway_toolcalls import FAMILIES, OutputParser, Tool, check_arguments
 
 from .conftest import TOOLS, as_blocks
 
 BY_NAME = {family.name: family for family in FAMILIES}
 HERMES = BY_NAME["hermes"]
+_LONG = 300
 _MARKER = re.compile(r"<[|｜][^<>\n]*>|<[^<>\n|]*\|>|\[[A-Z_/]+\]|</?tool_call>|<\|\"\|>")
 
 
@@ -55,8 +53,11 @@ def decode(mask, tokens, seed: int, limit: int = 6000) -> tuple[str, bool]:
     """Sample from random logits under `mask`; the text, and whether it came to its end."""
     opinions = np.random.default_rng(seed)
     found = b""
-    for _ in range(limit):
+    closers = [n for n, token in enumerate(tokens) if len(token) > 1 or token in b'"}]/']
+    for number in range(limit):
         logits = opinions.standard_normal(len(tokens)).astype(np.float32)
+        if number > _LONG:
+            logits[closers] += 9  # it wants to come to an end
         # Letters rarely, so that strings end some time.
         logits[128:256] -= 2
         if not mask.apply(logits):
@@ -243,10 +244,9 @@ class Schemas:
         names = self._random.sample(["path", "old", "new", "n", "é", "with space", "x-y"], 3)
         properties = {name: self.any(depth + 1) for name in names}
         required = [name for name in names if self._random.random() < 0.6]
-        schema = {"type": "object", "properties": properties, "required": required}
-        if self._random.random() < 0.4:
-            schema["additionalProperties"] = False
-        return schema
+        # A model with random opinions would make up names without end.
+        closed = {"additionalProperties": False}
+        return {"type": "object", "properties": properties, "required": required, **closed}
 
     def any(self, depth: int) -> dict:
         kinds = [self._string, self._number, self._choice, self._plain]

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from plugway import event
-from plugway_local_engine import FAMILIES
 from plugway_tool_repair._mend import Mender
+from plugway_toolcalls import FAMILIES
 
 from .conftest import TOOLBOX
 
@@ -111,7 +111,9 @@ def test_a_whole_call_in_text_stays_where_the_answer_is_cut_right_behind_it(samp
     wanted, _, _ = read(answer(sample.text, reason="end_turn"))
     calls, _, reason = read(answer(sample.text + "\nAnd then I would go on to"))
     in_a_fence = "```" in sample.text  # with more text behind it, it may be an example
-    assert calls == wanted or (in_a_fence and not calls)
+    # Where values stand as they are, what follows may be the rest of one.
+    as_it_is = any(mark in sample.text for mark in ("</", "<|tool_call>", "<start_function_call>"))
+    assert calls == wanted or ((in_a_fence or as_it_is) and not calls)
     assert reason == "max_tokens"
 
 

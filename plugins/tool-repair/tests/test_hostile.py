@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 
 from plugway import BackendProtocolError, event
-from plugway_local_engine import FAMILIES, OutputParser, Tool
-from plugway_tool_repair._marks import ALL
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Verdict
+from plugway_toolcalls import FAMILIES, OutputParser, Tool
+from plugway_toolcalls.marks import ALL
 
 from .conftest import TOOLBOX
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway_local_engine import FAMILIES
+from plugway_toolcalls import FAMILIES
 
 from .conftest import calls_of, pieces_of
 

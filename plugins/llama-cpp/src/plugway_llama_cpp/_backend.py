@@ -27,7 +27,8 @@ from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
-from plugway_local_engine import Call, signature
+from plugway_local_engine import Call
+from plugway_signature import signature
 
 Note = Callable[[str], None]
 

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from plugway_local_engine import (
+from plugway_local_engine import Constraint, GrammarTokenizer, TokenMask
+from plugway_toolcalls import (
     CallArguments,
     CallEnd,
     CallError,
     CallStart,
-    Constraint,
     Family,
-    GrammarTokenizer,
     OutputParser,
     Part,
     TextDelta,
     ThinkingDelta,
-    TokenMask,
     Tool,
     check_arguments,
 )
@@ -121,8 +119,16 @@ class Output:
         if self._calm(text):
             return []
         ops = self.drain()
+        if self._call_is_over:
+            ops += self._ops(self._parser.call_ended())
         self._constrain()
         return ops
+
+    @property
+    def _call_is_over(self) -> bool:
+        """The grammar of one call has come to its end, whatever may follow in the reply."""
+        held = self._constraint.mode == "calls" and self._parser.mode == "call"
+        return held and self._mask is not None and self._mask.stopped
 
     def _spend(self) -> None:
         """One more token of reasoning; the last one that there may be is followed by its end."""
@@ -244,6 +250,8 @@ class Output:
             if not ops:
                 return []
         self.calls += 1
+        # Another call that was read together with this one cannot be decoded again alone.
+        self._call_at = None
         self.done = self._constraint.single
         return [op]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from plugway import StopReason
 from plugway_llama_cpp._guard import ORDERS, REFUSAL, read_conversation, reason_against
-from plugway_local_engine import FAMILIES
+from plugway_toolcalls import FAMILIES
 
 _MARKS: Final = tuple(
     sorted(

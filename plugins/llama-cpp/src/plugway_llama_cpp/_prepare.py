@@ -30,11 +30,11 @@ from plugway_local_engine import (
     TemplateError,
     build_constraint,
     build_conversation,
-    detect_family,
     render_prompt,
     tool_choice_of,
     tools_of,
 )
+from plugway_toolcalls import detect_family
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Model, Tokens

@@ -1,4 +1,4 @@
-"""What the engines that run inside Plugway share: prompts, replies, grammars and worker processes.
+"""What the engines that run inside Plugway share: prompts, grammars and worker processes.
 
 The language side needs no engine; see the README. Names of constrained decoding are loaded when
 first used, because the gateway's own process has no need of them.
@@ -9,8 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from plugway_local_engine._call_reader import BARE_HEAD, CallReader
-from plugway_local_engine._calls import MalformedCall
 from plugway_local_engine._conversation import (
     Conversation,
     Mark,
@@ -18,25 +16,9 @@ from plugway_local_engine._conversation import (
     build_conversation,
     render_prompt,
 )
-from plugway_local_engine._families import FAMILIES, CallFormat, Family, detect_family
-from plugway_local_engine._output import OutputParser, PendingCall
-from plugway_local_engine._parts import (
-    CallArguments,
-    CallEnd,
-    CallError,
-    CallStart,
-    Part,
-    TextDelta,
-    ThinkingDelta,
-    merged,
-    to_events,
-)
 from plugway_local_engine._probe import TemplateTraits
-from plugway_local_engine._spans import NOT_A_CALL
 from plugway_local_engine._template import ChatTemplate, TemplateError, TemplateRefusal
-from plugway_local_engine._tools import Tool, ToolChoice, tool_choice_of, tools_of
-from plugway_local_engine._validate import check_arguments
-from plugway_signature import Signature, parse_signature, signature
+from plugway_local_engine._tools import ToolChoice, tool_choice_of, tools_of
 
 if TYPE_CHECKING:
     from plugway_local_engine._frames import Frame
@@ -63,54 +45,30 @@ _LATER = {
 }
 
 __all__ = [
-    "BARE_HEAD",
-    "FAMILIES",
-    "NOT_A_CALL",
     "Call",
-    "CallArguments",
-    "CallEnd",
-    "CallError",
-    "CallFormat",
-    "CallReader",
-    "CallStart",
     "Channel",
     "ChatTemplate",
     "Constraint",
     "Conversation",
     "EngineFailed",
-    "Family",
     "Frame",
     "GrammarError",
     "GrammarTokenizer",
     "Limits",
     "LoadFailed",
-    "MalformedCall",
     "Mark",
-    "OutputParser",
-    "Part",
-    "PendingCall",
     "Prompt",
-    "Signature",
     "Supervisor",
     "TemplateError",
     "TemplateRefusal",
     "TemplateTraits",
-    "TextDelta",
-    "ThinkingDelta",
     "TokenMask",
-    "Tool",
     "ToolChoice",
     "WorkerSpec",
     "arguments_constraint",
     "build_constraint",
     "build_conversation",
-    "check_arguments",
-    "detect_family",
-    "merged",
-    "parse_signature",
     "render_prompt",
-    "signature",
-    "to_events",
     "tool_choice_of",
     "tools_of",
 ]

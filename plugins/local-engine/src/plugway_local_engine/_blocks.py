@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from plugway_local_engine._tools import as_list, as_object
+from plugway import as_list, as_object
 
 ERROR_MARK: Final = "[tool error] "
 _JOIN: Final = "\n"

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from plugway import as_list, as_object
 from plugway_local_engine._blocks import BlockReader
-from plugway_local_engine._families._base import Family
 from plugway_local_engine._probe import TemplateTraits
 from plugway_local_engine._template import ChatTemplate
-from plugway_local_engine._tools import Tool, as_list, as_object, tools_of
+from plugway_local_engine._tools import tools_of
 from plugway_local_engine._turns import Turn, shape_turns
-from plugway_local_engine._write import write_call
 from plugway_signature import parse_signature
+from plugway_toolcalls import Family, Tool, write_call
 from plugway_translation import Notes, paired
 
 ATTRIBUTION: Final = "x-anthropic-billing-header:"
@@ -205,7 +205,11 @@ class _Builder:
 
     def write(self, turn: Turn) -> str:
         """The text of an assistant's turn with its calls written out."""
-        calls = [write_call(self.family, call.name, call.arguments) for call in turn.calls]
+        schemas = {tool.name: tool.schema for tool in self.tools}
+        calls = [
+            write_call(self.family, call.name, call.arguments, schemas.get(call.name))
+            for call in turn.calls
+        ]
         return "\n".join(part for part in (turn.text, *calls) if part)
 
     def _say(self, role: str, items: list[dict[str, Any]]) -> None:

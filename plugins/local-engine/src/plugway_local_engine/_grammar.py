@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from plugway_local_engine._families._base import Family
-from plugway_local_engine._lark import JSON_STYLE, Lark, NotWritable
 from plugway_local_engine._mask import (
     GrammarError,
     GrammarTokenizer,
@@ -21,10 +19,19 @@ from plugway_local_engine._mask import (
     grammar_problem,
     pattern_works,
 )
-from plugway_local_engine._output import PendingCall
-from plugway_local_engine._schema import SchemaTooLarge, any_object, prepare_schema
-from plugway_local_engine._tools import Tool, ToolChoice
-from plugway_local_engine._write import own_format
+from plugway_local_engine._tools import ToolChoice
+from plugway_toolcalls import (
+    JSON_STYLE,
+    Family,
+    Lark,
+    NotWritable,
+    PendingCall,
+    SchemaTooLarge,
+    Tool,
+    any_object,
+    own_format,
+    prepare_schema,
+)
 
 ConstraintMode = Literal["free", "whole", "calls"]
 _ANY_OBJECT: Final[dict[str, Any]] = {"type": "object"}

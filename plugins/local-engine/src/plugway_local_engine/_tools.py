@@ -1,43 +1,16 @@
-"""The tools of a request: name, description, schema, and what `tool_choice` asks for.
-
-Writing them into a prompt is the template's business, checking arguments is `_validate`'s.
-"""
+"""The tools of a request, and what `tool_choice` asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from plugway import as_list, as_object
+from plugway_toolcalls import Tool
 from plugway_translation import PLACEHOLDER_LEFT_OUT, is_placeholder
 
 ChoiceMode = Literal["auto", "any", "tool", "none"]
-
-
-def as_object(value: Any) -> dict[str, Any]:
-    """`value` where it is a JSON object, otherwise an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def as_list(value: Any) -> list[Any]:
-    """`value` where it is a JSON array, otherwise an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """One tool the model may call."""
-
-    name: str
-    description: str = ""
-    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The client's `input_schema`, as it came."""
-
-    def for_template(self) -> dict[str, Any]:
-        """The form that chat templates take, which is the one of the OpenAI API."""
-        function: dict[str, Any] = {"name": self.name, "description": self.description}
-        function["parameters"] = self.schema or {"type": "object", "properties": {}}
-        return {"type": "function", "function": function}
 
 
 @dataclass(frozen=True, slots=True)

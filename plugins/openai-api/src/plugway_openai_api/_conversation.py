@@ -37,8 +37,8 @@ def conversation_of(request: MessagesRequest) -> Identity | None:
     """The conversation that a client names, by a header line before a field of the body."""
     found: object = next((request.named[n] for n in HEADERS if n in request.named), None)
     if found is None and request.original is not None and request.original.body:
-        body = request.original.parsed
-        found = next((body[name] for name in FIELDS if body.get(name)), None)
+        get = request.original.get
+        found = next((value for name in FIELDS if (value := get(name))), None)
     if isinstance(found, str) and 0 < len(found) <= MAX_ID and found.isprintable():
         return Identity(found)
     return None

@@ -38,6 +38,7 @@ from plugway_openai_api._limits import OutputLimits
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
 from plugway_openai_api._shelves import Shelves
+from plugway_openai_api._tidy import is_tidy
 from plugway_translation import MediaPolicy, paired_request
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
@@ -105,6 +106,8 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return None
         if not _relays(request, attempt):
             return self._as_json(request, original, attempt)
+        if is_tidy(original, self._dialects[original.dialect].said):
+            return None
         if any(note.startswith(UNTOLD) for note in original.notes):
             return None
         # Responses knows a call by its id alone (NousResearch/hermes-agent#102629).
@@ -116,7 +119,7 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     ) -> MessagesRequest | None:
         """`json_object` as a schema for servers on this machine or network, which hold a model to
         it by a grammar; beside tools a schema would keep some of them from calls."""
-        if not wants_json(original.parsed) or attempt.backend.zone != "local":
+        if not wants_json(original) or attempt.backend.zone != "local":
             return None
         config = as_object(request.get("output_config"))
         if "format" in config or request.get("tools"):

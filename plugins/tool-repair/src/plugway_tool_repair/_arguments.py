@@ -1,6 +1,6 @@
 """Fits the arguments of a call to the client's schema, where what was meant is beyond doubt.
 
-Checking a schema is `plugway_local_engine`'s business.
+Checking a schema is `plugway_toolcalls`' business.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from plugway import as_list, as_object
-from plugway_local_engine import check_arguments
-from plugway_tool_repair._loose import NotJson, load
-from plugway_translation import one_of_many
+from plugway import as_list, as_object, whole_escapes
+from plugway_toolcalls import NotJson, check_arguments, kind_of, load, resolve
+from plugway_translation import one_of_many, parse_arguments
 
 _MAX_DEPTH: Final = 50
 _MAX_REFERENCES: Final = 16
@@ -38,6 +37,10 @@ class Fitter:
 
     def fit_text(self, text: str) -> tuple[dict[str, Any], list[str]]:
         """The arguments, and what is still wrong with them."""
+        mended = whole_escapes(text)
+        if mended != text:
+            self.fixes.append("half a character in its arguments replaced")
+            text = mended
         try:
             if once := one_of_many(text.strip()):
                 self.fixes.append("its arguments came more than once")
@@ -51,7 +54,7 @@ class Fitter:
     def fit(self, value: Any) -> tuple[dict[str, Any], list[str]]:
         """As `fit_text`, for arguments that are a value already."""
         if isinstance(value, str):
-            value = self._parsed(value, dict, "arguments")
+            value = self._unwrapped_text(value)
         if value is None:
             self.fixes.append("`null` in place of arguments")
         elif not isinstance(value, dict):
@@ -65,6 +68,14 @@ class Fitter:
         return fitted, check_arguments(self._root, fitted)
 
     # ── the whole ────────────────────────────────────────────────────────────────────────────
+
+    def _unwrapped_text(self, text: str) -> Any:
+        """JSON that was written as a string, once or more than once."""
+        found = parse_arguments(text)
+        if found is None:
+            return self._parsed(text, dict, "arguments")
+        self.fixes.append("`arguments`: JSON written as a string")
+        return found
 
     def _unwrapped(self, value: dict[str, Any]) -> dict[str, Any]:
         """`{"arguments": {…}}`, where the schema knows no such argument."""
@@ -208,11 +219,7 @@ class Fitter:
             reference = result.get("$ref")
             if not isinstance(reference, str) or not reference.startswith("#"):
                 return result
-            found: Any = self._root
-            for step in reference.removeprefix("#").strip("/").split("/"):
-                found = as_object(found).get(step.replace("~1", "/").replace("~0", "~"))
-            if reference == "#":
-                found = self._root
+            found = self._root if reference == "#" else resolve(self._root, reference)
             rest = {key: item for key, item in result.items() if key != "$ref"}
             result = {**as_object(found), **rest}
         return {}
@@ -221,14 +228,6 @@ class Fitter:
 def dumps(value: Any) -> str:
     """JSON text."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def kind_of(value: Any) -> str:
-    """The name that JSON schema has for the type of `value`."""
-    if isinstance(value, bool):
-        return "boolean"
-    names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
-    return next((name for kind, name in names.items() if isinstance(value, kind)), "null")
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:

@@ -1,6 +1,6 @@
 """Holds text that may be a call until it is known to be one, and finds where it ends.
 
-Reading a call is the business of `plugway_local_engine`; this feeds it.
+Reading a call is the business of `plugway_toolcalls`; this feeds it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from plugway import Gathered
-from plugway_local_engine import BARE_HEAD, NOT_A_CALL, CallReader, MalformedCall, Tool
 from plugway_tool_repair._arguments import dumps
-from plugway_tool_repair._loose import NotJson, read
-from plugway_tool_repair._marks import (
+from plugway_tool_repair._tools import Toolbox
+from plugway_toolcalls import (
+    BARE_HEAD,
+    NOT_A_CALL,
+    CallReader,
+    MalformedCall,
+    Memory,
+    NotJson,
+    Tool,
+    read,
+)
+from plugway_toolcalls.marks import (
     HEADER_END,
     HEADERS,
     TO,
@@ -22,7 +31,6 @@ from plugway_tool_repair._marks import (
     head_names,
     header_format,
 )
-from plugway_tool_repair._tools import Toolbox
 
 MAX_CALL: Final = 256 * 1024
 """Characters of a call in text: reading all of it again at its end must not take long."""
@@ -56,8 +64,18 @@ class CutOff:
 class Capture:
     """One text that begins with the opening of a call, or bare."""
 
-    def __init__(self, opening: str, toolbox: Toolbox) -> None:
-        self._opening = opening
+    def __init__(
+        self,
+        opening: str,
+        toolbox: Toolbox,
+        *,
+        patient: bool = True,
+        memory: Memory | None = None,
+        start: int = 0,
+    ) -> None:
+        """`patient`, `memory` and `start` as those of `CallReader`; `start` is the opening's."""
+        self._opening, self._patient = opening, patient
+        self._memory, self._start = memory or Memory(), start
         self._toolbox = toolbox
         self._names = [name.lower() for name in toolbox.tools]
         self._reader: CallReader | None = None
@@ -138,14 +156,15 @@ class Capture:
                     return None
                 if BARE_HEAD.fullmatch(head[0] + head[1]) is None:
                     return False
-        self._reader = self._fresh()
+        self._reader = self._new_reader(self._memory)
         return True
 
-    def _fresh(self) -> CallReader:
+    def _new_reader(self, memory: Memory) -> CallReader:
         if self._opening in HEADERS:
             return CallReader([header_format()], self._name)
         following = self.text[self._begin :].lstrip()[:1] if self._opening else "{"
-        return CallReader(formats_of(self._opening, following))
+        formats, start = formats_of(self._opening, following), self._start + self._begin
+        return CallReader(formats, patient=self._patient, memory=memory, start=start)
 
     def _parse(self, final: bool, cut: bool) -> Found | bool:
         assert self._reader is not None
@@ -158,8 +177,10 @@ class Capture:
         try:
             calls = self._reader.calls(body[:end], self._toolbox.tools)
         except MalformedCall:
-            return self._retry(self.text[: self._begin + end], closing=final and not cut)
-        return Found(tuple((call.name, call.arguments) for call in calls), self._begin + end)
+            used = self._begin + self._reader.used
+            return self._retry(self.text[:used], closing=final and not cut)
+        used = self._begin + self._reader.used
+        return Found(tuple((call.name, call.arguments) for call in calls), used)
 
     def _retry(self, text: str, *, closing: bool) -> Found | bool:
         """The same with names that are nearly right, and with JSON that is nearly valid.
@@ -176,7 +197,7 @@ class Capture:
 
     def _whole(self, text: str, tools: dict[str, Tool]) -> tuple[tuple[str, str], ...]:
         """The calls that the whole of `text` is."""
-        reader, body = self._fresh(), text[self._begin :]
+        reader, body = self._new_reader(Memory()), text[self._begin :]
         end = reader.find(body, final=True)
         if end is None or end == NOT_A_CALL or body[end:].strip():
             return ()

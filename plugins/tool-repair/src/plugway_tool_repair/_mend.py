@@ -24,7 +24,7 @@ from plugway import (
     event,
     new_id,
 )
-from plugway_local_engine import signature
+from plugway_signature import signature
 from plugway_tool_repair._blocks import Block, Quoted
 from plugway_tool_repair._prose import Calls, Cut, Piece, Prose, Text
 from plugway_tool_repair._tools import Toolbox, Verdict

@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from plugway_tool_repair import _marks as marks
 from plugway_tool_repair._capture import Capture, CutOff, Found
 from plugway_tool_repair._tools import Toolbox
+from plugway_toolcalls import Memory, marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
 _TICKS = re.compile(r"\n|`+|[^\s`]")
@@ -22,6 +22,8 @@ _MAX_TRIES: Final = 50
 _MAX_WASTE: Final = 2**18
 """Characters that were held for such openings, all together, after which the same is true: each of
 them is looked at anew."""
+_PATIENCE: Final = 20
+"""Calls of a text for which it is waited whether a closing tag is part of a value."""
 _SLICE: Final = 4096
 """Characters that are looked at together: what is cut off at the front is copied each time."""
 _BLANKS: Final = 1000
@@ -85,11 +87,14 @@ class Prose:
         self._begun = False
         self._after_call = False
         self._literal = 0
-        self._tries = 0
+        self._tries = self._begun_calls = 0
         self._waste = 0
         self._cut = False
         self._code = _Code()
         self._opened: set[str] = set()
+        self._memory = Memory()
+        self._given = 0
+        """Characters so far."""
 
     @property
     def idle(self) -> bool:
@@ -115,6 +120,7 @@ class Prose:
             BackendProtocolError: what may be a call is longer than any that makes sense.
         """
         self._input.append((text, 0))
+        self._given += len(text)
         return self._run(final=False)
 
     def finish(self, *, cut: bool = False) -> list[Piece]:
@@ -280,7 +286,12 @@ class Prose:
             self._say(pieces, self._literal)
             return True
         self._opening = opening
-        self._capture = Capture(opening, self._toolbox)
+        self._begun_calls += 1
+        start = self._given - len(self._buffer) - sum(len(t) - at for t, at in self._input)
+        patient = self._begun_calls <= _PATIENCE
+        self._capture = Capture(
+            opening, self._toolbox, patient=patient, memory=self._memory, start=start
+        )
         text, self._buffer = self._buffer, ""
         return self._captured(pieces, self._capture, text, final=final)
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
-from plugway_local_engine import Tool
 from plugway_tool_repair._arguments import Fitter, dumps, normal
+from plugway_toolcalls import Tool
 from plugway_translation import ids_of_calls, is_placeholder
 
 _PREFIX = re.compile(r"^(?:functions?|tools?|default_api)[.:/]")

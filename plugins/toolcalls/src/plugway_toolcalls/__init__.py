@@ -1,0 +1,71 @@
+"""How models write tool calls: for each family its format, and what reads, writes and holds to it.
+
+A library, not a plugin; pure Python. The engines that run inside Plugway and `tool-repair` use the
+same, so that whatever one writes the other reads.
+"""
+
+from plugway_toolcalls._call_reader import BARE_HEAD, CallReader
+from plugway_toolcalls._calls import Call, MalformedCall
+from plugway_toolcalls._families import FAMILIES, CallFormat, Family, Header, Shape, detect_family
+from plugway_toolcalls._lark import JSON_STYLE, Lark, NotWritable
+from plugway_toolcalls._loose import NotJson, load, read
+from plugway_toolcalls._output import OutputParser, PendingCall
+from plugway_toolcalls._parts import (
+    CallArguments,
+    CallEnd,
+    CallError,
+    CallStart,
+    Part,
+    TextDelta,
+    ThinkingDelta,
+    merged,
+    to_events,
+)
+from plugway_toolcalls._references import SchemaTooLarge, resolve
+from plugway_toolcalls._schema import any_object, prepare_schema
+from plugway_toolcalls._spans import NOT_A_CALL
+from plugway_toolcalls._tokens import Memory
+from plugway_toolcalls._tools import Tool, kind_of
+from plugway_toolcalls._validate import check_arguments
+from plugway_toolcalls._write import own_format, write_call
+
+__all__ = [
+    "BARE_HEAD",
+    "FAMILIES",
+    "JSON_STYLE",
+    "NOT_A_CALL",
+    "Call",
+    "CallArguments",
+    "CallEnd",
+    "CallError",
+    "CallFormat",
+    "CallReader",
+    "CallStart",
+    "Family",
+    "Header",
+    "Lark",
+    "MalformedCall",
+    "Memory",
+    "NotJson",
+    "NotWritable",
+    "OutputParser",
+    "Part",
+    "PendingCall",
+    "SchemaTooLarge",
+    "Shape",
+    "TextDelta",
+    "ThinkingDelta",
+    "Tool",
+    "any_object",
+    "check_arguments",
+    "detect_family",
+    "kind_of",
+    "load",
+    "merged",
+    "own_format",
+    "prepare_schema",
+    "read",
+    "resolve",
+    "to_events",
+    "write_call",
+]

@@ -1,0 +1,140 @@
+"""Reads `{key:value}` with bare keys and marked strings, the arguments of Gemma's own calls.
+
+Nothing is escaped between the marks, so that a string ends where the format can go on after one.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any, Final
+
+_KEY = re.compile(r"\s*([^:{}\[\],\s][^:{}\[\],]*?)\s*:\s*")
+_BARE = re.compile(r"\s*([^,{}\[\]]*)")
+_NUMBER = re.compile(r"-?\d{1,300}(?P<float>(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)")
+_PYTHON = re.compile(r"'(?:[^'\\]|\\.)*+'", re.DOTALL)
+_MAX_DEPTH: Final = 64
+_WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None, "none": None}
+
+
+def read_braces(text: str, quote: str) -> Any:
+    """The value that `text` is.
+
+    Raises:
+        ValueError: it is not written that way.
+    """
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        pass
+    reader = _Reader(text, quote)
+    value = reader.value(0)
+    if text[reader.at :].strip(" \n}"):
+        raise ValueError(f"unexpected text at {reader.at}")
+    return value
+
+
+class _Reader:
+    def __init__(self, text: str, quote: str) -> None:
+        self._text, self._quote = text, quote
+        mark = re.escape(quote)
+        self._ends = re.compile(
+            rf"{mark}(?=\s*+(?:,\s*+(?:{mark}|[\"\[{{]|[\w$.-]++\s*+:|[-\d]|true|false|null)"
+            rf"|[}}\]][}}\]\s]*+(?:,|\Z)|:|\Z))"
+        )
+        self.at = 0
+
+    def value(self, depth: int) -> Any:
+        if depth > _MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+        self._skip()
+        if self._text.startswith(self._quote, self.at):
+            return self._string(self._quote)
+        if self._text[self.at : self.at + 1] in {'"', "'"}:
+            return self._escaped()
+        if self._take("{"):
+            return self._object(depth)
+        if self._take("["):
+            return self._list(depth)
+        return self._bare()
+
+    def _object(self, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while not self._take("}"):
+            key = self._key()
+            if key in found:
+                raise ValueError(f"the name {key[:80]!r} comes twice")
+            found[key] = self.value(depth + 1)
+            if not self._take(",") and not self._text.startswith("}", self.at):
+                raise ValueError(f"expected `,` or `}}` at {self.at}")
+        return found
+
+    def _list(self, depth: int) -> list[Any]:
+        found: list[Any] = []
+        while not self._take("]"):
+            found.append(self.value(depth + 1))
+            if not self._take(",") and not self._text.startswith("]", self.at):
+                raise ValueError(f"expected `,` or `]` at {self.at}")
+        return found
+
+    def _key(self) -> str:
+        self._skip()
+        quoted = self._text.startswith((self._quote, '"'), self.at)
+        if quoted:
+            own = self._text.startswith(self._quote, self.at)
+            key = self._string(self._quote) if own else self._escaped()
+            if not self._take(":"):
+                raise ValueError(f"expected `:` at {self.at}")
+            return key
+        match = _KEY.match(self._text, self.at)
+        if match is None:
+            raise ValueError(f"expected a name at {self.at}")
+        self.at = match.end()
+        return match[1]
+
+    def _string(self, mark: str) -> str:
+        start = self.at + len(mark)
+        found = self._ends.search(self._text, start)
+        if found is None:
+            raise ValueError(f"a string that begins at {self.at} has no end")
+        self.at = found.end()
+        return self._text[start : found.start()]
+
+    def _escaped(self) -> str:
+        """A string as JSON or Python writes it."""
+        if self._text.startswith('"', self.at):
+            value, self.at = json.JSONDecoder(strict=False).raw_decode(self._text, self.at)
+            return str(value)
+        match = _PYTHON.match(self._text, self.at)
+        if match is None:
+            raise ValueError(f"a string that begins at {self.at} has no end")
+        self.at = match.end()
+        try:
+            return str(ast.literal_eval(match[0].replace("\n", "\\n")))
+        except SyntaxError:
+            raise ValueError(f"the string before {self.at} is not valid") from None
+
+    def _bare(self) -> Any:
+        match = _BARE.match(self._text, self.at)
+        word = match[1].strip() if match else ""
+        if not match or not word or self._quote in word:
+            raise ValueError(f"expected a value at {self.at}")
+        self.at = match.end()
+        if word.lower() in _WORDS:
+            return _WORDS[word.lower()]
+        number = _NUMBER.fullmatch(word)
+        if number is None:
+            return word
+        return float(word) if number["float"] else int(word)
+
+    def _take(self, mark: str) -> bool:
+        self._skip()
+        if self._text.startswith(mark, self.at):
+            self.at += len(mark)
+            return True
+        return False
+
+    def _skip(self) -> None:
+        while self.at < len(self._text) and self._text[self.at] in " \n\t\r":
+            self.at += 1

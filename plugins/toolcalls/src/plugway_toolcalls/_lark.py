@@ -1,0 +1,255 @@
+"""Writes the grammar of a call: one function per kind of format, as rules of llguidance's Lark.
+
+Which calls are allowed when is `_grammar`'s business. The syntax: llguidance, `docs/syntax.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_toolcalls._families._base import CallFormat, Shape
+from plugway_toolcalls._members import Members, kinds_of, members_of
+
+JSON_STYLE: Final[dict[str, Any]] = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "lenient": True,
+}
+"""As `json.dumps` writes: what models saw in training, and no white space without end."""
+
+_ANY: Final = r"/(?s:.*)/"
+_TRACKED: Final = 4
+"""Members that a grammar keeps count of: each doubles its size."""
+_JSON_KEY: Final = r'"([^"\\\x00-\x1f]|\\["\\\/bfnrt])*"'
+_TAG_KEY: Final = r'[^<>"\n]+'
+_BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+( [^\s{}\[\],:\"<>]+)*"
+_FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
+_MAX_DEPTH: Final = 6
+
+Split = Callable[[str], list[str]]
+
+
+class NotWritable(ValueError):
+    """The format cannot be written with this vocabulary."""
+
+
+class Lark:
+    """Gathers the rules of one grammar."""
+
+    def __init__(self, special: Mapping[str, int], split: Split) -> None:
+        self._special, self._split = special, split
+        self._rules: list[str] = []
+        self._shared: set[str] = set()
+        self._reserved = 0
+        self._definitions: dict[str, Any] = {}
+
+    def text(self, start: str) -> str:
+        """The grammar that begins with `start`."""
+        return "\n".join([f"start: {start}", *self._rules, ""])
+
+    def rule(self, body: str, *, attributes: str = "") -> str:
+        """Add a rule; its name."""
+        name = f"r{len(self._rules)}"
+        self._rules.append(f"{name}{attributes}: {body}")
+        return name
+
+    def literal(self, text: str, *, flexible: bool = False) -> str:
+        """Exactly `text`; markers of the vocabulary as their tokens.
+
+        `flexible`: single spaces and line breaks may be left out, as models differ in them.
+        """
+        pieces: list[str] = []
+        for piece in self._split(text):
+            if piece in self._special:
+                pieces.append(f"<[{self._special[piece]}]>")
+            else:
+                pieces += self._plain(piece, flexible)
+        return " ".join(pieces)
+
+    def json(self, schema: Mapping[str, Any]) -> str:
+        """One JSON value."""
+        styled = {**self._definitions, **schema, "x-guidance": JSON_STYLE}
+        return self.rule(f"%json {json.dumps(styled)}")
+
+    def call(self, spec: CallFormat, name: str, schema: Mapping[str, Any]) -> str:
+        """A call of one tool, from after the opening marker to its end."""
+        shape = spec.shape
+        if shape is None:
+            raise NotWritable("the format is only read")
+        # A part of the schema that stands alone still refers to what the whole defines.
+        self._definitions = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
+        flexible = spec.kind == "object"
+        head = self.literal(shape.before + name + shape.between, flexible=flexible)
+        tail = self.literal(shape.after, flexible=flexible)
+        members = members_of(schema)
+        body = self._object(members)
+        if spec.kind == "tags":
+            body = f"({self._tags(shape, members)} | {body})"
+        elif spec.kind == "braces":
+            body = f"({self._braces(shape.quote, members, 0)} | {body})"
+        return self.rule(f"{head} {body} {tail}")
+
+    def _any_order(self, members: Members, each: Callable[[str, Any], str], comma: str) -> str:
+        """The members in any order, each at most once where they are few; those required, too."""
+        known = {name: each(name, value) for name, value in members.known.items()}
+        needed = [name for name in known if name in members.required]
+        tracked = list(known) if len(known) <= _TRACKED else needed[:_TRACKED]
+        more = each("", members.more) if members.more is not None else ""
+        made: dict[tuple[frozenset[str], bool], str] = {}
+
+        def rest(left: frozenset[str], *, started: bool) -> str:
+            if (left, started) in made:
+                return made[left, started]
+            made[left, started] = name = self._reserve()
+            before = comma if started else ""
+            options = [
+                f"{before} {text} {rest(left - {key}, started=True)}"
+                for key, text in known.items()
+                if key in left or key not in tracked
+            ]
+            if more:
+                options.append(f"{before} {more} {rest(left, started=True)}")
+            if not left & members.required:
+                options.append('""')
+            self._rules.append(f"{name}: {' | '.join(options)}")
+            return name
+
+        return rest(frozenset(tracked), started=False)
+
+    def _reserve(self) -> str:
+        self._reserved += 1
+        return f"m{self._reserved}"
+
+    # JSON
+
+    def _object(self, members: Members) -> str:
+        """One JSON object as `json.dumps` writes it, but for the order of its members."""
+
+        def each(name: str, value: Any) -> str:
+            key = self._other_key(members, _JSON_KEY, _in_json)
+            if name:
+                key = json.dumps(_in_json(name), ensure_ascii=False)
+            return self.rule(f'{key} ": " {self.json(value)}')
+
+        return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
+
+    def _other_key(self, members: Members, any_key: str, written: Callable[[str], str]) -> str:
+        """A name that the schema does not list."""
+        names = "|".join(_escaped(written(name)) for name in members.known)
+        name = f"K{self._reserve()}".upper()
+        self._rules.append(f"{name}: /{any_key}/" + (f" & ~/{names}/" if names else ""))
+        return name
+
+    def _plain(self, text: str, flexible: bool) -> list[str]:
+        if not flexible:
+            return [json.dumps(text, ensure_ascii=False)]
+        spaces = {" ": "/ ?/", "\n": r"/\n?/"}
+        pieces = [piece for piece in _FLEXIBLE.split(text) if piece]
+        return [spaces.get(piece) or json.dumps(piece, ensure_ascii=False) for piece in pieces]
+
+    def _until(self, end: str) -> str:
+        """Any text up to and including `end`, which it does not hold."""
+        pieces = self._split(end)
+        if pieces and pieces[0] in self._special:
+            return f"{_ANY} {self.literal(end)}"
+        if any(piece in self._special for piece in pieces):
+            raise NotWritable(f"{end!r} is cut by a token of its own")
+        suffix = json.dumps(end, ensure_ascii=False)
+        return self.rule(_ANY, attributes=f"[suffix={suffix}]")
+
+    # Tags
+
+    def _tags(self, shape: Shape, members: Members) -> str:
+        def each(name: str, value: Any) -> str:
+            return self._tag(shape, name, as_object(value), members)
+
+        return self._any_order(members, each, "")
+
+    def _tag(self, shape: Shape, name: str, schema: dict[str, Any], members: Members) -> str:
+        kinds = kinds_of(schema, self._definitions)
+        words = _words(schema)
+        plain = self._key(shape.key, name, members)
+        end = self.literal(shape.value_end)
+        if words:
+            options = " | ".join(json.dumps(word, ensure_ascii=False) for word in words)
+            return self.rule(f"{plain} ({options}) {end}")
+        typed = self._key(shape.typed, name, members) if shape.typed else plain
+        if kinds and "string" not in kinds:
+            return self.rule(f"{typed} {self.json(schema)} {end}")
+        text = f"{plain} {self._until(shape.value_end)}"
+        if shape.typed and kinds != {"string"}:
+            return self.rule(f"{text} | {typed} {self.json(schema)} {end}")
+        return self.rule(text)
+
+    def _key(self, opening: str, name: str, members: Members) -> str:
+        before, _, after = opening.partition("{key}")
+        # The name stands alone: a longer text would hide the other names from the lexer.
+        key = _quoted(name) if name else self._other_key(members, _TAG_KEY, str)
+        return f"{self.literal(before)} {key} {self.literal(after)}"
+
+    # Braces
+
+    def _braces(self, quote: str, members: Members, depth: int) -> str:
+        """An object with bare keys, as Gemma's template writes it."""
+
+        def each(name: str, value: Any) -> str:
+            if not name:
+                return f'{self._other_key(members, _BARE_KEY, str)} ":" {self._anything(quote)}'
+            return f'{_quoted(name)} ":" {self._brace_value(quote, value, depth + 1)}'
+
+        return self.rule(f'"{{" {self._any_order(members, each, chr(34) + "," + chr(34))} "}}"')
+
+    def _brace_value(self, quote: str, node: Any, depth: int) -> str:
+        schema = as_object(node)
+        kinds = kinds_of(schema, self._definitions)
+        if words := _words(schema):
+            options = " | ".join(self.literal(f"{quote}{word}{quote}") for word in words)
+            return self.rule(options)
+        if kinds == {"string"}:
+            return self.rule(f"{self.literal(quote)} {self._until(quote)}")
+        if kinds and kinds <= {"integer", "number", "boolean", "null"}:
+            return self.json(schema)
+        if schema.get("type") == "array" and "items" in schema and depth < _MAX_DEPTH:
+            item = self._brace_value(quote, schema["items"], depth + 1)
+            return self.rule(f'"[" ({item} ("," {item})*)? "]"')
+        if schema.get("type") == "object" and schema.get("properties") and depth < _MAX_DEPTH:
+            return self._braces(quote, members_of({**self._definitions, **schema}), depth)
+        return self._anything(quote)
+
+    def _anything(self, quote: str) -> str:
+        if "any" not in self._shared:
+            self._shared.add("any")
+            text = self.rule(f"{self.literal(quote)} {self._until(quote)}")
+            number = self.json({"type": "number", "minimum": -(10**18), "maximum": 10**18})
+            pair = f"/{_BARE_KEY}/ "
+            self._rules.append(
+                f'anything: {text} | {number} | "true" | "false" | "null"'
+                ' | "[" (anything ("," anything)*)? "]"'
+                f' | "{{" ({pair} ":" anything ("," {pair} ":" anything)*)? "}}"'
+            )
+        return "anything"
+
+
+def _words(schema: Mapping[str, Any]) -> list[str]:
+    """The values, where the schema lists text values only."""
+    values = as_list(schema.get("enum")) or ([schema["const"]] if "const" in schema else [])
+    return (
+        [v for v in values if isinstance(v, str)] if all(isinstance(v, str) for v in values) else []
+    )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _in_json(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"[^\w -]", lambda match: "\\" + match[0], text)

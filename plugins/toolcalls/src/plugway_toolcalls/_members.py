@@ -1,0 +1,126 @@
+"""What the members of an object may be, by the meaning of its schema: references and branches too.
+
+What cannot be told exactly is left free; arguments are checked afterwards (`_validate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_toolcalls._references import resolve
+from plugway_toolcalls._schema import any_value
+from plugway_toolcalls._tools import kind_of
+
+_DEPTH: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The members that an object may have."""
+
+    known: Mapping[str, Any]
+    """Schemas by name."""
+    required: frozenset[str]
+    more: Any
+    """The schema of all others; None: there may be none."""
+
+
+_UNSAID: Final[Any] = object()
+"""Nothing is said about other members than those that are listed."""
+
+
+def members_of(schema: Mapping[str, Any]) -> Members:
+    """The members of an object that fits `schema`, or more.
+
+    Where it lists some and says nothing about others, there are none: a weak model that may go on
+    to any other name never ends a call. llama.cpp's converter reads schemas in the same way.
+    """
+    found = _members(schema, schema, 0)
+    unlisted = {name: any_value() for name in sorted(found.required) if name not in found.known}
+    known = {**found.known, **unlisted}
+    more = found.more
+    if more is _UNSAID:
+        more = None if "properties" in schema or known else any_value()
+    return Members(known, found.required, more)
+
+
+def _members(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Members:
+    if depth > _DEPTH:
+        return Members({}, frozenset(), any_value())
+    found = _own(schema)
+    reference = schema.get("$ref")
+    parts = [as_object(part) for part in as_list(schema.get("allOf"))]
+    if isinstance(reference, str):
+        parts.append(as_object(resolve(root, reference)))
+    for part in parts:
+        found = _both(found, _members(part, root, depth + 1))
+    for key in ("anyOf", "oneOf"):
+        branches = [_members(as_object(b), root, depth + 1) for b in as_list(schema.get(key))]
+        if branches:
+            found = _both(found, _either(branches, alone=not found.known))
+    return found
+
+
+def _own(schema: Mapping[str, Any]) -> Members:
+    known = as_object(schema.get("properties"))
+    more = schema.get("additionalProperties", _UNSAID)
+    if schema.get("patternProperties") or more is True:
+        more = any_value()
+    names = (name for name in as_list(schema.get("required")) if isinstance(name, str))
+    return Members(known, frozenset(names), None if more is False else more)
+
+
+def _both(one: Members, other: Members) -> Members:
+    known = {**one.known}
+    for name, value in other.known.items():
+        known[name] = {"allOf": [known[name], value]} if name in known else value
+    more = other.more if one.more is _UNSAID or other.more is None else one.more
+    return Members(known, one.required | other.required, more)
+
+
+def _either(branches: list[Members], *, alone: bool) -> Members:
+    """What fits one of the branches; `alone`: nothing else lists members."""
+    known: dict[str, list[Any]] = {}
+    for branch in branches:
+        for name, value in branch.known.items():
+            known.setdefault(name, []).append(value)
+    mores = [branch.more for branch in branches]
+    # A name that a branch does not know may be anything there, unless the branch is closed.
+    named = {
+        name: _one_of(values)
+        if all(name in branch.known or branch.more is None for branch in branches)
+        else any_value()
+        for name, values in known.items()
+    }
+    required = frozenset[str].intersection(*(branch.required for branch in branches))
+    free = alone and any(b.more is _UNSAID and not b.known for b in branches)
+    if free or any(more is not None and more is not _UNSAID for more in mores):
+        return Members(named, required, any_value())
+    return Members(named, required, _UNSAID if _UNSAID in mores else None)
+
+
+def _one_of(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else {"anyOf": values}
+
+
+def kinds_of(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
+    """The types that a value may have; empty: not known."""
+    kinds = schema.get("type")
+    if isinstance(kinds, str):
+        return {kinds}
+    if isinstance(kinds, list):
+        return {str(kind) for kind in as_list(kinds)}
+    values = as_list(schema.get("enum")) or ([schema["const"]] if "const" in schema else [])
+    if values:
+        return {kind_of(value) for value in values}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and depth < _DEPTH:
+        return kinds_of(as_object(resolve(root, reference)), root, depth + 1)
+    branches = [*as_list(schema.get("anyOf")), *as_list(schema.get("oneOf"))]
+    if not branches or depth > _DEPTH:
+        return set()
+    found = [kinds_of(as_object(branch), root, depth + 1) for branch in branches]
+    return set[str]().union(*found) if all(found) else set()

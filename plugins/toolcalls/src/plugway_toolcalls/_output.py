@@ -1,0 +1,378 @@
+"""Reads a reply as it is generated: text, reasoning and tool calls, in whatever pieces it comes.
+
+How families write is `_families`' data; where a call ends is found by `_spans`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from plugway_toolcalls._call_reader import BARE_HEAD, CallReader
+from plugway_toolcalls._calls import MalformedCall
+from plugway_toolcalls._families._base import CallFormat, Family
+from plugway_toolcalls._parts import (
+    CallArguments,
+    CallEnd,
+    CallError,
+    CallStart,
+    Part,
+    TextDelta,
+    ThinkingDelta,
+)
+from plugway_toolcalls._spans import NOT_A_CALL
+from plugway_toolcalls._tokens import Memory
+from plugway_toolcalls._tools import Tool
+
+Mode = Literal["text", "thinking", "header", "call"]
+
+CUT_OFF: Final = "it was cut off"
+_BARE_LIMIT: Final = 80
+_HEADER_LIMIT: Final = 300
+_BLANKS_LIMIT: Final = 1000
+"""White space that is held back at the end of a text, because it may stand before a marker."""
+_PATIENCE: Final = 20
+"""Calls of a reply for which it is waited whether a closing tag is part of a value."""
+_SLICE: Final = 4096
+"""Characters that are looked at together: what is cut off at the front is copied each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call that has begun and not ended."""
+
+    opening: str
+    """The marker it began with; empty where it stands bare."""
+    text: str
+    """What was written since."""
+
+
+class OutputParser:
+    """Turns the text of one reply into parts. Any split of the text gives the same parts.
+
+    A call is held back until it is complete, so that a faulty one can still be decoded again.
+    """
+
+    def __init__(self, family: Family, tools: Iterable[Tool], *, thinking: bool = False) -> None:
+        """`tools` are those that may be called now. `thinking`: the prompt opened the reasoning."""
+        self._family = family
+        self._tools = {tool.name: tool for tool in tools}
+        self._markers = _Markers(family, calls=bool(self._tools))
+        self._buffer = ""
+        self._mode: Mode = "thinking" if thinking else "text"
+        self._closes = tuple(close for _, close in family.reasoning)
+        self._fresh = True
+        self._callable = True
+        self._opening = ""
+        self._gap = ""
+        self._formats: list[CallFormat] = []
+        self._name = ""
+        self._reader = CallReader(())
+        self._memory = Memory()
+        self._given = 0
+        """Characters so far."""
+        self._begun = 0
+        self._input: list[tuple[str, int]] = []
+        """Text that was not looked at yet, the last first, each from an index on."""
+        self._cut = False
+        self.calls = 0
+        """Complete calls so far."""
+
+    @property
+    def mode(self) -> Mode:
+        """What the text at the end of the reply so far belongs to."""
+        return self._mode
+
+    @property
+    def closing(self) -> str:
+        """The marker that would end the reasoning which is being written; empty: none is."""
+        if self._mode != "thinking":
+            return ""
+        own = {close for _, close in self._family.reasoning}
+        return next((close for close in self._closes if close in own), "")
+
+    @property
+    def pending(self) -> PendingCall | None:
+        """The call that is being written, if one is: constrain the model from here."""
+        if self._mode != "call":
+            return None
+        return PendingCall(self._opening, self._buffer)
+
+    def feed(self, text: str) -> list[Part]:
+        """The parts that are certain now that `text` has come."""
+        self._input.append((text, 0))
+        self._given += len(text)
+        return self._run(final=False)
+
+    def call_ended(self) -> list[Part]:
+        """The parts of the call that is being written, where a grammar says that it has ended.
+
+        Empty where it is not complete after all.
+        """
+        parts: list[Part] = []
+        if self._mode == "call":
+            reader = CallReader(self._formats, self._name)
+            end = reader.find(self._buffer, final=True)
+            if end is not None and end == len(self._buffer.rstrip()):
+                self._reader = reader
+                self._finish_call(parts, end, False)
+        return parts
+
+    def finish(self, *, cut: bool = False) -> list[Part]:
+        """The rest: nothing more will come. `cut`: because the reply was cut off, by a limit or a
+        stop sequence; a call that has not arrived whole is then a `CallError` with `cut`."""
+        self._cut = cut
+        return self._run(final=True)
+
+    def _run(self, final: bool) -> list[Part]:
+        parts: list[Part] = []
+        steps = {
+            "text": self._text,
+            "thinking": self._thinking,
+            "header": self._header,
+            "call": self._call,
+        }
+        while True:
+            while self._take():
+                while steps[self._mode](parts, False):
+                    pass
+            if not final:
+                return parts
+            while steps[self._mode](parts, True):
+                pass
+            if not self._input:
+                return parts
+
+    def _take(self) -> bool:
+        """Have more in the buffer; False where all was taken."""
+        if not self._input:
+            return False
+        text, at = self._input.pop()
+        end = at + max(_SLICE, len(self._buffer) // 4)
+        if end < len(text):
+            self._input.append((text, end))
+        # Only a string that nothing else refers to is extended without being copied.
+        buffer, self._buffer = self._buffer, ""
+        buffer += text[at:end]
+        self._buffer = buffer
+        return True
+
+    def _put_back(self) -> None:
+        """Have the buffer looked at again in slices: it may be as long as a call."""
+        if len(self._buffer) > _SLICE:
+            self._input.append((self._buffer, 0))
+            self._buffer = ""
+
+    # Text
+
+    def _text(self, parts: list[Part], final: bool) -> bool:
+        if self._fresh:
+            self._buffer = self._buffer.lstrip(" \t\r\n;" if self.calls else None)
+            bare = self._bare(final)
+            if bare is None or bare:
+                return bool(bare)
+        found = self._markers.search(self._buffer, final)
+        end = found if isinstance(found, int) else found.start()
+        # White space waits for what follows: it goes before a marker and at the end.
+        text = _before_blanks(self._buffer[:end])
+        self._say(parts, text)
+        if isinstance(found, int):
+            self._buffer = "" if final else self._buffer[len(text) :]
+            return False
+        self._gap = self._buffer[len(text) : end]
+        self._buffer = self._buffer[found.end() :]
+        self._open_marker(found[0])
+        return True
+
+    def _say(self, parts: list[Part], text: str) -> None:
+        if text:
+            parts.append(TextDelta(text))
+            self._fresh = False
+
+    def _open_marker(self, marker: str) -> None:
+        closes = self._markers.closes_of(marker)
+        if closes:
+            self._mode, self._closes, self._fresh = "thinking", closes, True
+        elif marker in self._markers.headers:
+            self._mode, self._opening = "header", marker
+        elif marker in self._markers.calls:
+            self._begin_call(marker, self._markers.calls[marker])
+        elif marker in self._markers.reasoning_ends:
+            self._fresh = True
+
+    def _bare(self, final: bool) -> bool | None:
+        """Whether a call that stands bare has begun; None where more text must show it."""
+        formats = [spec for spec in self._family.calls if not spec.opening]
+        begun = self._buffer[:1] in {"{", "["}
+        if not formats or not self._tools or not begun or not self._callable:
+            return False
+        head = self._buffer[:_BARE_LIMIT].partition(":")
+        if not head[1] and len(self._buffer) < _BARE_LIMIT:
+            return False if final else None
+        self._callable = False
+        if BARE_HEAD.fullmatch(head[0] + head[1]) is None:
+            return False
+        self._begin_call("", formats)
+        return True
+
+    # Reasoning and headers
+
+    def _thinking(self, parts: list[Part], final: bool) -> bool:
+        if self._fresh:
+            self._buffer = self._buffer.lstrip()
+        at, close = _first(self._buffer, self._closes)
+        end = at if close else len(self._buffer) - _partial(self._buffer, self._closes, final)
+        text = _before_blanks(self._buffer[:end])
+        if text:
+            parts.append(ThinkingDelta(text))
+            self._fresh = False
+        self._buffer = self._buffer[at + len(close) if close else len(text) :]
+        if close:
+            self._mode, self._fresh, self._callable = "text", True, True
+            if close in self._markers.headers:
+                self._mode, self._opening = "header", close
+        elif final:
+            self._buffer = ""
+        return bool(close)
+
+    def _header(self, parts: list[Part], final: bool) -> bool:
+        header = self._family.header
+        assert header is not None
+        end = self._buffer.find(header.end)
+        if end < 0 or end > _HEADER_LIMIT:
+            return self._lost_header(parts, final)
+        text = self._buffer[:end]
+        call = re.search(header.call, text)
+        self._mode, self._fresh = "text", True
+        self._buffer = self._buffer[end + len(header.end) :]
+        if call is not None and self._tools:
+            spec = CallFormat("arguments", closing=header.closing, head=r"\s*")
+            self._begin_call(self._opening + text + header.end, [spec], call["name"])
+        elif re.search(header.thinking, text):
+            self._mode, self._closes = "thinking", self._markers.header_ends
+        return True
+
+    def _lost_header(self, parts: list[Part], final: bool) -> bool:
+        if not final and len(self._buffer) <= _HEADER_LIMIT:
+            return False
+        self._mode = "text"
+        self._say(parts, self._gap + self._opening)
+        return True
+
+    # Calls
+
+    def _begin_call(self, opening: str, formats: list[CallFormat], name: str = "") -> None:
+        self._mode, self._opening = "call", opening
+        self._begun += 1
+        self._formats, self._name = formats, name
+        start = self._given - len(self._buffer) - sum(len(t) - at for t, at in self._input)
+        patient = self._begun <= _PATIENCE
+        self._reader = CallReader(formats, name, patient=patient, memory=self._memory, start=start)
+
+    def _call(self, parts: list[Part], final: bool) -> bool:
+        cut = final and self._cut
+        end = self._reader.find(self._buffer, final=final, cut=cut)
+        if end is None:
+            return False
+        if end == NOT_A_CALL:
+            self._no_call(parts, final)
+        else:
+            self._finish_call(parts, end, cut)
+        return True
+
+    def _finish_call(self, parts: list[Part], end: int, cut: bool) -> None:
+        self._mode, self._fresh, self._callable = "text", True, True
+        try:
+            calls, error = self._reader.calls(self._buffer[:end], self._tools), ""
+        except MalformedCall as malformed:
+            calls, error = [], str(malformed)
+        text, self._buffer = self._buffer[: self._reader.used], self._buffer[self._reader.used :]
+        if error:
+            self._fresh = self._callable = False
+            self._fail(parts, text, error)
+            self._put_back()
+            return
+        for call in calls:
+            self.calls += 1
+            parts += [CallStart(call.name), CallArguments(call.arguments), CallEnd()]
+        if cut and self._buffer.lstrip().startswith((",", "{")):  # more calls in the same value
+            parts.append(CallError(self._buffer, CUT_OFF, cut=True))
+            self._buffer = ""
+        self._put_back()
+
+    def _no_call(self, parts: list[Part], final: bool) -> None:
+        self._mode, self._fresh, self._callable = "text", False, False
+        if final and self._opening:
+            reason = CUT_OFF if self._cut else "it is not closed, or is written in no known way"
+            self._fail(parts, self._buffer, reason, cut=self._cut)
+            self._buffer = ""
+        elif self._opening:
+            self._say(parts, self._gap + self._opening)
+        self._put_back()
+
+    def _fail(self, parts: list[Part], text: str, reason: str, *, cut: bool = False) -> None:
+        if self._opening:
+            parts.append(CallError(self._gap + self._opening + text, reason, cut))
+        else:
+            self._say(parts, text)
+
+
+class _Markers:
+    """All literals that mean something in text, and the search for them."""
+
+    def __init__(self, family: Family, *, calls: bool) -> None:
+        self._reasoning: dict[str, list[str]] = {}
+        for opening, close in family.reasoning:
+            self._reasoning.setdefault(opening, []).append(close)
+        self.reasoning_ends = {close for _, close in family.reasoning}
+        self.calls: dict[str, list[CallFormat]] = {}
+        for spec in family.calls if calls else ():
+            if spec.opening:
+                self.calls.setdefault(spec.opening, []).append(spec)
+        header = family.header
+        self.headers = set(header.openings) if header else set[str]()
+        self.header_ends = tuple(family.stops) + (header.openings if header else ())
+        known = [*self._reasoning, *self.reasoning_ends, *self.calls, *self.headers]
+        self._all = tuple({*known, *family.noise, *family.stops} - {""})
+        self._longest = max(map(len, self._all), default=0)
+        ordered = sorted(self._all, key=lambda marker: (-len(marker), marker))
+        # Without any marker the pattern must find nothing, and not the empty text everywhere.
+        self._pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+
+    def closes_of(self, marker: str) -> tuple[str, ...]:
+        """The closing markers, where `marker` opens reasoning."""
+        return tuple(self._reasoning.get(marker, ()))
+
+    def search(self, text: str, final: bool) -> re.Match[str] | int:
+        """The first marker, or up to where `text` surely holds none."""
+        found = self._pattern.search(text)
+        if found is None:
+            return len(text) - _partial(text, self._all, final)
+        rest = text[found.start() : found.start() + self._longest]
+        longer = (m for m in self._all if len(m) > len(found[0]) and m.startswith(rest))
+        return found.start() if not final and any(longer) else found
+
+
+def _before_blanks(text: str) -> str:
+    """`text` without the white space at its end, or the last of it where there is very much."""
+    return text[: max(len(text.rstrip()), len(text) - _BLANKS_LIMIT)]
+
+
+def _first(text: str, markers: tuple[str, ...]) -> tuple[int, str]:
+    found = [(at, -len(m), m) for m in markers if (at := text.find(m)) >= 0]
+    at, _, marker = min(found, default=(0, 0, ""))
+    return at, marker
+
+
+def _partial(text: str, markers: tuple[str, ...], final: bool) -> int:
+    """Length of the longest end of `text` that may be the beginning of a marker."""
+    if final:
+        return 0
+    longest = min(max((len(m) for m in markers), default=1) - 1, len(text))
+    for size in range(longest, 0, -1):
+        tail = text[len(text) - size :]
+        if any(m.startswith(tail) for m in markers):
+            return size
+    return 0

@@ -1,0 +1,289 @@
+"""Makes a client's JSON Schema safe to work with, and says what was simplified.
+
+Used before a schema becomes a grammar (`_grammar`) and before arguments are checked (`_validate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from plugway import as_list, as_object
+from plugway_toolcalls._closed import is_open, parts_of_others
+from plugway_toolcalls._patterns import endless_loops
+from plugway_toolcalls._references import (
+    MAX_DEPTH,
+    SchemaTooLarge,
+    endless_references,
+    resolve,
+)
+
+MAX_VALUES: Final = 50_000
+MAX_TEXT: Final = 1_000_000
+_MAX_ITEMS: Final = 1000
+_BOUND: Final = 10**18
+"""Numbers that a grammar lets through stay within: a run of digits must end some time."""
+
+Purpose = Literal["grammar", "check"]
+PatternTest = Callable[[str], bool]
+
+_TYPES: Final = {"object", "array", "string", "number", "integer", "boolean", "null"}
+_FORMATS: Final = {
+    "date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri",
+}  # fmt: skip
+_SCHEMA_MAPS: Final = {
+    "properties", "patternProperties", "$defs", "definitions", "dependentSchemas",
+}  # fmt: skip
+_SCHEMA_LISTS: Final = {"allOf", "anyOf", "oneOf", "prefixItems"}
+_SCHEMAS: Final = {
+    "items", "additionalProperties", "additionalItems", "contains", "propertyNames", "not", "if",
+    "then", "else", "unevaluatedItems", "unevaluatedProperties",
+}  # fmt: skip
+_LISTS: Final = {"required", "enum", "examples"}
+_NUMBERS: Final = {
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
+    "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains",
+    "maxContains",
+}  # fmt: skip
+_NOT_IN_GRAMMARS: Final = {
+    "not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems",
+    "propertyNames", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedItems",
+    "unevaluatedProperties", "minProperties", "maxProperties", "$dynamicRef", "$recursiveRef",
+}  # fmt: skip
+_ANY_NAME: Final = "plugway-any"
+_ANY_REF: Final = {"$ref": f"#/$defs/{_ANY_NAME}"}
+_NUMBER: Final = {"type": "number", "minimum": -_BOUND, "maximum": _BOUND}
+_ANY: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "boolean"},
+        {"type": "null"},
+        _NUMBER,
+        {"type": "array", "items": _ANY_REF},
+        {"type": "object", "additionalProperties": _ANY_REF},
+    ]
+}
+_SAYS_NOTHING: Final = {"description", "title", "default", "examples", "$comment", "deprecated"}
+_COMBINATIONS: Final = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if"}
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSchema:
+    """A schema that is safe to work with."""
+
+    schema: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    """What was simplified, one clause each."""
+
+
+def prepare_schema(
+    schema: Mapping[str, Any], purpose: Purpose, pattern_works: PatternTest | None = None
+) -> PreparedSchema:
+    """`schema` without remote references, endless ones, and patterns nobody can run.
+
+    Raises:
+        SchemaTooLarge: it has too many values, too much text, or is nested too deeply to look at.
+    """
+    _check_size(schema)
+    walk = _Walk(dict(schema), purpose, pattern_works or _any_pattern)
+    prepared = as_object(walk.schema(walk.root, 0))
+    if purpose == "grammar":
+        prepared["$defs"] = {**as_object(prepared.get("$defs")), _ANY_NAME: _ANY}
+    return PreparedSchema(prepared, tuple(dict.fromkeys(walk.notes)))
+
+
+def any_value() -> dict[str, Any]:
+    """The schema of a grammar for any value, where the whole is a prepared one."""
+    return dict(_ANY_REF)
+
+
+def any_object() -> dict[str, Any]:
+    """The schema of a grammar for any JSON object."""
+    return {"type": "object", "additionalProperties": _ANY_REF, "$defs": {_ANY_NAME: _ANY}}
+
+
+def _any_pattern(pattern: str) -> bool:
+    return True
+
+
+def _check_size(schema: Mapping[str, Any]) -> None:
+    values, text = 0, 0
+    stack: list[Any] = [schema]
+    while stack:
+        item = stack.pop()
+        values += 1
+        if isinstance(item, dict):
+            entries = as_object(item)
+            text += sum(map(len, entries))
+            stack.extend(entries.values())
+        elif isinstance(item, list):
+            stack.extend(as_list(item))
+        elif isinstance(item, str):
+            text += len(item)
+        if values + len(stack) > MAX_VALUES:
+            raise SchemaTooLarge(f"the schema has more than {MAX_VALUES} values")
+        if text > MAX_TEXT:
+            raise SchemaTooLarge(f"the schema has more than {MAX_TEXT} characters of text")
+
+
+@dataclass
+class _Walk:
+    root: dict[str, Any]
+    purpose: Purpose
+    pattern_works: PatternTest
+    notes: list[str] = field(default_factory=list[str])
+    dead: frozenset[str] = frozenset()
+    parts: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.dead = endless_references(self.root)
+        if self.purpose == "grammar":
+            self.parts = parts_of_others(self.root)
+
+    def schema(self, node: Any, depth: int) -> Any:
+        if isinstance(node, bool):
+            return dict(_ANY_REF) if node and self.purpose == "grammar" else node
+        if depth > MAX_DEPTH:
+            self.notes.append(f"what lies deeper than {MAX_DEPTH} levels is not looked at")
+            return {}
+        result: dict[str, Any] = {}
+        for key, value in as_object(node).items():
+            self._keyword(result, key, value, depth)
+        if self.purpose == "grammar":
+            _narrow(result, as_object(node), part=id(node) in self.parts)
+        return result
+
+    def _keyword(self, result: dict[str, Any], key: str, value: Any, depth: int) -> None:
+        if self.purpose == "grammar" and key in _NOT_IN_GRAMMARS:
+            self.notes.append(f"`{key}` is checked afterwards, not enforced")
+        elif not _well_formed(key, value):
+            self.notes.append(f"`{key}` has a value that makes no sense there")
+        elif key in _SCHEMA_MAPS:
+            result[key] = self._map(key, as_object(value), depth)
+        elif isinstance(value, list) and (key in _SCHEMA_LISTS or key == "items"):
+            result[key] = [self.schema(item, depth + 1) for item in as_list(value)]
+        elif key in _SCHEMAS:
+            result[key] = self.schema(value, depth + 1)
+        elif (kept := self._plain(key, value)) is not None:
+            result[key] = kept
+
+    def _map(self, key: str, entries: dict[str, Any], depth: int) -> dict[str, Any]:
+        if key == "patternProperties":
+            entries = {name: value for name, value in entries.items() if self._pattern(name)}
+        return {name: self.schema(value, depth + 1) for name, value in entries.items()}
+
+    def _plain(self, key: str, value: Any) -> Any:
+        match key:
+            case "$ref":
+                return value if self._ref(str(value)) else None
+            case "pattern":
+                return value if isinstance(value, str) and self._pattern(value) else None
+            case "format":
+                known = isinstance(value, str) and value in _FORMATS
+                return value if known or self.purpose == "check" else None
+            case "type":
+                return self._type(value)
+            case "minItems" if self.purpose == "grammar" and _over(value, _MAX_ITEMS):
+                self.notes.append("a large `minItems` is checked afterwards, not enforced")
+                return None
+            case "$id" | "id" | "$anchor" | "$dynamicAnchor" | "$schema" | "x-guidance":
+                return value if key == "$schema" and self.purpose == "check" else None
+            case _:
+                return value
+
+    def _ref(self, ref: str) -> bool:
+        if not ref.startswith("#"):
+            self.notes.append("a `$ref` is not followed: only local ones are")
+        elif resolve(self.root, ref) is None:
+            self.notes.append("a `$ref` leads nowhere")
+        elif ref in self.dead:
+            self.notes.append("a `$ref` never ends")
+        else:
+            return True
+        return False
+
+    def _pattern(self, pattern: str) -> bool:
+        works = self.pattern_works(pattern)
+        if self.purpose == "check":
+            works = works and endless_loops(pattern) is not None
+        if not works:
+            self.notes.append("a pattern is not used")
+        return works
+
+    def _type(self, value: Any) -> Any:
+        known = [kind for kind in as_list(value) if isinstance(kind, str) and kind in _TYPES]
+        if isinstance(value, str) and value in _TYPES:
+            return value
+        if not known:
+            self.notes.append("a type is unknown")
+        return known or None
+
+
+def _well_formed(key: str, value: Any) -> bool:
+    if key in _SCHEMA_MAPS:
+        return isinstance(value, dict) and _all_schemas([*as_object(value).values()])
+    if key in _SCHEMA_LISTS or (key == "items" and isinstance(value, list)):
+        return bool(as_list(value)) and _all_schemas(as_list(value))
+    if key in _SCHEMAS:
+        return isinstance(value, dict | bool)
+    if key in _LISTS:
+        return isinstance(value, list) and (key != "required" or _all_text(as_list(value)))
+    if key in _NUMBERS:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (value > 0 or key != "multipleOf")
+    return key not in {"dependentRequired", "dependencies"} or isinstance(value, dict)
+
+
+def _all_schemas(values: list[Any]) -> bool:
+    return all(isinstance(value, dict | bool) for value in values)
+
+
+def _all_text(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _over(value: Any, limit: int) -> bool:
+    return isinstance(value, int | float) and value > limit
+
+
+def _narrow(node: dict[str, Any], raw: dict[str, Any], *, part: bool) -> None:
+    """Let a grammar end: no names without end, no endless digits. `raw` is what the client sent."""
+    if not node.keys() - _SAYS_NOTHING:
+        node |= _ANY_REF
+    if "type" not in node and not _COMBINATIONS & node.keys():
+        for key, kind in (("properties", "object"), ("items", "array")):
+            if key in node:
+                node["type"] = kind
+    kinds = {node["type"]} if isinstance(node.get("type"), str) else set(as_list(node.get("type")))
+    if ("object" in kinds or "properties" in node) and "additionalProperties" not in node:
+        _narrow_object(node, raw, part=part)
+    if "array" in kinds and not {"items", "prefixItems"} & node.keys():
+        node["items"] = dict(_ANY_REF)
+    if {"integer", "number"} & kinds and not {"enum", "const"} & node.keys():
+        _narrow_number(node)
+
+
+def _narrow_object(node: dict[str, Any], raw: dict[str, Any], *, part: bool) -> None:
+    """Close what lists its members and says nothing about others, as llama.cpp's converter does.
+
+    One that lists only a `part` of them stays as it is.
+    """
+    if is_open(raw):
+        node["additionalProperties"] = dict(_ANY_REF)
+    elif "properties" in node and not part:
+        known = as_object(node["properties"])
+        unlisted = [name for name in as_list(node.get("required")) if name not in known]
+        node["properties"] = {**known, **{name: dict(_ANY_REF) for name in unlisted}}
+        node["additionalProperties"] = False
+    elif not _COMBINATIONS & node.keys() and not part:
+        node["additionalProperties"] = dict(_ANY_REF)
+
+
+def _narrow_number(node: dict[str, Any]) -> None:
+    low = [node[key] for key in ("minimum", "exclusiveMinimum") if key in node]
+    high = [node[key] for key in ("maximum", "exclusiveMaximum") if key in node]
+    if not low and not any(_over(-value, _BOUND) for value in high if not isinstance(value, bool)):
+        node["minimum"] = -_BOUND
+    if not high and not any(_over(value, _BOUND) for value in low):
+        node["maximum"] = _BOUND

@@ -1,0 +1,153 @@
+"""Where a call that is written as JSON ends; `_held` finds the end of all others.
+
+A finder sees the growing text after the opening marker. Its answer for a text never changes when
+more text follows, so that the pieces a reply arrives in make no difference.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from plugway_toolcalls._families._base import CallFormat
+
+NOT_A_CALL: Final = -1
+"""The text is no call in this format."""
+
+_NEXT_VALUE: Final = -2
+HEAD_LIMIT: Final = 300
+"""Characters within which the name of a call must have come."""
+_GAP_LIMIT: Final = 1000
+"""Blanks and closing braces too many that may stand before a closing marker."""
+_IN_STRING = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
+_LOOSE_END = "}])` \n\t\r;"
+"""What may stand between the end of a value and the closing marker: braces too many, fences."""
+
+
+class Finder(Protocol):
+    """Finds the end of one call."""
+
+    def find(self, text: str, final: bool, cut: bool = False) -> int | None:
+        """The index after the call, `NOT_A_CALL`, or None where more text is needed.
+
+        `cut`: the reply was cut off here (`final` is then set too). Only what has certainly
+        arrived whole counts.
+        """
+        ...
+
+
+class JsonFinder:
+    """The call ends with a JSON value, and with the closing marker where one follows."""
+
+    def __init__(self, spec: CallFormat) -> None:
+        self._closing = spec.closing
+        self._head = re.compile(spec.head) if spec.head else None
+        self._begins = "{" if spec.kind == "arguments" else "{["
+        self._loose = _LOOSE_END.replace(spec.closing[:1], "") if spec.closing else ""
+        quotes = "\"'" if spec.kind == "object" and spec.opening else '"'
+        marker = f"|{re.escape(spec.closing)}" if spec.closing else ""
+        self._outside = re.compile(f"[{quotes}{{}}\\[\\]]{marker}")
+        self._at = -1
+        self._depth = 0
+        self._quote = ""
+        self._value_end = -1
+        self._gap = 0
+        """Where the search for the closing marker goes on."""
+        self._in_list = False
+        self._whole_end = -1
+        """After the last call that is complete, of several in one value or one after the other."""
+
+    def find(self, text: str, final: bool, cut: bool = False) -> int | None:
+        """See `Finder.find`. Of several calls in a reply that was cut off, those that are whole."""
+        end = self._find(text, final)
+        return self._whole_end if cut and end == NOT_A_CALL and self._whole_end >= 0 else end
+
+    def _find(self, text: str, final: bool) -> int | None:
+        if self._at < 0:
+            start = self._start(text, final)
+            if start is None or start == NOT_A_CALL:
+                return start
+            self._at = start
+            self._in_list = text.startswith("[", start)
+        while self._value_end >= 0 or self._scan(text, final):
+            end = self._with_closing(text, final)
+            if end != _NEXT_VALUE:
+                return end
+        return NOT_A_CALL if final else None
+
+    def _start(self, text: str, final: bool) -> int | None:
+        """Where the value begins."""
+        end = text.find(self._closing) if self._closing else -1
+        braces = [at for mark in self._begins if (at := text.find(mark)) >= 0]
+        start = min(braces, default=-1)
+        if start > HEAD_LIMIT or (start < 0 and (final or len(text) > HEAD_LIMIT)):
+            start = NOT_A_CALL
+        elif start < 0 and end < 0:
+            return self._reject_early(text)
+        if end >= 0 and (start < 0 or end < start):
+            start = self._value_end = self._gap = end
+        head = text[: max(start, 0)]
+        if self._head is None:
+            fits = re.fullmatch(r"\s*(?:```\w*\s*)?", head) is not None and start != end
+        else:
+            fits = self._head.fullmatch(head) is not None
+        return start if fits and start >= 0 else NOT_A_CALL
+
+    def _reject_early(self, text: str) -> int | None:
+        begun = text.lstrip()
+        if self._head is None and begun and not begun.startswith("`"):
+            return NOT_A_CALL
+        return None
+
+    def _scan(self, text: str, final: bool) -> bool:
+        while True:
+            pattern = _IN_STRING[self._quote] if self._quote else self._outside
+            match = pattern.search(text, self._at)
+            if match is None:
+                margin = 0 if self._quote else max(len(self._closing) - 1, 0)
+                self._at = max(self._at, len(text) - margin)
+                return False
+            if self._advance(match, text):
+                return True
+            if self._at > len(text):
+                self._at = match.start()
+                return False
+
+    def _advance(self, match: re.Match[str], text: str) -> bool:
+        found, self._at = match[0], match.end()
+        if self._quote:
+            if found == "\\":
+                self._at += 1
+            else:
+                self._quote = ""
+        elif found in "\"'":
+            self._quote = found
+        elif found in "{[":
+            self._depth += 1
+        else:
+            self._depth -= 1
+            if found == self._closing:
+                self._value_end = self._gap = match.start()
+            elif self._depth <= 0:
+                self._value_end = self._gap = match.end()
+            elif self._depth == 1 and self._in_list and found == "}":
+                self._whole_end = match.end()
+        return self._value_end >= 0
+
+    def _with_closing(self, text: str, final: bool) -> int | None:
+        if not self._closing:
+            return self._value_end
+        at, limit = self._gap, self._value_end + _GAP_LIMIT
+        while at < len(text) and at < limit and text[at] in self._loose:
+            at += 1
+        self._gap = at
+        rest = text[at : at + len(self._closing)]
+        if rest == self._closing:
+            return at + len(rest)
+        if rest.startswith("{") and self._head is None:
+            self._whole_end = self._value_end
+            self._at, self._depth, self._value_end = at, 0, -1
+            return _NEXT_VALUE
+        if self._closing.startswith(rest) and not final:
+            return None
+        return self._value_end

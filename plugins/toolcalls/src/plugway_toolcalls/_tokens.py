@@ -1,0 +1,182 @@
+"""Finds what may be a part of a format whose values are written as they are.
+
+What the parts say about where a call ends is for `_held`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from plugway_toolcalls._families._base import CallFormat
+
+_EDGE: Final = 2048
+"""Characters at the end of a text in which more of it may change what is found: longer than any
+opening with the name of a tool and of an argument."""
+_BLANKS: Final = r"\s{0,400}+"
+
+
+class Token(NamedTuple):
+    """A piece of text that may be a part of the format."""
+
+    kind: str
+    """`open` or `close` a call, `key` or `end` of an argument."""
+    start: int
+    end: int
+    match: re.Match[str] | None
+
+
+class _Found(NamedTuple):
+    token: Token
+    after: int
+    """Where the search went on."""
+    sure: bool
+    """More text changes nothing about it."""
+
+
+class Tokens:
+    """Finds what may be a part of one format."""
+
+    def __init__(self, spec: CallFormat) -> None:
+        closes = [re.escape(spec.closing)]
+        if spec.outer:
+            outer = re.escape(spec.outer)
+            closes = [rf"{closes[0]}{_BLANKS}{outer}", *closes, outer]
+        close = "|".join(closes)
+        self.head = re.compile(spec.head)
+        self.closing = re.compile(close)
+        head = _unnamed(spec.head)
+        follows = rf"{_BLANKS}(?:{_unnamed(spec.key)}|{close}|\{{)" if spec.key else ""
+        begun = rf"{re.escape(spec.opening)}{head}(?={follows})"
+        key = f"|(?P<k>{spec.key})" if spec.key else ""
+        end = f"|(?P<e>{re.escape(spec.parameter_end)})" if spec.parameter_end else ""
+        self._any = re.compile(rf"(?P<o>{begun})|(?P<c>{close}){key}{end}", re.DOTALL)
+        self.json = re.compile(r"\s*+\{\s*+\"" if spec.kind == "braces" else r"\s*+\{")
+
+    def of(self, text: str) -> list[Token]:
+        """All tokens, without those inside of arguments that are JSON."""
+        return [found.token for found in self.found(text, 0)]
+
+    def found(self, text: str, at: int) -> list[_Found]:
+        """The same from `at` on."""
+        found: list[_Found] = []
+        names = {"o": "open", "c": "close", "k": "key", "e": "end"}
+        while match := self._any.search(text, at):
+            token = Token(names[str(match.lastgroup)], match.start(), match.end(), match)
+            at, sure = token.end, True
+            if token.kind == "open" and self.json.match(text, at):
+                at, sure = _end_of_json(text, at)
+            found.append(_Found(token, at, sure))
+        return found
+
+
+@lru_cache
+def tokens_of(spec: CallFormat) -> Tokens:
+    """Those of one format; made once."""
+    return Tokens(spec)
+
+
+def _unnamed(pattern: str) -> str:
+    return re.sub(r"\(\?P<\w+>", "(?:", pattern)
+
+
+def _end_of_json(text: str, at: int) -> tuple[int, bool]:
+    """The end of the JSON object that begins at `at`, after white space; `at` where none does.
+
+    Also whether more text changes nothing about it.
+    """
+    start = text.find("{", at)
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(text, start)[1], True
+    except json.JSONDecodeError as error:
+        open_string = error.msg.startswith("Unterminated")
+        return at, not open_string and error.pos < len(text) - _EDGE
+    except RecursionError:
+        return at, True
+
+
+class Plan(NamedTuple):
+    """What the calls are in a reply up to some place; it holds for each of them."""
+
+    until: tuple[int, bool] = (-1, False)
+    """Up to where, and whether the reply ends there."""
+    calls: Mapping[int, tuple[int, int]] = MappingProxyType({})
+    """By where the name of a call ends: its end, and the same of one that follows directly or 0."""
+
+    def run(self, begin: int) -> Iterator[int]:
+        """The ends of a call and of those that follow it directly."""
+        while begin in self.calls:
+            end, begin = self.calls[begin]
+            yield end
+
+
+class Scan:
+    """The tokens of one format in a reply: each part of it is looked at once, while it grows.
+
+    Positions are those in the whole reply, of which a reader sees a part.
+    """
+
+    def __init__(self, spec: CallFormat) -> None:
+        self._tokens = tokens_of(spec)
+        self._found: list[_Found] = []
+        self._begin = self._end = 0
+        """What was looked at, and will not change."""
+        self.plan = Plan()
+        """The last one that was made."""
+        self._said: dict[tuple[int, int], bool] = {}
+
+    def tokens(self, text: str, at: int, start: int) -> list[Token]:
+        """The tokens from `at` on in `text`, which begins at `start` of the reply."""
+        begin, limit = start + at, start + len(text) - _EDGE
+        in_step = self._in_step(begin)
+        known, resume = self._known(begin, min(limit, self._end)) if in_step else ([], begin)
+        new = [_moved(item, start) for item in self._tokens.found(text, resume - start)]
+        if limit > self._end or not in_step:
+            self._found = [*known, *new]
+            self._begin, self._end = begin, max(begin, limit)
+        return [_moved(item, -start).token for item in (*known, *new)]
+
+    def _in_step(self, begin: int) -> bool:
+        """Whether a search that begins there finds what was found."""
+        within = (item for item in self._found if item.token.start < begin < item.after)
+        return self._begin <= begin <= self._end and next(within, None) is None
+
+    def _known(self, begin: int, limit: int) -> tuple[list[_Found], int]:
+        """Those from `begin` to `limit` that will not change, and where the search goes on."""
+        known: list[_Found] = []
+        for item in self._found:
+            if item.token.start < begin:
+                continue
+            if item.after > limit or not item.sure:
+                return known, min(item.token.start, max(begin, limit))
+            known.append(item)
+        return known, max(begin, limit, known[-1].after if known else 0)
+
+    def once(self, start: int, end: int, finds_out: Callable[[], bool]) -> bool:
+        """What `finds_out` says about this part of the reply; it is asked once."""
+        if (start, end) not in self._said:
+            self._said[start, end] = finds_out()
+        return self._said[start, end]
+
+
+def _moved(item: _Found, by: int) -> _Found:
+    token = item.token
+    moved = token._replace(start=token.start + by, end=token.end + by)
+    return item._replace(token=moved, after=item.after + by)
+
+
+class Memory:
+    """What was found in one reply, for all formats."""
+
+    def __init__(self) -> None:
+        self._scans: dict[CallFormat, Scan] = {}
+
+    def of(self, spec: CallFormat) -> Scan:
+        """What was found of one format."""
+        if spec not in self._scans:
+            self._scans[spec] = Scan(spec)
+        return self._scans[spec]

@@ -1,0 +1,31 @@
+"""A tool that a model may call, as the readers, the writer and the grammars of calls need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool the model may call."""
+
+    name: str
+    description: str = ""
+    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The client's `input_schema`, as it came."""
+
+    def for_template(self) -> dict[str, Any]:
+        """The form that chat templates take, which is the one of the OpenAI API."""
+        function: dict[str, Any] = {"name": self.name, "description": self.description}
+        function["parameters"] = self.schema or {"type": "object", "properties": {}}
+        return {"type": "function", "function": function}
+
+
+def kind_of(value: Any) -> str:
+    """The name that JSON Schema has for the type of `value`."""
+    if isinstance(value, bool):
+        return "boolean"
+    names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
+    return next((name for kind, name in names.items() if isinstance(value, kind)), "null")

@@ -1,0 +1,164 @@
+"""The texts that mean something in a reply: where calls begin, and what should never be seen.
+
+All of it is data of the model families, read from `plugway_toolcalls`, but for the leaks that
+no family lists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from plugway_toolcalls._families import FAMILIES, CallFormat
+from plugway_toolcalls._tools import Tool
+
+_OTHER_LEAKS: Final = (
+    "<|im_start|>assistant",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|im_sep|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|begin_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|start_header_id|>assistant<|end_header_id|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot|>",
+    "<|eos|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|message|>",
+    "<|constrain|>",
+    "<|assistant|>",
+    "<|end▁of▁sentence|>",
+    "<start_of_turn>model",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<eos>",
+    "<bos>",
+    "<pad>",
+    "<unk>",
+    "[/INST]",
+    "<|fim_prefix|>",
+    "<|fim_suffix|>",
+    "<|fim_middle|>",
+    "<|endofprompt|>",
+)
+PAIRED: Final = {"</s>": "<s>", "</think>": "<think>", "◁/think▷": "◁think▷"}
+"""Texts that are a leak only where what opens them has not been written before."""
+UNUSED = r"<unused\d{1,4}>|<\|reserved_special_token_\d{1,4}\|>|<extra_id_\d{1,3}>"
+THINKING: Final = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "[THINK]": "[/THINK]",
+    "<seed:think>": "</seed:think>",
+    "◁think▷": "◁/think▷",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|channel>thought": "<channel|>",
+}
+"""Around reasoning, where it stands at the beginning of a text."""
+HEADERS: Final = tuple(o for f in FAMILIES if f.header for o in f.header.openings)
+HEADER_END: Final = "<|message|>"
+TO: Final = re.compile(r"to=(?:functions\.)?(?P<name>[\w.-]+)")
+"""Names the tool in a header."""
+HEADER_CLOSES: Final = ("<|end|>", "<|return|>", "<|call|>", *HEADERS)
+
+_HEADER_FAMILY: Final = next(f for f in FAMILIES if f.header is not None)
+_ALL: Final = tuple(dict.fromkeys(spec for f in FAMILIES for spec in f.calls))
+OPENINGS: Final = frozenset(spec.opening for spec in _ALL if spec.opening) - {
+    o for s in _HEADER_FAMILY.calls if (o := s.opening)
+}
+CLOSERS: Final = tuple(
+    sorted({c for spec in _ALL for c in (spec.closing, spec.outer) if c}, key=len, reverse=True)
+)
+"""What ends a call; left over after one, it means nothing."""
+_LEAKS: Final = frozenset(
+    {mark for f in FAMILIES for mark in (*f.noise, *f.stops)}
+    | set(_OTHER_LEAKS)
+    | set(PAIRED)
+    | set(THINKING.values())
+) - set(HEADERS)
+
+
+def _alternation(marks: Iterable[str]) -> str:
+    return "|".join(re.escape(mark) for mark in sorted(set(marks), key=lambda m: (-len(m), m)))
+
+
+ALL: Final = tuple({*OPENINGS, *HEADERS, *_LEAKS, *THINKING, *PAIRED.values()})
+FIRST: Final = re.compile("[" + re.escape("".join(sorted({m[0] for m in ALL}))) + "]")
+"""Any character that a mark may begin with: text without one needs no second look."""
+MARK: Final = re.compile(f"{_alternation(ALL)}|{UNUSED}")
+_LONGER: Final = {
+    mark: longer
+    for mark in ALL
+    if (longer := tuple(m for m in ALL if len(m) > len(mark) and m.startswith(mark)))
+}
+LONGEST: Final = max(len(mark) for mark in ALL)
+_NUMBERED: Final = ("<unused", "<|reserved_special_token_", "<extra_id_")
+_UNUSED_BEGUN = re.compile(
+    r"<(?:unused\d{0,4}|\|reserved_special_token_\d{0,4}\|?|extra_id_\d{0,3})"
+)
+
+
+def held(text: str) -> int:
+    """How many characters at the end of `text` may be the beginning of a mark."""
+    start = max(0, len(text) - LONGEST)
+    for match in FIRST.finditer(text, start):
+        tail = text[match.start() :]
+        if _UNUSED_BEGUN.fullmatch(tail) or any(
+            mark.startswith(tail) for mark in (*ALL, *_NUMBERED)
+        ):
+            return len(tail)
+    return 0
+
+
+def grows(mark: str, rest: str) -> bool:
+    """Whether what follows may still turn `mark` into a longer one; `rest` begins with it."""
+    return any(m.startswith(rest) for m in _LONGER.get(mark, ()))
+
+
+def formats_of(opening: str, following: str) -> list[CallFormat]:
+    """The formats that a call with this opening may be written in.
+
+    `following` is its first character that is no white space: it tells formats apart which share
+    an opening.
+    """
+    formats = [spec for spec in _ALL if spec.opening == opening and _fits(spec, following)]
+    # Two formats that differ in a closing tag only: the first one takes both.
+    by_head = {(spec.kind, spec.head): spec for spec in reversed(formats)}
+    return list(reversed(by_head.values()))
+
+
+def header_format() -> CallFormat:
+    """The format of a call whose name stands in a message header."""
+    assert _HEADER_FAMILY.header is not None
+    return CallFormat("arguments", closing=_HEADER_FAMILY.header.closing, head=r"\s*")
+
+
+def _fits(spec: Any, following: str) -> bool:
+    if spec.kind == "object":
+        return following in "{[`"
+    if spec.kind == "tags" and spec.opening.endswith(">"):
+        inner = spec.head.startswith(r"\s*<")
+        return (following == "<") is inner
+    return True
+
+
+def head_names(text: str, names: Iterable[str]) -> bool:
+    """Whether one of `names`, already in lower case, stands in `text`."""
+    low = text.lower()
+    return any(name in low for name in names)
+
+
+def aliases(text: str, tools: dict[str, Tool], named: Any) -> list[tuple[str, Tool]]:
+    """Tools under the names by which `text` seems to call them."""
+    found: dict[str, Tool] = {}
+    for word in re.findall(r"[A-Za-z_][\w-]*", text):
+        real = named(word)
+        if real is not None and word not in tools:
+            found[word] = Tool(word, schema=tools[real].schema)
+    return list(found.items())
