@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 HELPERS = (*HERE.glob("plugins/*/tests"), HERE / "plugins/openai-wire/tests/responses")
 sys.path += map(str, HELPERS)  # modules beside the tests of a plugin are imported by their name
 TRANSLATING = (
+    HERE / "tests/e2e/test_four_apis.py",
     *(HERE / "tests" / name for name in ("wire", "receipts")),
     *(
         HERE / "plugins" / name / "tests"

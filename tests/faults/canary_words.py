@@ -139,6 +139,30 @@ def response(model, **fields):
     }
 
 
+def gemini(**fields):
+    """The same in Google's API."""
+    w = WORDS
+    image = {"inlineData": {"mimeType": f"image/{w['mime']}", "data": "AAAA"}}
+    film = {"fileData": {"mimeType": f"video/{w['mime']}", "fileUri": f"gs://{w['path']}"}}
+    signed = {"functionCall": {"name": "Read", "args": {"limit": w["argument"]}}}
+    stray = {"functionResponse": {"name": w["ident"], "response": {"output": w["result"]}}}
+    answered = {"functionResponse": {"name": "Read", "response": {"error": w["result"]}}}
+    described = {k: READ[k] for k in ("name", "description")}
+    described["parametersJsonSchema"] = READ["input_schema"]
+    thought = {"text": w["thought"], "thought": True}
+    return {
+        "systemInstruction": {"parts": [{"text": w["system"]}, {w["kind"]: {}}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": w["prompt"]}, image, film, {w["kind"]: {}}]},
+            {"role": "model", "parts": [thought, {**signed, "thoughtSignature": w["kind"]}]},
+            {"role": "user", "parts": [stray, answered]},
+        ],
+        "tools": [{"functionDeclarations": [described]}, {w["kind"]: {}}],
+        "generationConfig": {"stopSequences": [w["stop"]], "maxOutputTokens": 8},
+        **fields,
+    }
+
+
 def malformed(model):
     """Requests that the gateway refuses, each with a word where it is looked at."""
     w = WORDS["broken"]

@@ -27,6 +27,7 @@ from tests.faults.canary_words import (
     broken,
     chat,
     found_in,
+    gemini,
     malformed,
     question,
     response,
@@ -47,6 +48,7 @@ plugins:
 STACK = """
   - use: dashboard
   - use: auto-mode
+  - use: gemini-api
   - use: openai-api
   - use: mcp
   - use: local-answers
@@ -183,6 +185,9 @@ async def ask_all(gateway, name, turns):
             streamed = bool(turn % 6)
             await gateway.post("/v1/chat/completions", chat(model, stream=streamed))
             await gateway.post("/v1/responses", response(model, stream=streamed))
+            method = "streamGenerateContent" if streamed else "generateContent"
+            key = f"?alt=sse&key={WORDS['key']}"
+            await gateway.post(f"/v1beta/models/{model}:{method}{key}", gemini())
     if name != "local" or SLOW:  # the engine would read all of it anew, twice
         edited = question(model, system=f"{WORDS['late']} " + "A rule. " * 120)
         await gateway.post("/v1/messages", edited, **SESSION)
@@ -200,6 +205,8 @@ async def ask_wrongly(gateway, model):
         for path in paths:
             await gateway.post(path, body)
         await gateway.post("/v1/responses", {**body, "input": body["messages"]})
+        asked = {"contents": body["messages"], "tools": body.get("tools")}
+        await gateway.post(f"/v1beta/models/{model}:generateContent", asked)
     for raw in broken(question(model)):
         for path in (*paths, "/v1/responses", "/mcp"):
             await gateway.post(path, raw)

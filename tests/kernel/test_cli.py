@@ -34,6 +34,7 @@ from plugway.types.errors import ConfigError
 STACK = [
     "dashboard",
     "auto-mode",
+    "gemini-api",
     "openai-api",
     "local-answers",
     "thinking",

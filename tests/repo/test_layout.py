@@ -22,12 +22,12 @@ FLOORS = (
 )
 """Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_266,
+    "types": 3_311,
     "upstream": 1_603,
     "config": 1_314,
     "plugins": 1_330,
-    "exchange": 2_561,
-    "http": 2_182,
+    "exchange": 2_584,
+    "http": 2_232,
     "cli": 1_268,
 }
 """They may be lowered; what is raised has its reason in the commit."""

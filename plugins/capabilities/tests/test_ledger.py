@@ -41,8 +41,10 @@ def test_documented_facts_are_known(provider, model, expected):
 
 
 def test_rows_add_up():
-    assert {"stop", "temperature"} <= known_facts("openai", "o3").rejected_fields
-    assert "stop" not in known_facts("openai", "gpt-5").rejected_fields
+    for model in ("o3", "gpt-5", "gpt-5.6-luna", "gpt-6"):
+        assert {"stop", "temperature"} <= known_facts("openai", model).rejected_fields
+    for model in ("o1", "gpt-4.1", "gpt-5-chat-latest"):
+        assert "stop" not in known_facts("openai", model).rejected_fields
 
 
 def test_the_packaged_table_holds_only_fields_of_facts_and_says_where_they_are_written():

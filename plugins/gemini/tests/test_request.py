@@ -87,6 +87,14 @@ def test_how_to_answer():
     assert found.notes.fields() == {"stop_sequences", "max_tokens"}
 
 
+def test_a_second_tool_of_one_name_is_left_out():
+    found = made(tools=[TOOL, {**TOOL, "description": "again"}, {**TOOL, "name": "Write"}])
+    (tools,) = found.body["tools"]
+    names = [function["name"] for function in tools["functionDeclarations"]]
+    assert names == ["Read", "Write"]
+    assert "a tool before it is called `Read`, too" in " ".join(found.notes.lines())
+
+
 def test_system_is_one_text_without_the_entry_that_changes():
     system = [
         {"type": "text", "text": "x-anthropic-billing-header: cc=1"},

@@ -29,6 +29,7 @@ NEWEST = [
     "claude-4.7-opus",
 ]
 WITHOUT_THINKING = ["claude-3-5-haiku-20241022", "claude-3-opus-20240229", "claude-3-5-sonnet"]
+TOOL = {"name": "f", "description": "Does it.", "input_schema": {"type": "object"}}
 PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
 
 
@@ -169,6 +170,31 @@ ALIASED = {
         "claude-sonnet-4-6",
         {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
     ),
+    "no thinking where it always thinks": (
+        {"thinking": {"type": "disabled"}},
+        "claude-fable-5",
+        {"output_config": {"effort": "low"}},
+    ),
+    "no thinking where it may think between tools": (
+        {"thinking": {"type": "disabled"}},
+        "claude-sonnet-5-5",
+        {"thinking": {"type": "between_tools"}},
+    ),
+    "no thinking at the highest effort": (
+        {"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}},
+        "claude-opus-5",
+        {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}},
+    ),
+    "a forced tool where none can be": (
+        {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "f"}},
+        "claude-opus-5-5",
+        {"tools": [TOOL], "tool_choice": {"type": "auto"}},
+    ),
+    "a forced tool": (
+        {"tools": [TOOL], "tool_choice": {"type": "any"}},
+        "claude-opus-5",
+        {"tools": [TOOL], "tool_choice": {"type": "any"}},
+    ),
 }
 
 
@@ -192,3 +218,31 @@ async def test_what_a_client_of_messages_writes_for_the_model_that_it_names_goes
     asked = {"model": f"up/{model}", "max_tokens": 30_000, "messages": said, **given}
     body, _ = await sent(Anthropic, "/v1/messages", asked)
     assert body == {**asked, "model": model}
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("claude-sonnet-4-6", ["So ", "Go on."]),
+        ("claude-opus-5", ["So ", "Go on."]),
+        ("claude-sonnet-4-5", ["So"]),
+    ],
+)
+async def test_an_answer_that_is_begun_is_sent_as_the_model_takes_it(dialect, model, expected):
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "So "}]
+    field = "input" if dialect == "responses" else "messages"
+    body, _ = await sent(Anthropic, PATHS[dialect], {"model": f"up/{model}", field: said})
+    told = [turn["content"] for turn in body["messages"][1:]]
+    assert [text if isinstance(text, str) else text[0]["text"] for text in told] == expected
+
+
+async def test_what_no_claude_model_takes_is_left_out():
+    tools = [{"type": "function", "function": {"name": name}} for name in "aba"]
+    asked = asked_by("chat", "claude-sonnet-4-5", tools=tools, stop=["\n", "END"], user="a@b.com")
+    body, told = await sent(Anthropic, PATHS["chat"], asked)
+    assert [tool["name"] for tool in body["tools"]] == ["a", "b"]
+    assert body["stop_sequences"] == ["END"]
+    assert "@" not in body["metadata"]["user_id"]
+    assert "take each name once" in told
+    assert "take no blank one" in told

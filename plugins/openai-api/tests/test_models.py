@@ -125,12 +125,17 @@ async def test_what_hangs_from_kept_responses_is_a_404_in_openais_envelope(
 
 
 async def test_a_websocket_is_refused_at_once_in_openais_envelope(echo):
-    """Its handshake is a GET (RFC 6455, 4.1): Codex and the SDKs then go on with POST."""
+    """Its handshake is a GET (RFC 6455, 4.1): after a 426 Codex goes on with POST, and does not try
+    again first."""
     upgrade = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-version": "13"}
     upgrade["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
-    response = await echo.gate.client.get("/v1/responses", headers=upgrade)
-    assert response.status_code == 404
-    assert response.json()["error"]["code"] == "unknown_url"
+    for path in ("/v1/responses", "/responses"):
+        response = await echo.gate.client.get(path, headers=upgrade)
+        assert response.status_code == 426
+        assert response.headers["upgrade"] == "HTTP/1.1"
+        error = response.json()["error"]
+        assert error["code"] == "websocket_not_supported"
+        assert "POST /v1/responses" in error["message"]
 
 
 async def test_without_the_plugin_nothing_is_served():
@@ -146,7 +151,7 @@ def test_the_plugin_needs_no_options():
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda sdk: sdk.embeddings.create(model="echo/echo", input="hi"),
+        lambda sdk: sdk.moderations.create(input="hi"),
         lambda sdk: sdk.completions.create(model="echo/echo", prompt="hi"),
         lambda sdk: sdk.chat.completions.list(),
         lambda sdk: sdk.vector_stores.files.list("vs_1"),

@@ -27,6 +27,7 @@ from plugway.testing import Cut, Hold, ScriptedUpstream, build_plugin, gateway, 
 from plugway_anthropic import Anthropic
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_openai import OpenAI
+from plugway_openai_wire.testing import chat_message
 from plugway_router import Router
 from plugway_thinking import Thinking
 
@@ -148,6 +149,31 @@ async def test_chat_is_spoken_where_it_is_asked_for():
     assert server.requests[0].path == "/v1/chat/completions"
     assert server.requests[0].json["max_completion_tokens"]
     assert events[-1][0] == "message_stop"
+
+
+@pytest.mark.parametrize(
+    ("model", "tools", "effort"),
+    [
+        ("gpt-5.6-luna", True, "none"),
+        ("gpt-6", True, "none"),
+        ("gpt-5.6-luna", False, "high"),
+        ("gpt-5.2", True, "high"),
+    ],
+)
+async def test_newer_models_do_not_think_beside_tools_over_chat(server, model, tools, effort):
+    server.script(respond(200, chat_message("Hello.")))
+    schema = {"type": "object", "properties": {"path": {"type": "string"}}}
+    tool = {"name": "Read", "description": "reads", "input_schema": schema}
+    more = {"tools": [tool]} if tools else {}
+    async with gateway([plugin(server, api="chat")]) as running:
+        body = {"model": f"cloud/{model}", "max_tokens": 99, "thinking": {"type": "adaptive"}}
+        body |= {
+            "messages": [{"role": "user", "content": "hi"}],
+            "output_config": {"effort": "high"},
+        }
+        reply = await running.client.post("/v1/messages", json={**body, **more})
+    assert reply.status_code == 200, reply.text
+    assert server.requests[-1].json["reasoning_effort"] == effort
 
 
 async def test_models_that_answer_in_text_are_listed(server):

@@ -31,7 +31,7 @@ def test_the_next_steps_name_every_backend_that_the_example_offers():
     text = " ".join((DATA / "next-steps.txt").read_text().casefold().split())
     offered = re.findall(r"^  # - use: ([a-z-]+)", (DATA / "config.example.yaml").read_text(), re.M)
     said = {"lmstudio": "lm studio", "openai-compatible": "openrouter"}
-    aside = {"openai-api", "mcp", "switch", "recommend", "anthropic-compatible"}
+    aside = {"gemini-api", "openai-api", "mcp", "switch", "recommend", "anthropic-compatible"}
     backends = set(offered) - aside
     assert len(backends) > 7
     assert [name for name in sorted(backends) if said.get(name, name) not in text] == []

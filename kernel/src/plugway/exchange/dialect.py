@@ -15,9 +15,9 @@ from plugway.exchange.channel import Channel
 from plugway.plugins.contain import Contained, next_of
 from plugway.types.attempt import Attempt
 from plugway.types.backend import Relays
-from plugway.types.dialect import Dialect, DialectEncoder
+from plugway.types.dialect import CountsTokens, Dialect, DialectEncoder, FramesStreams
 from plugway.types.errors import Headers, StreamInterrupted, error_type
-from plugway.types.exchange import Exchange
+from plugway.types.exchange import Endpoint, Exchange
 from plugway.types.json import as_object, loaded
 from plugway.types.request import MessagesRequest, Original
 from plugway.types.response import Reply
@@ -46,6 +46,14 @@ class DialectAnswer:
         self._head: Message | None = None
         self._encoder: DialectEncoder | None = None
         self._decoder: Decoder | None = None
+        self._ping = PING
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What its requests ask for."""
+        dialect = self.dialect
+        counts = isinstance(dialect, CountsTokens) and dialect.counts_tokens
+        return "count_tokens" if counts else "messages"
 
     async def __call__(self, message: Message) -> None:
         """Send one ASGI message on, in the dialect."""
@@ -53,6 +61,7 @@ class DialectAnswer:
             self._head = message
             if _header(message, b"content-type").startswith(b"text/event-stream"):
                 self._decoder = Decoder()
+                self._frame(message)
                 await self._send_head(None)
         elif message["type"] != "http.response.body" or self.raw:
             await self._send(message)
@@ -86,11 +95,20 @@ class DialectAnswer:
             kept.append((b"x-request-id", request_id))
         await self._send({**self._head, "headers": kept})
 
+    def _frame(self, head: Message) -> None:
+        """Make the head of a stream that of the dialect's own kind of stream."""
+        encoder = self._the_encoder()
+        if isinstance(encoder, FramesStreams) and encoder.content_type:
+            self._ping = encoder.ping
+            kept = [line for line in head["headers"] if line[0] != b"content-type"]
+            kept.append((b"content-type", encoder.content_type.encode()))
+            self._head = {**head, "headers": kept}
+
     def _streamed(self, decoder: Decoder, chunk: bytes) -> bytes:
         encoder, pieces = self._the_encoder(), list[bytes]()
         for item in decoder.feed(chunk):
             if item.type == "ping":
-                pieces.append(PING)
+                pieces.append(self._ping)
             elif item.type == "error":
                 error = as_object(item.data.get("error"))
                 with self._contained():

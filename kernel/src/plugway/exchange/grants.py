@@ -45,6 +45,9 @@ FIELDS: Final = _words(
     " repetition_penalty response_format safe_prompt safety_identifier seed skip_special_tokens"
     " stop stop_token_ids stream_options structured_outputs text top_a top_logprobs truncation"
     " typical_p user verbosity xtc_probability xtc_threshold"
+    # Those of an API that says its fields in two spellings.
+    " contents generation_config generationConfig safety_settings safetySettings"
+    " system_instruction systemInstruction tool_config toolConfig"
 )
 """Fields of a body that choose none of it, in whatever API. What is in `tools`, `messages`, `input`
 and `metadata` is looked at too."""

@@ -104,7 +104,7 @@ class ExchangeServer:
             request = MessagesRequest(body, lines, query=query)
         else:
             try:
-                read = partial(_decoded, answer, body, lines, scope["plugway.caller"].name)
+                read = partial(_decoded, answer, body, lines, scope["plugway.caller"].name, query)
                 request = await aside(is_heavy(body), read)
             except (RequestRejected, HookError) as error:
                 await refuse(error, scope, receive, send)
@@ -169,10 +169,12 @@ def _forwarded(received: list[tuple[bytes, bytes]]) -> Headers:
     return tuple(line for line in lines if line[0] not in named)
 
 
-def _decoded(answer: DialectAnswer, body: bytes, headers: Headers, caller: str) -> MessagesRequest:
+def _decoded(
+    answer: DialectAnswer, body: bytes, headers: Headers, caller: str, query: str
+) -> MessagesRequest:
     """The Messages request for one of another dialect. Raises `RequestRejected`."""
     dialect = answer.dialect
-    original = Original(dialect.name, answer.original.path, body, headers, caller)
+    original = Original(dialect.name, answer.original.path, body, headers, caller, query)
 
     def written(decode: Callable[[], Mapping[str, Any]]) -> bytes:
         with Contained(answer.plugin, "register_dialects"):

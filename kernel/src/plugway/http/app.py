@@ -30,7 +30,7 @@ from plugway.exchange.channel import channel_of
 from plugway.exchange.dialect import DialectAnswer
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.intake import refuse
-from plugway.http.guard import Guard, GuardPolicy
+from plugway.http.guard import Guard, GuardPolicy, key_as_line
 from plugway.http.snapshot import Snapshot, build_snapshot
 from plugway.plugins.contain import Contained
 from plugway.types.backend import OWNER, Caller, ModelInfo, Reaches
@@ -67,7 +67,10 @@ class App:
                 path = path[3:]
                 scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
             served = path.removesuffix(EXPLAIN)
-            spoken = self.snapshot.dialects.get(served)
+            dialects = self.snapshot.dialects
+            if scope["query_string"] and dialects.key_places:
+                scope = key_as_line(scope, dialects.key_places)
+            spoken = dialects.find(served)
             if spoken is not None and scope["method"] == "POST":
                 plugin, dialect = spoken
                 channel = channel_of(scope, receive, send)
@@ -203,8 +206,9 @@ class _Front:
             message = f"{path[:200]!r} is not served here: do not encode a slash in a path"
             return refuse(NoRoute(message, retry=False), scope, receive, send)
         endpoint = EXCHANGES.get(path)
-        if "plugway.dialect" in scope:
-            endpoint = "explain" if path.endswith(EXPLAIN) else "messages"
+        answer: DialectAnswer | None = scope.get("plugway.dialect")
+        if answer is not None:
+            endpoint = "explain" if path.endswith(EXPLAIN) else answer.endpoint
         if endpoint is None:
             return self._other(scope, receive, send)
         if scope["method"] != "POST":

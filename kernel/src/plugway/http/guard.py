@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NoReturn
+from urllib.parse import unquote_to_bytes
 
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -35,8 +36,8 @@ _Line = tuple[bytes, bytes]
 _Lines = list[_Line]
 _Named = dict[bytes, bytes]
 
-_TOKEN_HEADERS = frozenset({b"authorization", b"x-api-key", b"plugway-token"})
-_CREDENTIALS = _TOKEN_HEADERS | {b"api-key", b"x-goog-api-key"}
+_TOKEN_HEADERS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"plugway-token"})
+_CREDENTIALS = _TOKEN_HEADERS | {b"api-key"}
 # Nothing inside may believe a word that any client can write about where it comes from.
 _DROPPED = frozenset(
     b"cookie forwarded proxy-authorization x-forwarded-for x-forwarded-host x-forwarded-port"
@@ -114,6 +115,25 @@ class Guard:
             raise RequestRejected(message, status=429, headers=later, retry=False)
         message = "no valid token: set ANTHROPIC_AUTH_TOKEN (`plugway status` shows where it is)"
         raise RequestRejected(message, status=401, retry=False)
+
+
+def key_as_line(scope: Scope, places: Sequence[tuple[str, str]]) -> Scope:
+    """`scope` with the token of a query in the line `plugway-token`, and no longer in the query.
+
+    `places` are beginnings of paths where that counts, each with the name of the parameter. A line
+    that is there already counts instead.
+    """
+    path: str = scope["path"]
+    name = next((name.encode() for start, name in places if path.startswith(start)), b"")
+    parts: list[bytes] = scope["query_string"].split(b"&")
+    keys = [part for part in parts if part.startswith(name + b"=")] if name else []
+    if not keys:
+        return scope
+    lines: _Lines = scope["headers"]
+    if not any(line[0] == b"plugway-token" for line in lines):
+        lines = [*lines, (b"plugway-token", unquote_to_bytes(keys[0][len(name) + 1 :]))]
+    rest = b"&".join(part for part in parts if part not in keys)
+    return {**scope, "query_string": rest, "headers": lines}
 
 
 class _Failures:

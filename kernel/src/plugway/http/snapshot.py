@@ -28,7 +28,7 @@ from plugway.plugins.hooks import Hooks
 from plugway.plugins.loader import Found, find_plugins
 from plugway.plugins.plugin import Flaw, Plugin
 from plugway.types.backend import Backend, Caller, ModelInfo
-from plugway.types.dialect import Dialect
+from plugway.types.dialect import Dialect, KeyInQuery
 from plugway.types.errors import (
     BackendError,
     ConfigError,
@@ -85,7 +85,7 @@ class Snapshot:
         self.gateway = Gateway(self)
         self.routes = self.hooks.listed("register_routes", BaseRoute, self.gateway)
         """The routes of plugins, each with the plugin that registered it."""
-        self.dialects = _by_path(self.hooks.listed("register_dialects", Dialect))
+        self.dialects = DialectPaths(self.hooks.listed("register_dialects", Dialect))
         self._models: dict[str, Sequence[ModelInfo]] = {}
         self._closing = anyio.Event()
         self.closed = anyio.Event()
@@ -301,15 +301,41 @@ def _public(backend: str, info: ModelInfo) -> ModelInfo:
     return replace(info, id=f"anthropic/{backend}/{info.id}", display_name=name)
 
 
-def _by_path(registered: Sequence[tuple[Plugin[Any], Dialect]]) -> dict[str, tuple[str, Dialect]]:
+class DialectPaths:
     """The dialect that serves each path, with the name of its plugin."""
-    dialects: dict[str, tuple[str, Dialect]] = {}
-    for plugin, dialect in registered:
-        for path in dialect.paths:
-            if path in dialects or path in EXCHANGES:
-                raise PluginError(plugin.name, f"the path `{path}` is already served")
-            dialects[path] = plugin.name, dialect
-    return dialects
+
+    def __init__(self, registered: Sequence[tuple[Plugin[Any], Dialect]]) -> None:
+        """Raises `PluginError` where two serve one path."""
+        self._exact: dict[str, tuple[str, Dialect]] = {}
+        self._open: dict[tuple[str, str], tuple[str, Dialect]] = {}
+        """By what stands before and behind `{model}`."""
+        self.key_places: list[tuple[str, str]] = []
+        """Beginnings of paths, and the parameter of the query that may hold the token there."""
+        for plugin, dialect in registered:
+            for path in dialect.paths:
+                self._add(path, plugin.name, dialect)
+            if isinstance(dialect, KeyInQuery):
+                self.key_places += dialect.key_places
+
+    def find(self, path: str) -> tuple[str, Dialect] | None:
+        """Who serves POST requests to `path`."""
+        found = self._exact.get(path)
+        if found is not None or path in EXCHANGES:
+            return found
+        for (before, behind), one in self._open.items():
+            if path.endswith(behind) and path.startswith(before):
+                return one if len(path) > len(before) + len(behind) else None
+        return None
+
+    def _add(self, path: str, plugin: str, dialect: Dialect) -> None:
+        before, mark, behind = path.partition("{model}")
+        taken = (before, behind) in self._open if mark else path in self._exact
+        if taken or path in EXCHANGES:
+            raise PluginError(plugin, f"the path `{path}` is already served")
+        if mark:
+            self._open[before, behind] = plugin, dialect
+        else:
+            self._exact[path] = plugin, dialect
 
 
 def _by_name(registered: Sequence[tuple[Plugin[Any], Backend]]) -> dict[str, Backend]:

@@ -53,7 +53,8 @@ class Dialect(Protocol):
 
     @property
     def paths(self) -> Sequence[str]:
-        """The paths whose POST requests it takes."""
+        """The paths whose POST requests it takes. `{model}` in one stands for any text, slashes
+        included: `Original.path` has what was asked for."""
         ...
 
     @property
@@ -72,4 +73,40 @@ class Dialect(Protocol):
     def encoder(self, original: Original) -> DialectEncoder:
         """The encoder of the answer. `original.body` is empty where the request was refused before
         it was decoded; what was `Deferred` may be none that can be decoded."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A dialect whose requests ask how many tokens they have: no inference is run, and its encoder
+    writes `{"input_tokens": ...}`."""
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether they do."""
+        ...
+
+
+@runtime_checkable
+class KeyInQuery(Protocol):
+    """A dialect whose clients may send the gateway's token in the query of a request."""
+
+    @property
+    def key_places(self) -> Sequence[tuple[str, str]]:
+        """How the paths begin where that counts, and the name of the parameter."""
+        ...
+
+
+@runtime_checkable
+class FramesStreams(Protocol):
+    """An encoder whose stream is no `text/event-stream`."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type of its stream; empty for `text/event-stream`."""
+        ...
+
+    @property
+    def ping(self) -> bytes:
+        """What the client is sent, and skips, while it waits."""
         ...

@@ -24,11 +24,17 @@ class Original:
 
     __slots__ = (
         *("_decode", "_inner", "_made_up", "_notes", "_source"),
-        *("caller", "dialect", "headers", "path"),
+        *("caller", "dialect", "headers", "path", "query"),
     )
 
     def __init__(
-        self, dialect: str, path: str, body: bytes = b"", headers: Headers = (), caller: str = ""
+        self,
+        dialect: str,
+        path: str,
+        body: bytes = b"",
+        headers: Headers = (),
+        caller: str = "",
+        query: str = "",
     ) -> None:
         self.dialect = dialect
         """The dialect's name, such as `acme-chat`."""
@@ -37,6 +43,8 @@ class Original:
         """The client's header lines, without those that carry credentials."""
         self.caller = caller
         """Who asks, as `Caller.name`: what a dialect keeps for one is not another's."""
+        self.query = query
+        """The query string, such as `alt=sse`, without what carries credentials."""
         self._source = Source(body)
         self._notes: list[str] = []
         self._made_up: set[str] = set()
@@ -93,7 +101,7 @@ class Original:
 
     def written(self, body: bytes) -> Original:
         """The same with another body."""
-        new = Original(self.dialect, self.path, body, self.headers, self.caller)
+        new = Original(self.dialect, self.path, body, self.headers, self.caller, self.query)
         new._notes, new._made_up = self.notes, self.made_up
         return new
 

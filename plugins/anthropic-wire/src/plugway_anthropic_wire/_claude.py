@@ -5,9 +5,11 @@ model that it names goes there as it is.
 
 Sources: of platform.claude.com/docs "Extended thinking" (budgets from 1,024 tokens, below
 `max_tokens`; `temperature` and `top_k` not beside thinking, `top_p` from 0.95 on; a turn with calls
-begins with its thinking), "Adaptive thinking", "Effort" and "Migration guide"; from which version
-on it holds, also as "AI Gateway Anthropic Reasoning" of Vercel (thinking) and the migration guides
-for Claude 4.7 and Claude 5 Sonnet of OpenRouter (sampling fields, `xhigh`) have it.
+begins with its thinking), "Adaptive thinking", "Thinking" (what cannot be switched off), "Effort",
+"Migration guide", and of "Errors" the part "Common validation errors" (no prefill, no forced tool,
+no blank stop sequence); from which version on it holds, also as "AI Gateway Anthropic Reasoning" of
+Vercel (thinking) and the migration guides for Claude 4.7 and Claude 5 Sonnet of OpenRouter
+(sampling fields, `xhigh`) have it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ _BUDGETS: Final = {"low": 2048, "medium": 8192, "high": 16384, "xhigh": 24576, "
 """Tokens of thinking that stand for an effort."""
 _SAMPLING: Final = ("temperature", "top_p", "top_k")
 _LEAST_TOP_P: Final = 0.95
+_ALWAYS_THINK: Final = ("fable", "mythos")
+"""Families that always think."""
+GO_ON: Final = "Go on."
+"""What the user says after an answer that is begun, where a model begins its own."""
 _NAME: Final = re.compile(
     r"claude-(?:(?P<family>[a-z]+)-(?P<major>\d{1,2})(?!\d)(?:[-.](?P<minor>\d{1,2})(?!\d))?"
     r"|(?P<first>\d)(?:[-.](?P<second>\d))?-(?P<kind>[a-z]+))"
@@ -82,6 +88,30 @@ class Claude:
         """It takes one of `temperature` and `top_p`."""
         return self.version >= (4, 1)
 
+    @property
+    def off(self) -> str:
+        """The `thinking.type` that asks for no thinking; empty where it always thinks."""
+        newest = self.version >= (5, 5)
+        if self.family in _ALWAYS_THINK or (newest and self.family == "opus"):
+            return ""
+        return "between_tools" if newest and self.family == "sonnet" else "disabled"
+
+    @property
+    def thinks_at_most(self) -> bool:
+        """It thinks at the two highest efforts, whatever it is told."""
+        return self.version >= (5, 0) and (self.family, self.version) != ("sonnet", (5, 0))
+
+    @property
+    def forced(self) -> bool:
+        """It takes a `tool_choice` of `any` or `tool`."""
+        first = (5, 1) if self.family in _ALWAYS_THINK else (5, 5)
+        return self.family == "haiku" or self.version < first
+
+    @property
+    def prefills(self) -> bool:
+        """It goes on with an answer that is begun."""
+        return self.version < (4, 6)
+
 
 def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     """The request without what the model refuses; the same object where it takes all."""
@@ -93,7 +123,52 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         request = _effort(request, claude, effort)
     if any(name in body for name in _SAMPLING):
         request = _sampling(request, claude)
+    if as_object(body.get("tool_choice")).get("type") in ("any", "tool") and not claude.forced:
+        choice = {**as_object(body["tool_choice"]), "type": "auto"}
+        choice.pop("name", None)
+        because = "this Claude model cannot be made to call a tool"
+        request = request.replace(because=because, tool_choice=choice)
+    return _last_turn(_plain_lists(request), claude)
+
+
+def _plain_lists(request: MessagesRequest) -> MessagesRequest:
+    """The request without blank stop sequences and tools that are there twice."""
+    stops = as_list(request.get("stop_sequences"))
+    kept = [stop for stop in stops if not isinstance(stop, str) or stop.strip()]
+    if len(kept) < len(stops):
+        because = "Claude models take no blank one"
+        request = request.replace(because=because, stop_sequences=kept or REMOVE)
+    tools = as_list(request.get("tools"))
+    once: dict[Any, Any] = {}
+    for tool in tools:
+        once.setdefault(str(as_object(tool).get("name")), tool)
+    if len(once) < len(tools):
+        because = "Claude models take each name once"
+        request = request.replace(because=because, tools=list(once.values()))
     return request
+
+
+def _last_turn(request: MessagesRequest, claude: Claude) -> MessagesRequest:
+    """A begun answer as the model takes it: with a user turn after it, or without blanks behind."""
+    messages = as_list(request.get("messages"))
+    last = as_object(messages[-1]) if messages else {}
+    if last.get("role") != "assistant" or not last.get("content"):
+        return request
+    thinks = as_object(request.get("thinking")).get("type") in ("adaptive", "enabled")
+    if thinks or not claude.prefills:
+        because = "this Claude model goes on with no answer that is begun: a user turn asks it to"
+        asked = {"role": "user", "content": [{"type": "text", "text": GO_ON}]}
+        return request.replace(because=because, messages=[*messages, asked])
+    content = last["content"]
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    final = as_object(content[-1])
+    text = final.get("text")
+    if not isinstance(text, str) or text.rstrip() == text:
+        return request
+    because = "Claude models refuse blanks at the end of an answer that is begun"
+    ended = {**last, "content": [*content[:-1], {**final, "text": text.rstrip()}]}
+    return request.replace(because=because, messages=[*messages[:-1], ended])
 
 
 def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> MessagesRequest:
@@ -103,6 +178,8 @@ def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> Messages
         return request.replace(because="this Claude model has no thinking", thinking=REMOVE)
     if kind == "adaptive" and not claude.adaptive:
         return _budgeted(request, effort)
+    if kind == "disabled" and claude.off != "disabled":
+        return _least(request, claude, effort)
     if kind == "enabled" and not claude.budgets:
         because = "this Claude model takes no budget, but chooses by itself how much it thinks"
         kept = {"type": "adaptive"} | {k: v for k, v in thinking.items() if k == "display"}
@@ -111,6 +188,16 @@ def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> Messages
             config = {**config, "effort": _effort_of(thinking.get("budget_tokens"))}
         return request.replace(because=because, thinking=kept, output_config=config)
     return request
+
+
+def _least(request: MessagesRequest, claude: Claude, effort: str) -> MessagesRequest:
+    """As little thinking as there is, where none is no choice."""
+    if claude.off:
+        because = "this Claude model can only be told not to think between tools"
+        return request.replace(because=because, thinking={"type": claude.off})
+    because = "this Claude model always thinks: told to think as little as it can"
+    config = {**as_object(request.get("output_config")), "effort": effort or "low"}
+    return request.replace(because=because, thinking=REMOVE, output_config=config)
 
 
 def _budgeted(request: MessagesRequest, effort: str) -> MessagesRequest:
@@ -144,6 +231,10 @@ def _effort_of(budget: Any) -> str:
 
 def _effort(request: MessagesRequest, claude: Claude, effort: Any) -> MessagesRequest:
     config = as_object(request.get("output_config"))
+    off = as_object(request.get("thinking")).get("type") in ("disabled", "between_tools")
+    if effort in EFFORTS[3:] and off and claude.thinks_at_most:
+        because = "without thinking, this Claude model takes `high` at most"
+        return request.replace(because=because, output_config={**config, "effort": "high"})
     if effort in claude.efforts or effort not in EFFORTS:
         return request
     lower = EFFORTS[: EFFORTS.index(effort)]

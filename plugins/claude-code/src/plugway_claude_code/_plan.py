@@ -22,6 +22,7 @@ from plugway_claude_code._detect import (
 _STACK = (
     "dashboard",
     "auto-mode",
+    "gemini-api",
     "openai-api",
     "mcp",
     "local-answers",

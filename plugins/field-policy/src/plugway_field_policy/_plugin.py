@@ -16,6 +16,9 @@ from plugway import (
     InvalidRequest,
     MessagesRequest,
     Plugin,
+    Reply,
+    Send,
+    StateKey,
     as_list,
     as_object,
     hookimpl,
@@ -24,9 +27,12 @@ from plugway_field_policy._options import FieldPolicyOptions
 from plugway_field_policy._policy import Policy, policy_of
 from plugway_field_policy._presets import REASONS
 from plugway_field_policy._rewrite import Rewriter
+from plugway_field_policy._threads import refusal
 from plugway_translation import blocks_of
 
 BETA_HEADER: Final = "anthropic-beta"
+REFUSAL: StateKey[Reply | None] = StateKey("field-policy.refusal")
+"""What the attempt at hand is answered with, where it is not sent."""
 _BETA: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,6}-20\d\d-?\d\d-?\d\d")
 
 
@@ -55,7 +61,19 @@ class FieldPolicy(Plugin[FieldPolicyOptions]):
         policy = self._policies.get(backend.name)
         if policy is None:
             policy = self._policies[backend.name] = policy_of(backend, self.options)
+        kept = policy.takes_field("thread")
+        exchange.state[REFUSAL] = None if kept else refusal(request, attempt.target, exchange.id)
         return None if policy.untouched else adapted(request, policy)
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """The reply, or a 400 for what cannot be left out without loss."""
+        refused = exchange.state.get(REFUSAL)
+        if refused is not None:
+            exchange.note(self.name, "refused `thread`, which would be all of the conversation")
+        return refused or await send(request, attempt)
 
 
 def adapted(request: MessagesRequest, policy: Policy) -> MessagesRequest:

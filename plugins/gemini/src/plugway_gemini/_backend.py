@@ -34,6 +34,8 @@ from plugway import (
 )
 from plugway_anthropic_wire import MAX_CURSOR, every_page, key_refusal, refuses_key
 from plugway_capabilities import Ledger
+from plugway_embeddings import AT_ONCE, Embedded, Vector, Wanted, texts_of
+from plugway_gemini._embeddings import batch_of, vectors_in
 from plugway_gemini._models import Target, entries_of, models_in, resource
 from plugway_gemini._reader import Reader
 from plugway_gemini._request import Translation, translate
@@ -121,6 +123,21 @@ class GeminiBackend:
         finally:
             await response.aclose()
         return count(counted.get("totalTokens")) or None
+
+    async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
+        """The vectors, asked for in steps (`Embeds`); Google does not say how many tokens."""
+        texts, found = texts_of(wanted.inputs), list[Vector]()
+        for at in range(0, len(texts), AT_ONCE):
+            asked = texts[at : at + AT_ONCE]
+            body = batch_of(wanted, asked, attempt.model)
+            response = await self._post("batchEmbedContents", attempt, body)
+            try:
+                if response.status >= 400:
+                    raise await self._refusal(response)
+                found += vectors_in(await response.read(), len(asked))
+            finally:
+                await response.aclose()
+        return Embedded(tuple(found))
 
     async def models(self) -> Sequence[ModelInfo]:
         """The models that write text, with the limits that Google states."""

@@ -143,15 +143,19 @@ def _instruct(made: dict[str, Any], system: str, target: Target, notes: Notes) -
 def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]:
     """The tools that have a schema; those that Anthropic's own servers run have none."""
     found: list[dict[str, Any]] = []
+    names: set[str] = set()
     for tool in map(as_object, as_list(body.get("tools"))):
         if is_placeholder(tool):
             notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
-        elif isinstance(tool.get("name"), str) and tool.get("type") in ("custom", None):
-            drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
-            found.append(tool)
-        else:
+        elif not isinstance(tool.get("name"), str) or tool.get("type") not in ("custom", None):
             kind = type_name(tool.get("type"))
             notes.add("tools", "drop", f"`{kind}` is a tool of Anthropic's servers")
+        elif tool["name"] in names:
+            notes.add("tools", "drop", f"a tool before it is called `{tool['name']}`, too")
+        else:
+            drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
+            found.append(tool)
+            names.add(tool["name"])
     return found
 
 

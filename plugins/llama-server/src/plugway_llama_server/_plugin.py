@@ -12,6 +12,7 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
+from plugway_embeddings import OpenAIEmbeddings
 from plugway_llama_server._models import info_of
 from plugway_translation import Media
 
@@ -23,7 +24,7 @@ class LlamaServerOptions(EndpointOptions):
     """Address of llama-server, without `/v1`. With a key it must be https, or on this machine."""
 
 
-class LlamaServerBackend(AnthropicBackend):
+class LlamaServerBackend(OpenAIEmbeddings, AnthropicBackend):
     """llama-server, with windows and load state."""
 
     kind = "llama-server"

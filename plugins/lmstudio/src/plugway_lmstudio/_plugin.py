@@ -15,6 +15,7 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
+from plugway_embeddings import OpenAIEmbeddings
 from plugway_lmstudio._models import models_of
 from plugway_translation import Media
 
@@ -30,7 +31,7 @@ class LmStudioOptions(EndpointOptions):
     which it does not report. 0 states the model's maximum."""
 
 
-class LmStudioBackend(AnthropicBackend):
+class LmStudioBackend(OpenAIEmbeddings, AnthropicBackend):
     """LM Studio, with load state and windows."""
 
     kind = "lmstudio"

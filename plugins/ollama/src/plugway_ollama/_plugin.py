@@ -28,6 +28,7 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
+from plugway_embeddings import Embedded, OpenAIEmbeddings, Wanted
 from plugway_ollama._choice import chosen
 from plugway_ollama._models import (
     info_of,
@@ -63,7 +64,7 @@ class OllamaOptions(EndpointOptions):
     set, because prompts may leave this machine."""
 
 
-class OllamaBackend(AnthropicBackend):
+class OllamaBackend(OpenAIEmbeddings, AnthropicBackend):
     """Ollama, with the window of each model."""
 
     kind = "ollama"
@@ -80,6 +81,19 @@ class OllamaBackend(AnthropicBackend):
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """Ollama's reply; a cloud model needs consent, because this backend's zone is `local`."""
+        self._check_consent(attempt)
+        name = await self._variant_of(attempt.model)
+        if name != attempt.model:
+            attempt.note(f"requested `{name}`, which is loaded with that window")
+            request = request.replace(model=name, because="Ollama accepts no window in a request")
+        return await super().send(request, attempt)
+
+    async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
+        """Ollama's embeddings; a cloud model needs consent here, too."""
+        self._check_consent(attempt)
+        return await super().embed(wanted, attempt)
+
+    def _check_consent(self, attempt: Attempt) -> None:
         if not self._options.cloud_models and is_cloud_name(attempt.model):
             refused = BackendRefused(
                 400,  # Claude Code reports 401 and 403 as its own failed authentication (2.1.332)
@@ -90,11 +104,6 @@ class OllamaBackend(AnthropicBackend):
             )
             refused.try_next = True
             raise refused
-        name = await self._variant_of(attempt.model)
-        if name != attempt.model:
-            attempt.note(f"requested `{name}`, which is loaded with that window")
-            request = request.replace(model=name, because="Ollama accepts no window in a request")
-        return await super().send(request, attempt)
 
     def key_refused(self, refusal: BackendRefused) -> BackendError:
         """If Ollama itself is not signed in, no key in the configuration helps. It then returns a

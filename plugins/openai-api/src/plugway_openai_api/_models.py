@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from plugway import Caller, Gateway, ModelInfo
+from plugway_openai_api._embeddings import Embeddings
 from plugway_openai_api._errors import Told
 
 PREFIX: Final = "anthropic/"
@@ -84,6 +85,16 @@ class KeptResponse(ForOpenAIClients):
         return (Match.NONE, {}) if asked in ("compact", "input_tokens") else (match, child)
 
 
+class Handshake(ForOpenAIClients):
+    """A WebSocket's handshake, which is a GET with a key (RFC 6455, 4.1)."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Nothing for a GET without that key."""
+        if not any(name == b"sec-websocket-key" for name, _ in scope.get("headers", ())):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
 class ModelRoutes:
     """Lists what the gateway serves."""
 
@@ -100,6 +111,9 @@ class ModelRoutes:
             for path in ("{response_id}", "{response_id}/{more:path}"):
                 path = f"{root}/responses/{path}"
                 found.append(KeptResponse(path, _not_kept, methods=["GET", "POST", "DELETE"]))
+            embeddings = Embeddings(self._gateway).answer
+            found.append(ForOpenAIClients(f"{root}/embeddings", embeddings, methods=["POST"]))
+            found.append(Handshake(f"{root}/responses", _no_websocket, methods=["GET"]))
         found.append(Unserved("/{path:path}", _not_served, methods=METHODS))
         return found
 
@@ -134,10 +148,18 @@ async def _not_served(request: Request) -> Response:
     asked = f"{request.method} {request.url.path[:200]}"
     message = (
         f"Unknown request URL: {asked} is not served here. Served are POST /v1/chat/completions, "
-        "POST /v1/responses and GET /v1/models."
+        "POST /v1/responses, POST /v1/embeddings and GET /v1/models."
     )
     told = Told(message, "invalid_request_error", code="unknown_url")
     return _json(told.body(), request, status=404)
+
+
+async def _no_websocket(request: Request) -> Response:
+    """Refuse with 426, after which Codex sends POST at once; after a 404 it first tries again
+    for six seconds (0.171)."""
+    message = "WebSocket transport is not supported. Send POST /v1/responses with `stream: true`."
+    told = Told(message, "invalid_request_error", code="websocket_not_supported")
+    return _json(told.body(), request, status=426, upgrade="HTTP/1.1")
 
 
 def model_object(info: ModelInfo) -> dict[str, Any]:
@@ -166,6 +188,8 @@ def _seconds(created_at: str) -> int:
         return 0
 
 
-def _json(body: Mapping[str, Any], request: Request, *, status: int = 200) -> Response:
-    headers = {"x-request-id": request.scope.get("plugway.request_id", "")}
+def _json(
+    body: Mapping[str, Any], request: Request, *, status: int = 200, **headers: str
+) -> Response:
+    headers["x-request-id"] = request.scope.get("plugway.request_id", "")
     return Response(orjson.dumps(body), status, headers, media_type="application/json")

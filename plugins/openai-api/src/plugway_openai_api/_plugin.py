@@ -34,12 +34,11 @@ from plugway import (
 from plugway_openai_api._conversation import conversation_of, thread_of
 from plugway_openai_api._dialects import UNTOLD, ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
-from plugway_openai_api._limits import OutputLimits
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
 from plugway_openai_api._shelves import Shelves
 from plugway_openai_api._tidy import is_tidy
-from plugway_translation import MediaPolicy, paired_request
+from plugway_translation import MediaPolicy, OutputLimits, paired_request
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
 """The target that was sent the client's own bytes last."""

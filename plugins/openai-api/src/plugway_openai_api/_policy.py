@@ -86,6 +86,7 @@ RESPONSES: Final[Mapping[str, Rule]] = {
     **_SHARED,
     "access_programs": Rule("drop", "programs of OpenAI", ({},)),
     "background": Rule("reject", "nothing is kept here to ask for later", (False,)),
+    "client_metadata": Rule("drop", "what Codex says of itself, for OpenAI's servers", ({},)),
     "context_management": Rule("drop", "OpenAI's own compaction", ([],)),
     "conversation": Rule("reject", _STATE),
     "image": Rule("drop", _HINT, ({},)),

@@ -49,10 +49,10 @@ def stops(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 def who(body: Mapping[str, Any]) -> dict[str, Any]:
     """`metadata.user_id`, from `safety_identifier` or `user`, as a hash where it is longer than
     the 256 characters that Anthropic takes (`types/metadata_param.py` of the `anthropic` SDK has
-    the field). Raises `InvalidRequest`."""
+    the field), or an address, which it refuses. Raises `InvalidRequest`."""
     found = optional_text(body, "safety_identifier", "safety_identifier")
     found = found or optional_text(body, "user", "user")
-    if found and len(found) > MOST_USER:
+    if found and (len(found) > MOST_USER or "@" in found):
         found = hashed(found)
     return {"metadata": {"user_id": found}} if found else {}
 

@@ -9,9 +9,19 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from plugway import Backend, NetworkOptions, Plugin, Secret, Upstream, hookimpl, url_problem
+from plugway import (
+    Backend,
+    Headers,
+    NetworkOptions,
+    Plugin,
+    Secret,
+    Upstream,
+    hookimpl,
+    url_problem,
+)
 from plugway_anthropic_wire import key_lines
 from plugway_capabilities import Ledger
+from plugway_embeddings import OpenAIEmbeddings
 from plugway_openai_compatible._presets import KeyHeader, Preset, PresetName, presets
 from plugway_openai_wire import Api, Endpoint, OpenAIBackend
 from plugway_openai_wire.chat import ChatApi
@@ -107,6 +117,16 @@ class OpenAICompatible(Plugin[OpenAICompatibleOptions]):
         return self.backend
 
 
+class CompatibleBackend(OpenAIEmbeddings, OpenAIBackend):
+    """A server of OpenAI's APIs, which may make embeddings, too."""
+
+    embeddings_path = "/embeddings"
+
+    def embedding_lines(self) -> Headers:
+        """Those of every request."""
+        return tuple(self.endpoint.headers.items())
+
+
 def make_backend(name: str, options: OpenAICompatibleOptions) -> OpenAIBackend:
     """The backend that `options` describe."""
     preset = options.known
@@ -119,7 +139,7 @@ def make_backend(name: str, options: OpenAICompatibleOptions) -> OpenAIBackend:
         zone=options.zone or "",
     )
     host = options.address.partition("://")[2].partition("/")[0]
-    return OpenAIBackend(
+    return CompatibleBackend(
         name,
         options.zone or ("local" if upstream.loopback else host),
         upstream,

@@ -16,6 +16,7 @@ from pydantic import ValidationInfo, field_validator
 
 from plugway import (
     Backend,
+    Headers,
     ModelInfo,
     NetworkOptions,
     Plugin,
@@ -26,6 +27,7 @@ from plugway import (
 )
 from plugway_anthropic_wire import key_lines
 from plugway_capabilities import Ledger
+from plugway_embeddings import OpenAIEmbeddings
 from plugway_openai_wire import Api, Endpoint, OpenAIBackend
 from plugway_openai_wire.chat import ChatApi, Quirks
 from plugway_openai_wire.responses import ResponsesApi
@@ -39,6 +41,9 @@ _CHAT: Final = Quirks(
     documents=True,
     reasoning="effort",
     efforts=("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+    # "Function tools with reasoning_effort are not supported for gpt-5.6-luna in
+    # /v1/chat/completions": 400 of OpenAI, from GPT-5.4 on.
+    effortless_tools=r"gpt-(?:5\.[4-9]|[6-9]|\d\d)",
     reasoning_back=False,
     parallel_flag=True,
     strict=True,
@@ -93,8 +98,14 @@ class OpenAIOptions(NetworkOptions):
         return text
 
 
-class OpenAIApi(OpenAIBackend):
+class OpenAIApi(OpenAIEmbeddings, OpenAIBackend):
     """OpenAI's API under one key."""
+
+    embeddings_path = "/embeddings"
+
+    def embedding_lines(self) -> Headers:
+        """The organization and project."""
+        return tuple(self.endpoint.headers.items())
 
     @property
     def runs_tools(self) -> tuple[str, ...]:

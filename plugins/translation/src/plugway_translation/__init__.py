@@ -1,7 +1,7 @@
 """What every translation between the Messages API and another one needs: a library, not a plugin.
 
 Pure functions and small values: identifiers and names, schemas, turns, media, thinking, usage, and
-the notes in which a translator says what it could not carry over.
+the notes in which a translator says what it could not carry over. Limits of models are asked for.
 """
 
 from plugway_translation._arguments import arguments_of, parse_arguments
@@ -10,6 +10,7 @@ from plugway_translation._escapes import end_of_escapes
 from plugway_translation._halves import Halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id, safe_id
 from plugway_translation._lengths import hashed, shortened
+from plugway_translation._limits import OutputLimits
 from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
@@ -54,6 +55,7 @@ __all__ = [
     "Note",
     "Notes",
     "Opened",
+    "OutputLimits",
     "Reasoning",
     "Rule",
     "SchemaRules",

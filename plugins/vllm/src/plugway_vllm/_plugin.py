@@ -14,6 +14,7 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
+from plugway_embeddings import OpenAIEmbeddings
 from plugway_translation import Media
 
 
@@ -24,7 +25,7 @@ class VllmOptions(EndpointOptions):
     """Address of vLLM, without `/v1`. With a key it must be https, or on this machine."""
 
 
-class VllmBackend(AnthropicBackend):
+class VllmBackend(OpenAIEmbeddings, AnthropicBackend):
     """vLLM, whose models are all loaded."""
 
     kind = "vllm"

@@ -68,6 +68,8 @@ class Quirks:
     """How thinking is asked for: `reasoning_effort`; the object `reasoning` (OpenRouter); the
     switch `thinking` (DeepSeek); or arguments of the chat template."""
     efforts: tuple[Effort, ...] = ("low", "medium", "high")
+    effortless_tools: str = ""
+    """A regular expression for models that take tools with the effort `none` only."""
     reasoning_back: bool = True
     """Thinking goes back to the model that did it."""
     parallel_flag: bool = False

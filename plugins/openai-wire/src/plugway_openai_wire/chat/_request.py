@@ -6,6 +6,7 @@ in `Quirks` and in the ledger's facts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -159,6 +160,12 @@ def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
     drop_by(OUTPUT, list(as_object(body.get("output_config"))), notes, "output_config.")
     effort = effort_of(body)
     style = target.quirks.reasoning
+    effortless = target.quirks.effortless_tools
+    if effortless and body.get("tools") and re.match(effortless, str(body.get("model"))):
+        if effort not in (None, "none") or thinking:
+            because = "this model does not think beside tools over this API"
+            notes.add("thinking", "drop", f"{because}: `api: responses` lets it")
+        return {"reasoning_effort": "none"}
     if style == "none":
         if effort is not None or thinking:
             notes.add("thinking", "drop", "how to ask this server for it is not known")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_testing._strict._rules import Ask, Object, Refusal, bracketed, schemas
+from plugway_testing._strict._rules import Ask, Object, Refusal, bracketed, objects, schemas
 
 MOST_TOOLS: Final = 128
 NAME: Final = "^[a-zA-Z0-9_-]+$"
@@ -145,10 +145,11 @@ def sampling(ask: Ask) -> Iterator[Refusal]:
 
 def only_beside_tools(ask: Ask) -> Iterator[Refusal]:
     """`tool_choice` and `parallel_tool_calls` need tools: reports with the words; an empty list is
-    too short."""
+    too short. `additional_tools` are tools, too: Codex sends no others."""
     if ask.body.get("tools") == []:
         yield empty("tools")
-    if as_list(ask.body.get("tools")):
+    added = (item for _, item in objects(ask.body.get("input")))
+    if as_list(ask.body.get("tools")) or any(i.get("type") == "additional_tools" for i in added):
         return
     for name in ("tool_choice", "parallel_tool_calls"):
         if ask.body.get(name) not in (None, "none", "auto"):

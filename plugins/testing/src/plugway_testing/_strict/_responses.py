@@ -20,7 +20,8 @@ FIELDS: Final = words("""
     max_tool_calls tools tool_choice parallel_tool_calls text reasoning include metadata user
     safety_identifier prompt_cache_key prompt_cache_options prompt_cache_retention service_tier
     store previous_response_id conversation prompt truncation background top_logprobs
-    context_management moderation access_programs image""")
+    context_management moderation access_programs image client_metadata""")
+"""The SDK's, and `client_metadata`, which Codex sends to OpenAI's API itself (seen with 0.171)."""
 _ITEMS: Final[Mapping[str, frozenset[str]]] = {
     "message": frozenset(("type", "role", "content", "id", "status", "phase")),
     "reasoning": frozenset(("type", "id", "summary", "content", "encrypted_content", "status")),

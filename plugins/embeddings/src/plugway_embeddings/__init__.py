@@ -1,0 +1,31 @@
+"""Embeddings of texts, between front ends and backends: a library, not a plugin."""
+
+from plugway_embeddings._front import embedded
+from plugway_embeddings._openai import OpenAIEmbeddings
+from plugway_embeddings._values import (
+    AT_ONCE,
+    MOST_INPUTS,
+    Embedded,
+    Embeds,
+    Input,
+    Vector,
+    Wanted,
+    encoded,
+    texts_of,
+    vector_of,
+)
+
+__all__ = [
+    "AT_ONCE",
+    "MOST_INPUTS",
+    "Embedded",
+    "Embeds",
+    "Input",
+    "OpenAIEmbeddings",
+    "Vector",
+    "Wanted",
+    "embedded",
+    "encoded",
+    "texts_of",
+    "vector_of",
+]

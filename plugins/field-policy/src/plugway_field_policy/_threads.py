@@ -1,0 +1,32 @@
+"""Conversations that the server keeps, of which a request has the last turn alone.
+
+They are `thread` of the Messages API (`types/beta/beta_message_thread_param.py` of the `anthropic`
+SDK, beta `message-threads-2026-08-12`). Only Anthropic has them: without its thread, the rest of a
+conversation would be lost without a word. The SDK's tool runner asks for one by itself, and sends
+all of the conversation after the codes that are sent here (`lib/threads/_thread_state.py`).
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from plugway import MessagesRequest, Reply, as_object
+
+
+def refusal(request: MessagesRequest, target: str, request_id: str) -> Reply | None:
+    """The 400 for a request that wants a thread; None for any other."""
+    thread = as_object(request.get("thread"))
+    if not thread:
+        return None
+    if thread.get("type") == "continue":
+        details: dict[str, object] = {"error_code": "thread_not_found"}
+    else:
+        details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    message = (
+        f"thread: `{target}` keeps no conversations. Send all messages, without `thread` "
+        '(`unsupported_request_behavior="continue_unthreaded"` in the SDK).'
+    )
+    error = {"type": "invalid_request_error", "message": message, "details": details}
+    body = orjson.dumps({"type": "error", "error": error, "request_id": request_id})
+    headers = (("content-type", "application/json"), ("x-should-retry", "false"))
+    return Reply.whole(400, body, headers=headers)

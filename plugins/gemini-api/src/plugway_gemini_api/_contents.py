@@ -1,0 +1,278 @@
+"""The conversation of a Gemini request as turns of the Messages API. Pure functions.
+
+`Content` and `Part` in https://ai.google.dev/api/caching#Content. Turns of one role that follow
+each other are one turn: a client that keeps a stream as it came has a content for each piece.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from plugway import as_object
+from plugway_gemini_api._fields import invalid, named, object_at, objects, text
+from plugway_gemini_api._media import Attachments
+from plugway_gemini_api._seal import STAND_INS, Sealed, opened
+from plugway_translation import Notes, ToolNames, encode_id
+
+Block = dict[str, Any]
+
+_ROLES: Final[Mapping[str, str]] = {
+    "": "user",
+    "user": "user",
+    "function": "user",
+    "model": "assistant",
+}
+_HINTS: Final = frozenset(
+    (
+        *("audioMetadata", "documentMetadata", "mediaProcessing", "mediaResolution"),
+        *("partMetadata", "speechMetadata", "spreadsheetMetadata", "videoMetadata"),
+    )
+)
+"""Members of a part that say how Google shall read it."""
+_GOOGLES: Final = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
+"""Parts about tools that Google has run."""
+_RESULT: Final = ("output", "error", "result")
+"""Keys of a response that holds one value: Google's, and what its SDK writes."""
+
+
+class _Calls:
+    """Ids of the calls of one turn that wait for their responses."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, str], deque[str]] = {}
+        self._open: set[str] = set()
+
+    def add(self, id_: str, own: str, name: str) -> None:
+        """One more; `own` is the id that the client knows, empty where it has none."""
+        self._open.add(id_)
+        for key in (("id", own), ("name", name)):
+            self._waiting.setdefault(key, deque()).append(id_)
+
+    def answered(self, own: str, name: str) -> str:
+        """The call that a response is for: by its id, else the first open one of its name; empty
+        where there is none."""
+        for key in (("id", own), ("name", name)):
+            waiting = self._waiting.get(key) if key[1] else None
+            while waiting:
+                if (id_ := waiting.popleft()) in self._open:
+                    self._open.remove(id_)
+                    return id_
+        return ""
+
+
+class Conversation:
+    """Puts a conversation together, content by content."""
+
+    def __init__(self, names: ToolNames, media: Attachments, notes: Notes) -> None:
+        self._names = names
+        self._media = media
+        self._notes = notes
+        self._messages: list[dict[str, Any]] = []
+        self._results: list[Block] = []
+        """Results of the user's turn that is open: they stand before all else in it."""
+        self._calls = _Calls()
+        """Of the last turn of the model."""
+        self._ids: dict[str, int] = {}
+        """Ids of calls, and how often each was given."""
+        self._carried: set[str] = set()
+        """Signatures of the thinking blocks in the model's turn that is open."""
+
+    def of(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """`messages`. Raises `InvalidRequest`."""
+        for index, content in enumerate(objects(body, "contents", "contents")):
+            self._content(content, f"contents[{index}]")
+        self._end_turn()
+        found: list[dict[str, Any]] = []
+        for message in self._messages:
+            if found and found[-1]["role"] == message["role"]:  # the turn between had nothing
+                found[-1]["content"] += message["content"]
+            elif message["content"]:
+                found.append(message)
+        if not found:
+            raise invalid("contents", "there is nothing to answer")
+        return found
+
+    def _content(self, content: Mapping[str, Any], path: str) -> None:
+        given = text(content, "role", path)
+        role = _ROLES.get(given)
+        if role is None:
+            raise invalid(f"{path}.role", "please use a valid role: user, model")
+        if not self._messages or self._messages[-1]["role"] != role:
+            self._end_turn()
+            self._messages.append({"role": role, "content": []})
+            if role == "assistant":
+                self._calls, self._carried = _Calls(), set()
+        blocks: list[Block] = self._messages[-1]["content"]
+        for at, part in enumerate(objects(content, "parts", f"{path}.parts")):
+            self._hints(part)
+            if role == "assistant":
+                self._said(part, blocks, f"{path}.parts[{at}]")
+            else:
+                self._told(part, blocks, f"{path}.parts[{at}]")
+
+    def _end_turn(self) -> None:
+        if self._results:
+            self._messages[-1]["content"][:0] = self._results
+            self._results = []
+        for block in self._messages[-1]["content"] if self._messages else ():
+            if isinstance(block.get("text"), list):
+                block["text"] = "".join(block["text"])
+
+    def _hints(self, part: Mapping[str, Any]) -> None:
+        for name in part.keys() & _HINTS:
+            self._notes.add(f"contents.parts.{name}", "drop", "the Messages API has none")
+
+    # ── what the model said ──────────────────────────────────────────────────────────────────
+
+    def _said(self, part: Mapping[str, Any], blocks: list[Block], path: str) -> None:
+        carried = self._thinking(part)
+        if "functionCall" in part:
+            self._carry(carried, blocks)
+            blocks.append(self._call(object_at(part, "functionCall", path), path))
+            return
+        self._carry(carried, blocks)
+        if part.get("thought") is True:
+            if not carried:
+                self._notes.add("contents.parts.thought", "drop", "it is not signed")
+            return
+        found = self._media.block(part, path) or self._words(part, path)
+        if found is None:
+            return
+        if found["type"] != "text":
+            self._notes.add("contents.parts", "drop", "a model shows no media here")
+        elif blocks and blocks[-1]["type"] == "text":
+            blocks[-1]["text"].append(found["text"])
+        else:
+            blocks.append({"type": "text", "text": [found["text"]]})  # put together in `_end_turn`
+
+    def _thinking(self, part: Mapping[str, Any]) -> list[Sealed]:
+        """The thinking blocks that a part carries, each once in a turn."""
+        signature = part.get("thoughtSignature")
+        if signature is None:
+            return []
+        found = opened(signature)
+        if found is None:
+            if not _is_stand_in(signature):
+                why = "it was not made here, so nobody can read it"
+                self._notes.add("contents.parts.thoughtSignature", "drop", why)
+            return []
+        fresh: list[Sealed] = []
+        for one in found:
+            mark = str(one.block.get("signature") or one.block.get("data") or one.block)
+            if mark not in self._carried:
+                self._carried.add(mark)
+                fresh.append(one)
+        return fresh
+
+    def _carry(self, carried: list[Sealed], blocks: list[Block]) -> None:
+        for one in carried:
+            behind = one.before_text and blocks and blocks[-1]["type"] == "text"
+            blocks.insert(len(blocks) - 1 if behind else len(blocks), one.block)
+
+    def _call(self, call: Mapping[str, Any], path: str) -> Block:
+        name, own = (text(call, key, f"{path}.functionCall") for key in ("name", "id"))
+        if not name:
+            raise invalid(f"{path}.functionCall.name", "a call needs a name")
+        id_ = self._fresh(encode_id(own) if own else f"call_{len(self._ids)}")
+        self._calls.add(id_, own, name)
+        arguments = as_object(call.get("args"))
+        return {"type": "tool_use", "id": id_, "name": self._names.out(name), "input": arguments}
+
+    def _fresh(self, id_: str) -> str:
+        """An id that no other call of the conversation has."""
+        found = id_
+        while found in self._ids:
+            self._ids[id_] += 1
+            found = f"{id_}-{self._ids[id_]}"
+        self._ids[found] = 1
+        return found
+
+    # ── what the user and the tools said ─────────────────────────────────────────────────────
+
+    def _told(self, part: Mapping[str, Any], blocks: list[Block], path: str) -> None:
+        if "functionResponse" in part:
+            response = object_at(part, "functionResponse", path)
+            self._response(response, blocks, f"{path}.functionResponse")
+        elif found := self._media.block(part, path) or self._words(part, path):
+            blocks.append(found)
+
+    def _words(self, part: Mapping[str, Any], path: str) -> Block | None:
+        if said := text(part, "text", path):
+            return {"type": "text", "text": said}
+        for name in _GOOGLES:
+            if name in part:
+                self._notes.add(f"contents.parts.{name}", "translate", "told in words")
+                return {"type": "text", "text": _in_words(name, named(part[name]))}
+        known = {"text", "thought", "thoughtSignature", *_HINTS}
+        if part.keys() - known:
+            self._notes.add("contents.parts", "drop", "a part that this translation does not know")
+        return None
+
+    def _response(self, response: Mapping[str, Any], blocks: list[Block], path: str) -> None:
+        for name in ("willContinue", "scheduling"):
+            if response.get(name):
+                self._notes.add(f"functionResponse.{name}", "drop", "results are whole here")
+        content, failed = _result(response.get("response"))
+        for at, part in enumerate(objects(response, "parts", f"{path}.parts")):
+            self._hints(part)
+            if found := self._media.block(part, f"{path}.parts[{at}]"):
+                content.append(found)
+        call = self._calls.answered(text(response, "id", path), text(response, "name", path))
+        if not call:
+            self._notes.add("functionResponse", "translate", "no call asked for it; told as text")
+            blocks.extend([{"type": "text", "text": "[tool result]"}, *content])
+            return
+        block: Block = {"type": "tool_result", "tool_use_id": call, "content": content}
+        self._results.append({**block, "is_error": True} if failed else block)
+
+
+def _result(value: Any) -> tuple[list[Block], bool]:
+    """The content of a result, and whether it is a failure: `output` and `error` are the keys that
+    Google names, all else is told as it is (`FunctionResponse` in the API reference)."""
+    response = as_object(value)
+    failed = bool(response.get("error")) and "output" not in response
+    inner: Any = value
+    if len(response) == 1:
+        inner = next((response[key] for key in _RESULT if key in response), value)
+    if inner is None or inner == {}:
+        return [], failed
+    said = inner if isinstance(inner, str) else orjson.dumps(inner).decode()
+    return ([{"type": "text", "text": said}] if said else []), failed
+
+
+def _in_words(name: str, part: Mapping[str, Any]) -> str:
+    if name == "executableCode":
+        return f"[code that was run]\n{part.get('code') or ''}"
+    if name == "codeExecutionResult":
+        return f"[what the code printed]\n{part.get('output') or ''}"
+    told = {key: value for key, value in part.items() if key != "id"}
+    head = "[a tool was called]" if name == "toolCall" else "[tool result]"
+    return f"{head}\n{orjson.dumps(told).decode()}"
+
+
+def _is_stand_in(signature: object) -> bool:
+    """SDKs write bytes as base64, programs the plain words."""
+    coded = [base64.b64encode(one.encode()).decode() for one in STAND_INS]
+    return signature in (*STAND_INS, *coded)
+
+
+def system_of(body: Mapping[str, Any], notes: Notes) -> list[Block]:
+    """`system`, from `systemInstruction`. Raises `InvalidRequest`."""
+    given = body.get("systemInstruction")
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [{"type": "text", "text": given}] if given else []
+    content = object_at(body, "systemInstruction", "")
+    found: list[Block] = []
+    for part in objects(content, "parts", "systemInstruction.parts"):
+        if said := text(part, "text", "systemInstruction.parts"):
+            found.append({"type": "text", "text": said})
+        elif "text" not in part:
+            notes.add("systemInstruction", "drop", "only text may stand here")
+    return found

@@ -1,0 +1,98 @@
+"""The dialects: which paths they take, and who reads and writes what.
+
+The path names the model, which may have slashes. Clients write it behind `models/` or without, and
+some leave that out where a model has a slash of its own (`@ai-sdk/google`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl
+
+from plugway import Original, RequestRejected
+from plugway_gemini_api._errors import STATUSES
+from plugway_gemini_api._fields import named
+from plugway_gemini_api._generation import config_of, shows_thoughts
+from plugway_gemini_api._parts import Parts
+from plugway_gemini_api._reply import ContentEncoder, CountEncoder
+from plugway_gemini_api._request import counted, messages_request, model_of
+from plugway_gemini_api._tools import declared, names_of
+from plugway_translation import MediaPolicy, Notes, ToolNames
+
+VERSIONS: Final = ("v1beta", "v1", "v1alpha")
+Method = Literal["generateContent", "streamGenerateContent", "countTokens"]
+METHODS: Final[tuple[Method, ...]] = ("generateContent", "streamGenerateContent", "countTokens")
+
+
+class GeminiDialect:
+    """One method of the API. The options are those of the plugin."""
+
+    statuses = STATUSES
+
+    def __init__(self, method: Method, max_tokens: int, media: MediaPolicy) -> None:
+        self._method: Method = method
+        self.max_tokens = max_tokens
+        self._media: MediaPolicy = media
+
+    @property
+    def name(self) -> str:
+        """What receipts call it."""
+        return f"gemini-{self._method}"
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """Its paths, of every version of the API."""
+        return [f"/{version}/{{model}}:{self._method}" for version in VERSIONS]
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it runs no inference."""
+        return self._method == "countTokens"
+
+    @property
+    def key_places(self) -> Sequence[tuple[str, str]]:
+        """`?key=`, which older clients send."""
+        return [(f"/{version}/", "key") for version in VERSIONS]
+
+    def decode(self, original: Original) -> Mapping[str, Any]:
+        """The Messages request. Raises `RequestRejected`."""
+        notes = Notes()
+        body = counted(original.parsed) if self.counts_tokens else original.parsed
+        found = messages_request(
+            body,
+            model_of(original.path),
+            notes,
+            max_tokens=self.max_tokens,
+            media=self._media,
+        )
+        if self._method == "streamGenerateContent":
+            found["stream"] = True
+        original.notes.extend(notes.lines())
+        if not self.counts_tokens and not _limit_of(body):
+            original.made_up.add("max_tokens")
+            told = f"emulate maxOutputTokens: the client gave none; {found['max_tokens']} at most"
+            original.notes.append(told)
+        return found
+
+    def encoder(self, original: Original) -> ContentEncoder | CountEncoder:
+        """The encoder of one answer."""
+        if self.counts_tokens:
+            return CountEncoder()
+        names, shows = _remembered(original)
+        streams = self._method == "streamGenerateContent"
+        as_array = streams and ("alt", "sse") not in parse_qsl(original.query)
+        return ContentEncoder(Parts(names, shows_thoughts=shows), as_array=as_array)
+
+
+def _limit_of(body: Mapping[str, Any]) -> Any:
+    return config_of(named(body)).get("maxOutputTokens")
+
+
+def _remembered(original: Original) -> tuple[ToolNames, bool]:
+    """What of a request matters for its answer; of one that was refused, nothing does."""
+    try:
+        body = named(original.parsed)
+        return names_of(declared(body)), shows_thoughts(config_of(body))
+    except RequestRejected:
+        return names_of([]), False

@@ -1,0 +1,94 @@
+"""`:embedContent` and `:batchEmbedContents`: vectors of texts from any backend that makes them.
+
+https://ai.google.dev/api/embeddings. The text of a content is that of all its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from plugway import Caller, Gateway, RequestRejected, breath
+from plugway_embeddings import AT_ONCE, Embedded, Wanted, embedded
+from plugway_gemini_api._errors import STATUSES, envelope
+from plugway_gemini_api._fields import integer, invalid, named, object_at, objects, text
+from plugway_gemini_api._request import model_of
+
+
+class Embeddings:
+    """Answers requests for embeddings."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to one request; every failure is in Google's envelope."""
+        lines = {"x-request-id": request.scope.get("plugway.request_id", "")}
+        caller: Caller = request.scope["plugway.caller"]
+        path: str = request.scope["path"]
+        is_batch = path.endswith(":batchEmbedContents")
+        try:
+            wanted = wanted_of(_body(await request.body()), model_of(path), is_batch=is_batch)
+            found, attempt = await embedded(self._gateway, wanted, caller)
+        except RequestRejected as error:
+            status = STATUSES.get(error.status, error.status)
+            failure = envelope(status, {"type": error.type, "message": error.message})
+            lines |= dict(error.headers)
+            return Response(orjson.dumps(failure), status, lines, "application/json")
+        lines["plugway-receipt"] = attempt.exchange.receipt_header()
+        answer = await _written(found, is_batch=is_batch)
+        return Response(answer, 200, lines, "application/json")
+
+
+def _body(raw: bytes) -> dict[str, Any]:
+    try:
+        found: Any = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise invalid("", "the body is not valid JSON") from None
+    if not isinstance(found, dict):
+        raise invalid("", "the body must be a JSON object")
+    return named(found)
+
+
+def wanted_of(body: Mapping[str, Any], model: str, *, is_batch: bool) -> Wanted:
+    """What is asked for. Raises `InvalidRequest`.
+
+    Requests of one batch have the same settings: each is one input of the same question.
+    """
+    requests = objects(body, "requests", "requests") if is_batch else [dict(body)]
+    if not requests:
+        raise invalid("requests", "there is nothing to embed")
+    inputs: list[str] = []
+    settings: list[tuple[str, str, int]] = []
+    for index, one in enumerate(requests):
+        path = f"requests[{index}]" if is_batch else "request"
+        inputs.append(_said(object_at(one, "content", path), f"{path}.content"))
+        # Newer SDKs put the settings into an object of their own.
+        given = {**one, **object_at(one, "embedContentConfig", path)}
+        task, title = text(given, "taskType", path), text(given, "title", path)
+        settings.append((task, title, integer(given, "outputDimensionality", path, 1) or 0))
+    if len(set(settings)) > 1:
+        raise invalid("requests", "all of one batch must have the same settings here")
+    task, title, dimensions = settings[0]
+    return Wanted(model, tuple(inputs), dimensions, task, title)
+
+
+def _said(content: Mapping[str, Any], path: str) -> str:
+    parts = objects(content, "parts", f"{path}.parts")
+    if any("text" not in part for part in parts):
+        raise invalid(f"{path}.parts", "only text is embedded here")
+    return "".join(text(part, "text", f"{path}.parts") for part in parts)
+
+
+async def _written(found: Embedded, *, is_batch: bool) -> bytes:
+    entries: list[bytes] = []
+    for at, vector in enumerate(found.vectors):
+        await breath(at % AT_ONCE == 0)
+        entries.append(orjson.dumps({"values": vector.tolist()}))
+    if is_batch:
+        return b'{"embeddings":[' + b",".join(entries) + b"]}"
+    return b'{"embedding":' + entries[0] + b"}"

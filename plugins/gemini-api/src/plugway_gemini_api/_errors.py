@@ -1,0 +1,60 @@
+"""Errors of the Messages API in Google's envelope. Pure functions.
+
+Statuses: https://ai.google.dev/gemini-api/docs/troubleshooting and `google.rpc.Code`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+STATUSES: Final[Mapping[int, int]] = {529: 503}
+"""Statuses that Google's clients do not know, and those that say the same."""
+_WORDS: Final[Mapping[int, str]] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_BY_TYPE: Final[Mapping[str, int]] = {
+    "authentication_error": 401,
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "overloaded_error": 503,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "request_too_large": 413,
+    "timeout_error": 504,
+}
+"""Status by the Messages API's `type`, for errors that come inside of a stream."""
+_TOO_LONG: Final = re.compile(r"prompt is too long: (\d+) tokens > (\d+) maximum")
+
+
+def status_of(error: Mapping[str, Any]) -> int:
+    """The status that an error inside of a stream would have had."""
+    return _BY_TYPE.get(str(error.get("type")), 500)
+
+
+def envelope(status: int, error: Mapping[str, Any]) -> dict[str, Any]:
+    """Google's envelope for the inner object of the Messages API's."""
+    message = str(error.get("message") or "The request failed.")
+    if error.get("type") == "authentication_error":
+        message = message.replace("ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY")
+    if found := _TOO_LONG.search(message):
+        asked, most = found.groups()
+        message = (
+            f"The input token count ({asked}) exceeds the maximum number of tokens allowed "
+            f"({most}). ({message})"
+        )
+    word = _WORDS.get(status) or ("INVALID_ARGUMENT" if status < 500 else "UNAVAILABLE")
+    return {"error": {"code": status, "message": message, "status": word}}

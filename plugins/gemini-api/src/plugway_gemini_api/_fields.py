@@ -1,0 +1,110 @@
+"""Reads members of a request and says which one is wrong. Pure functions.
+
+The API's JSON is protobuf's: `camelCase` and `snake_case` both count, a lone value stands for a
+list of one, and numbers may come as text (https://protobuf.dev/programming-guides/json).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plugway import InvalidRequest, as_list, as_object
+
+_UNDERSCORE: Final = re.compile(r"(?<=[a-z0-9])_([a-z0-9])")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,10}")
+MAX_INTEGER: Final = 2**31 - 1
+
+
+def camel(name: str) -> str:
+    """`camelCase` for `snake_case`."""
+    return _UNDERSCORE.sub(lambda m: m[1].upper(), name) if "_" in name else name
+
+
+def named(value: Any) -> dict[str, Any]:
+    """An object with its own members in `camelCase`, but for those that are null; empty for
+    anything else."""
+    return {camel(k): v for k, v in as_object(value).items() if v is not None}
+
+
+def invalid(path: str, what: str) -> InvalidRequest:
+    """A 400 that asking again does not help; `what` quotes nothing of the request."""
+    return InvalidRequest(f"Invalid value at '{path}': {what}.", retry=False, record=True)
+
+
+def text(holder: Mapping[str, Any], key: str, path: str) -> str:
+    """A string; empty where it is missing. Raises `InvalidRequest`."""
+    value = holder.get(key, "")
+    if not isinstance(value, str):
+        raise invalid(f"{path}.{key}", "expected a string")
+    return value
+
+
+def object_at(holder: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
+    """An object with its members in `camelCase`; empty where it is missing. Raises
+    `InvalidRequest`."""
+    value = holder.get(key, {})
+    if not isinstance(value, dict):
+        raise invalid(f"{path}.{key}".lstrip("."), "expected an object")
+    return named(value)
+
+
+def repeated(holder: Mapping[str, Any], key: str) -> list[Any]:
+    """The values of a list; one that stands alone is a list of one."""
+    value = holder.get(key)
+    if value is None:
+        return []
+    return as_list(value) if isinstance(value, list) else [value]
+
+
+def objects(holder: Mapping[str, Any], key: str, path: str) -> list[dict[str, Any]]:
+    """A list of objects with their members in `camelCase`. Raises `InvalidRequest`."""
+    found = repeated(holder, key)
+    for index, item in enumerate(found):
+        if not isinstance(item, dict):
+            raise invalid(f"{path}[{index}]", "expected an object")
+    return [named(item) for item in found]
+
+
+def texts(holder: Mapping[str, Any], key: str, path: str) -> list[str]:
+    """A list of strings. Raises `InvalidRequest`."""
+    found = repeated(holder, key)
+    if not all(isinstance(item, str) for item in found):
+        raise invalid(f"{path}.{key}", "expected strings")
+    return found
+
+
+def number(holder: Mapping[str, Any], key: str, path: str, low: float, high: float) -> float | None:
+    """A number in a range; None where it is missing. Raises `InvalidRequest`."""
+    value = holder.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise invalid(f"{path}.{key}", "expected a number")
+    if not low <= value <= high:
+        raise invalid(f"{path}.{key}", f"expected a value from {low:g} to {high:g}")
+    return value
+
+
+def integer(holder: Mapping[str, Any], key: str, path: str, low: int = 0) -> int | None:
+    """A whole number of at least `low`; None where it is missing. Raises `InvalidRequest`."""
+    value = holder.get(key)
+    if value is None:
+        return None
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise invalid(f"{path}.{key}", "expected a whole number")
+    if not low <= value <= MAX_INTEGER:
+        raise invalid(f"{path}.{key}", f"expected a value from {low} to {MAX_INTEGER}")
+    return int(value)
+
+
+def word(holder: Mapping[str, Any], key: str, path: str) -> str:
+    """The value of an enumeration in upper case; empty where it is missing or unspecified.
+
+    Raises `InvalidRequest`.
+    """
+    found = text(holder, key, path).upper()
+    return "" if found.endswith("_UNSPECIFIED") else found

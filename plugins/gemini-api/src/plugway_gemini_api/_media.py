@@ -1,0 +1,85 @@
+"""Inline data and files of Gemini as blocks of the Messages API. Pure functions.
+
+`Blob` and `FileData` in https://ai.google.dev/api/caching#Part.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from plugway_gemini_api._fields import invalid, named, text
+from plugway_translation import Media, MediaPolicy, Notes, unseen
+
+PDF: Final = "application/pdf"
+_TEXTS: Final = ("text/", "application/json", "application/xml", "application/x-javascript")
+_GOOGLES: Final = ("generativelanguage.googleapis.com", "youtube.com", "youtu.be")
+"""Whose files nobody but Google can read, and whose videos nobody but Google fetches."""
+_TO_STANDARD: Final = {ord("-"): "+", ord("_"): "/"}
+
+Block = dict[str, Any]
+
+
+class Attachments:
+    """Reads media; `policy` says what becomes of those that nothing behind the gateway takes."""
+
+    def __init__(self, notes: Notes, policy: MediaPolicy) -> None:
+        self._notes = notes
+        self._policy: MediaPolicy = policy
+
+    def block(self, part: Mapping[str, Any], path: str) -> Block | None:
+        """The block for the `inlineData` or `fileData` of a part; None where it has neither.
+
+        Raises `InvalidRequest`.
+        """
+        if "inlineData" in part:
+            return self._inline(named(part["inlineData"]), f"{path}.inlineData")
+        if "fileData" in part:
+            return self._file(named(part["fileData"]), f"{path}.fileData")
+        return None
+
+    def words(self, mime: str, because: str) -> Block:
+        """What stands in the place of a medium. Raises `InvalidRequest` where the policy is so."""
+        kind = "image" if mime.startswith("image/") else "document"
+        told = unseen(Media(kind, mime), self._policy, self._notes, because)
+        return {"type": "text", "text": told}
+
+    def _inline(self, blob: Mapping[str, Any], path: str) -> Block:
+        mime, title = text(blob, "mimeType", path), text(blob, "displayName", path)
+        # SDKs write base64 in the alphabet for URLs, which is not the one of the Messages API.
+        data = text(blob, "data", path).translate(_TO_STANDARD).rstrip("=")
+        data += "=" * (-len(data) % 4)
+        if not data or not mime:
+            raise invalid(path, "`mimeType` and `data` are needed")
+        source = {"type": "base64", "media_type": mime, "data": data}
+        if mime.startswith("image/"):
+            return {"type": "image", "source": source}
+        if mime.startswith(_TEXTS):
+            source = {"type": "text", "media_type": "text/plain", "data": _text_of(data, path)}
+        elif mime != PDF:
+            return self.words(mime, "the Messages API has no media of its type")
+        return {"type": "document", "source": source, **({"title": title} if title else {})}
+
+    def _file(self, file: Mapping[str, Any], path: str) -> Block:
+        mime, uri = text(file, "mimeType", path), text(file, "fileUri", path)
+        if not uri:
+            raise invalid(f"{path}.fileUri", "an address is needed")
+        place = urlsplit(uri)
+        if place.scheme not in ("http", "https") or (place.hostname or "").endswith(_GOOGLES):
+            return self.words(mime, "it lies with Google; send the data")
+        source = {"type": "url", "url": uri}
+        if mime.startswith("image/"):
+            return {"type": "image", "source": source}
+        if mime == PDF:
+            return {"type": "document", "source": source}
+        return self.words(mime, "the Messages API fetches images and PDF only")
+
+
+def _text_of(data: str, path: str) -> str:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise invalid(f"{path}.data", "expected base64 of UTF-8 text") from None

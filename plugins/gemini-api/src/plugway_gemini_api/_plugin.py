@@ -1,0 +1,100 @@
+"""The plugin: the dialects, the model list, and what depends on who answers in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from pydantic import Field
+from starlette.routing import BaseRoute
+
+from plugway import (
+    Attempt,
+    Dialect,
+    Exchange,
+    Gateway,
+    MessagesRequest,
+    Options,
+    Plugin,
+    Reply,
+    Send,
+    as_object,
+    hookimpl,
+)
+from plugway_gemini_api._dialects import METHODS, GeminiDialect
+from plugway_gemini_api._fields import named
+from plugway_gemini_api._generation import config_of, wants_json
+from plugway_gemini_api._models import ModelRoutes
+from plugway_translation import MediaPolicy, OutputLimits
+
+ANY_JSON: Final = {"anyOf": [{"type": "object"}, {"type": "array"}]}
+
+
+class GeminiApiOptions(Options):
+    """Options of `gemini-api`."""
+
+    max_tokens: int = Field(default=32_000, ge=1)
+    """Most tokens of an answer where the client does not say; less where the model makes less."""
+    media: MediaPolicy = "placeholder"
+    """What becomes of audio, video, and files that only Google has: words in their `placeholder`,
+    or `reject` for a 400."""
+
+
+class GeminiApi(Plugin[GeminiApiOptions]):
+    """Serves `generateContent`, `streamGenerateContent`, `countTokens` and Gemini's model list."""
+
+    outside: ClassVar[tuple[str, ...]] = ("error-normalizer",)
+
+    def __init__(self, options: GeminiApiOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._limits = OutputLimits()
+        made = [GeminiDialect(method, options.max_tokens, options.media) for method in METHODS]
+        self._dialects = {dialect.name: dialect for dialect in made}
+
+    @hookimpl
+    def register_dialects(self) -> Sequence[Dialect]:
+        """A dialect for each method."""
+        return list(self._dialects.values())
+
+    @hookimpl
+    def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute]:
+        """`GET /v1beta/models`, and the rest of the API, which is not served."""
+        return ModelRoutes(gateway).routes()
+
+    @hookimpl
+    def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """JSON without a schema as one of any object or list for servers on this machine or
+        network, which hold a model to it by a grammar; beside tools it would keep some of them
+        from calls."""
+        if attempt.backend.zone != "local" or not self._wants_json(request):
+            return None
+        config = as_object(request.get("output_config"))
+        if "format" in config or request.get("tools"):
+            return None
+        form = {"type": "json_schema", "schema": ANY_JSON}
+        because = "JSON without a schema is an object or a list, and no prose"
+        return request.replace(because=because, output_config={**config, "format": form})
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """No more tokens of output than the model makes, where the client has given no limit."""
+        original = request.original
+        dialect = self._dialects.get(original.dialect) if original else None
+        if original is None or dialect is None or not original.made_up:
+            return await send(request, attempt)
+        if request.get("max_tokens") == dialect.max_tokens:
+            most = await self._limits.of(attempt.backend, attempt.model)
+            if 0 < most < dialect.max_tokens:
+                because = f"`{attempt.target}` makes no more"
+                request = request.replace(because=because, max_tokens=most)
+        return await send(request, attempt)
+
+    def _wants_json(self, request: MessagesRequest) -> bool:
+        original = request.original
+        if original is None or original.dialect not in self._dialects or not original.body:
+            return False
+        return wants_json(config_of(named(original.parsed)))

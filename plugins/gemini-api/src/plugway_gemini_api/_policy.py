@@ -1,0 +1,98 @@
+"""What becomes of every field of Gemini's requests on the way to the Messages API: declared tables.
+
+`preserve` goes along as it is; `translate` is done by the translators; `drop` is left out and told
+on the receipt; `reject` is a 400, because the client would wait for something in the answer that is
+not there, or would be served less than it must have.
+
+Fields: `GenerateContentRequest` and `GenerationConfig` in https://ai.google.dev/api/generate-content
+and the types of the `google-genai` SDK 3.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from plugway_gemini_api._fields import invalid
+from plugway_translation import Notes
+
+Action = Literal["preserve", "translate", "drop", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What becomes of one field."""
+
+    action: Action
+    because: str = ""
+    """Why it is dropped or rejected, or what it becomes; what a user reads."""
+    nothing: tuple[Any, ...] = ()
+    """Values with which the field asks for nothing: then it is not worth a word."""
+
+
+_NONE: Final = "the Messages API has none"
+_MEDIA: Final = "only text is made here"
+
+REQUEST: Final[Mapping[str, Rule]] = {
+    "cachedContent": Rule("reject", "nothing is kept here under a name; send the contents", ("",)),
+    "contents": Rule("translate", "`messages`"),
+    "generationConfig": Rule("translate", "see below"),
+    "labels": Rule("drop", "labels for Google's bills", ({},)),
+    "model": Rule("preserve", "the path names the model"),
+    "safetySettings": Rule("drop", "they steer Google's own filters", ([],)),
+    "serviceTier": Rule("drop", "tiers of Google", ("unspecified", "standard")),
+    "store": Rule("drop", "nothing is kept here", (False,)),
+    "systemInstruction": Rule("translate", "`system`"),
+    "toolConfig": Rule("translate", "`tool_choice`; tools that are not allowed are left out"),
+    "tools": Rule("translate", "functions; tools that Google runs are dropped"),
+}
+
+GENERATION: Final[Mapping[str, Rule]] = {
+    "audioTimestamp": Rule("drop", "the Messages API has no audio", (False,)),
+    "audioTranscriptionConfig": Rule("drop", "the Messages API has no audio"),
+    "candidateCount": Rule("reject", "there is one candidate; ask again for another", (1,)),
+    "enableAffectiveDialog": Rule("drop", "the Messages API has no audio", (False,)),
+    "enableEnhancedCivicAnswers": Rule("drop", "Google's own", (False,)),
+    "frequencyPenalty": Rule("drop", _NONE, (0,)),
+    "imageConfig": Rule("drop", _MEDIA),
+    "logprobs": Rule("reject", "no probabilities are told here", (0,)),
+    "maxOutputTokens": Rule("translate", "`max_tokens`; missing: the model's limit, or an option"),
+    "mediaResolution": Rule(
+        "drop", "media have one resolution here", ("MEDIA_RESOLUTION_UNSPECIFIED",)
+    ),
+    "modelSelectionConfig": Rule("drop", "the gateway chooses the model"),
+    "presencePenalty": Rule("drop", _NONE, (0,)),
+    "responseFormat": Rule("translate", "as `responseMimeType` and `responseSchema`"),
+    "responseJsonSchema": Rule("translate", "`output_config.format`"),
+    "responseLogprobs": Rule("reject", "no probabilities are told here", (False,)),
+    "responseMimeType": Rule("translate", "JSON without a schema is asked for in words"),
+    "responseModalities": Rule("reject", _MEDIA, ([], ["TEXT"], ["text"])),
+    "responseSchema": Rule("translate", "`output_config.format`"),
+    "routingConfig": Rule("drop", "the gateway chooses the model"),
+    "seed": Rule("drop", _NONE + ": answers may differ"),
+    "speechConfig": Rule("drop", _MEDIA),
+    "stopSequences": Rule("translate", "`stop_sequences`"),
+    "temperature": Rule("translate", "above 1 it becomes 1, the most that the Messages API has"),
+    "thinkingConfig": Rule("translate", "`thinking` and `output_config.effort`"),
+    "topK": Rule("translate", "`top_k`"),
+    "topP": Rule("translate", "`top_p`"),
+    "translationConfig": Rule("drop", "the Messages API has no audio"),
+}
+
+
+def apply(fields: Mapping[str, Any], table: Mapping[str, Rule], notes: Notes, at: str = "") -> None:
+    """Put on record every field that is dropped, unknown ones included.
+
+    Raises `InvalidRequest` for the first one that is rejected.
+    """
+    for name, value in fields.items():
+        rule = table.get(name)
+        if rule is None:
+            notes.add(at + name[:64], "drop", "this translation does not know it")
+        elif value in rule.nothing:
+            continue
+        elif rule.action == "reject":
+            raise invalid(at + name, f"it is not supported with this model: {rule.because}")
+        elif rule.action == "drop":
+            notes.add(at + name, "drop", rule.because)

@@ -1,0 +1,125 @@
+"""Functions and the choice among them, as the Messages API has them. Pure functions.
+
+https://ai.google.dev/gemini-api/docs/function-calling and `Tool`, `ToolConfig` in
+https://ai.google.dev/api/caching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from plugway_gemini_api._fields import invalid, object_at, objects, text, texts, word
+from plugway_gemini_api._schema import parameters
+from plugway_translation import Notes, ToolNames
+
+NAME_LIMIT: Final = 128
+"""Characters of a tool's name in the Messages API; Gemini takes `.` and `:` besides."""
+RUN_BY_GOOGLE: Final = frozenset(
+    (
+        *("codeExecution", "computerUse", "enterpriseWebSearch", "exaAiSearch", "fileSearch"),
+        *("googleMaps", "googleSearch", "googleSearchRetrieval", "mcpServers"),
+        *("parallelAiSearch", "retrieval", "urlContext"),
+    )
+)
+_DROPPED: Final[Mapping[str, str]] = {
+    "behavior": "the Messages API has none",
+    "response": "the Messages API describes no results",
+    "responseJsonSchema": "the Messages API describes no results",
+}
+_CONFIG_DROPPED: Final[Mapping[str, str]] = {
+    "retrievalConfig": "it is for tools that Google runs",
+    "includeServerSideToolInvocations": "it is for tools that Google runs",
+}
+_MODES: Final = ("", "AUTO", "ANY", "NONE", "VALIDATED")
+
+
+def declared(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The functions of a request. Raises `InvalidRequest`."""
+    found: list[dict[str, Any]] = []
+    for index, tool in enumerate(objects(body, "tools", "tools")):
+        path = f"tools[{index}].functionDeclarations"
+        for at, function in enumerate(objects(tool, "functionDeclarations", path)):
+            if not text(function, "name", f"{path}[{at}]"):
+                raise invalid(f"{path}[{at}].name", "a function needs a name")
+            found.append(function)
+    return found
+
+
+def names_of(functions: Sequence[Mapping[str, Any]]) -> ToolNames:
+    """The names that the model sees, and back: the same for the same functions."""
+    return ToolNames((str(function["name"]) for function in functions), NAME_LIMIT)
+
+
+def offered(
+    body: Mapping[str, Any],
+    functions: Sequence[Mapping[str, Any]],
+    names: ToolNames,
+    notes: Notes,
+) -> dict[str, Any]:
+    """`tools` and `tool_choice` of the Messages API; neither where there are no functions.
+
+    Raises `InvalidRequest` where a call is demanded and cannot be made.
+    """
+    _note_others(body, notes)
+    mode, allowed = _choice(body, notes)
+    if allowed:
+        known = {str(function["name"]) for function in functions}
+        if set(allowed) - known:
+            path = "toolConfig.functionCallingConfig.allowedFunctionNames"
+            raise invalid(path, "it names a function that is not declared")
+        if known - set(allowed):
+            notes.add("toolConfig", "translate", "functions that are not allowed are left out")
+        functions = [function for function in functions if function["name"] in allowed]
+    if not functions:
+        if mode == "ANY":
+            raise invalid("toolConfig", "a call is demanded, but no functions are declared")
+        return {}
+    for name in names.changed:
+        notes.add("tools.name", "translate", f"`{name}` is called `{names.changed[name]}`")
+    found: dict[str, Any] = {"tools": [_tool(one, names, notes) for one in functions]}
+    if mode == "ANY" and len(functions) == 1:
+        found["tool_choice"] = {"type": "tool", "name": names.out(str(functions[0]["name"]))}
+    elif mode in ("ANY", "NONE"):
+        found["tool_choice"] = {"type": mode.lower()}
+    return found
+
+
+def _tool(function: Mapping[str, Any], names: ToolNames, notes: Notes) -> dict[str, Any]:
+    for name, because in _DROPPED.items():
+        if function.get(name):
+            notes.add(f"tools.{name}", "drop", because)
+    made: dict[str, Any] = {"name": names.out(str(function["name"]))}
+    if description := text(function, "description", "tools.functionDeclarations"):
+        made["description"] = description
+    return {**made, "input_schema": parameters(function, notes)}
+
+
+def _choice(body: Mapping[str, Any], notes: Notes) -> tuple[str, list[str]]:
+    """The mode, and the only functions allowed; none for all."""
+    config = object_at(body, "toolConfig", "")
+    for name, because in _CONFIG_DROPPED.items():
+        if config.get(name):
+            notes.add(f"toolConfig.{name}", "drop", because)
+    path = "toolConfig.functionCallingConfig"
+    calling = object_at(config, "functionCallingConfig", "toolConfig")
+    if calling.get("streamFunctionCallArguments"):
+        notes.add(f"{path}.streamFunctionCallArguments", "drop", "calls come whole")
+    mode = word(calling, "mode", path)
+    if mode not in _MODES:
+        raise invalid(f"{path}.mode", "expected AUTO, ANY, NONE or VALIDATED")
+    allowed = texts(calling, "allowedFunctionNames", path)
+    if allowed and mode not in ("ANY", "VALIDATED"):
+        raise invalid(f"{path}.allowedFunctionNames", "it is for the modes ANY and VALIDATED only")
+    if mode == "VALIDATED":
+        notes.add(f"{path}.mode", "drop", "as AUTO: whether schemas are kept to is the backend's")
+    return mode, allowed
+
+
+def _note_others(body: Mapping[str, Any], notes: Notes) -> None:
+    for tool in objects(body, "tools", "tools"):
+        for name in tool:
+            if name in RUN_BY_GOOGLE:
+                notes.add(f"tools.{name}", "drop", "a tool that Google runs; nothing does here")
+            elif name != "functionDeclarations":
+                notes.add("tools", "drop", "a kind of tool that this translation does not know")

@@ -1,0 +1,40 @@
+"""Embeddings in Google's words. Pure functions.
+
+https://ai.google.dev/api/embeddings: `batchEmbedContents`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from plugway import BackendProtocolError, as_list, as_object
+from plugway_embeddings import Vector, Wanted, vector_of
+from plugway_gemini._models import resource
+
+
+def batch_of(wanted: Wanted, texts: Sequence[str], model: str) -> dict[str, Any]:
+    """`BatchEmbedContentsRequest` for some of the texts."""
+    settings: dict[str, Any] = {"model": resource(model)}
+    if wanted.task:
+        settings["taskType"] = wanted.task
+    if wanted.title:
+        settings["title"] = wanted.title
+    if wanted.dimensions:
+        settings["outputDimensionality"] = wanted.dimensions
+    return {"requests": [{**settings, "content": {"parts": [{"text": text}]}} for text in texts]}
+
+
+def vectors_in(raw: bytes, expected: int) -> list[Vector]:
+    """The vectors of an answer. Raises `BackendProtocolError` where they are not `expected`."""
+    try:
+        answer = as_object(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        raise BackendProtocolError("the answer to a request for embeddings is no JSON") from None
+    entries = as_list(answer.get("embeddings"))
+    found = [vector_of(as_object(entry).get("values")) for entry in entries]
+    if len(found) != expected:
+        raise BackendProtocolError(f"{expected} embeddings were requested, and {len(found)} came")
+    return found

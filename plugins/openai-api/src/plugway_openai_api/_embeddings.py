@@ -1,0 +1,104 @@
+"""`POST /v1/embeddings`: vectors of texts from any backend that makes them.
+
+Shapes: `types/embedding_create_params.py` and `create_embedding_response.py` of the `openai` SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from plugway import Caller, Gateway, RequestRejected, as_list, as_object, breath
+from plugway_embeddings import AT_ONCE, Embedded, Input, Vector, Wanted, embedded, encoded
+from plugway_openai_api._errors import STATUSES, told
+from plugway_openai_api._fields import integer, invalid, missing, model_of, wrong_type, wrong_value
+
+MOST_TOKENS: Final = 100_000
+"""Numbers of one input that is given as tokens."""
+
+
+class Embeddings:
+    """Answers requests for embeddings."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to one request; every failure is in OpenAI's envelope."""
+        lines = {"x-request-id": request.scope.get("plugway.request_id", "")}
+        caller: Caller = request.scope["plugway.caller"]
+        try:
+            body = _body(await request.body())
+            wanted, as_base64 = _wanted(body)
+            found, attempt = await embedded(self._gateway, wanted, caller)
+        except RequestRejected as error:
+            status = STATUSES.get(error.status, error.status)
+            failure = told({"type": error.type, "message": error.message})
+            lines |= dict(error.headers)
+            return Response(orjson.dumps(failure.body()), status, lines, "application/json")
+        lines["plugway-receipt"] = attempt.exchange.receipt_header()
+        answer = await _written(found, wanted.model, as_base64)
+        return Response(answer, 200, lines, "application/json")
+
+
+def _body(raw: bytes) -> dict[str, Any]:
+    try:
+        found: Any = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise invalid("The body is not valid JSON.", record=True) from None
+    if not isinstance(found, dict):
+        raise invalid("The body must be a JSON object.", record=True)
+    return as_object(found)
+
+
+def _wanted(body: Mapping[str, Any]) -> tuple[Wanted, bool]:
+    """What is asked for, and whether in base64. Raises `InvalidRequest`."""
+    model = model_of(body)
+    if body.get("input") is None:
+        raise missing("input")
+    inputs = _inputs(body["input"])
+    form = body.get("encoding_format") or "float"
+    if form not in ("float", "base64"):
+        raise wrong_value("encoding_format", form, "'float' and 'base64'")
+    return Wanted(model, inputs, integer(body, "dimensions") or 0), form == "base64"
+
+
+def _inputs(value: Any) -> tuple[Input, ...]:
+    """A text, texts, the tokens of a text, or of texts. Raises `InvalidRequest`."""
+    if isinstance(value, str):
+        return (value,)
+    items = as_list(value)
+    if items and all(isinstance(item, str) for item in items):
+        return tuple(items)
+    if (tokens := _tokens(value)) is not None:
+        return (tokens,)
+    lists = [_tokens(item) for item in items]
+    if not items or None in lists:
+        raise wrong_type("input", "a string, or an array of strings or of tokens", value)
+    return cast("tuple[Input, ...]", tuple(lists))
+
+
+def _tokens(value: Any) -> tuple[int, ...] | None:
+    items = as_list(value)
+    plain = all(isinstance(item, int) and not isinstance(item, bool) for item in items)
+    return tuple(items) if items and plain and len(items) <= MOST_TOKENS else None
+
+
+async def _written(found: Embedded, model: str, as_base64: bool) -> bytes:
+    """The answer, vector by vector: all of them at once would hold up everybody else."""
+    data: list[bytes] = []
+    for at, vector in enumerate(found.vectors):
+        await breath(at % AT_ONCE == 0)
+        data.append(_entry(at, vector, as_base64))
+    usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
+    rest = orjson.dumps({"model": model, "usage": usage})[1:]
+    return b'{"object":"list","data":[' + b",".join(data) + b"]," + rest
+
+
+def _entry(at: int, vector: Vector, as_base64: bool) -> bytes:
+    value = encoded(vector) if as_base64 else vector.tolist()
+    return orjson.dumps({"object": "embedding", "index": at, "embedding": value})

@@ -1,0 +1,336 @@
+"""The clients that `docs/clients.md` lists: their versions, how a test runs them, and how it judges.
+
+The set-up is read from that page, so that what it says is what was tried.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.e2e.claude import Answer
+from tests.e2e.scripted_model import Step
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/clients.md"
+PROGRAMS = Path(__file__).parent / "programs"
+NODE = "node@24.21.0"
+"""What npm has of Node.js, for clients that want a newer one than this machine may have."""
+PROMPT = "Write the file and run the command."
+_FILE = re.compile(r"^`~/([^`]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_EXPORT = re.compile(r"^export (\w+)=(.*)$", re.MULTILINE)
+_CODE = re.compile(r"^```(?:python|js)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client at one version."""
+
+    title: str
+    """As its section in the page is called; after a comma, how this row differs from the first."""
+    packages: Sequence[str]
+    """What npm or, with `==`, pip installs; the first is the client itself."""
+    command: Sequence[str]
+    """What is run: a command of the package, or a program beside this file, and its arguments."""
+    writes: Sequence[Step]
+    runs: Sequence[Step]
+    ends: Step | None = None
+    mark: str = ""
+    """What stands before a result, where it tells results as text."""
+    may_refuse: Sequence[str] = ()
+    """What the gateway may refuse because the client then asks in another way."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Beside what the page sets: no telemetry, no updates."""
+    model: str = ""
+    """The name by which it asks for its model, where it is not the page's."""
+    warnings: Sequence[str] = ()
+    """Patterns of lines that the gateway's log may have of it."""
+
+    @property
+    def section(self) -> str:
+        """What the page says about it."""
+        page = PAGE.read_text()
+        head = f"\n## {self.title.partition(',')[0]}\n"
+        assert head in page, f"{PAGE.name} has no section {head.strip()!r}"
+        return page.partition(head)[2].partition("\n## ")[0]
+
+    def files(self) -> dict[str, str]:
+        """Files that the page has one write, by their path under the home folder."""
+        return dict(_FILE.findall(self.section))
+
+    def exports(self) -> dict[str, str]:
+        """Variables of the environment that the page has one set."""
+        return dict(_EXPORT.findall(self.section))
+
+    def program(self) -> Path | None:
+        """The program that is run, where it is not a command of the package."""
+        path = PROGRAMS / self.command[0]
+        return path if path.is_file() else None
+
+    def code(self) -> str:
+        """The lines of a program that the page shows."""
+        return "".join(_CODE.findall(self.section))
+
+
+async def run(client: Client, folder: Path, url: str, token: str, model: str) -> Answer:
+    """Run the client to its end in `folder/project`, away from the user's own settings."""
+    home, project = folder / "home", folder / "project"
+    said = {
+        "http://127.0.0.1:8484": url,
+        "anthropic/local/demo": client.model or model,
+        "PLUGWAY_TOKEN_HERE": token,
+        "{project}": str(project),
+        "{prompt}": PROMPT,
+    }
+
+    def set_up(text: str) -> str:
+        for words, value in said.items():
+            text = text.replace(words, value)
+        return text
+
+    for name, text in client.files().items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(set_up(text))
+    found, node = installed(tuple(client.packages)), installed((NODE,))
+    words = [str(found / client.command[0])]
+    if program := client.program():
+        place = folder / "program"
+        place.mkdir()
+        (place / "node_modules").symlink_to(found.parent)
+        for beside in (program, PROGRAMS / "work.py"):
+            (place / beside.name).write_text(set_up(beside.read_text()))
+        interpreter = node / "node" if program.suffix == ".mjs" else found / "python"
+        words = [str(interpreter), str(place / program.name)]
+    env = {"HOME": str(home), "PATH": f"{found}:{node}:{os.defpath}", "LANG": "C.UTF-8"}
+    env |= {name: set_up(text) for name, text in {**client.exports(), **client.env}.items()}
+    words += [set_up(word) for word in client.command[1:]]
+    with anyio.fail_after(100):
+        done = await anyio.run_process(
+            words,
+            env=env,
+            cwd=project,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+# ── where they are installed ─────────────────────────────────────────────────────────────────────
+
+
+def installed(packages: tuple[str, ...]) -> Path:
+    """The folder of the commands of these packages; skips the test where they cannot be had."""
+    path, problem = _looked_for(packages)
+    if problem:
+        pytest.skip(f"{packages[0]} cannot be installed here: {problem[-300:]}")
+    return Path(path)
+
+
+@functools.cache
+def _looked_for(packages: tuple[str, ...]) -> tuple[str, str]:
+    """The folder, or what is wrong: looked for once in a run of the tests, also where it fails."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plugway-build"
+    cache = Path(os.environ.get("PLUGWAY_BUILD_CACHE") or default)
+    pip = "==" in packages[0]
+    name = re.sub(r"\[.*?\]", "", packages[0]).replace("==", "-").lstrip("@")
+    name = re.sub("[@/]", "-", name)
+    home = cache / "clients" / name
+    commands = home / ("bin" if pip else "node_modules/.bin")
+    if not (home / ".installed").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        install = _pip if pip else _npm
+        if problem := install(home, packages):
+            return "", problem
+        (home / ".installed").touch()
+    return str(commands), ""
+
+
+def _npm(home: Path, packages: tuple[str, ...]) -> str:
+    quiet = ["--silent", "--no-audit", "--no-fund", "--fetch-retries=0"]
+    return _done(["npm", "install", *quiet, "--prefix", str(home), *packages])
+
+
+def _pip(home: Path, packages: tuple[str, ...]) -> str:
+    """A virtual environment cannot be moved: it is made where it stays."""
+    made = _done([sys.executable, "-m", "venv", str(home)])
+    quiet = ["--quiet", "--disable-pip-version-check", "--retries=0"]
+    return made or _done([str(home / "bin/python"), "-m", "pip", "install", *quiet, *packages])
+
+
+def _done(words: list[str]) -> str:
+    """Nothing, or what the command said when it failed."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return (done.stderr + done.stdout or f"status {done.returncode}") if done.returncode else ""
+
+
+# ── the clients ──────────────────────────────────────────────────────────────────────────────────
+
+_CODEX = Client(
+    "Codex CLI",
+    ["@openai/codex@0.171.0"],
+    [
+        *("codex", "exec", "--skip-git-repo-check"),
+        *("--dangerously-bypass-approvals-and-sandbox", "{prompt}"),
+    ],
+    writes=[Step("exec_command", {"cmd": "apply_patch <<'PATCH'\n{patch}\nPATCH"})],
+    runs=[Step("exec_command")],
+)
+"""A model that it does not know gets functions only; one of OpenAI's names gets what that model gets."""
+
+_OPENAI, _ANTHROPIC = "openai==3.57.0", "anthropic==2.14.0"
+_PYDANTIC_AI = "pydantic-ai-slim[openai,anthropic]==2.68.0"
+_AGENTS = "openai-agents==0.24.0"
+_LANGCHAIN = "langchain==1.5.2 langchain-openai==1.7.4 langchain-anthropic==1.7.10"
+
+
+def _program(title: str, packages: str, *command: str) -> Client:
+    """A program beside this file whose model has `write_file` and `run_command`."""
+    steps = {"writes": [Step("write_file")], "runs": [Step("run_command")]}
+    return Client(title, packages.split(), [*command, "{prompt}"], **steps)
+
+
+CLIENTS = [
+    _CODEX,
+    replace(
+        _CODEX,
+        title="Codex CLI, gpt-5.5",
+        model="gpt-5.5",
+        writes=[Step("apply_patch", {"input": "{patch}"})],
+    ),
+    replace(
+        _CODEX,
+        title="Codex CLI, gpt-6.2-sol",
+        model="gpt-6.2-sol",
+        writes=[Step("functions__exec", {"input": "text(await tools.apply_patch({patch:json}));"})],
+        runs=[
+            Step(
+                "functions__exec",
+                {"input": "text(await tools.exec_command({cmd: {command:json}}));"},
+            )
+        ],
+    ),
+    *(
+        Client(
+            f"AI SDK, {provider}, {how}",
+            [
+                "ai@7.0.173",
+                "@ai-sdk/openai@4.0.118",
+                "@ai-sdk/openai-compatible@3.0.92",
+                "@ai-sdk/anthropic@4.0.105",
+                "zod@4.6.7",
+            ],
+            ["ai_sdk.mjs", provider, how, "{prompt}"],
+            writes=[Step("write_file")],
+            runs=[Step("run_command")],
+        )
+        for provider, how in (
+            ("openai", "streamText"),
+            ("openai", "generateText"),
+            ("compatible", "streamText"),
+            ("anthropic", "streamText"),
+        )
+    ),
+    *(
+        Client(
+            f"opencode, {speaks}",
+            ["opencode-ai@1.18.33"],
+            [
+                "opencode",
+                "run",
+                "--auto",
+                "--model",
+                f"{provider}/anthropic/local/demo",
+                "{prompt}",
+            ],
+            writes=[Step("write"), Step("apply_patch", {"patchText": "{patch}"})],
+            runs=[Step("bash")],
+            env={
+                "OPENCODE_DISABLE_AUTOUPDATE": "1",
+                "OPENCODE_DISABLE_MODELS_FETCH": "1",
+                "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+            },
+        )
+        for speaks, provider in (
+            ("Chat", "plugway"),
+            ("Responses", "plugway-responses"),
+            ("Messages", "plugway-messages"),
+        )
+    ),
+    *(
+        Client(
+            f"pi, {speaks}",
+            ["@earendil-works/pi-coding-agent@1.6.0"],
+            ["pi", "--print", "--model", f"{provider}/anthropic/local/demo", "{prompt}"],
+            writes=[Step("write")],
+            runs=[Step("bash")],
+            env={"PI_OFFLINE": "1", "PI_TELEMETRY": "0"},
+        )
+        for speaks, provider in (
+            ("Chat", "plugway"),
+            ("Responses", "plugway-responses"),
+            ("Messages", "plugway-messages"),
+        )
+    ),
+    *(
+        Client(
+            f"Qwen Code, {speaks}",
+            ["@qwen-code/qwen-code@0.24.4"],
+            ["qwen", "--yolo", "--auth-type", kind, "{prompt}"],
+            writes=[Step("write_file")],
+            runs=[Step("run_shell_command")],
+        )
+        for speaks, kind in (
+            ("Chat", "openai"),
+            ("Responses", "openai-responses"),
+            ("Messages", "anthropic"),
+        )
+    ),
+    _program("OpenAI SDK for Python, Chat", _OPENAI, "openai_sdk.py", "chat", "stream"),
+    _program("OpenAI SDK for Python, Responses", _OPENAI, "openai_sdk.py", "responses", "stream"),
+    _program(
+        "OpenAI SDK for Python, Responses, whole", _OPENAI, "openai_sdk.py", "responses", "whole"
+    ),
+    _program("Anthropic SDK for Python, stream", _ANTHROPIC, "anthropic_sdk.py", "stream"),
+    replace(
+        _program("Anthropic SDK for Python, runner", _ANTHROPIC, "anthropic_sdk.py", "runner"),
+        may_refuse=["400 invalid_request_error", "no threads"],
+    ),
+    *(
+        _program(f"Pydantic AI, {api}", _PYDANTIC_AI, "pydantic_ai_loop.py", api)
+        for api in ("chat", "responses", "messages")
+    ),
+    *(
+        _program(f"OpenAI Agents SDK, {api}", _AGENTS, "openai_agents_loop.py", api, "stream")
+        for api in ("responses", "chat")
+    ),
+    *(
+        _program(f"LangChain, {api}", _LANGCHAIN, "langchain_loop.py", api, "stream")
+        for api in ("chat", "responses", "messages")
+    ),
+    replace(
+        _program("smolagents", "smolagents[openai]==1.26.0", "smolagents_loop.py", "stream"),
+        ends=Step("final_answer", {"answer": "{words}"}),
+        mark="Observation:\n",
+    ),
+    replace(
+        _program("instructor", "instructor==1.17.0", "instructor_loop.py", "TOOLS"),
+        writes=[Step("Step", {"what": "write", "path": "{path}", "content": "{content}"})],
+        runs=[Step("Step", {"what": "run", "command": "{command}"})],
+        ends=Step("Step", {"what": "say", "words": "{words}"}),
+    ),
+]

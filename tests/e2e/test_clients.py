@@ -1,0 +1,97 @@
+"""Clients as people install them, each through the gateway to servers of four APIs: a file is written,
+a command is run, and its output is read back."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+
+from plugway import NoOptions, Plugin, hookimpl
+from plugway.testing import StrictUpstream, build_plugin, gateway
+from plugway_anthropic import Anthropic
+from plugway_gemini import Gemini
+from plugway_openai import OpenAI
+from plugway_openai_api import OpenAIApi
+from plugway_router import Router
+from tests.e2e.clients import CLIENTS, run
+from tests.e2e.scripted_model import CONTENT, FILE, FINAL, PRINTED, ScriptedModel
+from tests.e2e.stack import shipped
+
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
+
+SERVERS = {
+    "Messages": ("anthropic", Anthropic, "claude-sonnet-4-5", {}),
+    "Chat": ("chat", OpenAI, "gpt-5", {"api": "chat"}),
+    "Responses": ("responses", OpenAI, "gpt-5", {}),
+    "Gemini": ("gemini", Gemini, "gemini-3-pro", {}),
+}
+"""By API: its name in the kit, and the vendor's backend with a model of the vendor."""
+
+
+class Ends(Plugin[NoOptions]):
+    """Keeps how exchanges ended and what their receipts say."""
+
+    found: list
+
+    @hookimpl
+    async def finished(self, exchange, outcome):
+        lines = [f"{entry.stage} {entry.plugin}: {entry.what}" for entry in exchange.receipt]
+        self.found.append((exchange.endpoint, outcome, lines, exchange.attempts))
+
+
+def stack(api, url):
+    _, backend, model, options = SERVERS[api]
+    return [
+        build_plugin(OpenAIApi, "openai-api"),
+        *(plugin for plugin in shipped() if not isinstance(plugin, Router)),
+        build_plugin(Router, "router", models={"*": [f"up/{model}"]}),
+        build_plugin(backend, "up", base_url=url, api_key="k", **options),
+    ]
+
+
+@pytest.mark.parametrize("api", SERVERS)
+@pytest.mark.parametrize("client", CLIENTS, ids=[client.title for client in CLIENTS])
+async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
+    client, api, tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    for name in ("home", "project"):
+        (tmp_path / name).mkdir()
+    model = ScriptedModel(
+        str(tmp_path / "project"), client.writes, client.runs, client.ends, client.mark
+    )
+    ends = build_plugin(Ends, "ends")
+    ends.found = []
+    async with (
+        StrictUpstream(SERVERS[api][0], otherwise=model) as upstream,
+        gateway([*stack(api, upstream.url), ends]) as running,
+    ):
+        name = f"anthropic/up/{SERVERS[api][2]}"
+        answer = await run(client, tmp_path, running.url, running.token, name)
+    print(answer.out[-3000:], answer.err[-3000:], *ends.found, *upstream.refused, sep="\n")
+    assert upstream.refused == []
+    assert model.problems == []
+    assert answer.code == 0
+    written = tmp_path / "project" / FILE
+    assert written.exists()
+    assert written.read_text() == CONTENT
+    assert PRINTED in model.asked[-1].results[1]
+    assert FINAL in answer.out
+    failed = [end[1] for end in ends.found if (end[1].kind, end[1].status) != ("completed", 200)]
+    assert [f for f in failed if not any(p in f.error for p in client.may_refuse)] == []
+    assert all(len(end[3]) <= 1 for end in ends.found)
+    warned = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert [w for w in warned if not any(re.search(p, w) for p in client.warnings)] == []
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=[client.title for client in CLIENTS])
+def test_what_the_page_shows_is_what_was_run(client):
+    """Files and variables are read from the page; lines of a program stand in it as they are."""
+    program = client.program()
+    assert client.files() or client.exports() or program
+    if program:
+        text = program.read_text()
+        assert client.code()
+        assert [line for line in client.code().splitlines() if line not in text] == []
