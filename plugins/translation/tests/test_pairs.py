@@ -163,3 +163,13 @@ def test_a_request_in_order_is_not_parsed():
 def test_an_id_that_is_no_text_is_none(odd):
     made = paired_request(request(call(odd), results(odd), pad=9000))
     assert said(made.get("messages")) == [["pw_"], ["pw_"]]
+
+
+def test_many_calls_of_one_id_are_told_apart():
+    """One step for each, however many there are: a request may have a hundred thousand."""
+    many = 2_000
+    calls, answers = call(*["a"] * many), results(*["a"] * (many + 5))
+    found = paired([calls, answers, *[call("a"), results("a")] * many], Notes())
+    ids = [block["id"] for m in found if m["role"] == "assistant" for block in m["content"]]
+    assert len(ids) == len(set(ids)) == 2 * many
+    assert [b["tool_use_id"] for b in found[1]["content"]] == ids[:many]

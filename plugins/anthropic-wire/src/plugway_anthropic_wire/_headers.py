@@ -66,15 +66,18 @@ _FOREIGN_PREFIXES: Final = (
     "x-codex-",
     "x-gemini-",
     "x-goog-",
+    "x-kilo",
     "x-openai-",
     "x-openrouter-",
+    "x-openwebui-",
 )
 """Lines for other vendors. `openai-organization`, `openai-project`, `openai-beta`: OpenAI's API
 reference, "Authentication". `chatgpt-account-id`, `originator`, `session-id` and the like:
 `codex-rs/core/src/client.rs` of openai/codex. `x-session-affinity`, `x-opencode-session`:
 `packages/opencode/src/session/llm/request.ts` of anomalyco/opencode. `x-goog-user-project` and
 `x-goog-api-client`: Google Cloud's "System parameters". `http-referer` and `x-title`: OpenRouter's
-"App attribution"."""
+"App attribution". `x-kilo-session` and the like: that file of Kilo-Org/kilocode.
+`x-openwebui-user-email` and the like: Open WebUI's `ENABLE_FORWARD_USER_INFO_HEADERS`."""
 _PLAIN: Final = frozenset(("content-type", "accept"))
 _PLAIN_PREFIXES: Final = ("anthropic-", "x-claude-code-")
 

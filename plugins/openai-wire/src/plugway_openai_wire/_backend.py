@@ -6,6 +6,7 @@ of the plugins that normalise errors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,14 +28,13 @@ from plugway import (
     Reply,
     Upstream,
     UpstreamResponse,
-    as_list,
     as_object,
     aside,
     breath,
     collected,
 )
 from plugway_anthropic_wire import key_refusal, refuses_key, retry_after
-from plugway_capabilities import Facts, Ledger
+from plugway_capabilities import Facts, Ledger, known_facts
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._events import (
@@ -46,7 +46,6 @@ from plugway_openai_wire._events import (
     usage_in,
 )
 from plugway_openai_wire._models import models_of
-from plugway_translation import decode_id, ids_of_calls
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
@@ -55,6 +54,8 @@ _LARGE: Final = 2**18
 _TEACHING: Final = frozenset((400, 404, 422, 500))
 """Statuses of refusals that may speak of a field."""
 
+_IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
+"""`call_id` or `tool_call_id` as it stands in a body; escapes make one longer, never shorter."""
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Fields of OpenAI's requests that are the Messages API's `max_tokens`."""
 _RELAYED_BYTES: Final = 16 * 2**20
@@ -151,7 +152,9 @@ class OpenAIBackend:
 
     def facts(self, model: str) -> Facts:
         """What is known of a model."""
-        return self.ledger.about(self.provider, model) if self.ledger is not None else Facts()
+        if self.ledger is None:
+            return known_facts(self.provider, model)
+        return self.ledger.about(self.provider, model)
 
     # ── what a server's own backend may refine ───────────────────────────────────────────────
 
@@ -252,12 +255,14 @@ class OpenAIBackend:
         changed = {change.field for change in request.changes} - {"model", "max_tokens"}
         if changed and not changed <= original.made_up:
             return None
-        return original if self._takes_ids(request, attempt) else None
+        return original if self._takes_ids(original, attempt) else None
 
-    def _takes_ids(self, request: MessagesRequest, attempt: Attempt) -> bool:
+    def _takes_ids(self, original: Original, attempt: Attempt) -> bool:
+        """Whether it takes the ids that results name, seen without decoding the request."""
         ids = self.api.ids(self.facts(attempt.model))
-        called = ids_of_calls(as_list(request.get("messages"))) if ids else ()
-        return ids is None or all(ids.out(id_) == decode_id(id_) for id_ in called)
+        named = set(_IDS.findall(original.body)) if ids else set[bytes]()
+        told = (name.decode("utf-8", "replace") for name in named)
+        return ids is None or all(ids.out(id_) == id_ for id_ in told)
 
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt

@@ -169,14 +169,18 @@ class _Pairing:
         self._used = used
         self._taken: set[str] = set()
         """Ids that a call has."""
+        self._numbers: dict[str, int] = {}
+        """The last number behind an id that stood for more than one call."""
         self._strict = strict
 
     def step(self, heads: list[Block], rest: list[Block]) -> None:
         """Turns of the assistant in a row, and those before its next one."""
         heads = self._joined([self._with_words(head, _RESULT) for head in heads])
         calls: dict[str, list[str]] = {}
-        """The new ids of the calls of each id."""
+        """The new ids of the calls of each id, the next one that wants a result last."""
         self.found += [self._with_new_ids(head, calls) for head in heads]
+        for ids in calls.values():
+            ids.reverse()
         results: dict[str, Block] = {}
         others: list[Block] = []
         moved = False
@@ -225,13 +229,21 @@ class _Pairing:
     def _new_id(self, own: str, safe: str) -> str:
         if safe in self._taken:
             self._notes.add("tool_use.id", "translate", "an id stood for more than one call")
-            own = safe = _free(safe, self._used)
+            own = safe = self._free(safe)
         elif own != safe and (self._strict or not own):
             self._notes.add("tool_use.id", "translate", "the API refuses ids of that kind")
             own = safe
         self._used.add(safe)
         self._taken.add(safe)
         return own
+
+    def _free(self, id_: str) -> str:
+        """`id_` with a number behind it."""
+        number = self._numbers.get(id_, 1) + 1
+        while f"{id_}-{number}" in self._used:
+            number += 1
+        self._numbers[id_] = number
+        return f"{id_}-{number}"
 
     def _without_results(
         self, turn: Block, calls: dict[str, list[str]], results: dict[str, Block]
@@ -247,13 +259,15 @@ class _Pairing:
                 kept.append(block)
                 continue
             ids = calls.get(safe_id(_id_of(block)), [])
-            new = next((id_ for id_ in ids if id_ not in results), None)
+            new = ids[-1] if ids and ids[-1] not in results else None
             if turn.get("role") != "user":
                 kept += self._told(block, "not in a turn of the user", media=False)
             elif new is not None:
                 late = late or bool(kept)
                 results[new] = {**block, "tool_use_id": new}
-            elif any(_same(block, results[id_]) for id_ in ids):
+                if len(ids) > 1:
+                    ids.pop()
+            elif ids and _same(block, results[ids[-1]]):
                 self._notes.add(_RESULT, "drop", "it stands there twice")
             else:
                 kept += self._told(
@@ -315,11 +329,3 @@ def _has(turn: Block, kind: str) -> bool:
 
 def _same(one: Block, other: Block) -> bool:
     return all(one.get(key) == other.get(key) for key in ("content", "is_error"))
-
-
-def _free(id_: str, used: set[str]) -> str:
-    """`id_` with a number behind it."""
-    number = 2
-    while f"{id_}-{number}" in used:
-        number += 1
-    return f"{id_}-{number}"
