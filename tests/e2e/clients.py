@@ -115,7 +115,7 @@ async def run(client: Client, folder: Path, url: str, token: str, model: str) ->
     env = {"HOME": str(home), "PATH": f"{found}:{node}:{os.defpath}", "LANG": "C.UTF-8"}
     env |= {name: set_up(text) for name, text in {**client.exports(), **client.env}.items()}
     words += [set_up(word) for word in client.command[1:]]
-    with anyio.fail_after(100):
+    with anyio.fail_after(120):
         done = await anyio.run_process(
             words,
             env=env,

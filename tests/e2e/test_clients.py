@@ -15,7 +15,7 @@ from plugway_gemini import Gemini
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
 from plugway_router import Router
-from tests.e2e.clients import CLIENTS, run
+from tests.e2e.clients import CLIENTS, PAGE, run
 from tests.e2e.scripted_model import CONTENT, FILE, FINAL, PRINTED, ScriptedModel
 from tests.e2e.stack import shipped
 
@@ -89,6 +89,11 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
 @pytest.mark.parametrize("client", CLIENTS, ids=[client.title for client in CLIENTS])
 def test_what_the_page_shows_is_what_was_run(client):
     """Files and variables are read from the page; lines of a program stand in it as they are."""
+    version = re.split("==|@", client.packages[0])[-1]
+    row = f"| [{client.title.partition(',')[0]}]("
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith(row)]
+    assert len(rows) == 1
+    assert f" | {version} | " in rows[0]
     program = client.program()
     assert client.files() or client.exports() or program
     if program:

@@ -37,9 +37,11 @@ def chat(prompt, streams):
                 message = stream.get_final_completion().choices[0].message
         else:
             message = client.chat.completions.create(**asked).choices[0].message
-        messages.append(message)
         if not message.tool_calls:
             return message.content
+        call = {"index": True, "function": {"parsed_arguments"}}
+        unparsed = {"parsed": True, "tool_calls": {"__all__": call}}
+        messages.append(message.model_dump(exclude=unparsed, exclude_none=True))
         for call in message.tool_calls:
             result = run(call.function.name, call.function.arguments)
             messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
