@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from plugway import as_object
-from plugway_translation import Rule, hashed
+from plugway import as_list, as_object
+from plugway_capabilities import Facts
+from plugway_translation import Notes, Rule, SchemaRules, fewer_tools, hashed, rules_without
 
 CACHE: Final = Rule("drop", "the API has no marks for caching")
 EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API takes none back"}
@@ -37,6 +38,25 @@ TOOL: Final[Mapping[str, Rule]] = {
     "type": Rule("translate"),
 }
 """Members of tools."""
+
+
+def within(
+    tools: list[dict[str, Any]], most: int, body: Mapping[str, Any], notes: Notes
+) -> list[dict[str, Any]]:
+    """As many of the tools of a request as the server takes, which is `most`; 0 for any number."""
+    if not most or len(tools) <= most:
+        return tools
+    kept = fewer_tools(tools, most, as_list(body.get("messages")), body.get("tool_choice"))
+    count = len(tools) - most
+    because = f"the server takes {most}, so that {count} not used yet are left out"
+    notes.add("tools", "drop", because)
+    return kept
+
+
+def schemas_by(facts: Facts) -> SchemaRules:
+    """What a model takes in the schema of a tool."""
+    patterns, form = facts.schema_patterns, facts.schema_form
+    return rules_without(facts.rejected_keywords, patterns, facts.schema_count, form)
 
 
 def user_hash(user_id: str) -> str:

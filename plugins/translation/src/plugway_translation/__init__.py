@@ -6,6 +6,7 @@ the notes in which a translator says what it could not carry over.
 
 from plugway_translation._arguments import parse_arguments
 from plugway_translation._calls import FreshIds, ids_of_calls, unique_calls
+from plugway_translation._fewer import fewer_tools
 from plugway_translation._halves import Halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id
 from plugway_translation._lengths import hashed, shortened
@@ -19,8 +20,8 @@ from plugway_translation._schema import (
     SchemaRules,
     clean_schema,
     rules_without,
-    strict_fits,
 )
+from plugway_translation._strict import closed_where_all_are_required, strict_fits
 from plugway_translation._turns import (
     NO_RESULT,
     SEPARATOR,
@@ -67,11 +68,13 @@ __all__ = [
     "blocks_of",
     "clamp_effort",
     "clean_schema",
+    "closed_where_all_are_required",
     "count",
     "decode_id",
     "drop_by",
     "effort_of",
     "encode_id",
+    "fewer_tools",
     "hashed",
     "ids_of_calls",
     "in_words",

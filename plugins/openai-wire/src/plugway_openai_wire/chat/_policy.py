@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from plugway_capabilities import Facts
-from plugway_openai_wire._policy import CACHE, ONE_PROVIDER
-from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule
+from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, schemas_by
+from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule, SchemaRules
 
 FIELDS: Final[Mapping[str, Rule]] = {
     "cache_control": CACHE,
@@ -102,6 +102,11 @@ class Target:
         """The codec for ids of tool calls."""
         limit = self.facts.tool_id_limit or DEFAULT_LIMIT
         return IdCodec(limit, exact=self.facts.tool_id_pattern.endswith(f"{{{limit}}}"))
+
+    @property
+    def schemas(self) -> SchemaRules:
+        """What schemas may have."""
+        return schemas_by(self.facts)
 
     def takes(self, name: str) -> bool:
         """Whether the server is not known to refuse a field."""
