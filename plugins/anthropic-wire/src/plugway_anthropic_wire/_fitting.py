@@ -12,6 +12,7 @@ from plugway_translation import (
     Notes,
     SchemaRules,
     clean_schema,
+    fewer_images,
     fewer_tools,
     rules_without,
     shortened,
@@ -61,6 +62,11 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
     if facts.stop_limit and len(stops) > facts.stop_limit:
         fields["stop_sequences"] = stops[: facts.stop_limit]
         notes.add("stop_sequences", "drop", f"the server takes {facts.stop_limit}")
+    if facts.images_limit:
+        messages = as_list(fields.get("messages", body.get("messages")))
+        shown = fewer_images(messages, facts.images_limit, notes)
+        if shown is not messages:
+            fields["messages"] = shown
     most, wanted = facts.max_output_tokens, body.get("max_tokens")
     if most and isinstance(wanted, int) and wanted > most:
         fields["max_tokens"] = most

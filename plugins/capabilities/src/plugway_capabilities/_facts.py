@@ -64,6 +64,8 @@ class Facts:
     """Characters of a tool's name."""
     tools_limit: int = 0
     """Tools in one request."""
+    images_limit: int = 0
+    """Images in one request."""
     stop_limit: int = 0
     """Stop sequences in one request."""
     schema_depth: int = 0

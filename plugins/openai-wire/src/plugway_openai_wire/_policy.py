@@ -9,7 +9,16 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_capabilities import Facts
-from plugway_translation import Notes, Rule, SchemaRules, fewer_tools, hashed, rules_without
+from plugway_translation import (
+    MediaPolicy,
+    Notes,
+    Rule,
+    SchemaRules,
+    fewer_images,
+    fewer_tools,
+    hashed,
+    rules_without,
+)
 
 CACHE: Final = Rule("drop", "the API has no marks for caching")
 EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API takes none back"}
@@ -51,6 +60,15 @@ def within(
     because = f"the server takes {most}, so that {count} not used yet are left out"
     notes.add("tools", "drop", because)
     return kept
+
+
+def turns_in(body: Mapping[str, Any], facts: Facts, media: MediaPolicy, notes: Notes) -> list[Any]:
+    """The messages of a request, with as many images as the server takes. Raises `InvalidRequest`
+    where the policy is to refuse others."""
+    messages = as_list(body.get("messages"))
+    if not facts.images_limit:
+        return messages
+    return list(fewer_images(messages, facts.images_limit, notes, media))
 
 
 def schemas_by(facts: Facts) -> SchemaRules:

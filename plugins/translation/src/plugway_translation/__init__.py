@@ -10,7 +10,14 @@ from plugway_translation._fewer import fewer_tools
 from plugway_translation._halves import Halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id
 from plugway_translation._lengths import hashed, shortened
-from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
+from plugway_translation._media import (
+    Media,
+    MediaPolicy,
+    fewer_images,
+    media_of,
+    replaced_media,
+    unseen,
+)
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
@@ -74,6 +81,7 @@ __all__ = [
     "drop_by",
     "effort_of",
     "encode_id",
+    "fewer_images",
     "fewer_tools",
     "hashed",
     "ids_of_calls",

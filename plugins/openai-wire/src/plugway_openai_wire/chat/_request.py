@@ -14,7 +14,7 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_capabilities import WHO_ASKS
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, user_hash
+from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, turns_in, user_hash
 from plugway_openai_wire.chat._messages import messages_of
 from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, Target
 from plugway_openai_wire.chat._tools import choice_of, is_chosen, names_of, offered, tools_of
@@ -69,7 +69,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     found: dict[str, Any] = {"model": body.get("model")}
     note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
     system = system_text(body.get("system"), notes)
-    messages = as_list(body.get("messages"))
+    messages = turns_in(body, target.facts, target.media, notes)
     found["messages"] = messages_of(messages, system, target, names, notes)
     if tools:
         found["tools"] = tools_of(tools, target, names, notes)

@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_capabilities import WHO_ASKS
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, schemas_by, user_hash, within
+from plugway_openai_wire._policy import (
+    CACHE_KEY,
+    EXTRAS,
+    OUTPUT,
+    schemas_by,
+    turns_in,
+    user_hash,
+    within,
+)
 from plugway_openai_wire.responses._items import input_of
 from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, Target
 from plugway_openai_wire.responses._tools import choice_of, names_of, searches_of, tools_of
@@ -70,7 +78,8 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
     if system := system_text(body.get("system"), notes):
         found["instructions"] = system
-    found["input"] = input_of(as_list(body.get("messages")), target, names, notes)
+    messages = turns_in(body, target.facts, target.media, notes)
+    found["input"] = input_of(messages, target, names, notes)
     if made := tools_of(tools, target, names, notes):
         found["tools"] = made
         found |= choice_of(body.get("tool_choice"), made, names, notes)
