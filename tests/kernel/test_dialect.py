@@ -20,6 +20,7 @@ from plugway import (
     BackendError,
     BackendRefused,
     BackendUnavailable,
+    Deferred,
     Emitter,
     EventStream,
     Exchange,
@@ -30,6 +31,7 @@ from plugway import (
     NoOptions,
     NoRoute,
     Original,
+    Outcome,
     Plugin,
     Reply,
     RequestRejected,
@@ -315,6 +317,110 @@ async def test_a_defect_of_a_dialect_is_told_in_its_words(caplog):
                 )
             )
         assert running.app.active == 0
+    assert "KeyError" in caplog.text
+
+
+class LaterLines(Lines):
+    """Decodes when somebody asks for what it does not know yet."""
+
+    def __init__(self) -> None:
+        self.decoded = 0
+
+    def decode(self, original: Original) -> Any:
+        known = {"model": original.get("model", "m"), "stream": bool(original.get("stream"))}
+        return Deferred(known, lambda: self._decode(original))
+
+    def encoder(self, original: Original) -> LinesEncoder:
+        return LinesEncoder()
+
+    def _decode(self, original: Original) -> Any:
+        self.decoded += 1
+        found = super().decode(original)
+        return found if original.parsed["say"] else {**found, "messages": "none"}
+
+
+class Relays(Answers):
+    """Says whether it would relay, as backends do."""
+
+    def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
+        return self.foreign
+
+
+class Looks(Plugin[NoOptions]):
+    """Renames the model, and looks at the request as it is told to."""
+
+    look = staticmethod(lambda request: request.stream)
+
+    @hookimpl
+    async def transform_request(
+        self, request: MessagesRequest, exchange: Exchange
+    ) -> MessagesRequest:
+        self.look(request)
+        return request.replace(model=request.model + "-renamed", because="a test")
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        self.receipt = [entry.what for entry in exchange.receipt if entry.stage == "decode"]
+
+
+LOOKS = {
+    "nothing": (lambda request: (request.model, request.stream, request.header("a")), 0),
+    "the query": (lambda request: request.query, 0),
+    "the body": (lambda request: request.body, 1),
+    "a field": (lambda request: request.get("messages"), 1),
+    "the names": (lambda request: request.fields, 1),
+    "the bytes": (lambda request: request.raw, 1),
+    "its notes": (lambda request: request.original.notes, 1),
+    "all": (lambda request: (request.body, request.original.notes, request.raw), 1),
+}
+
+
+def later_stack(look=LOOKS["nothing"][0]) -> tuple[Speaks, Looks, Relays]:
+    speaks, looks = Speaks(NoOptions(), name="speaks"), Looks(NoOptions(), name="looks")
+    speaks.lines, looks.look = LaterLines(), look
+    return speaks, looks, Relays(NoOptions(), name="answers")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("look", "times"), LOOKS.values(), ids=LOOKS)
+async def test_what_is_relayed_is_decoded_only_for_who_asks(look, times, stream):
+    plugins = later_stack(look)
+    plugins[2].foreign = True
+    body = orjson.dumps({**ASKED, "stream": stream})
+    async with gateway(list(plugins)) as running:
+        response = await running.post(body, "/v1/lines")
+    assert response.content == (b"data: own words\n\n: end\n\n" if stream else body)
+    assert plugins[0].lines.decoded == times
+    assert plugins[2].asked.model == "m-renamed"
+
+
+@pytest.mark.parametrize(("look", "times"), LOOKS.values(), ids=LOOKS)
+async def test_what_is_not_relayed_is_decoded_once_and_its_losses_are_told(look, times):
+    plugins = later_stack(look)
+    async with gateway(list(plugins)) as running:
+        response = await running.post(ASKED, "/v1/lines")
+        assert response.json() == {"said": "good day"}
+        assert plugins[1].receipt == ["drop `extra`: there is none"]
+    assert plugins[0].lines.decoded == 1
+    assert plugins[2].asked.body["messages"] == [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize("body", [b'{"say": 1}', b'{"say": ""}'])
+@pytest.mark.parametrize("look", [LOOKS["nothing"][0], LOOKS["the body"][0]])
+async def test_what_cannot_be_decoded_later_is_refused_all_the_same(look, body):
+    async with gateway(list(later_stack(look))) as running:
+        response = await running.post(body, "/v1/lines")
+        assert (response.status_code, response.json()["status"]) == (400, 400)
+
+
+@pytest.mark.parametrize("look", [LOOKS["nothing"][0], LOOKS["a field"][0]])
+async def test_a_defect_of_a_dialect_is_told_as_its_own_when_it_decodes_later(look, caplog):
+    plugins = later_stack(look)
+    plugins[0].lines.breaks = True
+    async with gateway(list(plugins)) as running:
+        response = await running.post(ASKED, "/v1/lines")
+        assert response.status_code == 500
+        assert "plugin `speaks`, hook `register_dialects`" in response.json()["wrong"]
     assert "KeyError" in caplog.text
 
 

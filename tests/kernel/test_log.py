@@ -16,7 +16,8 @@ import pytest
 
 from plugway import BackendError
 from plugway import log as _log
-from plugway.log import LogWriter, configure, redact, register_secret
+from plugway.credentials import register_secret
+from plugway.log import LogWriter, configure, redact
 
 log = logging.getLogger("plugway.test")
 

@@ -445,10 +445,11 @@ async def test_an_error_of_very_many_values_is_told_by_its_status(server, upstre
 # ── keys that come back ──────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(("status", "kept"), [(401, "[redacted]"), (200, "a-long-secret")])
-async def test_a_key_that_a_refusal_quotes_is_taken_out_of_it(server, status, kept):
-    server.script(respond(status, b"invalid key a-long-secret!"))
+async def test_a_key_that_a_refusal_quotes_is_taken_out_of_it(server):
+    server.script(respond(401, b"invalid key a-long-secret!"))
     credentials = {"authorization": "Bearer a-long-secret"}
     async with Upstream(server.url, credentials=credentials) as upstream:
-        _, body = await ask(upstream)
-    assert body == f"invalid key {kept}!".encode()
+        with pytest.raises(BackendRefused) as caught:
+            await upstream.fetch_json("/models")
+    assert caught.value.body == b"invalid key [redacted]!"
+    assert caught.value.message == "invalid key [redacted]!"

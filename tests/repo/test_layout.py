@@ -7,6 +7,7 @@ import pytest
 
 KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
 FLOORS = (
+    "credentials",
     "types",
     "system",
     "kept",
@@ -19,13 +20,13 @@ FLOORS = (
     "http",
     "cli",
 )
-"""Each uses only those before it. `system`, `kept`, `trace` and `log` are single modules."""
+"""Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_099,
-    "upstream": 1_612,
+    "types": 3_266,
+    "upstream": 1_603,
     "config": 1_314,
-    "plugins": 1_331,
-    "exchange": 2_545,
+    "plugins": 1_330,
+    "exchange": 2_561,
     "http": 2_182,
     "cli": 1_268,
 }

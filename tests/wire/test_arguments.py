@@ -19,7 +19,7 @@ from tests.wire.ways import PATHS, asked, between
 
 pytestmark = pytest.mark.anyio
 
-WANTED = {"path": "a{}\"'", "deep": {"path": [{"path": "x"}]}}
+WANTED: dict[str, Any] = {"path": "a{}\"'", "deep": {"path": [{"path": "x"}]}}
 WHOLE = json.dumps(WANTED)
 GROWING = [WHOLE[:end] for end in range(1, len(WHOLE) + 1)]
 PIECES = {
@@ -38,6 +38,22 @@ PIECES = {
     "members one by one": ['{"path": "a{}\\"\'"}', WHOLE],
     "whole and an empty one in a piece": ["{}" + WHOLE],
     "blanks around": ["{}", "\n", WHOLE, "\n"],
+    "closed, growing by members": ['{"path": "a{}"}', '{"path":"a{}","deep":{}}', WHOLE],
+    "closed, growing from nothing": ["{}", '{"path": ""}', '{"path": "a{"}', WHOLE],
+    "closed, growing lists": [WHOLE.replace('{"path": "x"}', ""), WHOLE],
+    "closed, growing by what is deep": [WHOLE.replace('"x"', "null"), WHOLE],
+    "closed, then the empty object": [WHOLE, "{}", "{}"],
+    "closed, less and more": ['{"path": "a{}"}', "{}", WHOLE, '{"path": "a{}"}'],
+    "in pieces, then grown": ['{"pa', 'th": "a{}', '"}', WHOLE],
+    "in pieces, an empty object, grown": ["{", "}", '{"path": "a"}', WHOLE],
+    "in pieces, then in another order": [WHOLE[:9], WHOLE[9:], json.dumps(WANTED, sort_keys=True)],
+    "`null` first": ["null", WHOLE],
+    "a string of JSON": [json.dumps(WHOLE)],
+    "a string of JSON in pieces": [json.dumps(WHOLE)[:9], json.dumps(WHOLE)[9:]],
+    "a string of JSON, twice": [json.dumps(WHOLE)] * 2,
+    "an empty string of JSON first": ['""', WHOLE],
+    "a string of a string of JSON": [json.dumps(json.dumps(WHOLE))],
+    "an empty object, then a string of JSON": ["{}", json.dumps(WHOLE)],
 }
 GROWN = {
     "growing by a character": GROWING,

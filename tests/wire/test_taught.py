@@ -52,7 +52,10 @@ def names(body: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("server", ["chat", "responses", "anthropic-compatible", "vllm"])
 async def test_tools_beyond_a_limit_are_left_out_the_deferred_and_unused_ones_first(server, words):
     body = {
-        "model": "m", "max_tokens": 99, "messages": USED, "tools": TOOLS,
+        "model": "m",
+        "max_tokens": 99,
+        "messages": USED,
+        "tools": TOOLS,
         "tool_choice": {"type": "tool", "name": "t9"},
     }
     found = await told(
@@ -90,7 +93,9 @@ async def test_the_receipt_says_what_was_learnt(server):
 @pytest.mark.parametrize(("server", "field"), [("chat", "stop"), ("vllm", "stop_sequences")])
 async def test_stop_sequences_beyond_a_limit_are_not_sent(server, field, words):
     body = {
-        "model": "m", "max_tokens": 99, "messages": USED[:1],
+        "model": "m",
+        "max_tokens": 99,
+        "messages": USED[:1],
         "stop_sequences": ["a", "b", "c"],
     }
     found = await told(
@@ -141,8 +146,11 @@ async def test_the_last_images_stay_where_a_server_takes_few(server, words):
 @pytest.mark.parametrize("server", ["chat", "responses", "anthropic-compatible", "lmstudio"])
 async def test_a_field_that_is_refused_is_left_out(server, words, field):
     body = {
-        "model": "m", "max_tokens": 99, "messages": USED[:1],
-        "temperature": 0.5, "top_p": 0.9,
+        "model": "m",
+        "max_tokens": 99,
+        "messages": USED[:1],
+        "temperature": 0.5,
+        "top_p": 0.9,
     }
     found = await told(
         PLUGINS[server], [body], refuses=lambda got: openai(words) if field in got else None

@@ -8,6 +8,7 @@ from plugway.kept import Bounded, write_file
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
+from plugway.types.arguments import object_text, whole_escapes
 from plugway.types.attempt import Attempt
 from plugway.types.backend import (
     Backend,
@@ -19,7 +20,7 @@ from plugway.types.backend import (
     Usage,
 )
 from plugway.types.bounds import aside, breath, check_answer
-from plugway.types.dialect import Dialect
+from plugway.types.dialect import Deferred, Dialect
 from plugway.types.emitter import Emitter, StopReason
 from plugway.types.errors import (
     BackendError,
@@ -75,6 +76,7 @@ __all__ = [
     "Bounded",
     "Caller",
     "ConfigError",
+    "Deferred",
     "Dialect",
     "Emitter",
     "EventStream",
@@ -125,10 +127,12 @@ __all__ = [
     "hookimpl",
     "named_entries",
     "new_id",
+    "object_text",
     "origin_of",
     "remember_key",
     "replay",
     "url_problem",
+    "whole_escapes",
     "write_file",
     "wrong_choice",
 ]

@@ -19,6 +19,7 @@ from typing import Any, Final, TextIO
 
 import orjson
 
+from plugway.credentials import SHORTEST, without_secrets
 from plugway.trace import trace
 
 _log = logging.getLogger("plugway.process")
@@ -57,37 +58,9 @@ _PATTERNS: Final = tuple(
 )
 
 
-class _Secrets:
-    """The values that must never be logged, as one pattern."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._values: set[str] = set()
-        self.pattern: re.Pattern[str] | None = None
-
-    def add(self, value: str) -> None:
-        escaped = json.dumps(value, ensure_ascii=False)[1:-1]  # takes lone surrogates too
-        with self._lock:
-            if value in self._values:
-                return
-            self._values |= {value, escaped}
-            longest_first = sorted(self._values, key=lambda text: (-len(text), text))
-            self.pattern = re.compile("|".join(map(re.escape, longest_first)))
-
-
-_secrets = _Secrets()
-
-
-def register_secret(value: str) -> None:
-    """Keep `value` out of every line that is logged from now on; very short ones are ignored."""
-    if len(value) >= 6:
-        _secrets.add(value)
-
-
 def redact(text: str) -> str:
     """`text` without registered secrets and without what looks like a credential."""
-    if _secrets.pattern is not None:
-        text = _secrets.pattern.sub("***", text)
+    text = without_secrets(text, "***", SHORTEST)
     lower = text.lower()
     for word, pattern, replacement in _PATTERNS:
         if word in lower:

@@ -17,8 +17,8 @@ import platformdirs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from plugway.config.document import Document
+from plugway.credentials import register_secret
 from plugway.kept import remove_drafts
-from plugway.log import register_secret
 from plugway.system import user_id
 from plugway.types.backend import RESERVED_CALLERS
 from plugway.types.errors import ConfigError, Problem

@@ -180,7 +180,8 @@ def record_translation(request: MessagesRequest, attempt: Attempt, exchange: Exc
     if not relayed:
         note_decoding(request, exchange)
         return
-    void = {change.told for change in request.changes if change.field in original.made_up}
+    made_up = () if request.deferred else original.made_up
+    void = {change.told for change in request.changes if change.field in made_up}
     exchange.receipt[:] = [
         entry for entry in exchange.receipt if entry.stage != "decode" and entry.what not in void
     ]

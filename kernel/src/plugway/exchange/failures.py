@@ -60,7 +60,6 @@ def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
     if error.permanent:
         extra += (("x-should-retry", "false"),)
     where = f"`{error.backend}`: " if error.backend else ""
-    # An upstream's words may repeat the key that it was sent.
     body = error_body(error_type(status), where + redact(error.message), exchange.id)
     return Reply.whole(status, body, headers=(*headers, *extra))
 

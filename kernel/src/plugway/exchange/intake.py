@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import orjson
@@ -22,9 +23,11 @@ from plugway.exchange.failures import rejection_reply
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.exchange.pressure import PRESSURE
 from plugway.exchange.run import ExchangeRun
+from plugway.exchange.validate import validate
 from plugway.exchange.writer import Responder
 from plugway.plugins.contain import Contained
 from plugway.types.bounds import aside, check_values, is_heavy
+from plugway.types.dialect import Deferred
 from plugway.types.errors import Headers, HookError, RequestRejected
 from plugway.types.exchange import Endpoint, Exchange
 from plugway.types.request import MessagesRequest, Original
@@ -170,9 +173,22 @@ def _decoded(answer: DialectAnswer, body: bytes, headers: Headers, caller: str) 
     """The Messages request for one of another dialect. Raises `RequestRejected`."""
     dialect = answer.dialect
     original = Original(dialect.name, answer.original.path, body, headers, caller)
+
+    def written(decode: Callable[[], Mapping[str, Any]]) -> bytes:
+        with Contained(answer.plugin, "register_dialects"):
+            return orjson.dumps(decode())
+
+    def later(decode: Callable[[], Mapping[str, Any]]) -> bytes:
+        raw = written(decode)
+        validate(MessagesRequest(raw))
+        return raw
+
     with Contained(answer.plugin, "register_dialects"):
-        inner = orjson.dumps(dialect.decode(original))
+        found = dialect.decode(original)
     answer.original = original
+    if isinstance(found, Deferred) and not original.heavy:
+        return original.deferred(found.known, partial(later, found.decode))
+    inner = written(found.decode if isinstance(found, Deferred) else lambda: found)
     return MessagesRequest(inner, headers, original=original)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import anyio.lowlevel
 
+from plugway.credentials import CleanErrors
 from plugway.exchange.dialect import ForeignRelay
 from plugway.exchange.writer import Resources, Responder
 from plugway.plugins.contain import next_of
@@ -192,8 +193,12 @@ def _ended_early(started: bool, any_bytes: bool) -> Exception:
 
 async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> None:
     """Relay bytes. Raises `StreamInterrupted` where they stop before the real end."""
+    errors = CleanErrors()
     async for chunk in relay:
-        await responder.chunk(chunk)
+        if clean := errors.feed(chunk):
+            await responder.chunk(clean)
+    if held := errors.flush():
+        await responder.chunk(held)
     if not (relay.finished or relay.failed):
         raise StreamInterrupted("the upstream ended its stream without `message_stop`")
 

@@ -35,7 +35,7 @@ from plugway.types.errors import (
     StreamInterrupted,
     error_type,
 )
-from plugway.types.events import collect, event, interrupted, replayed
+from plugway.types.events import check_inputs, collect, event, interrupted, replayed
 from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
 from plugway.types.json import loaded
 from plugway.types.reason import reason_in
@@ -111,13 +111,15 @@ class ExchangeRun:
 
     async def _serve(self, scope: Cancellable) -> None:
         try:
-            # Either raises where it is not a JSON object.
-            _ = self.request.body if self.pipeline.reads_all else self.request.fields
+            if not self.request.deferred:
+                # Either raises where it is not a JSON object.
+                _ = self.request.body if self.pipeline.reads_all else self.request.fields
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
             await breath(self.request.heavy)
-            validate(self.request, counting=self.endpoint != "messages")
+            if not self.request.deferred:
+                validate(self.request, counting=self.endpoint != "messages")
             await breath(self.request.heavy)
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)
@@ -224,6 +226,7 @@ class ExchangeRun:
             reply = Reply.message(self.message, headers=reply.headers)
         elif reply.body is not None:
             self.message = reply.parsed
+            check_inputs(self.message)
         self.first_content = exchange.seconds
         await self._whole(reply)
 

@@ -5,7 +5,8 @@ The inner language is the Messages API; how an exchange is run in a dialect is i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from plugway.types.events import StreamEvent
@@ -32,6 +33,15 @@ class DialectEncoder(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A Messages request that is decoded when somebody asks for more than a few fields of it."""
+
+    known: Mapping[str, Any]
+    """`model` and `stream`; a request that has them can be decoded, whatever else it has."""
+    decode: Callable[[], Mapping[str, Any]]
+
+
 @runtime_checkable
 class Dialect(Protocol):
     """Another API in front of every backend."""
@@ -51,9 +61,9 @@ class Dialect(Protocol):
         """Statuses of the Messages API that it tells as another, such as 529 as 503."""
         ...
 
-    def decode(self, original: Original) -> Mapping[str, Any]:
+    def decode(self, original: Original) -> Mapping[str, Any] | Deferred:
         """The body of the Messages request that asks for the same; what is lost on the way goes to
-        `original.notes`.
+        `original.notes`. A server of the same API may never need it, so it may be `Deferred`.
 
         Raises `RequestRejected` where there is none.
         """
@@ -61,5 +71,5 @@ class Dialect(Protocol):
 
     def encoder(self, original: Original) -> DialectEncoder:
         """The encoder of the answer. `original.body` is empty where the request was refused before
-        it was decoded."""
+        it was decoded; what was `Deferred` may be none that can be decoded."""
         ...

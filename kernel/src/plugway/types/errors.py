@@ -27,6 +27,7 @@ from typing import Final, Literal
 
 import orjson
 
+from plugway.credentials import bytes_without_secrets, without_secrets
 from plugway.types.reason import code_in, reason_in
 
 ErrorType = Literal[
@@ -184,8 +185,8 @@ class RequestRejected(PlugwayError):
         The message is for the client. The log and the receipt have the status and the type, or the
         words of `record`; True says that the message itself quotes nothing of the request.
         """
-        super().__init__(message)
-        self.message = message
+        self.message = without_secrets(message)  # an upstream may repeat the key it was sent
+        super().__init__(self.message)
         self._record = record
         if status is not None:
             self.status = status
@@ -241,8 +242,8 @@ class BackendError(PlugwayError):
         A message with words of the upstream needs a `record`, which stands in the log and the
         receipt instead: the upstream may quote the request.
         """
-        super().__init__(message)
-        self.message = message
+        self.message = without_secrets(message)  # an upstream may repeat the key it was sent
+        super().__init__(self.message)
         self._record = record
         if status is not None:
             self.status = status if 400 <= status < 600 else 502
@@ -274,7 +275,7 @@ class BackendTimeout(BackendError):
 
 
 class BackendRefused(BackendError):
-    """The upstream answered with an error status; `body` is what it sent, to the byte."""
+    """The upstream answered with an error status; `body` is what it sent, without our keys."""
 
     def __init__(
         self,
@@ -294,6 +295,7 @@ class BackendRefused(BackendError):
         beside a body may have words of it, so that the record has the status and the code of the
         body, if not what `record` says.
         """
+        body = self.body = bytes_without_secrets(body)
         code = code_in(body)
         super().__init__(
             message or reason_in(body) or f"the upstream responded with status {status}",
@@ -305,7 +307,6 @@ class BackendRefused(BackendError):
             or ("" if body else message)
             or f"refused with status {status}" + (f" ({code})" if code else ""),
         )
-        self.body = body
         self.native = native
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
+from plugway.types.arguments import is_json, object_text, whole_escapes
 from plugway.types.bounds import TOGETHER, breath, check_answer, is_deep
 from plugway.types.errors import BackendProtocolError, StreamInterrupted
 from plugway.types.gather import Gathered, width
@@ -234,14 +235,23 @@ class _Message:
         for member, gathered in texts.items():
             block[member] = (block.get(member) or "") + gathered.text()
         if arguments is not None and (text := arguments.text()):
-            try:
-                block["input"] = orjson.loads(text)
-            except orjson.JSONDecodeError:
-                self._broken[index] = "are not valid JSON"
-            if is_deep(text.encode()):
-                self._broken[index] = "are nested too deeply"
-        elif block.get("type") == "tool_use" and not block.get("input"):
-            self._broken[index] = ""
+            self._take_input(index, block, text)
+        elif block.get("type") == "tool_use":
+            given: Any = block.get("input")
+            if given in (None, "", {}):
+                block["input"], self._broken[index] = {}, ""
+            elif not isinstance(given, dict):
+                self._take_input(index, block, orjson.dumps(given).decode())
+
+    def _take_input(self, index: int, block: dict[str, Any], text: str) -> None:
+        text = whole_escapes(text)
+        found = object_text(text)
+        if found is not None and is_deep(found.encode()):
+            self._broken[index] = "are nested too deeply"
+        elif found is not None:
+            block["input"] = orjson.loads(found)
+        else:
+            self._broken[index] = f"are not {'a JSON object' if is_json(text) else 'valid JSON'}"
 
     def _leave_out(self) -> None:
         """Take out the calls that were cut off: nobody can make them."""
@@ -262,6 +272,15 @@ class _Message:
             name = str(content[min(gone)].get("name") or "")
             text = cut_notice(name, message["stop_reason"])
             message["content"].append({"type": "text", "text": text})
+
+
+def check_inputs(message: Mapping[str, Any]) -> None:
+    """Raises `BackendProtocolError` where a call of a whole message has no object for input."""
+    for index, block in enumerate(map(as_object, as_list(message.get("content")))):
+        if block.get("type") == "tool_use" and not isinstance(block.get("input"), dict):
+            raise BackendProtocolError(
+                f"the arguments of the call in block {index} are not a JSON object"
+            )
 
 
 def _index(data: Mapping[str, Any], content: list[Any], what: str) -> int:
@@ -347,7 +366,8 @@ def replay_block(index: int, block: Mapping[str, Any]) -> Iterator[StreamEvent]:
             deltas = chain(_cut("thinking", block), signed)
         case "tool_use" | "server_tool_use":
             start["input"] = {}
-            arguments = orjson.dumps(block.get("input") or {}).decode()
+            given: Any = block.get("input")
+            arguments = "{}" if given in (None, "") else orjson.dumps(given).decode()
             deltas = ({"type": "input_json_delta", "partial_json": arguments},)
         case _:
             pass

@@ -5,24 +5,27 @@ Reading the body from the socket and limits on its size belong to the guard.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Set
+from typing import Any
 
 import msgspec
 import orjson
 
 from plugway.types import json as _json
-from plugway.types.bounds import is_heavy
 from plugway.types.change import REMOVE as REMOVE
 from plugway.types.change import Change as Change
 from plugway.types.change import Removed
 from plugway.types.errors import Headers, InvalidRequest
+from plugway.types.source import Source
 
 
 class Original:
     """What a client of another API sent, before it was put into the Messages API's language."""
 
-    __slots__ = ("_parsed", "body", "caller", "dialect", "headers", "made_up", "notes", "path")
+    __slots__ = (
+        *("_decode", "_inner", "_made_up", "_notes", "_source"),
+        *("caller", "dialect", "headers", "path"),
+    )
 
     def __init__(
         self, dialect: str, path: str, body: bytes = b"", headers: Headers = (), caller: str = ""
@@ -30,19 +33,20 @@ class Original:
         self.dialect = dialect
         """The dialect's name, such as `acme-chat`."""
         self.path = path
-        self.body = body
-        """The client's bytes; empty where the request was refused before they were decoded."""
         self.headers = headers
         """The client's header lines, without those that carry credentials."""
         self.caller = caller
         """Who asks, as `Caller.name`: what a dialect keeps for one is not another's."""
-        self.notes: list[str] = []
-        """What the dialect could not put into the Messages API as it was: it adds while it decodes,
-        and the pipeline puts them on the receipt of what is not sent on as it came."""
-        self.made_up: set[str] = set()
-        """Fields that the Messages API wants and the client did not give: the dialect adds them,
-        and a change to one is none for a server that gets the client's own bytes."""
-        self._parsed: dict[str, Any] | None = None
+        self._source = Source(body)
+        self._notes: list[str] = []
+        self._made_up: set[str] = set()
+        self._decode: Callable[[], bytes] | None = None
+        self._inner: bytes | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The client's bytes; empty where the request was refused before they were decoded."""
+        return self._source.raw
 
     @property
     def parsed(self) -> Mapping[str, Any]:
@@ -51,108 +55,63 @@ class Original:
         Raises:
             InvalidRequest: it is not one JSON object.
         """
-        if self._parsed is None:
-            self._parsed = _parsed_object(self.body)
-        return self._parsed
+        return self._source.parsed
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A top-level field, without parsing the others. Raises `InvalidRequest`."""
+        value = self._source.get(name)
+        return default if value is ... else value
+
+    def unparsed(self, name: str) -> msgspec.Raw | None:
+        """The client's bytes of a field, where nobody has parsed the body; None in a small one."""
+        return self._source.unparsed(name)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the dialect could not put into the Messages API as it was: it adds while it decodes,
+        and the pipeline puts them on the receipt of what is not sent on as it came."""
+        self._decoded()
+        return self._notes
+
+    @property
+    def made_up(self) -> set[str]:
+        """Fields that the Messages API wants and the client did not give: the dialect adds them,
+        and a change to one is none for a server that gets the client's own bytes."""
+        self._decoded()
+        return self._made_up
+
+    @property
+    def heavy(self) -> bool:
+        """Whether it is so large that work on it is done in a thread."""
+        return self._source.heavy
 
     def fill(self, body: Mapping[str, Any]) -> None:
         """Put `body` in the place of the client's: for a dialect, while it decodes, that has kept
         what the client only refers to. Whatever reads the request later reads all of it."""
-        self.body, self._parsed = orjson.dumps(body), dict(body)
+        self._source = Source(orjson.dumps(body))
+        self._source.whole = dict(body)
 
     def written(self, body: bytes) -> Original:
         """The same with another body."""
         new = Original(self.dialect, self.path, body, self.headers, self.caller)
-        new.notes, new.made_up = self.notes, self.made_up
+        new._notes, new._made_up = self.notes, self.made_up
         return new
 
+    def own_request(self) -> MessagesRequest:
+        """The client's own body as a request, to be edited and sent on."""
+        return MessagesRequest(self._source)
 
-_Members = Mapping[str, msgspec.Raw]
+    def deferred(self, known: Mapping[str, Any], decode: Callable[[], bytes]) -> MessagesRequest:
+        """The Messages request, decoded when more than the `known` fields is asked for, or what
+        was noted: for the kernel."""
+        self._decode = decode
+        return MessagesRequest(Source(self._decoded, known), self.headers, original=self)
 
-
-def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
-    try:
-        parsed = _json.parse(raw)
-    except _json.JsonError as error:
-        raise InvalidRequest(str(error), retry=False, record=True) from None
-    if not isinstance(parsed, dict):
-        kind = "null" if parsed is None else type(parsed).__name__
-        message = f"the body must be a JSON object, not {kind}"
-        raise InvalidRequest(message, retry=False, record=True)
-    if not checked:
-        _members_once(raw)
-    return _json.as_object(parsed)
-
-
-def _members_once(raw: bytes) -> _Members | None:
-    """Its top-level members. Raises `InvalidRequest` where one stands twice."""
-    found = _json.members(raw)
-    try:
-        _json.check_once(raw, found)
-    except _json.JsonError as error:
-        record = "a field stands twice in the body"  # its name may be anything
-        raise InvalidRequest(str(error), retry=False, record=record) from None
-    return found
-
-
-_SMALL: Final = 4096
-"""Bytes below which parsing all is faster than telling the members apart."""
-
-
-class _Source:
-    """The client's bytes, of which every copy of a request makes the same: parsed once, if ever."""
-
-    __slots__ = ("_heavy", "_members", "_values", "raw", "whole")
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        self.whole: dict[str, Any] | None = None
-        """The body, once all of it is parsed."""
-        self._members: _Members | None = None
-        self._values: dict[str, Any] = {}
-        self._heavy: bool | None = None
-
-    @property
-    def heavy(self) -> bool:
-        """Whether it is so large that work on it is done in steps."""
-        if self._heavy is None:
-            self._heavy = is_heavy(self.raw)
-        return self._heavy
-
-    @property
-    def parsed(self) -> dict[str, Any]:
-        """The whole body. Raises `InvalidRequest`."""
-        if self.whole is None:
-            self.whole = _parsed_object(self.raw, checked=self._members is not None)
-        return self.whole
-
-    @property
-    def members(self) -> Mapping[str, Any]:
-        """The top-level members, parsed or not. Raises `InvalidRequest`."""
-        if self.whole is not None or len(self.raw) < _SMALL:
-            return self.parsed
-        if self._members is None:
-            self._members = _members_once(self.raw)
-        return self.parsed if self._members is None else self._members
-
-    def unparsed(self, name: str) -> msgspec.Raw | None:
-        """The bytes of a member, where the body was not parsed."""
-        value = self.members.get(name)
-        return value if isinstance(value, msgspec.Raw) else None
-
-    def get(self, name: str) -> Any:
-        """One member, and only that one parsed; `...` where there is none."""
-        if name in self._values:
-            return self._values[name]
-        value = self.members.get(name, ...)
-        if isinstance(value, msgspec.Raw):
-            data = bytes(value)
-            try:
-                found = _json.parse(data) if data[:1] in (b"[", b"{") else orjson.loads(data)
-            except ValueError:
-                return self.parsed[name]  # which says where in the body it is
-            value = self._values[name] = found
-        return value
+    def _decoded(self) -> bytes:
+        if self._decode is not None:
+            decode, self._decode = self._decode, None  # it notes what it finds
+            self._inner = decode()
+        return self._inner or b""
 
 
 class MessagesRequest:
@@ -176,14 +135,14 @@ class MessagesRequest:
 
     def __init__(
         self,
-        raw: bytes,
+        raw: bytes | Source,
         headers: Headers = (),
         *,
         query: str = "",
         original: Original | None = None,
     ) -> None:
-        self._source = _Source(raw)
-        self._raw: bytes | None = raw
+        self._source = raw if isinstance(raw, Source) else Source(raw)
+        self._raw: bytes | None = None
         self._body: dict[str, Any] | None = None
         self._edits: dict[str, Any] = {}
         self._named: dict[str, str] | None = None
@@ -242,8 +201,13 @@ class MessagesRequest:
     def raw(self) -> bytes:
         """The body as bytes."""
         if self._raw is None:
-            self._raw = self._write()
+            self._raw = self._write() if self._edits else self._source.raw
         return self._raw
+
+    @property
+    def deferred(self) -> bool:
+        """Nobody has asked yet for more than the model of what a client of another API sent."""
+        return self._source.pending
 
     @property
     def changed(self) -> bool:
@@ -325,7 +289,7 @@ class MessagesRequest:
         kernel, which tells of it."""
         new = self.replace(because="")
         parsed, new._raw = self._source.parsed, None
-        new._source = _Source(orjson.dumps(parsed))
+        new._source = Source(orjson.dumps(parsed))
         new._source.whole = parsed
         new.headers, new.query, new.original = headers, query, original
         return new
@@ -333,11 +297,12 @@ class MessagesRequest:
     def _wanted(
         self, fields: Mapping[str, Any], changes: list[Change], because: str
     ) -> dict[str, Any]:
-        known, wanted = self.fields, dict[str, Any]()
+        wanted: dict[str, Any] = {}
         for name, value in fields.items():
-            if value is REMOVE and name not in known:
+            known = self.get(name, ...) is not ...
+            if value is REMOVE and not known:
                 continue
-            action = "remove" if value is REMOVE else "set" if name in known else "add"
+            action = "remove" if value is REMOVE else "set" if known else "add"
             changes.append(Change(name, action, because))
             wanted[name] = value
         return wanted

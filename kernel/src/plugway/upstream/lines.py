@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from plugway.credentials import holds_secret
 from plugway.types.errors import LONGEST_WAIT, Headers
 
 _PASSING: Final = {
@@ -79,7 +80,10 @@ def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
         if len(value) <= MAX_VALUE and size <= room and value.isascii() and value.isprintable():
             passing.append((name, value))
             room -= size
-    return tuple(passing[:MAX_LINES])
+    kept = passing[:MAX_LINES]
+    if holds_secret("\n".join([value for _, value in kept])):
+        kept = [line for line in kept if not holds_secret(line[1])]
+    return tuple(kept)
 
 
 def _wait(value: str) -> bool:

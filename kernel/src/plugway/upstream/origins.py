@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from plugway.log import register_secret
+from plugway.credentials import register_secret
 from plugway.upstream.url import DEFAULT_PORTS
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
+from plugway.credentials import register_secret
 from plugway.types.bounds import check_answer, marks
 from plugway.types.errors import (
     BackendError,
@@ -31,8 +32,6 @@ from plugway.upstream.pool import Pool
 from plugway.upstream.transport import Answer, Transport
 from plugway.upstream.url import is_loopback
 
-SHORTEST_SECRET: Final = 8
-"""A credential of fewer characters is no secret: taking it out would only harm the text."""
 MAX_WHOLE_BYTES: Final = 8 * 2**20
 """Largest body that is read whole from an upstream: asking again would bring it again."""
 MAX_REFUSAL_BYTES: Final = 2**20
@@ -58,18 +57,11 @@ _HOP_BY_HOP: Final = {
 class UpstreamResponse:
     """The head of an upstream's answer, and its body still to be read."""
 
-    __slots__ = ("_answer", "_secrets", "content_type", "headers", "status")
+    __slots__ = ("_answer", "content_type", "headers", "status")
 
-    def __init__(
-        self,
-        answer: Answer,
-        headers: Headers,
-        content_type: str = "",
-        secrets: tuple[bytes, ...] = (),
-    ) -> None:
-        """`secrets` are taken out of a body that is read whole."""
+    def __init__(self, answer: Answer, headers: Headers, content_type: str = "") -> None:
+        """An answer with the header lines that may reach a client."""
         self._answer = answer
-        self._secrets = secrets
         self.content_type = content_type.partition(";")[0].strip().lower()
         """The media type without parameters, in lower case."""
         self.status = answer.status
@@ -77,8 +69,7 @@ class UpstreamResponse:
         """Those that may reach a client (`from_upstream`)."""
 
     async def read(self, limit: int = MAX_WHOLE_BYTES) -> bytes:
-        """The whole body; the connection goes back to the pool. A credential that a refusal
-        quotes is taken out of it: the client must not see a key that is not its own.
+        """The whole body; the connection goes back to the pool.
 
         Raises:
             StreamInterrupted: the body ends early.
@@ -102,8 +93,6 @@ class UpstreamResponse:
         except BackendProtocolError:
             await self.aclose()
             raise
-        for secret in self._secrets:
-            body = body.replace(secret, b"[redacted]")
         return body
 
     async def refusal(self) -> bytes:
@@ -174,6 +163,7 @@ class Upstream:
             raise PlugwayError(reason)
         self.loopback = is_loopback(self.base_url)
         self._credentials = dict(credentials or {})
+        _keep_secret(self._credentials)
         self._network = network or NetworkOptions()
         seconds = connect_seconds or self._network.connect_seconds
         self._connect_seconds = seconds or _CONNECT_SECONDS[self.loopback]
@@ -224,8 +214,10 @@ class Upstream:
             BackendProtocolError: the answer is not HTTP, redirects, or is compressed; or a
                 credential is a key that is stored for another origin.
         """
-        if credentials and (reason := misdirected(self.base_url, credentials)):
-            raise BackendProtocolError(reason, permanent=True)
+        if credentials:
+            if reason := misdirected(self.base_url, credentials):
+                raise BackendProtocolError(reason, permanent=True)
+            _keep_secret(credentials, passing=True)
         extra = self._credentials if credentials is None else credentials
         target, lines = self._target(path), self._lines(headers, extra, body)
         transport = self._transport
@@ -243,8 +235,7 @@ class Upstream:
         except TimeoutError:
             raise BackendTimeout(f"{self.base_url} {_LATE}") from None
         try:
-            secrets = _secrets_in(extra) if answer.status >= 400 else ()
-            return _checked(answer, self.base_url, secrets, self.passing)
+            return _checked(answer, self.base_url, self.passing)
         except BackendError:
             answer.close()
             raise
@@ -298,15 +289,13 @@ class Upstream:
             raise BackendProtocolError(reason) from None
 
 
-def _secrets_in(credentials: Mapping[str, str]) -> tuple[bytes, ...]:
-    """The keys in credential lines, without the scheme before them (RFC 9110, 11.6.2)."""
-    values = (value.rpartition(" ")[2] for value in credentials.values())
-    return tuple(value.encode("latin-1") for value in values if len(value) >= SHORTEST_SECRET)
+def _keep_secret(credentials: Mapping[str, str], *, passing: bool = False) -> None:
+    """No error shows the keys in credential lines (RFC 9110, 11.6.2: after their scheme)."""
+    for value in credentials.values():
+        register_secret(value.rpartition(" ")[2], passing=passing)
 
 
-def _checked(
-    answer: Answer, origin: str, secrets: tuple[bytes, ...], passing: tuple[str, ...]
-) -> UpstreamResponse:
+def _checked(answer: Answer, origin: str, passing: tuple[str, ...]) -> UpstreamResponse:
     named = dict(answer.lines)
     if answer.status > HIGHEST_STATUS:
         raise BackendProtocolError(f"{origin} sent the invalid status {answer.status}")
@@ -332,4 +321,4 @@ def _checked(
         what = f"{origin} sent `Content-Encoding` {encoding!r}, which was not requested"
         raise BackendProtocolError(what, record=f"{origin} sent an unrequested `Content-Encoding`")
     lines = from_upstream(answer.lines, passing)
-    return UpstreamResponse(answer, lines, named.get("content-type", ""), secrets)
+    return UpstreamResponse(answer, lines, named.get("content-type", ""))

@@ -42,6 +42,7 @@ from plugway_anthropic_wire._headers import (
     versioned,
 )
 from plugway_anthropic_wire._models import entries_of, every_page, model_of
+from plugway_anthropic_wire._whole import readable, with_inputs
 from plugway_capabilities import Facts, Ledger
 from plugway_translation import Media
 from plugway_upstream_errors import fit_to_tell, meaning_of, retry_after
@@ -133,9 +134,12 @@ class AnthropicBackend:
                     cut_on_error=not self.wire.native_errors,
                 )
             body = await response.read()
+            body = body if self.wire.native_errors else readable(body)
             reply = Reply.whole(200, body, headers=response.headers)
             if response.status != 200 or not isinstance(reply.parsed.get("content"), list):
                 raise self._no_message(response, body)
+            if (message := with_inputs(reply.parsed)) is not None:
+                reply = reply.replace(body=orjson.dumps(message))
         except BaseException:
             await response.aclose()
             raise

@@ -7,7 +7,8 @@ to the client. All other retries are the business of `resilience`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -17,11 +18,13 @@ import orjson
 
 from plugway import (
     Attempt,
+    BackendProtocolError,
     BackendRefused,
     Headers,
     MessagesRequest,
     ModelInfo,
     Reply,
+    StreamEvent,
     Upstream,
     UpstreamResponse,
     as_object,
@@ -100,7 +103,10 @@ class GeminiBackend:
         if reader.useless:
             events += await read_whole(await again(), reader)
         events += reader.end()
-        return Reply.message(collected(events))
+        # Arguments that are no object are for the plugins that mend streams of events.
+        with suppress(BackendProtocolError):
+            return Reply.message(collected(events))
+        return Reply.streamed(_each(events))
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """Gemini's own count."""
@@ -273,6 +279,11 @@ class _Asked:
     target: Target
     translation: Translation
     response: UpstreamResponse
+
+
+async def _each(events: Sequence[StreamEvent]) -> AsyncIterator[StreamEvent]:
+    for item in events:
+        yield item
 
 
 def _method(request: MessagesRequest) -> str:

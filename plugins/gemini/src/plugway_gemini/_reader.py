@@ -27,11 +27,13 @@ from plugway import (
     StreamInterrupted,
     as_list,
     as_object,
+    object_text,
+    whole_escapes,
 )
 from plugway_gemini._contents import IDS
 from plugway_gemini._models import Target
 from plugway_gemini._request import Translation
-from plugway_translation import FreshIds, Totals, count, usage_of
+from plugway_translation import FreshIds, Totals, arguments_of, count, last_meant, usage_of
 
 _REFUSALS: Final = frozenset(
     ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE", "ESCALATION")
@@ -151,6 +153,8 @@ class Reader:
     # ── parts ────────────────────────────────────────────────────────────────────────────────
 
     def _part(self, part: Mapping[str, Any]) -> list[StreamEvent]:
+        if self._repeats(as_object(part.get("functionCall"))):
+            return []
         says = part.get("text") or any(v for k, v in part.items() if k not in {"text", *_SILENT})
         return [*(self._told() if says else []), *self._new_part(part)]
 
@@ -189,6 +193,19 @@ class Reader:
             self._held = call, signed
         return []
 
+    def _repeats(self, call: Mapping[str, Any]) -> bool:
+        """Whether it is the call that is held, once more or further grown: it takes its place."""
+        if self._held is None or not call.get("id"):
+            return False
+        held, signed = self._held
+        if call["id"] != held.get("id") or call.get("name") != held.get("name"):
+            return False
+        before = _arguments(held)
+        meant = last_meant([before, _arguments(call)])
+        if meant is not None and meant != before:
+            self._held = call, signed
+        return meant is not None
+
     def _told(self) -> list[StreamEvent]:
         """The call that was held, now that it is known to be whole."""
         if self._held is None:
@@ -198,8 +215,7 @@ class Reader:
         events = self._close(signed)
         self._open, self._said = "tool_use", True
         events += self._emitter.tool_start(self._name(str(call.get("name"))), tool_id=id_)
-        arguments = orjson.dumps(as_object(call.get("args"))).decode()
-        return [*events, *self._emitter.tool_arguments(arguments)]
+        return [*events, *self._emitter.tool_arguments(_arguments(call))]
 
     def _name(self, name: str) -> str:
         names = self._translation.names
@@ -253,6 +269,13 @@ class Reader:
             cached=count(usage.get("cachedContentTokenCount")),
             reasoning=thoughts,
         )
+
+
+def _arguments(call: Mapping[str, Any]) -> str:
+    """The JSON text of a call's arguments: an object as the API has them, or the text of one."""
+    text = arguments_of(call.get("args"))
+    found = object_text(whole_escapes(text))
+    return text if found is None else found
 
 
 def _is_refusal(reason: str) -> bool:

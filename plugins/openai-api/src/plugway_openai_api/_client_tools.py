@@ -106,21 +106,38 @@ def input_of(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name in kept and value is not None}
 
 
-def call_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a call's item holds beside its ids, for the input that a model gave."""
+def call_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a call's item holds beside its ids, for the input that a model gave; None where the
+    input does not say what to do, which is never an empty action."""
     if kind == "tool_search":
         return {"execution": "client", "arguments": dict(given)}
     kept = {name: given[name] for name in _SCHEMAS[kind]["properties"] if name in given}
     if kind == "apply_patch":
-        return {"operation": kept}
+        return {"operation": kept} if _is_operation(kept) else None
     field = "command" if kind == "local_shell" else "commands"
     wanted: Any = kept.get(field)
-    if isinstance(wanted, str):  # a command line where a list belongs
+    if isinstance(wanted, str) and wanted.strip():  # a command line where a list belongs
         wanted = ["bash", "-lc", wanted] if kind == "local_shell" else [wanted]
-    kept[field] = [part for part in as_list(wanted) if isinstance(part, str)]
+    parts = [_part(part) for part in as_list(wanted)]
+    if not parts or None in parts:
+        return None
+    kept[field] = parts
     if kind == "local_shell":
         return {"action": {"type": "exec", "env": {}, **kept}}
     return {"action": {"timeout_ms": None, "max_output_length": None, **kept}}
+
+
+def _part(value: Any) -> str | None:
+    """A part of a command; a number is written as it is."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if isinstance(value, str) or number else None
+
+
+def _is_operation(kept: Mapping[str, Any]) -> bool:
+    kinds: list[str] = _SCHEMAS["apply_patch"]["properties"]["type"]["enum"]
+    deletes = kept.get("type") == "delete_file"
+    named = isinstance(kept.get("path"), str) and bool(kept["path"])
+    return kept.get("type") in kinds and named and (deletes or isinstance(kept.get("diff"), str))
 
 
 def told_output(item: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ def conversation_of(request: MessagesRequest) -> Identity | None:
     """The conversation that a client names, by a header line before a field of the body."""
     found: object = next((request.named[n] for n in HEADERS if n in request.named), None)
     if found is None and request.original is not None and request.original.body:
-        found = request.original.parsed.get(FIELD)
+        found = request.original.get(FIELD)
     if isinstance(found, str) and 0 < len(found) <= MAX_ID and found.isprintable():
         return Identity(found)
     return None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Final
 
-from plugway import InvalidRequest, Original, RequestRejected, as_object
+from plugway import Deferred, InvalidRequest, Original, RequestRejected, as_object
 from plugway_openai_api._chat_reply import ChatEncoder
 from plugway_openai_api._chat_request import chat_request
 from plugway_openai_api._errors import STATUSES
@@ -46,12 +47,17 @@ class OpenAIDialect(ABC):
     def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         """The Messages request. Raises `InvalidRequest`."""
 
-    def decode(self, original: Original) -> Mapping[str, Any]:
+    def decode(self, original: Original) -> Mapping[str, Any] | Deferred:
         """The Messages request, or what stands for one that nobody here can read.
 
         Servers add to OpenAI's API: whether one answers that gets the client's own bytes is known
-        only when the target is (`check`). Raises `RequestRejected`.
+        only when the target is (`check`), and only then it may be decoded. Raises
+        `RequestRejected`.
         """
+        decode, known = partial(self._decoded, original), self._known(original)
+        return Deferred(known, decode) if known else decode()
+
+    def _decoded(self, original: Original) -> Mapping[str, Any]:
         notes = Notes()
         if self.is_open_ended(original):
             original.made_up.add("max_tokens")
@@ -78,20 +84,29 @@ class OpenAIDialect(ABC):
 
     def is_open_ended(self, original: Original) -> bool:
         """Whether the client left the length of the answer open."""
-        return not any(original.parsed.get(name) for name in self.limits)
+        return not any(original.get(name) for name in self.limits)
+
+    def _known(self, original: Original) -> dict[str, Any] | None:
+        """What is known of a request without reading what it says; None where it is no request."""
+        model, stream = original.get("model"), original.get("stream")
+        raw = original.unparsed(self.said)
+        said = (
+            original.get(self.said) if raw is None else bytes(memoryview(raw)[:1]) in (b"[", b'"')
+        )
+        if not said or not isinstance(said, list | str | bool):
+            return None
+        if not isinstance(model, str) or not isinstance(stream, bool | None):
+            return None
+        return {"model": model, "stream": stream is True}
 
     def _stand_in(self, original: Original, refused: InvalidRequest) -> dict[str, Any]:
         """A request as long as the client's, to the same model."""
-        body = original.parsed
-        model, stream = body.get("model"), body.get("stream")
-        said: Any = body.get(self.said)
-        if not said or not isinstance(said, list | str) or not isinstance(stream, bool | None):
-            raise refused
-        if not isinstance(model, str):
+        known = self._known(original)
+        if known is None or not original.get(self.said):
             raise refused
         text = original.body.decode("utf-8", "replace")
-        found = {"model": model, "max_tokens": self.max_tokens, "stream": stream is True}
-        return {**found, "messages": [{"role": "user", "content": text}]}
+        messages = [{"role": "user", "content": text}]
+        return {**known, "max_tokens": self.max_tokens, "messages": messages}
 
 
 class ChatDialect(OpenAIDialect):
@@ -123,12 +138,13 @@ class ResponsesDialect(OpenAIDialect):
     limits = ("max_output_tokens",)
     said = "input"
 
-    def decode(self, original: Original) -> Mapping[str, Any]:
+    def decode(self, original: Original) -> Mapping[str, Any] | Deferred:
         """The Messages request, with the items that the client refers to. Raises
         `RequestRejected`."""
-        filled = with_items(original.parsed, self.shelves.of(original.caller))
-        if filled is not None:
-            original.fill(filled)
+        if b'"id"' in original.body:
+            filled = with_items(original.parsed, self.shelves.of(original.caller))
+            if filled is not None:
+                original.fill(filled)
         return super().decode(original)
 
     def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:

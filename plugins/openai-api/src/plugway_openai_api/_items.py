@@ -218,14 +218,18 @@ class TypedCall(Item):
     def __init__(self, id_: str, block: Mapping[str, Any], kind: str) -> None:
         super().__init__(id_)
         self._call_id = decode_id(str(block.get("id")))
-        self._kind = kind
+        self.kind = kind
         self._pieces: list[str] = []
+        self._call: dict[str, Any] | None = None
 
     def shape(self, status: Status) -> dict[str, Any]:
         """A `local_shell_call`, `shell_call`, `apply_patch_call` or `tool_search_call`."""
-        given = parse_arguments("".join(self._pieces)) if status != "in_progress" else None
-        shape: dict[str, Any] = {"id": self.id, "type": f"{self._kind}_call", "status": status}
-        return {**shape, "call_id": self._call_id, **call_of(self._kind, given or {})}
+        shape: dict[str, Any] = {"id": self.id, "type": f"{self.kind}_call", "status": status}
+        return {**shape, "call_id": self._call_id, **(self._call or {})}
+
+    def begin(self) -> Events:
+        """The client is told of it at its end, when it is known what it does."""
+        return []
 
     def delta(self, delta: Mapping[str, Any]) -> Events:
         """More of the arguments."""
@@ -236,8 +240,10 @@ class TypedCall(Item):
         return []
 
     def end(self, status: Status) -> Events:
-        """The call is complete."""
-        return [self.done(status)]
+        """The call is complete; nothing, and it stays unbegun, where its input cannot be read."""
+        given = parse_arguments("".join(self._pieces))
+        self._call = None if given is None else call_of(self.kind, given)
+        return [] if self._call is None else [*super().begin(), self.done(status)]
 
 
 def _text(text: str) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         original = request.original
         if original is None or original.dialect not in self._dialects or not original.body:
             return None
-        if not wants_json(original.parsed) or attempt.backend.zone != "local":
+        if not wants_json(original) or attempt.backend.zone != "local":
             return None
         config = as_object(request.get("output_config"))
         if "format" in config or request.get("tools") or _relays(request, attempt):

@@ -80,6 +80,8 @@ class ResponsesEncoder:
         self._output: list[dict[str, Any]] = []
         self._usage: dict[str, Any] = {}
         self._stop_reason = ""
+        self._unread = ""
+        """The tool of a call whose input does not say what to do."""
 
     def message(self, message: Mapping[str, Any]) -> bytes:
         """A whole `response`."""
@@ -89,7 +91,7 @@ class ResponsesEncoder:
             self.event(event)
         self._usage = dict(as_object(message.get("usage")))
         self._close(last=True)
-        return self._response(*self._ending())
+        return self._ending()[1]
 
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
         """The envelope; in a stream `response.failed`, after which nothing comes."""
@@ -152,12 +154,17 @@ class ResponsesEncoder:
 
     def _stop(self) -> bytes:
         pieces = self._close(last=True)
-        status, reason = self._ending()
-        return pieces + self._whole_event(f"response.{status}", self._response(status, reason))
+        status, response = self._ending()
+        return pieces + self._whole_event(f"response.{status}", response)
 
-    def _ending(self) -> tuple[str, str]:
-        reason = _INCOMPLETE.get(self._stop_reason, "")
-        return ("incomplete", reason) if reason else ("completed", "")
+    def _ending(self) -> tuple[str, bytes]:
+        """The status, and the finished response."""
+        if reason := _INCOMPLETE.get(self._stop_reason, ""):
+            return "incomplete", self._response("incomplete", reason)
+        if not self._unread:
+            return "completed", self._response("completed")
+        told = f"The model called `{self._unread}` with arguments that cannot be read. Ask again."
+        return "failed", self._response("failed", error={"code": "server_error", "message": told})
 
     def _response(
         self, status: str, reason: str = "", *, error: Mapping[str, Any] | None = None
@@ -214,10 +221,13 @@ class ResponsesEncoder:
     def _close(self, *, last: bool = False) -> bytes:
         """End the open item; the last one of an answer that was cut short is incomplete."""
         item, self._item = self._item, None
-        if item is None or not item.begun:
+        if item is None or not (item.begun or isinstance(item, TypedCall)):
             return b""
         cut = last and self._stop_reason in _INCOMPLETE
         pieces = self._sent(item.end("incomplete" if cut else "completed"))
+        if isinstance(item, TypedCall) and not item.begun:
+            self._unread = self._unread or item.kind
+            return b""
         self._output.append(item.whole)
         if self._shelf is not None:
             self._shelf.keep(item.whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plugway import as_list, as_object
+from plugway import Original, as_list, as_object
 from plugway_openai_api._fields import (
     number,
     optional_object,
@@ -57,7 +57,7 @@ def who(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"metadata": {"user_id": found}} if found else {}
 
 
-def wants_json(body: Mapping[str, Any]) -> bool:
+def wants_json(body: Mapping[str, Any] | Original) -> bool:
     """Whether a request of either API wants any JSON object (`json_object`)."""
     form = body.get("response_format") or as_object(body.get("text")).get("format")
     return as_object(form).get("type") == "json_object"

@@ -307,8 +307,10 @@ def custom_input(value: Any) -> str:
 
 
 def custom_input_of(arguments: str) -> str:
-    """The same from the JSON text of the arguments, as a stream has it."""
-    return custom_input(parse_arguments(arguments))
+    """The same from the JSON text of the arguments, as a stream has it; what is no object is the
+    input itself."""
+    found = parse_arguments(arguments)
+    return arguments if found is None else custom_input(found)
 
 
 def texts(parts: Any) -> str:

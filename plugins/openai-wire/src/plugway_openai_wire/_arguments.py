@@ -5,27 +5,41 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from plugway import Gathered
+import orjson
+
+from plugway import Gathered, object_text, whole_escapes
 from plugway_openai_wire._whole import is_json
-from plugway_translation import last_meant, one_of_many
+from plugway_translation import (
+    end_of_escapes,
+    joined_versions,
+    last_meant,
+    one_of_many,
+    parse_arguments,
+)
 
 _PIECES: Final = 1000
 _MARKS: Final = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 
 
 class Arguments:
-    """Gathers pieces. `fresh` is what can be sent now: it stays true, whatever still comes."""
+    """Gathers pieces. `fresh` is what can be sent now, and `rest` what is left at the end: together
+    they are one JSON text, the object that the last whole version is.
+
+    Arguments whose first piece is a whole object may be one state of many, so nothing of them is
+    sent before the end; nor of those that do not begin as an object does.
+    """
 
     __slots__ = (
         "_checked",
         "_complete",
         "_depth",
         "_escaped",
+        "_final",
         "_over",
         "_quoted",
         "_sent",
-        "_several",
-        "_untold",
+        "_states",
+        "_unsent",
         "_versions",
         "begins",
         "now",
@@ -38,13 +52,15 @@ class Arguments:
         """The first character that is no white space."""
         self._versions: list[str] = []
         """Those before it."""
-        self._untold: list[str] = []
+        self._unsent: list[str] = []
         self._sent = 0
         self._depth = 0
         self._quoted = False
         self._escaped = ""
-        self._several = False
-        """An object has ended, and another one has begun in the same version."""
+        self._states = False
+        """What came is or may be more than one version."""
+        self._final = False
+        """The version that came last was said to be all of it."""
         self._over = False
         self._checked = 0
         self._complete = False
@@ -56,15 +72,19 @@ class Arguments:
             BackendProtocolError: they are too long.
         """
         size = 0
-        if piece.lstrip()[:1] == "{" and self.now.size:
+        first = not self.begins
+        begins = piece.lstrip()[:1]
+        if self.now.size and (begins == "{" or (begins == '"' == self.begins)):
             size -= self._again(piece)
         self.now.add(piece)
-        self.begins = self.begins or piece.lstrip()[:1]
+        self.begins = self.begins or begins
         self._look(piece)
+        if first and begins:
+            self._states = begins != "{" or not self._depth
         if not self._versions:
-            if len(self._untold) > _PIECES:
-                self._untold = ["".join(self._untold)]
-            self._untold.append(piece)
+            if len(self._unsent) > _PIECES:
+                self._unsent = ["".join(self._unsent)]
+            self._unsent.append(piece)
         return size + len(piece)
 
     def add_whole(self, text: str) -> None:
@@ -74,8 +94,20 @@ class Arguments:
             rest = text[len(before) :]
             if rest:
                 self.add(rest)
-        elif last_meant([before, text]):
+            return
+        old, new = parse_arguments(before), parse_arguments(text)
+        if new is not None and (old is None or old.keys() <= new.keys()):
+            self._next_version(before)
             self.add(text)
+            self._final = True
+
+    def is_state(self, piece: str) -> bool:
+        """Whether a piece that comes after whole arguments may be those again, or a later state of
+        them, and not the arguments of another call."""
+        text = piece.strip()
+        if not text or self.now.text().strip().startswith(text):
+            return True
+        return is_json(text) and last_meant([self.text(), text]) is not None
 
     def _again(self, piece: str) -> int:
         """Begins another version where `piece` is one; returns what is kept no longer."""
@@ -87,12 +119,15 @@ class Arguments:
             return 0
         # `{"a":` and then `{"a":1}` may be one value in the other: both are kept.
         sure = not whole and (self._quoted or before.rstrip()[-1] not in ":,[")
+        kept = not sure or not self._versions
+        self._next_version(before if kept else "")
+        return 0 if kept else len(before)
+
+    def _next_version(self, before: str) -> None:
+        """What comes now is another version; `before` is kept, if it is not empty."""
         self.now = Gathered("the arguments of a tool call")
-        self._depth, self._quoted, self._escaped = 0, False, ""
-        if sure and self._versions:
-            return len(before)
-        self._versions.append(before)
-        return 0
+        self._depth, self._quoted, self._escaped, self._checked = 0, False, "", 0
+        self._versions += [before] if before else []
 
     def _look(self, piece: str) -> None:
         begun = self.now.size > len(piece)
@@ -103,7 +138,7 @@ class Arguments:
             if sign == '"':
                 self._quoted = not self._quoted
             elif not self._quoted and sign in "{[":
-                self._several = self._several or (begun and not self._depth)
+                self._states = self._states or (begun and not self._depth)
                 self._depth, begun = self._depth + 1, True
             elif not self._quoted and sign in "}]":
                 self._depth -= 1
@@ -111,8 +146,13 @@ class Arguments:
             self._escaped = "\\"
 
     @property
+    def whole(self) -> bool:
+        """The version that came last is JSON as it stands."""
+        return not self._depth and not self._quoted and is_json(self.now.text())
+
+    @property
     def complete(self) -> bool:
-        """They are a JSON object that has members: nothing else can follow."""
+        """They are a JSON object that has members."""
         if self._depth or self._quoted or self._checked == self.now.size:
             return self._complete and not self._depth
         self._checked = self.now.size
@@ -122,44 +162,75 @@ class Arguments:
         return self._complete
 
     @property
-    def size(self) -> int:
-        """Characters of the version that is coming."""
-        return self.now.size
+    def settled(self) -> bool:
+        """They are complete, and have grown piece by piece: nothing else can follow."""
+        return not self._states and not self._versions and self.complete
 
     def text(self) -> str:
-        """All of it, as it is meant."""
-        if not self._versions:
-            text = self.now.text()
-            return text if not text.lstrip().startswith("{") or self._depth else _alone(text)
-        whole = "".join((*self._versions, self.now.text()))
-        if is_json(whole):
+        """All of it, as it is meant: the text of an object, or what came where that is none."""
+        if self._final:
+            return object_text(whole_escapes(self.now.text())) or self.now.text()
+        whole = whole_escapes("".join((*self._versions, self.now.text())))
+        if not self._versions and (self._depth or self._quoted):
             return whole
-        return last_meant([*self._versions, self.now.text()]) or whole
+        if whole.lstrip()[:1] == "{" and is_json(whole):
+            return whole
+        found = object_text(whole) if whole.strip() else whole
+        if found is None and self._versions:
+            found = last_meant(
+                [*map(whole_escapes, self._versions), whole_escapes(self.now.text())]
+            )
+        elif found is None:
+            found = one_of_many(whole.strip())
+        return whole if found is None else found
 
     def fresh(self) -> str:
         """What can be sent of a call that goes on; its last brace waits, for more may come."""
-        if self._versions or self._several:
+        if self._versions or self._states or not self.begins:
             return ""
-        text = "".join(self._untold)
+        text = "".join(self._unsent)
         end = len(text.rstrip())
-        end = end - 1 if end and text[end - 1] == "}" else len(text)
-        self._untold = [text[end:]]
+        end = end - 1 if end and text[end - 1] == "}" else end_of_escapes(text)
+        self._unsent = [text[end:]]
         self._sent += end
-        return text[:end]
+        return whole_escapes(text[:end])
 
     def rest(self) -> str:
         """What is still to be sent when the call ends; nothing the second time."""
         if self._over:
             return ""
         self._over = True
+        self._unsent.clear()
         text = self.text()
-        first = self._versions[0] if self._versions else self.now.text()
-        if not text.startswith(first[: self._sent]):
-            text = first
-        self._untold.clear()
-        return text[self._sent :]
+        first = whole_escapes(self._versions[0] if self._versions else self.now.text())
+        return text[self._sent :] if text.startswith(first[: self._sent]) else self._added(first)
+
+    def _added(self, first: str) -> str:
+        """The rest of the version that was sent in part, and what a later one has beside it: of a
+        member that stands twice readers take the last value."""
+        if versions := joined_versions(first):
+            first = first[: first.index(versions[0]) + len(versions[0])]
+        rest = first[self._sent :].rstrip()
+        closers = _closers(first)
+        old, new = parse_arguments(first + closers), parse_arguments(self.text())
+        if old is None or new is None:
+            return rest
+        later = {name: new[name] for name in new if name not in old or old[name] != new[name]}
+        if not later:
+            return rest + closers
+        open_ = (rest + closers)[:-1]
+        return f"{open_}{',' if old else ''}{orjson.dumps(later).decode()[1:]}"
 
 
-def _alone(text: str) -> str:
-    """`text`, or the object that is meant where several are joined in it."""
-    return text if is_json(text) else one_of_many(text.strip()) or text
+def _closers(text: str) -> str:
+    """What closes the text and the containers that are open at the end of a JSON text."""
+    quoted, found = False, ""
+    for mark in _MARKS.finditer(text):
+        sign = mark[0]
+        if sign == '"':
+            quoted = not quoted
+        elif not quoted and sign in "{[":
+            found = ("}" if sign == "{" else "]") + found
+        elif not quoted and sign in "}]":
+            found = found[1:]
+    return ('"' if quoted else "") + found

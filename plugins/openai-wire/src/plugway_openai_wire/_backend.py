@@ -253,15 +253,15 @@ class OpenAIBackend:
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
-        changed = {change.field for change in request.changes}
-        return original if changed <= {"model", "max_tokens"} | original.made_up else None
+        changed = {change.field for change in request.changes} - {"model", "max_tokens"}
+        return None if changed and not changed <= original.made_up else original
 
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply:
         """The answer to the client's own bytes, as it is where it is what the client asked for."""
         sent = _own_request(original, request, attempt)
-        demand = Demand.of(original.parsed)
+        demand = Demand.of(original)
         response = await self._post(sent.raw, request, attempt)
         missing = demand.missing if demand else None
         streamed = response.content_type == "text/event-stream"
@@ -289,11 +289,11 @@ class OpenAIBackend:
 def _own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
     """The client's own request, with the model's name as the server has it, and the limit of the
     answer where it was changed and is the client's own."""
-    sent = MessagesRequest(original.body)
+    sent = original.own_request()
     if sent.model != attempt.model:
         sent = sent.replace(model=attempt.model, because="its name there")
-    changed = {change.field for change in request.changes} - original.made_up
-    if "max_tokens" in changed:
+    limited = any(change.field == "max_tokens" for change in request.changes)
+    if limited and "max_tokens" not in original.made_up:
         limit = request.get("max_tokens", REMOVE)
         limits = {name: limit for name in _LIMITS if sent.get(name)}
         sent = sent.replace(because="changed on the way", **limits)

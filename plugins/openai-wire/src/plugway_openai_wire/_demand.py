@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import Missing, as_list, as_object
+from plugway import Missing, Original, as_list, as_object
 
 _MAY_CALL: Final = re.compile(rb'"tool_calls"|"function_call"|_call"')
 _CALLS: Final = re.compile(r".{1,60}_call")
@@ -35,7 +35,7 @@ class Demand:
         """The call has not come yet."""
 
     @classmethod
-    def of(cls, body: Mapping[str, Any]) -> Demand | None:
+    def of(cls, body: Mapping[str, Any] | Original) -> Demand | None:
         """What a request of Chat Completions or of Responses demands; None where nothing.
 
         Shapes: `types/chat/chat_completion_tool_choice_option_param.py` and

@@ -121,9 +121,23 @@ def interleaved(*texts):
 
 def test_a_call_that_is_complete_is_told_before_the_next_ends():
     made = reader()
-    made.feed(chunk(tool_delta(0, '{"a": 1}', id="call_a", name="Read")))
+    made.feed(chunk(tool_delta(0, '{"a"', id="call_a", name="Read")))
+    made.feed(chunk(tool_delta(0, ": 1}")))
     events = made.feed(chunk(tool_delta(1, "", id="call_b", name="Grep")))
     assert [item.type for item in events] == ["content_block_delta", "content_block_stop"]
+
+
+def test_a_call_that_came_in_one_piece_may_still_grow_after_the_next_has_begun():
+    made = reader()
+    pieces = [
+        tool_delta(0, '{"a": 1}', id="call_a", name="Read"),
+        tool_delta(1, "{}", id="call_b", name="Grep"),
+        tool_delta(0, '{"a": 1, "b": 2}'),
+    ]
+    fed = [event for piece in pieces for event in made.feed(chunk(piece))]
+    events = [*fed, *made.feed(chunk({}, "tool_calls")), *made.end()]
+    inputs = [block["input"] for block in collected(events)["content"]]
+    assert inputs == [{"a": 1, "b": 2}, {}]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from plugway import as_list, as_object
+from plugway import as_list, as_object, whole_escapes
 from plugway_local_engine import check_arguments
 from plugway_tool_repair._loose import NotJson, load
-from plugway_translation import one_of_many
+from plugway_translation import one_of_many, parse_arguments
 
 _MAX_DEPTH: Final = 50
 _MAX_REFERENCES: Final = 16
@@ -38,6 +38,10 @@ class Fitter:
 
     def fit_text(self, text: str) -> tuple[dict[str, Any], list[str]]:
         """The arguments, and what is still wrong with them."""
+        mended = whole_escapes(text)
+        if mended != text:
+            self.fixes.append("half a character in its arguments replaced")
+            text = mended
         try:
             if once := one_of_many(text.strip()):
                 self.fixes.append("its arguments came more than once")
@@ -51,7 +55,7 @@ class Fitter:
     def fit(self, value: Any) -> tuple[dict[str, Any], list[str]]:
         """As `fit_text`, for arguments that are a value already."""
         if isinstance(value, str):
-            value = self._parsed(value, dict, "arguments")
+            value = self._unwrapped_text(value)
         if value is None:
             self.fixes.append("`null` in place of arguments")
         elif not isinstance(value, dict):
@@ -65,6 +69,14 @@ class Fitter:
         return fitted, check_arguments(self._root, fitted)
 
     # ── the whole ────────────────────────────────────────────────────────────────────────────
+
+    def _unwrapped_text(self, text: str) -> Any:
+        """JSON that was written as a string, once or more than once."""
+        found = parse_arguments(text)
+        if found is None:
+            return self._parsed(text, dict, "arguments")
+        self.fixes.append("`arguments`: JSON written as a string")
+        return found
 
     def _unwrapped(self, value: dict[str, Any]) -> dict[str, Any]:
         """`{"arguments": {…}}`, where the schema knows no such argument."""

@@ -4,8 +4,9 @@ Pure functions and small values: identifiers and names, schemas, turns, media, t
 the notes in which a translator says what it could not carry over.
 """
 
-from plugway_translation._arguments import parse_arguments
+from plugway_translation._arguments import arguments_of, parse_arguments
 from plugway_translation._calls import FreshIds, ids_of_calls, unique_calls
+from plugway_translation._escapes import end_of_escapes
 from plugway_translation._fewer import fewer_tools
 from plugway_translation._halves import Halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id
@@ -21,7 +22,7 @@ from plugway_translation._media import (
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
-from plugway_translation._repeated import last_meant, one_of_many
+from plugway_translation._repeated import joined_versions, last_meant, one_of_many
 from plugway_translation._schema import (
     ANY_SCHEMA,
     SchemaRules,
@@ -72,6 +73,7 @@ __all__ = [
     "ToolNames",
     "Totals",
     "Turn",
+    "arguments_of",
     "blocks_of",
     "clamp_effort",
     "clean_schema",
@@ -81,6 +83,7 @@ __all__ = [
     "drop_by",
     "effort_of",
     "encode_id",
+    "end_of_escapes",
     "fewer_images",
     "fewer_tools",
     "hashed",
@@ -88,6 +91,7 @@ __all__ = [
     "in_words",
     "is_attribution",
     "is_placeholder",
+    "joined_versions",
     "last_meant",
     "media_of",
     "note_extras",

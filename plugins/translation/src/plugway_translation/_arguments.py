@@ -1,4 +1,4 @@
-"""The arguments of a tool call, as models write them."""
+"""The arguments of a tool call, as models and servers write them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from typing import Any, cast
 
 import orjson
 
+from plugway import object_text
+
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
-    """The object that a call's arguments are; None where they are no object.
+    """The object whose text `object_text` finds; None where there is none."""
+    found = object_text(text)
+    return None if found is None else cast("dict[str, Any]", orjson.loads(found))
 
-    Nothing at all is an empty object, and so is `null`; JSON inside a JSON string is unwrapped.
-    """
-    if not text.strip():
-        return {}
-    try:
-        value: Any = orjson.loads(text)
-        if isinstance(value, str):
-            value = orjson.loads(value) if value.strip() else {}
-    except orjson.JSONDecodeError:
-        return None
-    if value is None:
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+def arguments_of(value: Any) -> str:
+    """The JSON text of arguments that a server gives as text, or as an object."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else orjson.dumps(value).decode()

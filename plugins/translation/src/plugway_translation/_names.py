@@ -62,6 +62,10 @@ class ToolNames:
         """The client's name for what the target calls a tool; itself where it is unknown."""
         return self._back.get(name, name)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether the target calls a tool so."""
+        return name in self._back
+
     def _short(self, name: str) -> str:
         clean = "".join(re.findall(self._pattern, name))
         for salt in range(1000):

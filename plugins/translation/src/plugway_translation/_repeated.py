@@ -7,61 +7,74 @@ microsoft/autogen#7549.
 
 from __future__ import annotations
 
+import re
 from json import JSONDecoder
 from typing import Any, Final, cast
 
-import orjson
+from plugway import as_list, as_object, object_text
+from plugway_translation._arguments import parse_arguments
 
 _DECODER: Final = JSONDecoder()
-_MOST: Final = 64
-"""Objects that stand one after the other in one text."""
+_MOST: Final = 10_000
+"""Values that stand one after the other in one text."""
+_BLANK: Final = re.compile(r"\s*+")
 
 
 def last_meant(versions: list[str]) -> str | None:
-    """The version that a server means by the last of `versions`; None where they are not versions
-    of the same arguments, such as those of two calls.
+    """The text of the object that a server means by the last of `versions`; None where they are not
+    versions of the same arguments, such as those of two calls.
 
     A version that says less than an earlier one does not replace it, so that `{}` never does.
     """
     best, members = "", None
     for text in versions:
-        found = _object(text)
+        found = parse_arguments(text)
         if found is None:
             continue  # the beginning of a later one, or cut off
         if members is None or _grows(members, found):
             best, members = text, found
         elif not _grows(found, members):
             return None
-    return best or None
+    return object_text(best) if members is not None else None
 
 
 def one_of_many(text: str) -> str | None:
     """The same for versions that were joined: `{}{"a": 1}`. None where `text` is anything else."""
+    versions = joined_versions(text)
+    return last_meant(versions) if len(versions) > 1 else None
+
+
+def joined_versions(text: str) -> list[str]:
+    """The JSON values that stand one after the other in `text`; none where anything else does."""
     versions: list[str] = []
-    at = 0
-    while text.startswith("{", at) and len(versions) < _MOST:
+    at = len(text) - len(text.lstrip())
+    while text.startswith(("{", '"', "null"), at) and len(versions) < _MOST:
         try:
             _, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return None
+            return []
         versions.append(text[at:end])
-        rest = text[end:].lstrip()
-        at = len(text) - len(rest)
-    return last_meant(versions) if at == len(text) and len(versions) > 1 else None
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value: Any = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+        blank = _BLANK.match(text, end)
+        at = blank.end() if blank else end
+    return versions if at == len(text) else []
 
 
 def _grows(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether `new` has all that `old` has; a text may have become longer."""
-    return all(name in new and _longer(value, new[name]) for name, value in old.items())
+    """Whether `new` has all that `old` has, or a later state of it."""
+    return all(name in new and _later(value, new[name]) for name, value in old.items())
 
 
-def _longer(old: Any, new: Any) -> bool:
-    return old == new or (isinstance(old, str) and isinstance(new, str) and new.startswith(old))
+def _later(old: Any, new: Any) -> bool:
+    """Whether `new` is what `old` was going to be, as parsers of incomplete JSON show it."""
+    if old is None or old == new:
+        return True
+    if isinstance(old, str) and isinstance(new, str):
+        return new.startswith(old)
+    if isinstance(old, dict) and isinstance(new, dict):
+        return _grows(as_object(cast("Any", old)), as_object(cast("Any", new)))
+    if isinstance(old, list) and isinstance(new, list):
+        before, after = as_list(cast("Any", old)), as_list(cast("Any", new))
+        return len(before) <= len(after) and all(map(_later, before, after))
+    if isinstance(old, bool) or not isinstance(old, int | float):
+        return False
+    return isinstance(new, int | float) and str(new).startswith(str(old))

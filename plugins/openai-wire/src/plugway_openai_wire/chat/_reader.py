@@ -135,9 +135,8 @@ class ChatReader:
             pieces = [{"index": 0, "function": function}]
         if pieces and not self._calls.any and not self.ended:
             events += [*self._text(self._cut.flush()), *self._close_thinking()]
-        for piece in pieces:
-            if not self.ended:
-                events += self._calls.feed(as_object(piece))
+        if pieces and not self.ended:
+            events += self._calls.feed(pieces)
         return events
 
     def _said(self, delta: Mapping[str, Any]) -> list[StreamEvent]:

@@ -18,7 +18,8 @@ from plugway import (
     as_object,
 )
 from plugway_openai_wire.responses._failure import failure_in
-from plugway_openai_wire.responses._teller import DONE, Item, Reading, Teller
+from plugway_openai_wire.responses._places import ADDED, DONE, Places
+from plugway_openai_wire.responses._teller import Item, Reading, Teller
 
 _STARTS: Final = frozenset(("response.created", "response.in_progress", "response.queued"))
 _ENDS: Final = frozenset(("response.completed", "response.incomplete", "response.done"))
@@ -33,7 +34,7 @@ _KINDS: Final = {
     "response.reasoning_summary_text.delta": "reasoning",
     "response.reasoning_summary_part.added": "reasoning",
     "response.reasoning_text.delta": "reasoning",
-    "response.output_item.added": "",
+    ADDED: "",
     DONE: "",
 }
 """Events that are read, and the kind of item that they belong to. Others say nothing new."""
@@ -51,7 +52,7 @@ class Reader:
         self._turn: int | None = None
         """Place of the item that is being told."""
         self._items: dict[int, Item] = {}
-        self._by_id: dict[str, int] = {}
+        self._places = Places()
         self._waiting: dict[int, list[Mapping[str, Any]]] = {}
         self._kept = 0
         """Characters of what waits, and a share for each event."""
@@ -106,7 +107,12 @@ class Reader:
 
     def _sorted(self, teller: Teller, data: Mapping[str, Any], kind: str) -> list[StreamEvent]:
         """What `data` says, now or when it is its item's turn."""
-        index = self._index(data)
+        index = self._places.of(data, _KINDS[kind], kind, self._turn)
+        return self._placed(teller, index, data, kind)
+
+    def _placed(
+        self, teller: Teller, index: int, data: Mapping[str, Any], kind: str
+    ) -> list[StreamEvent]:
         if index in self._told:
             return []
         if self._turn is None:
@@ -145,18 +151,6 @@ class Reader:
                     break
         return events
 
-    def _index(self, data: Mapping[str, Any]) -> int:
-        """The item's place; by its id, or the one that is told, where a server leaves it out."""
-        index = data.get("output_index")
-        item_id = data.get("item_id") or as_object(data.get("item")).get("id")
-        if not isinstance(index, int):
-            index = self._by_id.get(str(item_id), self._turn)
-        if index is None:
-            index = max(self._told, default=-1) + 1
-        if item_id:
-            self._by_id[str(item_id)] = index
-        return index
-
     def _tell(
         self, teller: Teller, index: int, data: Mapping[str, Any], kind: str
     ) -> list[StreamEvent]:
@@ -170,7 +164,12 @@ class Reader:
 
     def _end(self, teller: Teller, response: Mapping[str, Any]) -> list[StreamEvent]:
         cut = teller.cut_off = response.get("status") == "incomplete"
+        output = as_list(response.get("output"))
+        places = self._places.matched(output)
         events: list[StreamEvent] = []
+        for index, item in zip(places, output, strict=True):
+            if index is not None and index not in self._told:  # begun, and whole in the last event
+                events += self._placed(teller, index, {"type": DONE, "item": item}, DONE)
         if self._turn is not None:
             events += teller.unfinished(self._items[self._turn], cut=cut)
         events += self._next(teller)
@@ -178,9 +177,9 @@ class Reader:
             events += self._next(teller)
             if self._turn is not None:
                 events += teller.unfinished(self._items[self._turn], cut=cut)
-        if teller.empty:
-            # Nothing was streamed: all of it is in the last event, or it is a whole answer.
-            for index, item in enumerate(as_list(response.get("output"))):
-                data = {"type": DONE, "output_index": index, "item": item}
-                events += self._tell(teller, index, data, DONE)
+        everything = teller.empty  # nothing was streamed, or it is a whole answer
+        missed = [item for index, item in zip(places, output, strict=True) if index is None]
+        for index, item in enumerate(missed, max(self._items, default=-1) + 1):
+            if everything or as_object(item).get("type") in ("message", "function_call"):
+                events += self._tell(teller, index, {"type": DONE, "item": item}, DONE)
         return events if teller.ended else [*events, *teller.finish(response)]

@@ -22,6 +22,7 @@ from plugway import (
 from plugway_openai_wire._arguments import Arguments
 from plugway_openai_wire._whole import is_json
 from plugway_openai_wire.responses._items import reasoning_text
+from plugway_openai_wire.responses._places import DONE
 from plugway_openai_wire.responses._stop import StopCut
 from plugway_openai_wire.responses._told import (
     citation_of,
@@ -30,9 +31,8 @@ from plugway_openai_wire.responses._told import (
     usage_told,
     whole_of,
 )
-from plugway_translation import FreshIds, IdCodec, Reasoning, ToolNames
+from plugway_translation import FreshIds, IdCodec, Reasoning, ToolNames, arguments_of
 
-DONE: Final = "response.output_item.done"
 _MOST_CITED: Final = 2**20
 """Characters at the start of a part of which sources are told."""
 
@@ -253,9 +253,9 @@ class Teller:
     def _call(self, item: Item, data: Mapping[str, Any], kind: str) -> list[StreamEvent]:
         match kind:
             case "response.function_call_arguments.delta":
-                return self._arguments(item, _str(data.get("delta")))
+                return self._arguments(item, arguments_of(data.get("delta")))
             case "response.function_call_arguments.done":
-                item.arguments.add_whole(_str(data.get("arguments")))
+                item.arguments.add_whole(arguments_of(data.get("arguments")))
                 return self._call_opened(item)
             case "response.output_item.done":
                 return self._call_done(item)
@@ -289,7 +289,7 @@ class Teller:
         return self._call_opened(item)
 
     def _call_done(self, item: Item) -> list[StreamEvent]:
-        whole = _str(item.fields.get("arguments"))
+        whole = arguments_of(item.fields.get("arguments"))
         cut = self.cut_off or item.fields.get("status") == "incomplete"
         if not item.open and cut and not is_json(item.arguments.text() or whole):
             return self.unfinished(item, cut=True)

@@ -1,0 +1,116 @@
+"""The bytes of a request's body, of which as little is parsed as is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from plugway.types import json as _json
+from plugway.types.bounds import is_heavy
+from plugway.types.errors import InvalidRequest
+
+_Members = Mapping[str, msgspec.Raw]
+
+
+def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
+    try:
+        parsed = _json.parse(raw)
+    except _json.JsonError as error:
+        raise InvalidRequest(str(error), retry=False, record=True) from None
+    if not isinstance(parsed, dict):
+        kind = "null" if parsed is None else type(parsed).__name__
+        message = f"the body must be a JSON object, not {kind}"
+        raise InvalidRequest(message, retry=False, record=True)
+    if not checked:
+        _members_once(raw)
+    return _json.as_object(parsed)
+
+
+def _members_once(raw: bytes) -> _Members | None:
+    """Its top-level members. Raises `InvalidRequest` where one stands twice."""
+    found = _json.members(raw)
+    try:
+        _json.check_once(raw, found)
+    except _json.JsonError as error:
+        record = "a field stands twice in the body"  # its name may be anything
+        raise InvalidRequest(str(error), retry=False, record=record) from None
+    return found
+
+
+_SMALL: Final = 4096
+"""Bytes below which parsing all is faster than telling the members apart."""
+
+
+class Source:
+    """The client's bytes, of which every copy of a request makes the same: parsed once, if ever."""
+
+    __slots__ = ("_heavy", "_members", "_raw", "_values", "_write", "whole")
+
+    def __init__(
+        self, raw: bytes | Callable[[], bytes], known: Mapping[str, Any] | None = None
+    ) -> None:
+        """`raw` may be made when it is asked for, and some fields `known` before."""
+        self._write = raw if callable(raw) else None
+        self._raw = b"" if callable(raw) else raw
+        self.whole: dict[str, Any] | None = None
+        """The body, once all of it is parsed."""
+        self._members: _Members | None = None
+        self._values: dict[str, Any] = dict(known or {})
+        self._heavy: bool | None = None if known is None else False
+
+    @property
+    def pending(self) -> bool:
+        """The bytes are still to be made."""
+        return self._write is not None
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes."""
+        if self._write is not None:
+            self._raw, self._write = self._write(), None
+        return self._raw
+
+    @property
+    def heavy(self) -> bool:
+        """Whether it is so large that work on it is done in steps."""
+        if self._heavy is None:
+            self._heavy = is_heavy(self.raw)
+        return self._heavy
+
+    @property
+    def parsed(self) -> dict[str, Any]:
+        """The whole body. Raises `InvalidRequest`."""
+        if self.whole is None:
+            self.whole = _parsed_object(self.raw, checked=self._members is not None)
+        return self.whole
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """The top-level members, parsed or not. Raises `InvalidRequest`."""
+        if self.whole is not None or len(self.raw) < _SMALL:
+            return self.parsed
+        if self._members is None:
+            self._members = _members_once(self.raw)
+        return self.parsed if self._members is None else self._members
+
+    def unparsed(self, name: str) -> msgspec.Raw | None:
+        """The bytes of a member, where the body was not parsed."""
+        value = self.members.get(name)
+        return value if isinstance(value, msgspec.Raw) else None
+
+    def get(self, name: str) -> Any:
+        """One member, and only that one parsed; `...` where there is none."""
+        if name in self._values:
+            return self._values[name]
+        value = self.members.get(name, ...)
+        if isinstance(value, msgspec.Raw):
+            data = bytes(value)
+            try:
+                found = _json.parse(data) if data[:1] in (b"[", b"{") else orjson.loads(data)
+            except ValueError:
+                return self.parsed[name]  # which says where in the body it is
+            value = self._values[name] = found
+        return value

@@ -1,0 +1,45 @@
+"""A whole message of a server of the Messages API, with what readers rely on put right. No I/O.
+
+Bytes in which nothing has to change stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from plugway import as_list, as_object, object_text, whole_escapes
+from plugway_translation import arguments_of, read_json
+
+
+def readable(body: bytes) -> bytes:
+    """`body` without halves of characters, which make it no JSON for strict readers."""
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            return orjson.dumps(read_json(body))
+        except orjson.JSONDecodeError:
+            return body  # whoever reads it says so
+    return body
+
+
+def with_inputs(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`message` with objects in place of inputs that are JSON text, or missing; None where there
+    are none. What is no object in any way stays as it is."""
+    content = as_list(message.get("content"))
+    blocks = [_with_input(block) for block in content]
+    if all(new is old for new, old in zip(blocks, content, strict=True)):
+        return None
+    return {**message, "content": blocks}
+
+
+def _with_input(block: Any) -> Any:
+    fields = as_object(block)
+    given: Any = fields.get("input")
+    if fields.get("type") != "tool_use" or not isinstance(given, str | None):
+        return block
+    found = object_text(whole_escapes(arguments_of(given)))
+    return block if found is None else {**fields, "input": orjson.loads(found)}

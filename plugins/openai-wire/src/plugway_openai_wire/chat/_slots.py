@@ -1,0 +1,154 @@
+"""Which call a piece of `tool_calls` belongs to, whatever a server says of ids and indexes. No I/O.
+
+The API numbers calls by `index`, and says id and name in the first piece of a call. Servers number
+all calls 0 (ollama/ollama#15457), or none (ollama/ollama#7881), leave ids out, give all calls the
+same one, or each piece another, and repeat the name in every piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plugway import BackendProtocolError, as_object
+from plugway_openai_wire._arguments import Arguments
+from plugway_translation import ToolNames, arguments_of
+
+MAX_CALLS: Final = 1000
+"""Tool calls of one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One entry of `tool_calls`."""
+
+    index: Any
+    id: str
+    name: str
+    arguments: str
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Piece:
+        """The entry as it is, with arguments as text where they come as an object."""
+        function = as_object(entry.get("function")) or entry
+        return cls(
+            _number(entry.get("index")),
+            _text(entry.get("id")),
+            _text(function.get("name")),
+            arguments_of(function.get("arguments")),
+        )
+
+
+class Slot:
+    """One call, as far as it has come."""
+
+    __slots__ = ("arguments", "closed", "doubtful", "id", "index", "list", "name", "told")
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        self.arguments = Arguments()
+        self.list = 0
+        """The number of the list that its last piece came in."""
+        self.doubtful = False
+        """Only a name that was said before began it: without arguments it is no call."""
+        self.told = False
+        """The block has begun."""
+        self.closed = False
+        """The block has ended: it was complete, and what still comes for it is not of the call."""
+
+
+class Slots:
+    """The calls of one answer, in the order in which they began."""
+
+    def __init__(self, names: ToolNames) -> None:
+        self.all: list[Slot] = []
+        self._names = names
+        self._by_index: dict[Any, Slot] = {}
+        self._by_id: dict[str, Slot] = {}
+        self._list = 0
+
+    def next_list(self) -> None:
+        """The pieces that follow are of another list."""
+        self._list += 1
+
+    def find(self, piece: Piece, *, whole: bool = False) -> Slot:
+        """The call that a piece belongs to, with the piece's id and name; `whole`: an entry is a
+        call of its own.
+
+        Raises:
+            BackendProtocolError: there are too many calls.
+        """
+        slot = None if whole else self._same(piece)
+        if slot is None or self._begins(piece, slot):
+            if len(self.all) >= MAX_CALLS:
+                raise BackendProtocolError(f"it made more than {MAX_CALLS} tool calls")
+            before, slot = slot, Slot(piece.index)
+            if before is not None and before.list != self._list:
+                slot.doubtful = piece.name == before.name and not piece.id
+            self.all.append(slot)
+        if piece.index is not None:
+            self._by_index[piece.index] = slot
+        if piece.id and not slot.id:
+            slot.id = piece.id
+            self._by_id[piece.id] = slot
+        slot.name = self._named(slot, piece.name) if piece.name else slot.name
+        slot.list = self._list
+        return slot
+
+    def _same(self, piece: Piece) -> Slot | None:
+        """The call that the piece continues, if it continues one."""
+        slots = self.all
+        if not slots:
+            return None
+        named = self._by_id.get(piece.id) if piece.id else None
+        if piece.index is None:
+            return named or slots[-1]
+        slot = self._by_index.get(piece.index)
+        if slot is not None and (not piece.id or slot.id in ("", piece.id)):
+            return slot
+        if named is not None and not (piece.name and named.index != piece.index):
+            return named  # with a name, the same id and another index are another call
+        if slot is not None or piece.id or piece.name:
+            return slot
+        known = isinstance(piece.index, int) and 0 <= piece.index < len(slots)
+        return slots[piece.index] if known and not self._by_index else slots[-1]
+
+    def _begins(self, piece: Piece, slot: Slot) -> bool:
+        """Whether the piece begins another call than `slot`, which has its index or id, if any."""
+        arguments = slot.arguments
+        if piece.id and slot.id and piece.id != slot.id:
+            return bool(piece.name) or arguments.complete
+        if not piece.name or not slot.name:
+            return False
+        if slot.list == self._list:  # nothing is said twice in one list
+            return bool(arguments.begins or not piece.id)
+        if piece.name != slot.name:
+            return arguments.whole if arguments.begins else self._is_tool(slot, piece.name)
+        if len(self._by_index) > 1 or not arguments.whole:
+            return False
+        return not slot.id or not arguments.is_state(piece.arguments)
+
+    def _is_tool(self, slot: Slot, name: str) -> bool:
+        """Whether `name` is not the rest of the name of a call that has no arguments yet."""
+        joined = {slot.name + name, name if name.startswith(slot.name) else slot.name + name}
+        return not any(known in self._names for known in joined) and (
+            slot.name in self._names or name in self._names
+        )
+
+    def _named(self, slot: Slot, name: str) -> str:
+        if not slot.name or slot.arguments.begins or name == slot.name:
+            return slot.name or name
+        return name if name.startswith(slot.name) else slot.name + name
+
+
+def _number(index: Any) -> Any:
+    if isinstance(index, str):
+        return int(index) if index.isascii() and index.isdigit() and len(index) < 10 else index
+    return index if isinstance(index, int | float) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,186 @@
+"""No key that the gateway was given is seen in an error, however it is spelled or cut."""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import suppress
+from urllib.parse import quote
+
+import httpx2
+import pytest
+
+from plugway.credentials import CleanErrors, bytes_without_secrets, register_secret, without_secrets
+from plugway.testing import (
+    ScriptedUpstream,
+    anthropic_stream,
+    build_plugin,
+    gateway,
+    request_body,
+    respond,
+    sse,
+)
+from plugway.upstream.lines import from_upstream
+from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_error_normalizer import ErrorNormalizer
+from plugway_gemini import Gemini
+from plugway_openai_api import OpenAIApi
+from plugway_openai_compatible import OpenAICompatible
+
+KEY = "sk-Live/Abc+123_secretKEY==9"
+ODD = 'pass "word" & <ümlaut>'
+register_secret(KEY)
+register_secret(ODD)
+register_secret("ollama")
+
+
+def dotnet(text):
+    """As `System.Text.Json` writes a text: everything that HTML knows is escaped, in upper case."""
+    plain = json.dumps(text)
+    return "".join(f"\\u{ord(c):04X}" if c in "+&<>'" else c for c in plain)
+
+
+SPELLINGS = {
+    "plain": lambda key: key,
+    "JSON": json.dumps,
+    "JSON in UTF-8": lambda key: json.dumps(key, ensure_ascii=False),
+    "PHP's JSON": lambda key: json.dumps(key).replace("/", "\\/"),
+    ".NET's JSON": dotnet,
+    "JSON in JSON": lambda key: json.dumps(json.dumps(key).replace("/", "\\/")),
+    "JSON in JSON in JSON": lambda key: json.dumps(json.dumps(json.dumps(key))),
+    "an address": lambda key: f"GET /x?key={quote(key, safe='')} failed",
+    "an address in lower case": lambda key: quote(key, safe="").replace("%2F", "%2f"),
+    "an address, slashes kept": quote,
+    "a dumped header": lambda key: json.dumps({"headers": {"authorization": f"Bearer {key}"}}),
+    "twice": lambda key: f"{key} {key}",
+}
+
+
+@pytest.mark.parametrize("key", [KEY, ODD])
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+def test_a_key_is_found_in_every_spelling(spell, key):
+    said = f"bad: {spell(key)}, sorry"
+    cleaned = without_secrets(said)
+    assert "[redacted]" in cleaned
+    assert not [part for part in ("secret", "Live", "word", "mlaut") if part in cleaned]
+    assert cleaned.startswith("bad: ")
+    assert cleaned.endswith(", sorry")
+
+
+@pytest.mark.parametrize("cut", [KEY[:-1], KEY[:-4], KEY[:20]])
+def test_a_key_that_was_cut_off_is_found(cut):
+    assert without_secrets(f"said '{cut}'.") == "said '[redacted]'."
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ollama has no such model", "sk-Live is how keys begin", "", "a key of sk-Live/Abc kind"],
+)
+def test_what_is_no_key_stays(text):
+    assert without_secrets(text) is text
+    raw = text.encode()
+    assert bytes_without_secrets(raw) is raw
+
+
+def test_header_lines_with_a_key_do_not_pass():
+    lines = (("x-ratelimit-key", KEY), ("anthropic-x", f"a {KEY}"), ("x-ratelimit-limit", "7"))
+    assert from_upstream(lines) == (("x-ratelimit-limit", "7"),)
+
+
+ERRORS = (
+    b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"bad %b"}}\n\n'
+    % KEY.encode(),
+    b'data: {"error": {"message": "bad %b", "code": 500}}\n\n' % KEY.encode(),
+    b'data: {"error":"bad %b"}\r\n\r\n' % KEY.encode(),
+    b'event: response.failed\ndata: {"type":"response.failed","response":{"error":'
+    b'{"message":"bad %b"}}}\n\n' % KEY.encode(),
+    b'data: {"type":"error","code":null,"message":"bad %b"}\n\n' % KEY.encode(),
+)
+WORDS = (
+    b'data: {"choices":[{"delta":{"content":"%b \\"error\\": 1"}}]}\n\n' % KEY.encode(),
+    b'data: {"type":"response.created","response":{"error":null,"x":"%b"}}\n\n' % KEY.encode(),
+    b"data: [DONE]\n\n",
+    b": ping\n\n",
+)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_only_errors_of_a_stream_are_cleaned_however_it_is_cut(seed):
+    dice = random.Random(seed)
+    events = dice.choices(ERRORS + WORDS, k=6)
+    wanted = b"".join(e.replace(KEY.encode(), b"[redacted]") if e in ERRORS else e for e in events)
+    cleaner, whole, out = CleanErrors(), b"".join(events), b""
+    while whole:
+        size = dice.choice((1, 2, 7, 40, 300))
+        out += cleaner.feed(whole[:size])
+        whole = whole[size:]
+    assert out + cleaner.flush() == wanted
+
+
+def test_a_stream_without_errors_passes_at_once():
+    cleaner = CleanErrors()
+    for item in WORDS[::3]:
+        assert cleaner.feed(item) is item
+
+
+def test_an_event_that_has_no_end_is_not_held_for_ever():
+    cleaner = CleanErrors()
+    assert cleaner.feed(b'data: {"error":"') == b""
+    assert len(cleaner.feed(b"x" * 2**17)) > 2**17
+
+
+BACKENDS = {
+    "chat": lambda url: build_plugin(
+        OpenAICompatible, "up", base_url=f"{url}/v1", api_key=KEY, zone="vendor"
+    ),
+    "messages": lambda url: build_plugin(
+        AnthropicCompatible, "up", base_url=url, api_key=KEY, zone="vendor"
+    ),
+    "gemini": lambda url: build_plugin(Gemini, "up", base_url=url, api_key=KEY),
+}
+PATHS = ("/v1/messages", "/v1/chat/completions", "/v1/responses")
+
+
+def asked(path, stream):
+    turn = [{"role": "user", "content": "hi"}]
+    if path == "/v1/messages":
+        return request_body(model="up/m", stream=stream)
+    field = "input" if path.endswith("responses") else "messages"
+    return {"model": "up/m", field: turn, "stream": stream}
+
+
+CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+PARTS = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]}}]}\n\n'
+BEGUN = {"chat": [CHUNK], "messages": anthropic_stream("hi")[:4], "gemini": [PARTS]}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_no_client_sees_the_key_that_an_upstream_repeats(backend, stream):
+    now = [respond(500)]
+    refused = json.dumps({"error": {"message": f"bad {KEY}"}})
+    scripts = [
+        respond(status, spell(refused), {"x-ratelimit-key": KEY})
+        for status in (200, 400, 401, 429, 500)
+        for spell in (str, lambda text: text.replace("/", "\\/"), lambda text: f"<p>{text}")
+    ]
+    scripts += [sse([*begun, e]) for e in ERRORS for begun in ([], BEGUN[backend])]
+    async with ScriptedUpstream(otherwise=lambda _: now[0]) as server:
+        layers = [build_plugin(OpenAIApi, "openai-api"), build_plugin(ErrorNormalizer, "errors")]
+        async with gateway([*layers, BACKENDS[backend](server.url)]) as running:
+            for now[0] in scripts:
+                for path in PATHS:
+                    seen = await read(running, path, asked(path, stream))
+                    assert "secretKEY" not in seen, (path, seen)
+
+
+async def read(running, path, body):
+    """All that a client gets, also of an answer that breaks off."""
+    seen = ""
+    async with running.client.stream("POST", path, json=body) as answer:
+        seen += str(answer.headers)
+        with suppress(httpx2.RemoteProtocolError):
+            async for piece in answer.aiter_text():
+                seen += piece
+    return seen
