@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
+from plugway_anthropic_wire._system_turns import without_prefill
 
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 LEAST_BUDGET: Final = 1024
@@ -73,6 +74,11 @@ class Claude:
         return EFFORTS[:3] if (self.family, self.version) == ("opus", (4, 5)) else ()
 
     @property
+    def begun(self) -> bool:
+        """It goes on with a last turn of the assistant ("Migration guide", Claude Opus 4.6)."""
+        return self.version < (4, 6)
+
+    @property
     def samples(self) -> bool:
         """It takes `temperature`, `top_p` and `top_k`."""
         return self.version < (4, 7)
@@ -93,7 +99,7 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         request = _effort(request, claude, effort)
     if any(name in body for name in _SAMPLING):
         request = _sampling(request, claude)
-    return request
+    return request if claude.begun else without_prefill(request)
 
 
 def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> MessagesRequest:

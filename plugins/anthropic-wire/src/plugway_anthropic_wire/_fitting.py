@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
+from plugway_anthropic_wire._system_turns import without_prefill
 from plugway_capabilities import WHO_ASKS, Facts
 from plugway_translation import (
     ANY_SCHEMA,
@@ -75,9 +76,9 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
     whole = {**body, **fields}
     short = shortened(whole, limits, WHO_ASKS, notes)
     fields |= {name: value for name, value in short.items() if value is not whole.get(name)}
-    if not fields:
-        return request
-    return request.replace(because="; ".join(notes.lines()), **fields)
+    if fields:
+        request = request.replace(because="; ".join(notes.lines()), **fields)
+    return without_prefill(request) if facts.prefill == "rejected" else request
 
 
 def plain_schemas(request: MessagesRequest) -> MessagesRequest:

@@ -30,7 +30,7 @@ from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._fitting import fitted_to, plain_schemas
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
-from plugway_anthropic_wire._system_turns import reminded
+from plugway_anthropic_wire._system_turns import reminded, without_blanks
 from plugway_capabilities import Facts
 from plugway_translation import Media, Notes, replaced_media, unique_calls
 
@@ -97,6 +97,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             request = await aside(request.heavy, partial(fitted_to, request, facts))
         if self.backend.wire.headers == "open":
             return request
+        request = without_blanks(request)
         if "tool_choice" in request.fields:
             request = _chosen(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)

@@ -68,6 +68,10 @@ class Facts:
     """Images in one request."""
     stop_limit: int = 0
     """Stop sequences in one request."""
+    turn_order: str = ""
+    """`strict`: nothing of a user may follow results of tools, and roles alternate."""
+    prefill: str = ""
+    """`rejected`: the last turn has to be the user's."""
     schema_depth: int = 0
     """Objects and arrays inside of each other in the schema of a tool."""
     schema_patterns: str = ""

@@ -76,6 +76,10 @@ class _Pairing:
         """The next turn of the conversation."""
         if turn.role == "assistant":
             self.settle()
+            said = [block for block in turn.blocks if not is_blank(block)]
+            if len(said) < len(turn.blocks):
+                self._notes.add("messages", "drop", "blank texts of the assistant")
+            turn.blocks = said
             calls = [str(b.get("id")) for b in turn.blocks if b.get("type") == "tool_use"]
             self._calls = list(dict.fromkeys(calls))
             self.turns.append(turn)
@@ -125,6 +129,11 @@ class _Pairing:
     def _missing(self, id_: str) -> Block:
         self._notes.add("tool_result", "emulate", "a call had none; one was put in its place")
         return {"type": "tool_result", "tool_use_id": id_, "content": NO_RESULT}
+
+
+def is_blank(block: Block) -> bool:
+    """Whether a block is a text without a word, which APIs refuse of an assistant."""
+    return block.get("type") == "text" and not str(block.get("text") or "").strip()
 
 
 def result_text(block: Block) -> str:

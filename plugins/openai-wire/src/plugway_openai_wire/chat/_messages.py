@@ -12,6 +12,7 @@ import orjson
 
 from plugway import as_object
 from plugway_openai_wire._policy import EXTRAS
+from plugway_openai_wire.chat._order import strictly_ordered
 from plugway_openai_wire.chat._policy import Target
 from plugway_openai_wire.chat._thinking import PARTS, restored
 from plugway_translation import (
@@ -52,7 +53,8 @@ def messages_of(
                 found += made.system(turn)
             case _:
                 found += made.user(turn)
-    return found
+    strict = target.quirks.strict_order or target.facts.turn_order == "strict"
+    return strictly_ordered(found, notes) if strict else found
 
 
 class Conversation:
@@ -187,7 +189,8 @@ class Conversation:
 
     def _prefilled(self, message: Message) -> bool:
         """Whether a last turn of the assistant, the beginning of its answer, can be sent."""
-        match self._target.quirks.prefill:
+        refused = self._target.facts.prefill == "rejected"
+        match "drop" if refused else self._target.quirks.prefill:
             case "keep":
                 return True
             case "prefix":

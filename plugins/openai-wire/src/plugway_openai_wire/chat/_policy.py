@@ -83,6 +83,8 @@ class Quirks:
     """The field that takes what requests of one conversation have in common."""
     prefill: Literal["drop", "keep", "prefix"] = "drop"
     """A last turn of the assistant is left out, sent, or sent with `prefix: true`."""
+    strict_order: bool = False
+    """Nothing of a user may follow results of tools, and roles alternate."""
     extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Set in every request, over everything else."""
 
