@@ -14,6 +14,7 @@ from plugway_translation._notes import Notes
 
 _CHOICES: Final = ("anyOf", "oneOf")
 _JOINED: Final = (*_CHOICES, "allOf", "$ref")
+_ANSWER: Final = "output_config"
 _MOST_NAMED: Final = 20
 _MAX_DEPTH: Final = 16
 
@@ -42,6 +43,8 @@ def rooted(schema: Any, field: str, notes: Notes) -> Schema:
         root = _joined(root, root, _MAX_DEPTH)
         for key in joined:
             notes.add(f"{field}.{key}", "translate", "the root is one object: put together")
+    if field.startswith(_ANSWER) and (root.get("type") or "properties" in root):
+        return root  # of an answer any object may be meant, or a list
     if root.get("type") != "object" or not isinstance(root.get("properties"), dict):
         root = {**root, "type": "object", "properties": as_object(root.get("properties"))}
     return root
