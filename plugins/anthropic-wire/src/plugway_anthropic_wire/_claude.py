@@ -31,6 +31,10 @@ _NAME: Final = re.compile(
     r"|(?P<first>\d)(?:[-.](?P<second>\d))?-(?P<kind>[a-z]+))"
 )
 """`claude-sonnet-4-5-20250929`, `anthropic/claude-opus-4.7`, `claude-3-7-sonnet-20250219`."""
+_UNVERSIONED: Final = re.compile(r"\bclaude(?:-(?P<family>[a-z]+))?(?:-latest)?\b")
+_OLDEST: Final = re.compile(r"\bclaude-(?:instant|v?[12]\b)")
+NEWEST: Final = (99, 0)
+"""Where a name has no version (`claude-opus-latest`, an alias): the newest takes the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,13 @@ class Claude:
 
     @classmethod
     def named(cls, model: str) -> Claude | None:
-        """The model of that name; None where it is no Claude, or has no version in its name."""
+        """The model of that name; None where it is no Claude."""
         found = _NAME.search(model.lower())
+        if found is None and _OLDEST.search(model.lower()):
+            return cls("", (2, 0))
         if found is None:
-            return None
+            alias = _UNVERSIONED.search(model.lower())
+            return cls(alias["family"] or "", NEWEST) if alias else None
         major, minor = found["major"] or found["first"], found["minor"] or found["second"] or "0"
         return cls(found["family"] or found["kind"], (int(major), int(minor)))
 
@@ -99,7 +106,21 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         request = _effort(request, claude, effort)
     if any(name in body for name in _SAMPLING):
         request = _sampling(request, claude)
+    request = _unthinking_edits(request)
     return request if claude.begun else without_prefill(request)
+
+
+def _unthinking_edits(request: MessagesRequest) -> MessagesRequest:
+    """The request without edits of thinking where it does not think: they are refused then."""
+    management = as_object(request.get("context_management"))
+    edits = as_list(management.get("edits"))
+    kept = [e for e in edits if not str(as_object(e).get("type")).startswith("clear_thinking")]
+    thinks = as_object(request.get("thinking")).get("type") in ("adaptive", "enabled")
+    if thinks or len(kept) == len(edits):
+        return request
+    because = "edits of thinking are refused without thinking"
+    left = {**management, "edits": kept} if kept else REMOVE
+    return request.replace(because=because, context_management=left)
 
 
 def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> MessagesRequest:
