@@ -88,7 +88,7 @@ def _of_field(field: str) -> set[str]:
         return _FIELDS[field]
     for prefix, schema in (("tools.input_schema.", "schema."), (_FORMAT, "answer.")):
         if field.startswith(prefix):
-            return {schema + field.removeprefix(prefix).split()[0]}
+            return {schema + field.removeprefix(prefix).split()[0], f"{schema}description"}
     last = field.rpartition(".")[2]
     return {last} if last in ("cache_control", "citations") else {field}
 
@@ -97,6 +97,8 @@ def _of_clause(field: str, clause: str) -> set[str]:
     for pattern, features in _CLAUSES.items():
         if match := re.search(pattern, clause):
             return {match[1] if one == "{0}" else one for one in features}
+    if inner := _FIELD.fullmatch(_TIMES.sub("", clause)):
+        return _of_field(inner[1])
     if named := re.match(r"`(\w+)` left out", clause):
         return {f"{field}.{named[1]}"}
     return {f"unknown: {field}: {clause}"}

@@ -151,7 +151,7 @@ def test_entries_that_make_no_sense_are_passed_over(path):
     path.parent.mkdir()
     found = {
         "me": {
-            "m": {"context_tokens": -5, "tool_id_limit": "nine", "stop_limit": True, "max_output_tokens": 7},
+            "m": {"context_tokens": -5, "tool_id_limit": "nine", "stop_limit": True, "max_output_tokens": 70},
             "n": 5,
             "o": {"rejected_fields": "temperature", "no_such_fact": 1},
         },
@@ -159,7 +159,7 @@ def test_entries_that_make_no_sense_are_passed_over(path):
     }  # fmt: skip
     path.write_text(yaml.safe_dump(found))
     ledger = Ledger(path)
-    assert ledger.about("me", "m") == Facts(max_output_tokens=7)
+    assert ledger.about("me", "m") == Facts(max_output_tokens=70)
     assert ledger.about("me", "n") == ledger.about("me", "o") == Facts()
 
 

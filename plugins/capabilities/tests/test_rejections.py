@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 from plugway_capabilities import REJECTIONS, Facts, lessons
 
 FIELDS = "rejected_fields"
+KEYWORDS = "rejected_keywords"
+BOUNDS = {
+    *("pattern", "patternProperties", "format", "minLength", "maxLength", "minItems", "maxItems"),
+    *("uniqueItems", "multipleOf", "minProperties", "maxProperties", "propertyNames", "contains"),
+}
 
 # (status, text, what is learnt)
 SENTENCES = [
@@ -36,6 +41,27 @@ SENTENCES = [
     (400, "Invalid 'messages[0].content': string too long. Expected a string with maximum length 1024, but got a string with length 3000 instead.", {}),
     (422, "metadata.user_id: String should have at most 256 characters", {"length_limits": {"metadata.user_id": 256}}),
     (400, "Invalid 'tools': array too long. Expected an array with maximum length 128, but got an array with length 150 instead.", {"tools_limit": 128}),
+    (400, "Unexpected role 'user' after role 'tool'", {"turn_order": "strict"}),
+    (400, "After the optional system message, conversation roles must alternate user/assistant/user/assistant/...", {"turn_order": "strict"}),
+    (500, "Conversation roles must alternate user/assistant/user/assistant/...", {"turn_order": "strict"}),
+    (400, "This model does not support assistant message prefill. The conversation must end with a user message.", {"prefill": "rejected"}),
+    (400, "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant", {"prefill": "rejected"}),
+    (400, "At most 4 image(s) may be provided in one prompt.", {"images_limit": 4}),
+    (400, "Too many images provided. This model supports up to 5 images", {"images_limit": 5}),
+    (400, "Total number of images exceeds the limit of 8 images", {"images_limit": 8}),
+    (400, "messages: too many images: 101 > 100", {"images_limit": 100}),
+    (400, "'tools' : maximum number of items is 128", {"tools_limit": 128}),
+    (422, "tools: List should have at most 64 items after validation, not 80", {"tools_limit": 64}),
+    (400, "This model supports at most 128 tools per request.", {"tools_limit": 128}),
+    (400, "Too many tools (200). Maximum is 128.", {"tools_limit": 128}),
+    (400, "Maximum number of tools exceeded: 128", {"tools_limit": 128}),
+    (400, "'stop' : maximum number of items is 4", {"stop_limit": 4}),
+    (422, "stop: List should have at most 4 items", {"stop_limit": 4}),
+    (400, "stop_sequences: List should have at most 5 items", {"stop_limit": 5}),
+    (400, "Only up to 4 stop sequences are supported.", {"stop_limit": 4}),
+    (400, "'tools.0.function.name' : maximum length is 40", {"tool_name_limit": 40}),
+    (422, "tools.0.function.name: String should have at most 64 characters", {"tool_name_limit": 64}),
+    (400, "'tools.0.function.description' : maximum length is 1024", {"length_limits": {"tools.function.description": 1024}}),
     (400, "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 6 instead.", {"stop_limit": 4}),
     (400, "`max_tokens` must be less than or equal to `16384`, the maximum value for `max_tokens` is less than the `context_window` for this model", {"max_output_tokens": 16384}),
     (400, "max_tokens for `llama-3.1-8b-instant` must be less than or equal to 8000", {"max_output_tokens": 8000}),
@@ -59,6 +85,25 @@ SENTENCES = [
     (400, "Unsupported value: 'none' is not supported with the 'gpt-5' model. Supported values are: 'minimal', 'low', 'medium', and 'high'.", {"allowed_values": {"reasoning.effort": ("minimal", "low", "medium", "high")}}),
     (400, "Encrypted content is not supported with this model.", {"rejected_fields": {"include"}}),
     (400, "`reasoning_effort` must be one of `none` or `default`", {"allowed_values": {"reasoning_effort": ("none", "default")}}),
+    (500, 'Grammar error: Unimplemented keys: ["propertyNames", "patternProperties"]', {KEYWORDS: {"propertyNames", "patternProperties"}}),
+    (400, "Unsupported JSON schema fields: {'maxItems', 'pattern'}", {KEYWORDS: {"maxItems", "pattern"}}),
+    (400, "Invalid schema for function 'find': In context=('properties', 'a'), 'oneOf' is not permitted.", {KEYWORDS: {"oneOf"}}),
+    (400, "output_config.format.schema: For 'integer' type, properties maximum, minimum are not supported", {KEYWORDS: {"maximum", "minimum"}}),
+    (400, "Invalid schema for function 'Artifact': '^[^\\p{Cc}]{1,200}$' is not a 'regex'.", {KEYWORDS: {"pattern", "patternProperties"}}),
+    (400, "Invalid schema for response_format 'a': In context=('properties', 'u'), 'uri' is not a valid format.", {KEYWORDS: {"format"}}),
+    (400, "Invalid JSON schema: regex lookaround is not supported.", {"schema_patterns": "linear"}),
+    (400, "regex parse error: look-around, including look-ahead and look-behind, is not supported", {"schema_patterns": "linear"}),
+    (400, "JSON schema conversion failed:\nPattern must start with '^' and end with '$'", {"schema_patterns": "anchored"}),
+    (400, "Unable to generate parser for this template. Automatic parser generation failed: JSON schema conversion failed:\nPattern must start with '^' and end with '$'", {"schema_patterns": "anchored"}),
+    (400, "Invalid schema for function 'f': schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level.", {"schema_form": "object"}),
+    (400, "tools.3.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level", {"schema_form": "object"}),
+    (400, "Invalid request: tools.function.parameters is not a valid moonshot flavored json schema, details: <At path 'root': when using anyOf, type should be defined in anyOf items instead of the parent schema>", {"schema_form": "typed"}),
+    (400, "Failed to initialize samplers: failed to parse grammar", {KEYWORDS: BOUNDS}),
+    (400, "parse: error parsing grammar: number of repetitions exceeds sane defaults, please reduce the number of repetitions", {KEYWORDS: BOUNDS}),
+    (400, "Error compiling grammar: unexpected end of input", {KEYWORDS: BOUNDS}),
+    (500, "failed to create grammar from schema", {KEYWORDS: BOUNDS}),
+    (400, "The provided JSON schema contains features not supported by xgrammar.", {KEYWORDS: BOUNDS}),
+    (400, "Failed to compile json grammar: invalid regex", {KEYWORDS: BOUNDS}),
     (400, "Invalid 'max_output_tokens': integer above maximum value. Expected a value <= 128000, but got 999999 instead.", {"max_output_tokens": 128000}),
 ]  # fmt: skip
 
@@ -111,6 +156,20 @@ def test_a_row_teaches_something_that_facts_have(row):
         (400, "tools: Extra inputs are not permitted"),
         (400, "Unsupported parameter: 'x'. Use 'y' instead, max_tokens may not; use 'rm' instead"),
         (400, "max_tokens must be less than or equal to 0"),
+        (400, "max_tokens must be less than or equal to 1"),
+        (
+            400,
+            "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 0, but got a string with length 9 instead.",
+        ),
+        (
+            400,
+            "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 3, but got a string with length 9 instead.",
+        ),
+        (422, "metadata.user_id: String should have at most 1 character"),
+        (
+            400,
+            "Invalid 'tools[0].function.name': string too long. Expected a string with maximum length 1, but got a string with length 70 instead.",
+        ),
         (400, "something else"),
         (400, ""),
     ],

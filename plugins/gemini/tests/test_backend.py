@@ -203,12 +203,17 @@ async def test_a_refused_keyword_is_learnt_and_the_request_sent_again(server):
         first = await running.post(body(tools=[TOOL]))
         again = await running.post(body(tools=[TOOL]))
     assert (first.status_code, again.status_code) == (200, 200)
-    sent = [b"pattern" in request.body for request in server.requests]
+    sent = [b'"pattern"' in request.body for request in server.requests]
     assert sent == [True, False, False]
     deadline = time.monotonic() + 5
-    while not Ledger().about("gemini", MODEL).rejected_keywords and time.monotonic() < deadline:
+
+    def learnt():
+        return Ledger().about("gemini", MODEL, server.url).rejected_keywords
+
+    while not learnt() and time.monotonic() < deadline:
         await anyio.lowlevel.checkpoint()
-    assert Ledger().about("gemini", MODEL).rejected_keywords == {"pattern"}
+    assert learnt() == {"pattern"}
+    assert not Ledger().about("gemini", MODEL, "http://127.0.0.1:9").rejected_keywords
 
 
 async def test_nesting_that_is_too_deep_is_learnt(server):

@@ -30,8 +30,13 @@ def props(**properties):
         (props(a={"anyOf": [TEXT, {"type": "null"}], "default": "x"}), props(a={"type": "string", "nullable": True, "default": "x"})),
         (props(a={"oneOf": [TEXT, {"type": "number"}], "description": "d"}), props(a={"anyOf": [{"type": "string", "description": "d"}, {"type": "number", "description": "d"}]})),
         (props(a={"const": "x"}), props(a={"type": "string", "enum": ["x"]})),
-        (props(a={"type": "integer", "enum": [1, 2]}), props(a={"type": "integer"})),
-        (props(a={"type": "string", "format": "uri"}), props(a=TEXT)),
+        (props(a={"type": "integer", "enum": [1, 2]}), props(a={"type": "integer", "description": "(enum: [1,2])"})),
+        (props(a={"type": "string", "enum": ["", "b"]}), props(a={"type": "string", "enum": ["b"], "description": '(enum: ["","b"])'})),
+        (props(a={"type": "string", "enum": [""]}), props(a={"type": "string", "description": '(enum: [""])'})),
+        (props(a={"type": ["string", "null"], "enum": ["b", None]}), props(a={"type": "string", "enum": ["b"], "nullable": True})),
+        (props(a={"type": "string", "pattern": r"^\p{Lu}"}), props(a={"type": "string", "description": r"(pattern: ^\p{Lu})"})),
+        ({"anyOf": [props(a=TEXT), props(b=TEXT)]}, props(a=TEXT, b=TEXT)),
+        (props(a={"type": "string", "format": "uri"}), props(a={"type": "string", "description": "(format: uri)"})),
         (props(a={"type": "string", "format": "date-time"}), props(a={"type": "string", "format": "date-time"})),
         (props(a={"type": "array"}), props(a={"type": "array", "items": TEXT})),
         (props(a={"type": "array", "prefixItems": [TEXT, {"type": "number"}]}), props(a={"type": "array", "items": {"anyOf": [TEXT, {"type": "number"}]}})),
@@ -101,7 +106,8 @@ def test_a_schema_that_names_itself_ends():
 def test_what_a_model_has_refused_is_left_out():
     schema = props(a={"type": "string", "pattern": "x", "minLength": 2})
     facts = Facts(rejected_keywords=frozenset({"pattern"}))
-    assert shaped(schema, facts=facts)[0] == props(a={"type": "string", "minLength": 2})
+    made = props(a={"type": "string", "minLength": 2, "description": "(pattern: x)"})
+    assert shaped(schema, facts=facts)[0] == made
 
 
 def test_for_a_retry_it_is_said_in_fewer_words():

@@ -117,7 +117,7 @@ SCHEMA = {
         "kind": {"const": "a"},
         "mode": {"enum": ["a", 1]},
         "node": {"$ref": "#/$defs/node"},
-        "any": True,
+        "any": {},
     },
     "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}},
     "required": ["path"],
@@ -147,9 +147,13 @@ def test_what_a_target_does_not_take_goes_and_is_noted():
     )
     found, notes = clean_schema(SCHEMA, rules, "tools.Read")
     assert found["properties"] == {
-        "path": {"type": "string", "nullable": True},
+        "path": {
+            "type": "string",
+            "nullable": True,
+            "description": "(format: uri; minLength: 1)",
+        },
         "kind": {"enum": ["a"]},
-        "mode": {},
+        "mode": {"description": '(enum: ["a",1])'},
         "node": {"type": "object", "properties": {"next": {}}},
         "any": {},
     }

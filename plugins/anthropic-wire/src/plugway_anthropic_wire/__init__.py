@@ -5,6 +5,7 @@
 """
 
 from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key
+from plugway_anthropic_wire._grammar import named_tools
 from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers
 from plugway_anthropic_wire._models import (
     MAX_CURSOR,
@@ -30,6 +31,7 @@ __all__ = [
     "key_lines",
     "key_refusal",
     "model_of",
+    "named_tools",
     "open_headers",
     "plain_headers",
     "positive",

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -27,9 +28,12 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
+    aside,
     named_entries,
 )
 from plugway_anthropic_wire._characters import WholeCharacters
+from plugway_anthropic_wire._fitting import fitted_to
+from plugway_anthropic_wire._grammar import named_tools
 from plugway_anthropic_wire._headers import (
     VERSION,
     open_headers,
@@ -40,6 +44,7 @@ from plugway_anthropic_wire._headers import (
 )
 from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_anthropic_wire._whole import readable, with_inputs
+from plugway_capabilities import Facts, Ledger
 from plugway_translation import Media
 from plugway_upstream_errors import fit_to_tell, meaning_of, retry_after
 
@@ -94,6 +99,8 @@ class AnthropicBackend:
         self.zone = zone
         self.upstream = upstream
         self.wire = wire or Wire()
+        self.ledger = None if self.wire.native_errors else Ledger()
+        """What the server has refused; Anthropic's own API takes what its clients write."""
         self._listed: tuple[float, Mapping[str, frozenset[str]]] = (-LISTED_SECONDS, {})
         """When the models were listed, and what each can do."""
 
@@ -118,10 +125,8 @@ class AnthropicBackend:
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """The server's answer: a stream as it comes, or a whole message."""
-        response = await self._post(self.wire.messages_path, request, attempt)
+        response = await self._answer(request, attempt)
         try:
-            if response.status >= 400:
-                raise await self._refusal(response)
             if response.content_type == "text/event-stream":
                 chunks = response.chunks()
                 return Reply.relay(
@@ -141,6 +146,51 @@ class AnthropicBackend:
             await response.aclose()
             raise
         return reply
+
+    async def _answer(self, request: MessagesRequest, attempt: Attempt) -> UpstreamResponse:
+        """The head of an answer that is no error; a refusal that teaches is answered once.
+
+        Raises:
+            BackendError: the server refuses the request, also as it was adapted.
+        """
+        path = self.wire.messages_path
+        response = await self._post(path, request, attempt)
+        for again in (True, False):
+            if response.status < 400:
+                break
+            try:
+                failure = await self._refusal(response)
+            finally:
+                await response.aclose()
+            adapted = await self._learnt(failure, request, attempt) if again else None
+            if adapted is None:
+                raise named_tools(failure, request)
+            request = adapted
+            response = await self._post(path, request, attempt)
+        return response
+
+    async def _learnt(
+        self, failure: BackendError, request: MessagesRequest, attempt: Attempt
+    ) -> MessagesRequest | None:
+        """The request adapted to what a refusal taught; None where that is nothing."""
+        if self.ledger is None or not isinstance(failure, BackendRefused) or failure.permanent:
+            return None
+        model, server = attempt.model, self.upstream.base_url
+        taught = self.ledger.learn(self.kind, model, failure.status, failure.body, server)
+        if not taught:
+            return None
+        adapted = await aside(request.heavy, partial(fitted_to, request, self.facts(model)))
+        if adapted is request:
+            return None
+        attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
+        attempt.note(*(f"{c.field}: {c.because}" for c in adapted.changes[len(request.changes) :]))
+        return adapted
+
+    def facts(self, model: str) -> Facts:
+        """What is known of a model there."""
+        if self.ledger is None:
+            return Facts()
+        return self.ledger.about(self.kind, model, self.upstream.base_url)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """The server's own count as it gives it, or None where it does not count."""

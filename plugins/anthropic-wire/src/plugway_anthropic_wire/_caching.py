@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
-from plugway_translation import blocks_of
+from plugway_translation import blocks_of, is_blank
 
 MARK: Final[Mapping[str, str]] = {"type": "ephemeral"}
 _TURNS: Final = 2
@@ -22,9 +22,9 @@ _UNMARKED: Final = frozenset(("thinking", "redacted_thinking"))
 def marked(request: MessagesRequest) -> MessagesRequest:
     """The request with marks after its tools, its system prompt and its last user turns; the same
     object where the client has set marks of its own."""
-    if b'"cache_control"' in request.raw:
-        return request
     body = request.body
+    if b'"cache_control"' in request.raw and _has_marks(body):
+        return request
     fields: dict[str, Any] = {}
     tools, system = as_list(body.get("tools")), body.get("system")
     if tools:
@@ -42,9 +42,24 @@ def marked(request: MessagesRequest) -> MessagesRequest:
 
 
 def _marked(content: Any) -> list[Any] | None:
-    """The blocks with a mark on the last; None where it may not stand there."""
-    blocks = blocks_of(content)
-    last = as_object(blocks[-1]) if blocks else {}
-    if not last or last.get("type") in _UNMARKED or last.get("text") == "":
-        return None
-    return [*blocks[:-1], {**last, "cache_control": MARK}]
+    """The blocks with a mark on the last that may have one; None where none may."""
+    blocks = list(blocks_of(content))
+    for at in range(len(blocks) - 1, -1, -1):
+        block = as_object(blocks[at])
+        if block and block.get("type") not in _UNMARKED and not is_blank(block):
+            blocks[at] = {**block, "cache_control": MARK}
+            return blocks
+    return None
+
+
+def _has_marks(body: Mapping[str, Any]) -> bool:
+    """Whether a mark stands where marks may: a property of a schema may have the same name."""
+    turns = [block for turn in as_list(body.get("messages")) for block in _blocks_in(turn)]
+    places = [body, *as_list(body.get("tools")), *as_list(body.get("system")), *turns]
+    return any("cache_control" in as_object(place) for place in places)
+
+
+def _blocks_in(holder: Any) -> list[Any]:
+    """The blocks of a turn, with those in results."""
+    blocks = as_list(as_object(holder).get("content"))
+    return [*blocks, *(inner for block in blocks for inner in _blocks_in(block))]

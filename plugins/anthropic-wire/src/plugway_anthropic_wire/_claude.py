@@ -36,6 +36,10 @@ _NAME: Final = re.compile(
     r"|(?P<first>\d)(?:[-.](?P<second>\d))?-(?P<kind>[a-z]+))"
 )
 """`claude-sonnet-4-5-20250929`, `anthropic/claude-opus-4.7`, `claude-3-7-sonnet-20250219`."""
+_UNVERSIONED: Final = re.compile(r"\bclaude(?:-(?P<family>[a-z]+))?(?:-latest)?\b")
+_OLDEST: Final = re.compile(r"\bclaude-(?:instant|v?[12]\b)")
+NEWEST: Final = (99, 0)
+"""Where a name has no version (`claude-opus-latest`, an alias): the newest takes the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,13 @@ class Claude:
 
     @classmethod
     def named(cls, model: str) -> Claude | None:
-        """The model of that name; None where it is no Claude, or has no version in its name."""
+        """The model of that name; None where it is no Claude."""
         found = _NAME.search(model.lower())
+        if found is None and _OLDEST.search(model.lower()):
+            return cls("", (2, 0))
         if found is None:
-            return None
+            alias = _UNVERSIONED.search(model.lower())
+            return cls(alias["family"] or "", NEWEST) if alias else None
         major, minor = found["major"] or found["first"], found["minor"] or found["second"] or "0"
         return cls(found["family"] or found["kind"], (int(major), int(minor)))
 
@@ -109,7 +116,7 @@ class Claude:
 
     @property
     def prefills(self) -> bool:
-        """It goes on with an answer that is begun."""
+        """It goes on with an answer that is begun ("Migration guide", Claude Opus 4.6)."""
         return self.version < (4, 6)
 
 
@@ -128,7 +135,7 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         choice.pop("name", None)
         because = "this Claude model cannot be made to call a tool"
         request = request.replace(because=because, tool_choice=choice)
-    return _last_turn(_plain_lists(request), claude)
+    return _last_turn(_plain_lists(_unthinking_edits(request)), claude)
 
 
 def _plain_lists(request: MessagesRequest) -> MessagesRequest:
@@ -146,6 +153,19 @@ def _plain_lists(request: MessagesRequest) -> MessagesRequest:
         because = "Claude models take each name once"
         request = request.replace(because=because, tools=list(once.values()))
     return request
+
+
+def _unthinking_edits(request: MessagesRequest) -> MessagesRequest:
+    """The request without edits of thinking where it does not think: they are refused then."""
+    management = as_object(request.get("context_management"))
+    edits = as_list(management.get("edits"))
+    kept = [e for e in edits if not str(as_object(e).get("type")).startswith("clear_thinking")]
+    thinks = as_object(request.get("thinking")).get("type") in ("adaptive", "enabled")
+    if thinks or len(kept) == len(edits):
+        return request
+    because = "edits of thinking are refused without thinking"
+    left = {**management, "edits": kept} if kept else REMOVE
+    return request.replace(because=because, context_management=left)
 
 
 def _last_turn(request: MessagesRequest, claude: Claude) -> MessagesRequest:

@@ -26,9 +26,11 @@ from plugway import (
 from plugway_anthropic_wire._backend import AnthropicBackend
 from plugway_anthropic_wire._caching import marked
 from plugway_anthropic_wire._claude import Claude, fitted
+from plugway_anthropic_wire._fitting import fitted_to, plain_schemas
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
-from plugway_anthropic_wire._system_turns import reminded
+from plugway_anthropic_wire._system_turns import reminded, without_blanks
+from plugway_capabilities import Facts
 from plugway_translation import Media, Notes, paired_request, replaced_media
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
@@ -89,8 +91,11 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             return None
         request = await aside(request.heavy, partial(paired_request, request))
         request = self._for_claude(request, attempt, exchange)
+        if (facts := self.backend.facts(attempt.model)) != Facts():
+            request = await aside(request.heavy, partial(fitted_to, request, facts))
         if self.backend.wire.headers == "open":
             return request
+        request = without_blanks(request)
         if "tool_choice" in request.fields:
             request = _chosen(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
@@ -114,7 +119,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
             request = fitted(request, claude)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
-            request = marked(reminded(request))
+            request = marked(reminded(plain_schemas(request)))
         return request
 
     async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:

@@ -7,10 +7,11 @@ beta of a few models, with rules for its place: all of them take a reminder in t
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
-from plugway_translation import blocks_of, reminder, said_in
+from plugway_translation import blocks_of, is_blank, reminder, said_in
 
 Blocks = list[Any]
 
@@ -32,11 +33,38 @@ def reminded(request: MessagesRequest) -> MessagesRequest:
     return request.replace(because="; ".join(reasons), messages=kept)
 
 
+_BLANK: Final = re.compile(rb'"text"\s*:\s*"(?:\s|\\[ntr])*"')
+
+
+def without_blanks(request: MessagesRequest) -> MessagesRequest:
+    """The request without blank texts of the assistant; the same object where there are none."""
+    raw = request.unparsed("messages")
+    if not _BLANK.search(request.raw if raw is None else bytes(raw)):
+        return request
+    messages = as_list(request.get("messages"))
+    turns = list(map(_without_blanks, map(as_object, messages)))
+    kept = [turn for turn in turns if turn.get("content") or turn.get("role") != "assistant"]
+    if kept == messages or not kept:
+        return request
+    return request.replace(because="blank texts of the assistant left out", messages=kept)
+
+
+def without_prefill(request: MessagesRequest) -> MessagesRequest:
+    """The request without a last turn of the assistant, the beginning of the answer."""
+    messages = list(as_list(request.get("messages")))
+    while messages and as_object(messages[-1]).get("role") == "assistant":
+        messages.pop()
+    if len(messages) in (0, len(as_list(request.get("messages")))):
+        return request
+    because = "the model does not go on with what an answer begins with"
+    return request.replace(because=because, messages=messages)
+
+
 def _without_blanks(turn: dict[str, Any]) -> dict[str, Any]:
     blocks = blocks_of(turn.get("content"))
-    if turn.get("role") != "assistant" or not any(map(_is_blank, blocks)):
+    if turn.get("role") != "assistant" or not any(is_blank(as_object(b)) for b in blocks):
         return turn
-    return {**turn, "content": [block for block in blocks if not _is_blank(block)]}
+    return {**turn, "content": [b for b in blocks if not is_blank(as_object(b))]}
 
 
 def _placed(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -71,8 +99,3 @@ def _after_results(blocks: Blocks, told: Blocks) -> Blocks:
 def _texts(blocks: Blocks) -> list[str]:
     texts = [as_object(block).get("text") or said_in(as_object(block)) for block in blocks]
     return [text for text in texts if isinstance(text, str) and text.strip()]
-
-
-def _is_blank(block: Any) -> bool:
-    fields = as_object(block)
-    return fields.get("type") == "text" and not str(fields.get("text") or "").strip()

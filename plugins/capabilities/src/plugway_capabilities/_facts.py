@@ -18,6 +18,10 @@ from plugway import as_list, as_object
 
 MAX_NUMBER: Final = 100_000_000
 """Larger ones are no limit of any model."""
+LEAST: Final = {"max_output_tokens": 16, "tool_id_limit": 6, "tool_name_limit": 16}
+"""Smaller numbers are no limit of any server: what they allow says nothing any more."""
+LEAST_LENGTH: Final = 16
+"""The same for the characters of a text."""
 MAX_ITEMS: Final = 64
 """Fields, values and keywords that are kept of one model."""
 
@@ -60,10 +64,24 @@ class Facts:
     """Characters of a tool's name."""
     tools_limit: int = 0
     """Tools in one request."""
+    images_limit: int = 0
+    """Images in one request."""
     stop_limit: int = 0
     """Stop sequences in one request."""
+    turn_order: str = ""
+    """`strict`: nothing of a user may follow results of tools, and roles alternate."""
+    prefill: str = ""
+    """`rejected`: the last turn has to be the user's."""
     schema_depth: int = 0
     """Objects and arrays inside of each other in the schema of a tool."""
+    schema_patterns: str = ""
+    """Which patterns a schema may have: `linear` or `anchored` (`Patterns` of the package
+    plugway-translation)."""
+    schema_count: int = 0
+    """Largest `minLength`, `maxLength`, `minItems` and `maxItems` in a schema."""
+    schema_form: str = ""
+    """`object`: one object as the root, without `anyOf` beside it; `typed`: a type in each part,
+    too."""
 
     def updated(self, newer: Mapping[str, Any]) -> Facts:
         """These facts with `newer` over them: numbers and words replaced, lists grown."""
@@ -95,8 +113,7 @@ def checked(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checked(name: str, value: Any) -> Any:
     if name in NUMBERS:
-        fits = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_NUMBER
-        return value if fits else None
+        return value if type(value) is int and LEAST.get(name, 1) <= value <= MAX_NUMBER else None
     if name in SETS:
         return frozenset(sorted(map(str, as_list(_list(value))))[:MAX_ITEMS])
     if name == "allowed_values":
@@ -104,8 +121,13 @@ def _checked(name: str, value: Any) -> Any:
         return {key: tuple(map(str, as_list(_list(values)))) for key, values in members}
     if name == "length_limits":
         members = list(as_object(value).items())[:MAX_ITEMS]
-        return {str(key): n for key, n in members if type(n) is int and 0 < n <= MAX_NUMBER}
+        return {str(key): n for key, n in members if is_length(n)}
     return value if isinstance(value, str) and value else None
+
+
+def is_length(value: Any) -> bool:
+    """Whether a number can be the most characters of a text."""
+    return type(value) is int and LEAST_LENGTH <= value <= MAX_NUMBER
 
 
 def _list(value: Any) -> Any:

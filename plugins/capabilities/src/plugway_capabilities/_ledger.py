@@ -28,30 +28,32 @@ def default_path() -> Path:
 class Ledger:
     """What models take: the packaged table, with what was learnt over it.
 
-    A `provider` names who refuses: the preset of a known service (`openai`, `deepseek`), so that
-    the table speaks of it, or the backend's name for a server that only the user knows.
+    A `provider` names a known service (`openai`, `deepseek`), so that the table speaks of it. What
+    is learnt belongs to the address of a `server`, where one is given: another server behind the
+    same name begins anew.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         """Reads the file at `path`, or the one in the user's data folder."""
         self.path = path or default_path()
         self._learnt = _store.read(self.path)
-        self._about: dict[tuple[str, str], Facts] = {}
+        self._about: dict[tuple[str, str, str], Facts] = {}
         self._writers: list[threading.Thread] = []
 
-    def about(self, provider: str, model: str) -> Facts:
+    def about(self, provider: str, model: str, server: str = "") -> Facts:
         """What is known now. It reads no file, and costs a look into a dictionary."""
-        key = provider, model
+        key = provider, model, server
         facts = self._about.get(key)
         if facts is None:
-            facts = known_facts(provider, model).updated(self._learnt.get(key, {}))
+            learnt = self._learnt.get((server or provider, model), {})
+            facts = known_facts(provider, model).updated(learnt)
             if len(self._about) >= _MAX_REMEMBERED:
                 self._about.clear()
             self._about[key] = facts
         return facts
 
     def learn(
-        self, provider: str, model: str, status: int, message: str | bytes
+        self, provider: str, model: str, status: int, message: str | bytes, server: str = ""
     ) -> tuple[str, ...]:
         """What a refusal has taught, in words for the receipt; empty where it is nothing new.
 
@@ -59,7 +61,7 @@ class Ledger:
         written by a thread of its own, and read again there, so that gateways side by side add
         to it. `flush` waits for it.
         """
-        before = self.about(provider, model)
+        before = self.about(provider, model, server)
         news = {
             name: value
             for name, value in lessons(status, message).items()
@@ -67,10 +69,10 @@ class Ledger:
         }
         if not news:
             return ()
-        key = provider, model
+        key = server or provider, model
         entry = {**news, "learned": _store.today()}
         self._learnt[key] = _store.merged(self._learnt.get(key, {}), entry)
-        self._about[key] = before.updated(news)
+        self._about[provider, model, server] = before.updated(news)
         self._writers = [writer for writer in self._writers if writer.is_alive()]
         writer = threading.Thread(target=self._write, args=({key: entry},), name="capabilities")
         self._writers.append(writer)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from plugway import BackendRefused
-from plugway_capabilities._facts import MAX_ITEMS, MAX_NUMBER, NUMBERS
+from plugway_capabilities._facts import LEAST, MAX_ITEMS, MAX_NUMBER, NUMBERS, is_length
 from plugway_upstream_errors import meaning_of, unwrap
 
 _TEACHING: Final = frozenset((400, 404, 413, 422, 500))
@@ -46,7 +46,7 @@ class Rejection:
     of: str
     learns: str
     match: re.Pattern[str]
-    value: str | int = ""
+    value: str | int | list[str] = ""
     snake: bool = False
     exclusive: bool = False
 
@@ -94,7 +94,7 @@ def lessons(status: int, body: str | bytes) -> dict[str, Any]:
 
 
 def _number(name: str, limit: int) -> dict[str, Any]:
-    return {name: limit} if 0 < limit <= MAX_NUMBER else {}
+    return {name: limit} if LEAST.get(name, 1) <= limit <= MAX_NUMBER else {}
 
 
 def _taught(row: Rejection, found: list[Any]) -> dict[str, Any]:
@@ -130,12 +130,17 @@ def _values(row: Rejection, match: re.Match[str], places: Sequence[str]) -> list
         return [(_named(name), tuple(_QUOTED.findall(groups["values"])))]
     if row.learns == "length_limits":
         name = _named(str(groups.get("place") or next(iter(places), "")))
-        return [(name, _integer(groups["number"]))] if _can_be_shorter(name) else []
+        most = _integer(groups["number"])
+        return [(name, most)] if _can_be_shorter(name) and is_length(most) else []
+    if row.learns == "rejected_keywords" and groups.get("values"):
+        return _QUOTED.findall(groups["values"])
+    if isinstance(row.value, list):
+        return list(row.value)
     if row.value:
         return [row.value]
     if row.learns in NUMBERS:
         number = _integer(groups["number"]) - row.exclusive
-        return [number] if 0 < number <= MAX_NUMBER else []
+        return [number] if LEAST.get(row.learns, 1) <= number <= MAX_NUMBER else []
     if row.learns == "output_limit_field":
         return [groups["instead"]] if groups["instead"] in _LIMITS else []
     names = (groups.get("list") or groups.get("field") or "").split(",")

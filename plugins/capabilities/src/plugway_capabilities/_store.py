@@ -1,6 +1,6 @@
 """The file of what was learnt: read, merged with what others have written, replaced as a whole.
 
-deepseek:
+https://api.deepseek.com:
   deepseek-chat:
     learned: 2026-05-01
     max_output_tokens: 8192
@@ -28,14 +28,14 @@ MAX_BYTES: Final = 4 * 2**20
 MAX_MODELS: Final = 2000
 HEADER: Final = """\
 # What model servers have refused, learnt by Plugway and kept for 30 days.
-# provider -> model -> facts
+# address of the server -> model -> facts
 #
 # It may be edited, and deleted: what is true is learnt again. The fields are those of the table
 # `facts.yaml` of the package plugway-capabilities.
 """
 
 Learnt = dict[tuple[str, str], dict[str, Any]]
-"""(provider, model) -> checked fields of `Facts` and the day `learned`."""
+"""(server or provider, model) -> checked fields of `Facts` and the day `learned`."""
 
 _log = logging.getLogger("plugway.capabilities")
 
@@ -90,7 +90,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         raise ValueError(f"it is larger than {MAX_BYTES} bytes")
     found = yaml.safe_load(raw)
     if found is not None and not isinstance(found, dict):
-        raise ValueError("it should be a mapping: provider -> model -> facts")
+        raise ValueError("it should be a mapping: server -> model -> facts")
     return as_object(found)
 
 

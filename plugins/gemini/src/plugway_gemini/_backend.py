@@ -202,7 +202,8 @@ class GeminiBackend:
     ) -> tuple[Target, Translation | None]:
         """A request that the refusal does not speak of; None where there is none."""
         text = failure.message.lower().replace("_", " ")
-        learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body)
+        server = self.upstream.base_url
+        learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body, server)
         attempt.note(*(f"learnt from a refusal: {what}" for what in learnt))
         target = self._target(attempt)
         if not learnt and "thought signature" not in text:
@@ -217,7 +218,7 @@ class GeminiBackend:
         return Target(
             attempt.model,
             Reasoning.of(self.name, attempt.model),
-            self._ledger.about(PROVIDER, attempt.model),
+            self._ledger.about(PROVIDER, attempt.model, self.upstream.base_url),
             self._media,
             self._safety,
         )

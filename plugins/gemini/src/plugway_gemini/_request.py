@@ -165,7 +165,9 @@ def _declaration(
     made: dict[str, Any] = {"name": names.out(str(tool["name"]))}
     if isinstance(tool.get("description"), str) and tool["description"]:
         made["description"] = tool["description"]
-    schema = gemini_schema(tool.get("input_schema"), notes, facts=target.facts, simple=simple)
+    own = Notes()
+    schema = gemini_schema(tool.get("input_schema"), own, facts=target.facts, simple=simple)
+    notes.of_tool(str(tool["name"]), list(own))
     if schema:
         made["parameters"] = schema
     return made

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import StreamEvent, as_list, as_object
+from plugway_openai_api._carried import Carried
 from plugway_openai_api._errors import told
 from plugway_openai_api._tools import (
     Tool,
@@ -52,6 +53,7 @@ class ChatEncoder:
         self._usage: dict[str, Any] = {}
         self._finish = ""
         self._calls = 0
+        self._carried = Carried()
         self._block = ""
         """Type of the block that is open."""
         self._call: Tool | None = None
@@ -65,7 +67,7 @@ class ChatEncoder:
     def message(self, message: Mapping[str, Any]) -> bytes:
         """A `chat.completion`."""
         blocks = [as_object(block) for block in as_list(message.get("content"))]
-        calls = [self._whole_call(b) for b in blocks if b.get("type") == "tool_use"]
+        calls = self._whole_calls(blocks)
         content = _joined(blocks, "text")
         reason = str(message.get("stop_reason"))
         said: dict[str, Any] = {"role": "assistant", "content": content}
@@ -92,6 +94,15 @@ class ChatEncoder:
                 "usage": chat_usage(as_object(message.get("usage"))),
             }
         )
+
+    def _whole_calls(self, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        calls: list[dict[str, Any]] = []
+        for block in blocks:
+            if block.get("type") == "tool_use":
+                calls.append({**self._whole_call(block), **self._carried.take()})
+            else:
+                self._carried.block(block)
+        return calls
 
     def _whole_call(self, block: Mapping[str, Any]) -> dict[str, Any]:
         tool = self._tools.get(block.get("name"))
@@ -146,6 +157,7 @@ class ChatEncoder:
     def _open(self, block: Mapping[str, Any]) -> bytes:
         self._block = str(block.get("type"))
         if self._block != "tool_use":
+            self._carried.block(block)
             return self._delta(block)  # an upstream may put the first text into the start
         tool = self._tools.get(block.get("name"))
         self._call, self._arguments, self._written = tool, [], False
@@ -155,6 +167,7 @@ class ChatEncoder:
             call |= {"type": "custom", "custom": {"name": tool.name, "input": ""}}
         else:
             call |= {"type": "function", "function": {"name": tool.name, "arguments": ""}}
+        call |= self._carried.take()
         pieces = self._chunk({"tool_calls": [call]})
         if early := as_object(block.get("input")):
             pieces += self._piece(orjson.dumps(early).decode())
@@ -166,6 +179,9 @@ class ChatEncoder:
                 return self._chunk({"content": delta["text"]})
             case "thinking_delta" | "thinking" if delta.get("thinking"):
                 return self._chunk({"reasoning_content": delta["thinking"]})
+            case "signature_delta":
+                self._carried.block(delta)
+                return b""
             case "input_json_delta" if self._block == "tool_use":
                 return self._piece(str(delta.get("partial_json") or ""))
             case _:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugway import as_object
+from plugway_openai_api._carried import brought
 from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._fields import (
     boolean,
@@ -100,7 +101,7 @@ class _Messages:
         if message.get("function_call"):
             raise unsupported(f"{path}.function_call", "it is deprecated; use `tool_calls`")
         for name in ("reasoning_content", "reasoning"):
-            if message.get(name):
+            if message.get(name) and "extra_content" not in str(message.get("tool_calls")):
                 self._notes.add(f"messages.{name}", "drop", "Chat carries no signature")
         if message.get("audio"):
             self._notes.add("messages.audio", "drop", "audio is kept by OpenAI")
@@ -113,7 +114,9 @@ class _Messages:
         blocks = [block for block in blocks if block.get("text", "x")]
         if refusal:
             blocks.append({"type": "text", "text": refusal})
+        thought = message.get("reasoning_content")
         for index, call in enumerate(calls):
+            blocks += brought(call, thought if isinstance(thought, str) else "")
             blocks.append(self._call(call, f"{path}.tool_calls[{index}]"))
         self._turns.assistant(blocks)
 

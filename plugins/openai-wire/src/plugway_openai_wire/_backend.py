@@ -33,7 +33,7 @@ from plugway import (
     breath,
     collected,
 )
-from plugway_anthropic_wire import key_refusal, refuses_key, retry_after
+from plugway_anthropic_wire import key_refusal, named_tools, refuses_key, retry_after
 from plugway_capabilities import Facts, Ledger, known_facts
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._demand import Demand
@@ -87,7 +87,8 @@ class OpenAIBackend:
         ledger: Ledger | None = None,
         endpoint: Endpoint | None = None,
     ) -> None:
-        """`provider` is the name under which `ledger` knows the server; the backend's otherwise."""
+        """`provider` is the name under which the table of `ledger` knows the server; the backend's
+        otherwise."""
         self.name = name
         self.zone = zone
         self.upstream = upstream
@@ -120,7 +121,10 @@ class OpenAIBackend:
             response = await self._post(raw, request, attempt)
         except BackendRefused as refusal:
             call, raw = await self._learnt(refusal, raw, request, attempt)
-            response = await self._post(raw, request, attempt)
+            try:
+                response = await self._post(raw, request, attempt)
+            except BackendRefused as again:
+                raise named_tools(again, request) from None
         attempt.note(*call.notes.lines())
         return await self._read(response, call, stream=request.stream)
 
@@ -154,7 +158,7 @@ class OpenAIBackend:
         """What is known of a model."""
         if self.ledger is None:
             return known_facts(self.provider, model)
-        return self.ledger.about(self.provider, model)
+        return self.ledger.about(self.provider, model, self.upstream.base_url)
 
     # ── what a server's own backend may refine ───────────────────────────────────────────────
 
@@ -212,13 +216,14 @@ class OpenAIBackend:
         """The request once more, adapted to what the refusal taught; the refusal where nothing."""
         model = attempt.model
         if self.ledger is None or refusal.status not in _TEACHING:
-            raise refusal
-        taught = self.ledger.learn(self.provider, model, refusal.status, refusal.body)
+            raise named_tools(refusal, request)
+        server = self.upstream.base_url
+        taught = self.ledger.learn(self.provider, model, refusal.status, refusal.body, server)
         if not taught:
-            raise refusal
+            raise named_tools(refusal, request)
         call, raw = await self._written(request, attempt)
         if raw == sent:
-            raise refusal
+            raise named_tools(refusal, request)
         attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
         return call, raw
 

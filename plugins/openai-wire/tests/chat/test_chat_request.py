@@ -341,7 +341,7 @@ def test_what_a_schema_may_not_have_is_cut():
         facts=Facts(rejected_keywords=frozenset({"pattern"})),
     )
     parameters = made.body["tools"][0]["function"]["parameters"]
-    assert parameters["properties"]["a"] == {"type": "string"}
+    assert parameters["properties"]["a"] == {"type": "string", "description": "(pattern: x)"}
     assert made.notes.fields() == {"tools.input_schema.pattern"}
 
 

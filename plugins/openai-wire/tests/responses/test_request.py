@@ -440,11 +440,12 @@ def test_edited_thinking_comes_back_in_one_part():
 
 
 def said(items):
-    """What items say, without what the Messages API has no place for: ids of messages, status."""
+    """What items say, without what the Messages API has no place for: ids of messages, status, and
+    texts without a word."""
     told = []
     for item in items:
         if item["type"] == "message":
-            told += [part["text"] for part in item["content"]]
+            told += [part["text"] for part in item["content"] if part["text"].strip()]
         elif item["type"] == "function_call":
             arguments = orjson.loads(item["arguments"] or "{}")
             told.append((item["call_id"], item["name"], arguments))

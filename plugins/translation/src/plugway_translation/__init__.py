@@ -7,11 +7,19 @@ the notes in which a translator says what it could not carry over. Limits of mod
 from plugway_translation._arguments import arguments_of, parse_arguments
 from plugway_translation._calls import FreshIds, ids_of_calls
 from plugway_translation._escapes import end_of_escapes
+from plugway_translation._fewer import fewer_tools
 from plugway_translation._halves import Halves, may_have_halves, read_json
 from plugway_translation._ids import IdCodec, decode_id, encode_id, safe_id
 from plugway_translation._lengths import hashed, shortened
 from plugway_translation._limits import OutputLimits
-from plugway_translation._media import Media, MediaPolicy, media_of, replaced_media, unseen
+from plugway_translation._media import (
+    Media,
+    MediaPolicy,
+    fewer_images,
+    media_of,
+    replaced_media,
+    unseen,
+)
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._pairs import NO_RESULT, paired, paired_request
@@ -22,9 +30,9 @@ from plugway_translation._schema import (
     SchemaRules,
     clean_schema,
     rules_without,
-    strict_fits,
 )
-from plugway_translation._turns import SEPARATOR, Turn, system_text, turns_of
+from plugway_translation._strict import closed_where_all_are_required, strict_fits
+from plugway_translation._turns import SEPARATOR, Turn, is_blank, system_text, turns_of
 from plugway_translation._usage import Totals, count, totals_of, usage_of
 from plugway_translation._words import (
     ATTRIBUTION,
@@ -66,16 +74,20 @@ __all__ = [
     "blocks_of",
     "clamp_effort",
     "clean_schema",
+    "closed_where_all_are_required",
     "count",
     "decode_id",
     "drop_by",
     "effort_of",
     "encode_id",
     "end_of_escapes",
+    "fewer_images",
+    "fewer_tools",
     "hashed",
     "ids_of_calls",
     "in_words",
     "is_attribution",
+    "is_blank",
     "is_placeholder",
     "joined_versions",
     "last_meant",

@@ -97,6 +97,31 @@ def replaced_media(
     return messages if same else found
 
 
+def fewer_images(
+    messages: Sequence[Any], most: int, notes: Notes, policy: MediaPolicy = "placeholder"
+) -> Sequence[Any]:
+    """`messages` with words for all but the last `most` images; the same object where there are no
+    more of them. Raises `InvalidRequest` where the policy is to refuse."""
+    count = 0
+
+    def counted(media: Media) -> str:
+        nonlocal count
+        count += media.kind == "image"
+        return ""
+
+    replaced_media(messages, counted, Notes())
+    left = count - most
+
+    def unfit(media: Media) -> str:
+        nonlocal left
+        if media.kind != "image" or left <= 0:
+            return ""
+        left -= 1
+        return f"the server takes {most} images, and this is not among the last"
+
+    return replaced_media(messages, unfit, notes, policy) if left > 0 else messages
+
+
 def _replaced_in(
     holder: Any, unfit: Callable[[Media], str], notes: Notes, policy: MediaPolicy
 ) -> Any:

@@ -14,6 +14,10 @@ Action = Literal["translate", "emulate", "drop", "reject"]
 `reject`: the request is refused. What is preserved, or translated without a loss, needs no note."""
 
 
+_NO_BOUNDS: Final = ("$schema", "$id", "$comment", "additionalProperties", "default", "title")
+"""Keywords of schemas that allow the same without them, or are in most of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """One thing that was done to one field."""
@@ -41,6 +45,12 @@ class Notes:
         """Add notes that another function returned."""
         for note in notes:
             self._counts[note] = self._counts.get(note, 0) + 1
+
+    def of_tool(self, name: str, notes: Sequence[Note]) -> None:
+        """Add notes of the schema of a tool; those of a bound that is lost name the tool."""
+        for note in notes:
+            lost = note.action == "drop" and not note.field.endswith(_NO_BOUNDS)
+            self.add(note.field, note.action, f"`{name}`: {note.because}" if lost else note.because)
 
     def __iter__(self) -> Iterator[Note]:
         return iter(self._counts)

@@ -1,6 +1,7 @@
 """JSON schemas of tools, cut to what a target takes. Pure functions.
 
-What one API refuses is in its rules (`SchemaRules`); there is a note for everything that is cut.
+What one API refuses is in its rules (`SchemaRules`). There is a note for everything that is cut,
+and a bound that is lost is told in the description, so that the model still knows it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,29 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_translation._notes import Note, Notes
+from plugway_translation._patterns import Patterns, compiles
+from plugway_translation._root import find_reference, rooted
 
-_MAPS: Final = frozenset(("properties", "patternProperties", "$defs", "definitions"))
+SCHEMA_MAPS: Final = frozenset(
+    ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+)
 """Keywords whose values are schemas by name."""
-_LISTS: Final = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
-_SCHEMAS: Final = frozenset(
+SCHEMA_LISTS: Final = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
+SCHEMAS: Final = frozenset(
     ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
 )
+_BOUNDS: Final = frozenset(
+    (
+        *("pattern", "format", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum"),
+        *("exclusiveMaximum", "multipleOf", "minItems", "maxItems", "uniqueItems", "contains"),
+        *("minProperties", "maxProperties", "propertyNames", "dependentRequired", "enum", "not"),
+        "patternProperties",
+    )
+)
+"""Keywords that are told in the description where they are lost."""
+_COUNTS: Final = frozenset(("minLength", "maxLength", "minItems", "maxItems"))
+_MAX_TOLD: Final = 200
+_ANY_TYPE: Final = ("string", "number", "boolean", "object")
 _FORMATS: Final = frozenset(
     (
         *("date", "date-time", "duration", "time", "email", "idn-email", "hostname"),
@@ -54,18 +71,51 @@ class SchemaRules:
     """What becomes of `type: [a, b]`: `anyOf` of single types, or one type with `nullable`."""
     const_as_enum: bool = False
     string_enums: bool = False
-    """`enum` goes where not all of its values are text."""
+    """`enum` goes where not all of its values are text; an empty one is no value there."""
+    one_of_as_any_of: bool = False
+    patterns: Patterns = "python"
+    """Patterns that stay: those that the target compiles."""
+    most_counted: int = 0
+    """Largest `minLength`, `maxLength`, `minItems` and `maxItems` that stay; 0 for any."""
+    typed: bool = False
+    """Every schema says its type, and one with `anyOf` says it in the branches (Moonshot)."""
+    tell: bool = True
+    """Bounds that are lost are told in the description."""
+    closed: bool = False
+    """Objects have no further properties, as Anthropic's structured outputs want them."""
     strict: bool = False
     """All properties are required and there are no others: what OpenAI's `strict` wants."""
 
 
 ANY_SCHEMA: Final = SchemaRules()
-"""Nothing below the root is ever changed."""
+"""Below the root only what no server takes is changed: booleans in the place of schemas, and
+patterns that Python does not compile."""
+_KNOWN_PATTERNS: Final[Mapping[str, Patterns]] = {"linear": "linear", "anchored": "anchored"}
+_REFERENCES: Final = frozenset(("$ref", "$defs", "definitions"))
 
 
-def rules_without(keywords: frozenset[str]) -> SchemaRules:
-    """Rules of a target that refuses some keywords, and nothing else."""
-    return SchemaRules(drop=keywords) if keywords else ANY_SCHEMA
+@lru_cache(maxsize=256)
+def rules_without(
+    keywords: frozenset[str], patterns: str = "", most_counted: int = 0, form: str = ""
+) -> SchemaRules:
+    """Rules of a target that refuses some keywords; what can be said in others is.
+
+    `patterns` is one of `Patterns` or empty, `form` `typed` or empty.
+    """
+    if not (keywords or patterns or most_counted or form):
+        return ANY_SCHEMA
+    said = {"const": "enum", "oneOf": "anyOf"}
+    otherwise = {key for key, instead in said.items() if instead not in keywords} & keywords
+    typed = form == "typed"
+    return SchemaRules(
+        drop=keywords - otherwise,
+        const_as_enum="const" in otherwise,
+        one_of_as_any_of="oneOf" in otherwise,
+        inline_refs=typed or not _REFERENCES.isdisjoint(keywords),
+        patterns=_KNOWN_PATTERNS.get(patterns, "python"),
+        most_counted=most_counted,
+        typed=typed,
+    )
 
 
 def clean_schema(
@@ -75,14 +125,11 @@ def clean_schema(
 
     The root is always an object schema with `properties`.
     """
-    root = as_object(schema)
-    if root.get("type") != "object" or not isinstance(root.get("properties"), dict):
-        root = {**root, "type": "object", "properties": as_object(root.get("properties"))}
-    if rules is ANY_SCHEMA or rules == ANY_SCHEMA:
-        return root, ()
-    raw = orjson.dumps(root)
+    given = as_object(schema)
+    raw = orjson.dumps(given)
     cleaned = _cleaned if len(raw) <= _KEPT_BYTES else _cleaned.__wrapped__
-    return cleaned(raw, rules, field)
+    found, notes = cleaned(raw, rules, field)
+    return (given if found is None else found), notes
 
 
 _KEPT_BYTES: Final = 16 * 1024
@@ -92,25 +139,30 @@ _KEPT_BYTES: Final = 16 * 1024
 @lru_cache(maxsize=512)
 def _cleaned(
     raw: bytes, rules: SchemaRules, field: str
-) -> tuple[Mapping[str, Any], tuple[Note, ...]]:
-    """By the schema's bytes: a client sends the same tools with every request."""
-    cleaner = _Cleaner(as_object(orjson.loads(raw)), rules, field)
-    found = cleaner.schema(cleaner.root, 1, ())
-    return found, tuple(cleaner.notes)
+) -> tuple[Mapping[str, Any] | None, tuple[Note, ...]]:
+    """By the schema's bytes: a client sends the same tools with every request. None for a schema
+    that stays as it is."""
+    notes = Notes()
+    given = orjson.loads(raw)
+    root = rooted(given, field, notes)
+    cleaner = _Cleaner(root, rules, field, notes)
+    found = cleaner.schema(root, 1, ())
+    return (None if found == given else found), tuple(notes)
 
 
 class _Cleaner:
-    def __init__(self, root: dict[str, Any], rules: SchemaRules, field: str) -> None:
+    def __init__(self, root: dict[str, Any], rules: SchemaRules, field: str, notes: Notes) -> None:
         self.root = root
-        self.notes = Notes()
+        self.notes = notes
         self._rules = rules
         self._field = field
         self._inlined = 0
 
     def schema(self, value: Any, depth: int, refs: tuple[str, ...]) -> dict[str, Any]:
         """One schema; `refs` are the references that it stands in."""
-        if not isinstance(value, dict):
-            return {}  # `true` and `false` are schemas too; few targets take them
+        if not isinstance(value, dict):  # `true` and `false` are schemas too; few targets take them
+            self.notes.add(f"{self._field}.boolean", "translate", "a schema of any value")
+            return self._typed({})
         schema = as_object(value)
         rules = self._rules
         if rules.inline_refs and "$ref" in schema:
@@ -119,15 +171,25 @@ class _Cleaner:
             self._note("nesting", "the target takes no deeper one")
             return {}
         found: dict[str, Any] = {}
+        lost: dict[str, Any] = {}
         for key, item in schema.items():
             if self._goes(key, item):
-                continue
-            found[key] = self._member(key, item, depth, refs)
+                lost[key] = item
+            else:
+                found[key] = self._member(key, item, depth, refs)
         self._type(found)
-        self._enum(found)
-        if rules.strict and (found.get("type") == "object" or "properties" in found):
-            self._strict(found)
-        return found
+        self._enum(found, lost)
+        if rules.one_of_as_any_of and "oneOf" in found:
+            found["anyOf"] = [*as_list(found.get("anyOf")), *as_list(found.pop("oneOf"))]
+            self.notes.add(f"{self._field}.oneOf", "translate", "as `anyOf`")
+        if found.get("type") == "object" or "properties" in found:
+            self._closed(found)
+        elif found.get("type") == "array" and not found.keys() & {"items", "prefixItems"}:
+            found["items"] = self._typed({})
+            because = 'of any kind: some servers refuse an "array schema missing items"'
+            self.notes.add(f"{self._field}.items", "translate", because)
+        self._tell(found, lost)
+        return self._typed(found)
 
     def _goes(self, key: str, item: Any) -> bool:
         rules = self._rules
@@ -135,6 +197,12 @@ class _Cleaner:
             return True
         if key == "const" and rules.const_as_enum:
             return False
+        if not self._compile(key, item):
+            self._note(key, "the target does not compile it")
+            return True
+        if key in _COUNTS and rules.most_counted and not _fits(item, rules.most_counted):
+            self._note(key, f"the target counts to {rules.most_counted}")
+            return True
         allowed = rules.keywords is None or key in rules.keywords
         name = item if key == "format" and isinstance(item, str) else ""
         if key == "format" and rules.formats is not None and name not in rules.formats:
@@ -145,12 +213,19 @@ class _Cleaner:
         self._note(key, "the target does not take it")
         return True
 
+    def _compile(self, key: str, item: Any) -> bool:
+        """Whether the target compiles the patterns of a keyword; true for other keywords."""
+        if key == "pattern":
+            return isinstance(item, str) and compiles(item, self._rules.patterns)
+        names = as_object(item) if key == "patternProperties" else ()
+        return all(compiles(name, self._rules.patterns) for name in names)
+
     def _member(self, key: str, item: Any, depth: int, refs: tuple[str, ...]) -> Any:
-        if key in _MAPS:
+        if key in SCHEMA_MAPS:
             return {n: self.schema(s, depth + 1, refs) for n, s in as_object(item).items()}
-        if key in _LISTS:
+        if key in SCHEMA_LISTS:
             return [self.schema(s, depth + 1, refs) for s in as_list(item)]
-        if key in _SCHEMAS and isinstance(item, dict):
+        if key in SCHEMAS and (isinstance(item, dict) or (item is True and key == "items")):
             return self.schema(item, depth + 1, refs)
         if key == "items" and isinstance(item, list):  # drafts before 2020-12: a tuple
             parts = [self.schema(s, depth + 1, refs) for s in as_list(item)]
@@ -159,7 +234,7 @@ class _Cleaner:
 
     def _reference(self, schema: dict[str, Any], depth: int, refs: tuple[str, ...]) -> Any:
         name = str(schema["$ref"])
-        target = self._find(name)
+        target = find_reference(self.root, name)
         self._inlined += 1
         too_much = self._inlined > _MAX_INLINED or len(refs) >= _MAX_CHAIN
         if name in refs or target is None or too_much:
@@ -169,14 +244,6 @@ class _Cleaner:
         self.notes.add(f"{self._field}.$ref", "translate", "what it names is put in its place")
         beside = {key: item for key, item in schema.items() if key != "$ref"}
         return self.schema({**target, **beside}, depth, (*refs, name))
-
-    def _find(self, name: str) -> dict[str, Any] | None:
-        if not name.startswith("#"):
-            return None
-        found: Any = self.root
-        for part in name[1:].strip("/").split("/") if name != "#" else ():
-            found = as_object(found).get(part.replace("~1", "/").replace("~0", "~"))
-        return as_object(found) if isinstance(found, dict) else None
 
     def _type(self, found: dict[str, Any]) -> None:
         kinds = [str(kind) for kind in as_list(found.get("type"))]
@@ -195,39 +262,85 @@ class _Cleaner:
             found["anyOf"] = [{"type": kind} for kind in single]
         del found["type"]
 
-    def _enum(self, found: dict[str, Any]) -> None:
+    def _enum(self, found: dict[str, Any], lost: dict[str, Any]) -> None:
         if self._rules.const_as_enum and "const" in found:
             found["enum"] = [found.pop("const")]
             self.notes.add(f"{self._field}.const", "translate", "as `enum` of one value")
-        values = found.get("enum")
-        if self._rules.string_enums and values is not None:
-            if all(isinstance(value, str) for value in as_list(values)):
-                return
+        if not self._rules.string_enums or "enum" not in found:
+            return
+        values = as_list(found["enum"])
+        texts = [value for value in values if isinstance(value, str) and value]
+        if None in values:
+            found["nullable"] = True
+        if len(texts) < len([value for value in values if value is not None]):
+            lost["enum"] = values
+            self._note("enum", "the target takes text only, and none that is empty")
+        if texts and all(isinstance(value, str) or value is None for value in values):
+            found["enum"] = texts
+        else:
             del found["enum"]
-            self._note("enum", "the target takes text only")
 
-    def _strict(self, found: dict[str, Any]) -> None:
-        found["required"] = list(as_object(found.get("properties")))
-        found["additionalProperties"] = False
+    def _closed(self, found: dict[str, Any]) -> None:
+        """An object without further properties; all are required where the target wants that."""
+        if self._rules.strict:
+            found["required"] = list(as_object(found.get("properties")))
+        if self._rules.strict or self._rules.closed:
+            if found.get("additionalProperties", False) is not False:
+                self._note("additionalProperties", "the target takes no further ones")
+            found["additionalProperties"] = False
+
+    def _typed(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The schema with its type, where the target wants each to have one."""
+        if not self._rules.typed or "$ref" in found:
+            return found
+        if "anyOf" in found:
+            kind = found.pop("type", None)
+            parts = [as_object(part) for part in as_list(found["anyOf"])]
+            found.pop("default", None)
+            found["anyOf"] = [{"type": kind, **part} if kind else part for part in parts]
+        elif "type" not in found:
+            kind = _kind(found)
+            found |= {"type": kind} if kind else {"anyOf": [{"type": name} for name in _ANY_TYPE]}
+        return found
+
+    def _tell(self, found: dict[str, Any], lost: dict[str, Any]) -> None:
+        """Bounds that are lost, in the description."""
+        bounds = {key: item for key, item in lost.items() if key in _BOUNDS and _is_said(key, item)}
+        if not bounds or not self._rules.tell:
+            return
+        words = [f"{key}: {_said(item)}" for key, item in bounds.items()]
+        described = found.get("description")
+        before = f"{described} " if isinstance(described, str) and described else ""
+        found["description"] = f"{before}({'; '.join(words)})"
 
     def _note(self, what: str, because: str) -> None:
         self.notes.add(f"{self._field}.{what}", "drop", because)
 
 
-def strict_fits(schema: Any) -> bool:
-    """Whether a schema means the same under OpenAI's `strict`: all required, no others, throughout.
+def _fits(count: Any, most: int) -> bool:
+    return isinstance(count, int) and count <= most
 
-    Source: OpenAI's guide to structured outputs, "Supported schemas".
-    """
-    if isinstance(schema, list):
-        return all(map(strict_fits, as_list(schema)))
-    found = as_object(schema)
-    if found.get("type") == "object" or "properties" in found:
-        names = as_object(found.get("properties")).keys()
-        if found.get("additionalProperties") is not False:
-            return False
-        if names != set(map(str, as_list(found.get("required")))):
-            return False
-    inner = [found[key] for key in ("items", "anyOf") if key in found]
-    inner += [s for key in ("properties", "$defs") for s in as_object(found.get(key)).values()]
-    return all(map(strict_fits, inner))
+
+def _is_said(key: str, item: Any) -> bool:
+    return isinstance(item, str) or key not in ("pattern", "format")
+
+
+def _said(item: Any) -> str:
+    said = item if isinstance(item, str) else orjson.dumps(item).decode()
+    return said if len(said) <= _MAX_TOLD else said[:_MAX_TOLD] + "…"
+
+
+def _kind(found: Mapping[str, Any]) -> str:
+    """The type of a schema that names none, by its other keywords; empty where any value fits."""
+    values = as_list(found.get("enum")) or [found[key] for key in ("const",) if key in found]
+    if found.keys() & {"properties", "additionalProperties", "required"}:
+        return "object"
+    if "items" in found:
+        return "array"
+    if found.keys() & {"pattern", "format", "minLength", "maxLength"}:
+        return "string"
+    if values and all(isinstance(value, bool) for value in values):
+        return "boolean"
+    if values and all(isinstance(value, int | float) for value in values):
+        return "number"
+    return "string" if values and all(isinstance(value, str) for value in values) else ""

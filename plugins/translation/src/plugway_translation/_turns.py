@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -43,10 +43,19 @@ def turns_of(messages: Sequence[Any], notes: Notes) -> list[Turn]:
             turn.blocks = [block for block in blocks if block.get("type") != "tool_result"]
             results = [block for block in blocks if block.get("type") == "tool_result"]
             turn.results = sorted(results, key=lambda block: order[str(block["tool_use_id"])])
+        elif turn.role == "assistant":
+            turn.blocks = [block for block in blocks if not is_blank(block)]
+            if len(turn.blocks) < len(blocks):
+                notes.add("messages", "drop", "blank texts of the assistant")
         calls = (str(block["id"]) for block in blocks if block.get("type") == "tool_use")
         order = {id_: number for number, id_ in enumerate(calls)}
         turns.append(turn)
     return turns
+
+
+def is_blank(block: Mapping[str, Any]) -> bool:
+    """Whether a block is a text without a word, which APIs refuse of an assistant."""
+    return block.get("type") == "text" and not str(block.get("text") or "").strip()
 
 
 def system_text(system: Any, notes: Notes) -> str:

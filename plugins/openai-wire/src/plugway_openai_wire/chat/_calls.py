@@ -18,16 +18,25 @@ from plugway import (
     object_text,
 )
 from plugway_openai_wire.chat._slots import Piece, Slot, Slots
-from plugway_translation import FreshIds, ToolNames
+from plugway_openai_wire.chat._thinking import AFTER_CALL, BEFORE_CALL
+from plugway_translation import FreshIds, Reasoning, ToolNames
 
 
 class Calls:
     """The calls of one answer. Each method returns the events to send now."""
 
     def __init__(
-        self, emitter: Emitter, names: ToolNames, ids: FreshIds, *, single: bool = False
+        self,
+        emitter: Emitter,
+        names: ToolNames,
+        ids: FreshIds,
+        reasoning: Reasoning,
+        *,
+        single: bool = False,
     ) -> None:
-        """`single` leaves out all calls but the first."""
+        """`reasoning` signs what the server wants back with a call; `single` leaves out all calls
+        but the first."""
+        self._reasoning = reasoning
         self._emitter = emitter
         self._names = names
         self._ids = ids
@@ -107,6 +116,7 @@ class Calls:
         """What of a call was not told yet, as far as it is sure; `last`: nothing follows."""
         events: list[StreamEvent] = []
         if not slot.told:
+            events += self._carried(slot, BEFORE_CALL)
             tool_id = self._ids.of(slot.id)
             events += self._emitter.tool_start(self._names.back(slot.name), tool_id=tool_id)
             slot.told = True
@@ -118,4 +128,12 @@ class Calls:
         slot.closed = True
         blank = not slot.arguments.text().strip()
         last = self._emitter.tool_arguments("{}") if blank else []
-        return [*last, *self._emitter.close_block()]
+        return [*last, *self._emitter.close_block(), *self._carried(slot, AFTER_CALL)]
+
+    def _carried(self, slot: Slot, place: str) -> list[StreamEvent]:
+        """What the server wants back with a call, in a block of its own beside it."""
+        if not slot.extra:
+            return []
+        block = self._reasoning.block("", {place: slot.extra})
+        slot.extra = {}
+        return self._emitter.block(block)

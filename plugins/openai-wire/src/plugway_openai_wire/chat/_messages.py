@@ -12,8 +12,9 @@ import orjson
 
 from plugway import as_object
 from plugway_openai_wire._policy import EXTRAS
+from plugway_openai_wire.chat._order import strictly_ordered
 from plugway_openai_wire.chat._policy import Target
-from plugway_openai_wire.chat._thinking import PARTS, restored
+from plugway_openai_wire.chat._thinking import BEFORE_CALL, PARTS, extra_of, restored
 from plugway_translation import (
     SEPARATOR,
     Media,
@@ -52,7 +53,8 @@ def messages_of(
                 found += made.system(turn)
             case _:
                 found += made.user(turn)
-    return found
+    strict = target.quirks.strict_order or target.facts.turn_order == "strict"
+    return strictly_ordered(found, notes) if strict else found
 
 
 class Conversation:
@@ -155,14 +157,24 @@ class Conversation:
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
         thoughts: list[dict[str, Any]] = []
+        waiting: dict[str, Any] = {}
+        """What goes back with the next call."""
         for block in turn.blocks:
             kind = block.get("type")
             if kind == "text":
                 texts.append(str(block.get("text") or ""))
             elif kind == "tool_use":
-                calls.append(self._call(block))
+                extra = {"extra_content": waiting} if waiting else {}
+                calls.append({**self._call(block), **extra})
+                waiting = {}
             elif kind in _THINKING:
-                thoughts.append(block)
+                place, extra = extra_of(block, self._target)
+                if place == BEFORE_CALL:
+                    waiting = extra
+                elif place and calls:
+                    calls[-1]["extra_content"] = extra
+                elif not place:
+                    thoughts.append(block)
             else:
                 self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
                 texts.append(in_words(block))
@@ -187,7 +199,8 @@ class Conversation:
 
     def _prefilled(self, message: Message) -> bool:
         """Whether a last turn of the assistant, the beginning of its answer, can be sent."""
-        match self._target.quirks.prefill:
+        refused = self._target.facts.prefill == "rejected"
+        match "drop" if refused else self._target.quirks.prefill:
             case "keep":
                 return True
             case "prefix":

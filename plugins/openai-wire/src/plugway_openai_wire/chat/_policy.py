@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from plugway_capabilities import Facts
-from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, ids_of
-from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule
+from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, ids_of, schemas_by
+from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule, SchemaRules
 
 FIELDS: Final[Mapping[str, Rule]] = {
     "cache_control": CACHE,
@@ -85,6 +85,8 @@ class Quirks:
     """The field that takes what requests of one conversation have in common."""
     prefill: Literal["drop", "keep", "prefix"] = "drop"
     """A last turn of the assistant is left out, sent, or sent with `prefix: true`."""
+    strict_order: bool = False
+    """Nothing of a user may follow results of tools, and roles alternate."""
     extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Set in every request, over everything else."""
 
@@ -103,6 +105,11 @@ class Target:
     def ids(self) -> IdCodec:
         """The codec for ids of tool calls."""
         return ids_of(self.facts, MOST_ID)
+
+    @property
+    def schemas(self) -> SchemaRules:
+        """What schemas may have."""
+        return schemas_by(self.facts)
 
     def takes(self, name: str) -> bool:
         """Whether the server is not known to refuse a field."""

@@ -49,7 +49,9 @@ class ChatReader:
         self._call = call
         self._emitter = Emitter(model=model)
         ids = FreshIds(call.target.ids.back, call.used_ids)
-        self._calls = Calls(self._emitter, call.names, ids, single=call.single)
+        self._calls = Calls(
+            self._emitter, call.names, ids, call.target.reasoning, single=call.single
+        )
         self._cut = StopCut(call.cut)
         self._details = Details()
         self._thinking = ""

@@ -15,7 +15,7 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_capabilities import WHO_ASKS
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, user_hash
+from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, turns_in, user_hash
 from plugway_openai_wire.chat._messages import messages_of
 from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, Target
 from plugway_openai_wire.chat._tools import choice_of, is_chosen, names_of, offered, tools_of
@@ -24,6 +24,8 @@ from plugway_translation import (
     Notes,
     ToolNames,
     clamp_effort,
+    clean_schema,
+    closed_where_all_are_required,
     drop_by,
     effort_of,
     ids_of_calls,
@@ -63,12 +65,12 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     """The request for `body`. Raises `InvalidRequest` where the policy is to refuse."""
     notes = Notes()
     drop_by(FIELDS, list(body), notes)
-    tools = offered(as_list(body.get("tools")), target, notes)
+    tools = offered(body, target, notes)
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model")}
     note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
     system = system_text(body.get("system"), notes)
-    messages = as_list(body.get("messages"))
+    messages = turns_in(body, target.facts, target.media, notes)
     found["messages"] = messages_of(messages, system, target, names, notes)
     if tools:
         found["tools"] = tools_of(tools, target, names, notes)
@@ -224,9 +226,11 @@ def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     wanted = wanted or as_object(body.get("output_format"))
     if wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
         return {}
-    schema = as_object(wanted["schema"])
+    given = closed_where_all_are_required(wanted["schema"])
+    schema, cut = clean_schema(given, target.schemas, "output_config.format")
     match target.quirks.formats:
         case "schema":
+            notes.extend(cut)
             made = {"name": "answer", "schema": schema, "strict": strict_fits(schema)}
             return {"response_format": {"type": "json_schema", "json_schema": made}}
         case "object":

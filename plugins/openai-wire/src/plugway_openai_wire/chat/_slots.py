@@ -27,6 +27,8 @@ class Piece:
     id: str
     name: str
     arguments: str
+    extra: Mapping[str, Any]
+    """`extra_content`, in which Gemini's endpoint for OpenAI's API has the thought signature."""
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Piece:
@@ -37,19 +39,22 @@ class Piece:
             _text(entry.get("id")),
             _text(function.get("name")),
             arguments_of(function.get("arguments")),
+            as_object(entry.get("extra_content")),
         )
 
 
 class Slot:
     """One call, as far as it has come."""
 
-    __slots__ = ("arguments", "closed", "doubtful", "id", "index", "list", "name", "told")
+    __slots__ = ("arguments", "closed", "doubtful", "extra", "id", "index", "list", "name", "told")
 
     def __init__(self, index: Any) -> None:
         self.index = index
         self.id = ""
         self.name = ""
         self.arguments = Arguments()
+        self.extra: dict[str, Any] = {}
+        """What the server wants back with the call, and was not told yet."""
         self.list = 0
         """The number of the list that its last piece came in."""
         self.doubtful = False
@@ -96,6 +101,7 @@ class Slots:
             self._by_id[piece.id] = slot
         slot.name = self._named(slot, piece.name) if piece.name else slot.name
         slot.list = self._list
+        slot.extra |= piece.extra
         return slot
 
     def _same(self, piece: Piece) -> Slot | None:

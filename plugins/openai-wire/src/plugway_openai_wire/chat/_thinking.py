@@ -19,6 +19,12 @@ FIELDS: Final = ("reasoning_content", "reasoning")
 DETAILS: Final = "reasoning_details"
 PARTS: Final = "content"
 """The state's name for thinking that stands in parts of the content."""
+BEFORE_CALL: Final = "call"
+"""The state's name for what goes back with the call after the block: `extra_content`, in which
+Gemini has a call's thought signature (ai.google.dev/gemini-api/docs/thought-signatures, "OpenAI
+compatibility")."""
+AFTER_CALL: Final = "called"
+"""The same for the call before the block, where the server told it last."""
 _TEXTS: Final = {"reasoning.text": "text", "reasoning.summary": "summary"}
 """Types of details, and the member with their text; `reasoning.encrypted` has none."""
 
@@ -73,6 +79,16 @@ def state_of(field: str, details: list[dict[str, Any]], text: str) -> dict[str, 
         if member and text and entry.get(member) == text:
             entry[member] = None
     return {"in": field, "details": kept}
+
+
+def extra_of(block: Mapping[str, Any], target: Target) -> tuple[str, dict[str, Any]]:
+    """Where a block says that what it carries belongs, and what it is; empty for thinking."""
+    opened = target.reasoning.open(block)
+    state = as_object(opened.state) if opened is not None else {}
+    for place in (BEFORE_CALL, AFTER_CALL):
+        if extra := as_object(state.get(place)):
+            return place, extra
+    return "", {}
 
 
 def restored(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from plugway import as_object
-from plugway_openai_wire._policy import MOST_NAME, TOOL
+from plugway import as_list, as_object
+from plugway_openai_wire._policy import MOST_NAME, TOOL, within
 from plugway_openai_wire.chat._policy import Target
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
@@ -15,7 +16,6 @@ from plugway_translation import (
     clean_schema,
     drop_by,
     is_placeholder,
-    rules_without,
     strict_fits,
     type_name,
 )
@@ -29,10 +29,10 @@ def is_server_tool(tool: dict[str, Any]) -> bool:
     return tool.get("type") not in (None, "custom") and "input_schema" not in tool
 
 
-def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, Any]]:
-    """The tools that can be offered; the others are noted."""
+def offered(body: Mapping[str, Any], target: Target, notes: Notes) -> list[dict[str, Any]]:
+    """The tools of a request that can be offered; the others are noted."""
     found: list[dict[str, Any]] = []
-    for item in tools:
+    for item in as_list(body.get("tools")):
         tool = as_object(item)
         if is_placeholder(tool):
             notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
@@ -42,10 +42,7 @@ def offered(tools: list[Any], target: Target, notes: Notes) -> list[dict[str, An
         elif isinstance(tool.get("name"), str):
             found.append(tool)
     most = target.facts.tools_limit
-    if most and len(found) > most:
-        notes.add("tools", "drop", f"the server takes at most {most}; the last ones are left out")
-        return found[:most]
-    return found
+    return within(found, most, body, notes)
 
 
 def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:
@@ -58,7 +55,7 @@ def tools_of(
     tools: list[dict[str, Any]], target: Target, names: ToolNames, notes: Notes
 ) -> list[dict[str, Any]]:
     """`tools` of the request."""
-    rules = rules_without(target.facts.rejected_keywords)
+    rules = target.schemas
     found = [_function(tool, target, names, rules, notes) for tool in tools]
     if changed := names.changed:
         notes.add("tools.name", "translate", f"shortened: {', '.join(sorted(changed))}")
@@ -73,7 +70,7 @@ def _function(
         drop_by(TOOL, list(tool), notes, "tools.")
     parameters, cut = clean_schema(tool.get("input_schema"), rules)
     if cut:
-        notes.extend(cut)
+        notes.of_tool(tool["name"], cut)
     function: dict[str, Any] = {"name": names.out(tool["name"])}
     if isinstance(description := tool.get("description"), str):
         function["description"] = description

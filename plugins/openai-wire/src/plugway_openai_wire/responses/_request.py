@@ -12,17 +12,25 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_capabilities import WHO_ASKS
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, user_hash
+from plugway_openai_wire._policy import (
+    CACHE_KEY,
+    EXTRAS,
+    OUTPUT,
+    schemas_by,
+    turns_in,
+    user_hash,
+    within,
+)
 from plugway_openai_wire.responses._items import input_of
 from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, Target
 from plugway_openai_wire.responses._tools import choice_of, names_of, searches_of, tools_of
 from plugway_translation import (
-    ANY_SCHEMA,
     Effort,
     Notes,
     ToolNames,
     clamp_effort,
     clean_schema,
+    closed_where_all_are_required,
     drop_by,
     effort_of,
     hashed,
@@ -64,19 +72,21 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     notes = Notes()
     drop_by(FIELDS, list(body), notes)
     tools = [as_object(tool) for tool in as_list(body.get("tools"))]
+    tools = within(tools, target.facts.tools_limit, body, notes)
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model"), "store": False}
     note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
     if system := system_text(body.get("system"), notes):
         found["instructions"] = system
-    found["input"] = input_of(as_list(body.get("messages")), target, names, notes)
+    messages = turns_in(body, target.facts, target.media, notes)
+    found["input"] = input_of(messages, target, names, notes)
     if made := tools_of(tools, target, names, notes):
         found["tools"] = made
         found |= choice_of(body.get("tool_choice"), made, names, notes)
         found |= searches_of(tools, made)
     found |= _limits(body, target, notes)
     found |= _thinking(body, target, notes)
-    found |= _format(body, notes)
+    found |= _format(body, target, notes)
     found |= _caller(body, target, notes)
     found["stream"] = body.get("stream") is True
     if any(tool["type"] == "web_search" for tool in made):
@@ -126,13 +136,14 @@ def _effort(effort: Effort, target: Target, notes: Notes) -> Effort:
     return fits
 
 
-def _format(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
     output = as_object(body.get("output_config"))
     drop_by(OUTPUT, list(output), notes, "output_config.")
     wanted = as_object(output.get("format") or body.get("output_format"))
     if wanted.get("type") != "json_schema":
         return {}
-    schema, cut = clean_schema(wanted.get("schema"), ANY_SCHEMA, "output_config.format")
+    given = closed_where_all_are_required(wanted.get("schema"))
+    schema, cut = clean_schema(given, schemas_by(target.facts), "output_config.format")
     notes.extend(cut)
     made = {"type": "json_schema", "name": "answer", "schema": schema}
     return {"text": {"format": {**made, "strict": strict_fits(schema)}}}

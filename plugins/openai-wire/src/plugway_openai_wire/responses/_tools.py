@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugway import as_object
-from plugway_openai_wire._policy import MOST_NAME, TOOL
+from plugway_openai_wire._policy import MOST_NAME, TOOL, schemas_by
 from plugway_openai_wire.responses._policy import SEARCH, Target
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
@@ -16,7 +16,6 @@ from plugway_translation import (
     clean_schema,
     drop_by,
     is_placeholder,
-    rules_without,
     strict_fits,
     type_name,
 )
@@ -32,7 +31,7 @@ def tools_of(
     tools: Sequence[Mapping[str, Any]], target: Target, names: ToolNames, notes: Notes
 ) -> list[dict[str, Any]]:
     """The functions for `tools`. Tools that Anthropic runs or defines are left out."""
-    rules = rules_without(target.facts.rejected_keywords)
+    rules = schemas_by(target.facts)
     found: list[dict[str, Any]] = []
     for tool in tools:
         if is_placeholder(tool):
@@ -43,10 +42,6 @@ def tools_of(
             found.append(_search(tool, notes))
         else:
             notes.add(f"tools.{type_name(tool.get('type'))}", "drop", "the tool is Anthropic's own")
-    most = target.facts.tools_limit
-    if most and len(found) > most:
-        notes.add("tools", "drop", f"the API takes {most}; those after that were left out")
-        found = found[:most]
     return found
 
 
@@ -55,7 +50,7 @@ def _function(
 ) -> dict[str, Any]:
     drop_by(TOOL, list(tool), notes, "tools.")
     schema, cut = clean_schema(tool["input_schema"], rules)
-    notes.extend(cut)
+    notes.of_tool(str(tool.get("name")), cut)
     strict = tool.get("strict") is True
     if strict and not strict_fits(schema):
         strict = False

@@ -1,0 +1,174 @@
+"""A request as one server of the Messages API takes it, by what is known of it. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plugway import REMOVE, MessagesRequest, as_list, as_object
+from plugway_anthropic_wire._system_turns import without_prefill
+from plugway_capabilities import WHO_ASKS, Facts
+from plugway_translation import (
+    ANY_SCHEMA,
+    Notes,
+    SchemaRules,
+    clean_schema,
+    fewer_images,
+    fewer_tools,
+    rules_without,
+    shortened,
+)
+
+_NEEDED: Final = frozenset(
+    (
+        *("model", "messages", "max_tokens", "tools", "content", "role", "type", "text", "name"),
+        *("input_schema", "input", "id", "tool_use_id", "source", "data"),
+    )
+)
+"""Without these there is no request, turn, block or tool left."""
+_VARIANTS: Final = frozenset(("custom",))
+"""What Anthropic's words have in a path between an index and a member (`tools.0.custom.name`)."""
+CLAUDE_OUTPUT: Final = SchemaRules(
+    drop=frozenset(
+        (
+            *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "not"),
+            *("minLength", "maxLength", "maxItems", "uniqueItems", "minProperties", "if", "then"),
+            *("maxProperties", "propertyNames", "patternProperties", "else", "contains"),
+            *("dependentRequired", "dependentSchemas"),
+        )
+    ),
+    formats=frozenset(
+        (
+            *("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4"),
+            *("ipv6", "uuid"),
+        )
+    ),
+    inline_refs=True,
+    one_of_as_any_of=True,
+    patterns="linear",
+    most_counted=1,
+    closed=True,
+)
+"""Of an answer by a schema, and of a tool with `strict`: platform.claude.com/docs, "Structured
+outputs", "JSON Schema limitations". `minItems` may be 0 or 1."""
+
+
+def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
+    """The request without what the server is known to refuse; the same object where it is none."""
+    body, notes = request.body, Notes()
+    fields = _without(body, facts.rejected_fields, notes)
+    if facts.tools_limit or _limits_schemas(facts):
+        fields |= _tools({**body, **fields}, facts, notes)
+    stops = as_list(body.get("stop_sequences"))
+    if facts.stop_limit and len(stops) > facts.stop_limit:
+        fields["stop_sequences"] = stops[: facts.stop_limit]
+        notes.add("stop_sequences", "drop", f"the server takes {facts.stop_limit}")
+    if facts.images_limit:
+        messages = as_list(fields.get("messages", body.get("messages")))
+        shown = fewer_images(messages, facts.images_limit, notes)
+        if shown is not messages:
+            fields["messages"] = shown
+    most, wanted = facts.max_output_tokens, body.get("max_tokens")
+    if most and isinstance(wanted, int) and wanted > most:
+        fields["max_tokens"] = most
+        notes.add("max_tokens", "translate", f"the model writes at most {most} tokens")
+    limits = {_plain(path): most for path, most in facts.length_limits.items()}
+    whole = {**body, **fields}
+    short = shortened(whole, limits, WHO_ASKS, notes)
+    fields |= {name: value for name, value in short.items() if value is not whole.get(name)}
+    if fields:
+        request = request.replace(because="; ".join(notes.lines()), **fields)
+    return without_prefill(request) if facts.prefill == "rejected" else request
+
+
+def plain_schemas(request: MessagesRequest) -> MessagesRequest:
+    """A request of a client of another API with schemas that Claude's servers take."""
+    body, notes = request.body, Notes()
+    fields: dict[str, Any] = {}
+    if tools := _cleaned(as_list(body.get("tools")), ANY_SCHEMA, CLAUDE_OUTPUT, notes):
+        fields["tools"] = tools
+    config = as_object(body.get("output_config"))
+    wanted = as_object(config.get("format"))
+    if isinstance(wanted.get("schema"), dict):
+        schema, cut = clean_schema(wanted["schema"], CLAUDE_OUTPUT, "output_config.format")
+        notes.extend(cut)
+        if schema != wanted["schema"]:
+            fields["output_config"] = {**config, "format": {**wanted, "schema": schema}}
+    if not fields:
+        return request
+    because = "; ".join(notes.lines()) or "objects have no further properties there"
+    return request.replace(because=because, **fields)
+
+
+def _limits_schemas(facts: Facts) -> bool:
+    known = (facts.rejected_keywords, facts.schema_patterns, facts.schema_count, facts.schema_form)
+    return any(known)
+
+
+def _tools(body: Mapping[str, Any], facts: Facts, notes: Notes) -> dict[str, Any]:
+    tools = [as_object(tool) for tool in as_list(body.get("tools"))]
+    kept = tools
+    most = facts.tools_limit
+    if most and len(tools) > most:
+        kept = fewer_tools(tools, most, as_list(body.get("messages")), body.get("tool_choice"))
+        because = f"the server takes {most}, so that {len(tools) - most} not used yet are left out"
+        notes.add("tools", "drop", because)
+    patterns, form = facts.schema_patterns, facts.schema_form
+    rules = rules_without(facts.rejected_keywords, patterns, facts.schema_count, form)
+    cleaned = _cleaned(kept, rules, rules, notes) if _limits_schemas(facts) else []
+    if cleaned or kept is not tools:
+        return {"tools": cleaned or kept}
+    return {}
+
+
+def _cleaned(tools: list[Any], rules: SchemaRules, strict: SchemaRules, notes: Notes) -> list[Any]:
+    """The tools with their schemas by `rules`, or by `strict`; none where all stay as they are."""
+    found: list[Any] = []
+    changed = False
+    for item in tools:
+        tool = as_object(item)
+        schema = tool.get("input_schema")
+        if not isinstance(schema, dict):
+            found.append(item)
+            continue
+        cleaned, cut = clean_schema(schema, strict if tool.get("strict") is True else rules)
+        notes.of_tool(str(tool.get("name")), cut)
+        changed |= cleaned is not schema
+        found.append(item if cleaned is schema else {**tool, "input_schema": cleaned})
+    return found if changed else []
+
+
+def _without(body: Mapping[str, Any], paths: frozenset[str], notes: Notes) -> dict[str, Any]:
+    """The fields that change where `paths` may not be there."""
+    fields: dict[str, Any] = {}
+    for path in sorted(paths):
+        name, *rest = _plain(path).split(".")
+        if name not in body or [name, *rest][-1] in _NEEDED:
+            continue
+        value = fields.get(name, body[name])
+        left = _less(value, rest) if rest else REMOVE
+        if left is not value:
+            fields[name] = left
+            notes.add(path, "drop", "the server refuses it")
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _less(value: Any, path: list[str]) -> Any:
+    """`value` without what `path` names in it; the same object where it is not there."""
+    if isinstance(value, list):
+        items = as_list(value)
+        less = [_less(item, path) for item in items]
+        same = all(new is old for new, old in zip(less, items, strict=True))
+        return items if same else less
+    members = as_object(value)
+    name, *rest = path
+    if name not in members:
+        return value
+    if not rest:
+        return {key: item for key, item in members.items() if key != name}
+    inner = _less(members[name], rest)
+    return value if inner is members[name] else {**members, name: inner}
+
+
+def _plain(path: str) -> str:
+    return ".".join(part for part in path.split(".") if part not in _VARIANTS)

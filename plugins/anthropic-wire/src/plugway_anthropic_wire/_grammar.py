@@ -1,0 +1,71 @@
+"""A server that can make no grammar of a tool's schema says so without the tool: named here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from plugway import BackendError, BackendRefused, MessagesRequest, as_list, as_object
+
+_GRAMMAR: Final = re.compile(
+    r"grammar|json[ _]schema|sampler|pattern must start|generate parser|number of repetitions", re.I
+)
+_SUSPECT: Final = (
+    *("pattern", "patternProperties", "format", "maxLength", "minLength", "maxItems", "minItems"),
+    *("propertyNames", "contains", "not", "$ref", "allOf", "oneOf", "anyOf"),
+)
+"""Keywords that grammars often lack, the most common reason first."""
+_MOST: Final = 5
+_STATUSES: Final = frozenset((400, 422, 500))
+
+
+def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError:
+    """`failure` with the tools whose schemas may be why, where no grammar could be made of them."""
+    if not isinstance(failure, BackendRefused) or failure.status not in _STATUSES:
+        return failure
+    said = failure.message[:2000]
+    if failure.native or failure.permanent or not _GRAMMAR.search(said):
+        return failure
+    suspects = _suspects(as_list(request.get("tools")))
+    if not suspects or any(f"'{name}'" in said or f"`{name}`" in said for name, _ in suspects):
+        return failure
+    named = ", ".join(f"`{name}` (`{keyword}`)" for name, keyword in suspects)
+    return BackendRefused(
+        failure.status,
+        failure.body,
+        headers=failure.headers,
+        retry_after=failure.retry_after,
+        message=f"{said}. The schema of a tool is the likely reason: {named}. Remove the tool, or "
+        "the keyword from its schema",
+        permanent=True,
+    )
+
+
+def _suspects(tools: Sequence[Any]) -> list[tuple[str, str]]:
+    """Tools and the keyword in each that is the most common reason; without any, the largest."""
+    found: list[tuple[int, str, str]] = []
+    sizes: list[tuple[int, str]] = []
+    for tool in map(as_object, tools):
+        keywords = list(_keywords(tool.get("input_schema"), 0))
+        sizes.append((len(keywords), str(tool.get("name"))))
+        ranks = [_SUSPECT.index(keyword) for keyword in keywords if keyword in _SUSPECT]
+        if ranks:
+            found.append((min(ranks), str(tool.get("name")), _SUSPECT[min(ranks)]))
+    if found:
+        return [(name, keyword) for _, name, keyword in sorted(found)[:_MOST]]
+    return [(max(sizes)[1], "the largest schema")] if len(sizes) > 0 and max(sizes)[0] else []
+
+
+def _keywords(schema: Any, depth: int) -> Iterator[str]:
+    if depth > 30:
+        return
+    if isinstance(schema, list):
+        for item in as_list(schema):
+            yield from _keywords(item, depth + 1)
+    for key, item in as_object(schema).items():
+        yield key
+        inner = as_object(item).values() if key in ("properties", "$defs") else (item,)
+        for part in inner:
+            if isinstance(part, dict | list):
+                yield from _keywords(part, depth + 1)

@@ -1,0 +1,110 @@
+"""The root of a tool's schema: one object with its properties, as every API wants it.
+
+OpenAI and Anthropic refuse `anyOf`, `oneOf` and `allOf` there ("not have 'oneOf'/'anyOf'/'allOf' at
+the top level", "input_schema does not support oneOf, allOf, or anyOf at the top level").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plugway import as_list, as_object
+from plugway_translation._notes import Notes
+
+_CHOICES: Final = ("anyOf", "oneOf")
+_JOINED: Final = (*_CHOICES, "allOf", "$ref")
+_ANSWER: Final = "output_config"
+_MOST_NAMED: Final = 20
+_MAX_DEPTH: Final = 16
+
+Schema = dict[str, Any]
+
+
+def find_reference(root: Mapping[str, Any], name: Any) -> Schema | None:
+    """The schema that a reference into `root` names; None where there is none."""
+    if not isinstance(name, str) or not name.startswith("#"):
+        return None
+    found: Any = root
+    for part in name[1:].strip("/").split("/") if name != "#" else ():
+        found = as_object(found).get(part.replace("~1", "/").replace("~0", "~"))
+    return as_object(found) if isinstance(found, dict) else None
+
+
+def rooted(schema: Any, field: str, notes: Notes) -> Schema:
+    """`schema` with one object as its root; what its branches have is put together.
+
+    A choice between branches is told in the description: all of their properties are optional but
+    those that every branch requires.
+    """
+    root = as_object(schema)
+    if any(key in root for key in _JOINED):
+        joined = [key for key in _JOINED if key in root]
+        root = _joined(root, root, _MAX_DEPTH)
+        for key in joined:
+            notes.add(f"{field}.{key}", "translate", "the root is one object: put together")
+    if field.startswith(_ANSWER) and (root.get("type") or "properties" in root):
+        return root  # of an answer any object may be meant, or a list
+    if root.get("type") != "object" or not isinstance(root.get("properties"), dict):
+        root = {**root, "type": "object", "properties": as_object(root.get("properties"))}
+    return root
+
+
+def _joined(schema: Schema, root: Schema, depth: int) -> Schema:
+    """A schema without branches, and without a reference in their place."""
+    if not depth:
+        return {key: item for key, item in schema.items() if key not in _JOINED}
+    made = {key: item for key, item in schema.items() if key not in _JOINED}
+    target = find_reference(root, schema.get("$ref"))
+    if target is not None and target is not root:
+        made = _both(_joined(target, root, depth - 1), made)
+    for part in as_list(schema.get("allOf")):
+        made = _both(made, _joined(as_object(part), root, depth - 1))
+    for key in _CHOICES:
+        parts = [_joined(as_object(part), root, depth - 1) for part in as_list(schema.get(key))]
+        parts = [part for part in parts if part.get("type", "object") == "object"]
+        if parts:
+            made = _one_of(made, parts)
+    return made
+
+
+def _both(first: Schema, second: Schema) -> Schema:
+    """What both ask for; of a keyword that both have, the second's counts."""
+    properties = {**as_object(first.get("properties")), **as_object(second.get("properties"))}
+    required = [*as_list(first.get("required")), *as_list(second.get("required"))]
+    made = {**first, **second}
+    if properties:
+        made["properties"] = properties
+    if required:
+        made["required"] = list(dict.fromkeys(map(str, required)))
+    return made
+
+
+def _one_of(base: Schema, parts: list[Schema]) -> Schema:
+    properties: dict[str, list[Any]] = {}
+    for part in parts:
+        for name, inner in as_object(part.get("properties")).items():
+            known = properties.setdefault(name, [])
+            if inner not in known:
+                known.append(inner)
+    own = as_object(base.get("properties"))
+    all_of_them = {name: _choice(inner) for name, inner in properties.items()} | own
+    needed = [set(map(str, as_list(part.get("required")))) for part in parts]
+    shared = {name for name in needed[0] if all(name in names for names in needed)}
+    always = [*map(str, as_list(base.get("required"))), *sorted(shared)]
+    made = {**base, "properties": all_of_them}
+    if always:
+        made["required"] = list(dict.fromkeys(always))
+    if len(parts) > 1 and any(part.get("additionalProperties") is False for part in parts):
+        made.setdefault("additionalProperties", False)
+    said = [", ".join(f"`{name}`" for name in sorted(names)[:_MOST_NAMED]) for names in needed]
+    if len(set(said)) > 1:
+        told = "; or ".join(dict.fromkeys(filter(None, said)))
+        words = as_object(base).get("description")
+        made["description"] = f"{words} " if isinstance(words, str) and words else ""
+        made["description"] += f"(Give {told}.)"
+    return made
+
+
+def _choice(inner: list[Any]) -> Any:
+    return inner[0] if len(inner) == 1 else {"anyOf": inner}
