@@ -21,7 +21,7 @@ FLOORS = (
 )
 """Each uses only those before it. `system`, `kept`, `trace` and `log` are single modules."""
 MOST_LINES = {
-    "types": 3_099,
+    "types": 3_120,
     "upstream": 1_612,
     "config": 1_314,
     "plugins": 1_331,

@@ -68,22 +68,35 @@ def shape_turns(
 
 
 def _answered(turns: list[Turn], notes: list[str]) -> list[Turn]:
-    """Every call followed by its result."""
+    """Every call followed by its result; what was said in between follows the results."""
     result: list[Turn] = []
-    for index, turn in enumerate(turns):
+    at = 0
+    while at < len(turns):
+        turn = turns[at]
+        at += 1
         result.append(turn)
-        if not turn.calls:
-            continue
-        following: set[str] = set()
-        for later in turns[index + 1 :]:
-            if later.role != "tool":
-                break
-            following.add(later.call_id)
-        for call in turn.calls:
-            if call.call_id not in following:
-                notes.append(f"tool call `{call.name}`: it has no result, a placeholder is shown")
-                result.append(Turn("tool", NO_RESULT, call_id=call.call_id, name=call.name))
+        if turn.calls:
+            start = at
+            while at < len(turns) and turns[at].role != "assistant":
+                at += 1
+            result += _results_first(turn.calls, turns[start:at], notes)
     return result
+
+
+def _results_first(calls: list[TurnCall], after: list[Turn], notes: list[str]) -> list[Turn]:
+    """The turns after calls, with a result for each call in front."""
+    ids = {call.call_id for call in calls}
+    results = [turn for turn in after if turn.role == "tool" and turn.call_id in ids]
+    others = [turn for turn in after if turn.role != "tool" or turn.call_id not in ids]
+    if any(turn is not other for turn, other in zip(after, results, strict=False)):
+        notes.append("translate messages: what stands between a call and its result follows it")
+    there = {turn.call_id for turn in results}
+    for call in calls:
+        if call.call_id not in there:
+            because = f"a call of `{call.name}` has none, a placeholder is shown"
+            notes.append(f"emulate tool_result: {because}")
+            results.append(Turn("tool", NO_RESULT, call_id=call.call_id, name=call.name))
+    return [*results, *others]
 
 
 def _without_tool_roles(
@@ -92,10 +105,10 @@ def _without_tool_roles(
     result: list[Turn] = []
     for turn in turns:
         if turn.role == "tool":
-            notes.append("tool_result: the template has no role for it, shown as text")
+            notes.append("translate tool_result: the template has no role for it: shown as text")
             result.append(Turn("user", RESULT.format(turn.text)))
         elif turn.calls:
-            notes.append("tool_use: the template has no place for it, shown as text")
+            notes.append("translate tool_use: the template has no place for it: shown as text")
             result.append(Turn("assistant", write(turn), reasoning=turn.reasoning))
         else:
             result.append(turn)
@@ -138,7 +151,7 @@ def _without_inner_system(turns: list[Turn], notes: list[str]) -> list[Turn]:
     result: list[Turn] = []
     for turn in turns:
         if turn.role == "system":
-            notes.append("system turn inside the conversation: shown as a marked user turn")
+            notes.append("translate messages.system: shown as a marked user turn")
             result.append(Turn("user", REMINDER.format(turn.text)))
         else:
             result.append(turn)
@@ -150,7 +163,9 @@ def _with_system(
 ) -> list[Turn]:
     if traits.system:
         return [Turn("system", system), *turns]
-    notes.append("system: the template takes none, it stands before the first user turn")
+    notes.append(
+        "translate system: the template takes none, so it stands before the first user turn"
+    )
     if turns and turns[0].role == "user":
         return [Turn("user", system + _JOIN + turns[0].text), *turns[1:]]
     return [Turn("user", system), *turns]
@@ -164,7 +179,9 @@ def _alternating(turns: list[Turn], notes: list[str]) -> list[Turn]:
         after_result = last is not None and last.role == "tool" and turn.role == "user"
         same = last is not None and last.role == turn.role and turn.role in {"user", "assistant"}
         if last is not None and (after_result or (same and not last.calls)):
-            notes.append("turns of one role in a row: joined, the template wants them to alternate")
+            notes.append(
+                "translate messages: turns of one role are joined, as the template demands"
+            )
             last.text = _JOIN.join(text for text in (last.text, turn.text) if text)
             last.calls += turn.calls
         else:
@@ -181,12 +198,12 @@ def _message(turn: Turn, traits: TemplateTraits, notes: list[str]) -> dict[str, 
     if turn.calls:
         message["tool_calls"] = [_call(call, traits) for call in turn.calls]
         if turn.text and not traits.text_beside_calls:
-            notes.append("text beside a tool call: the template does not show it")
+            notes.append("drop messages.text: the template does not show text beside a tool call")
         if not turn.text and traits.null_content:
             message["content"] = None
     crowded = bool(turn.calls and turn.text) and not traits.reasoning_beside_text
     if turn.reasoning and crowded:
-        notes.append("thinking beside text and a tool call: the template takes only one, left out")
+        notes.append("drop thinking: the template does not take it beside text and a tool call")
     elif turn.reasoning and traits.reasoning:
         message[traits.reasoning] = turn.reasoning
     return message

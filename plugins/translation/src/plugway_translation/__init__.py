@@ -30,7 +30,7 @@ from plugway_translation._turns import (
     system_text,
     turns_of,
 )
-from plugway_translation._usage import Totals, count, totals_of, usage_of
+from plugway_translation._usage import Totals, count, totals_of, usage_of, usage_told
 from plugway_translation._words import (
     ATTRIBUTION,
     ERROR_MARK,
@@ -98,4 +98,5 @@ __all__ = [
     "unique_calls",
     "unseen",
     "usage_of",
+    "usage_told",
 ]
