@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.matrix import page
+from tests.matrix.answered import CONTENT
+from tests.matrix.asked import BASE
 from tests.matrix.cells import FINE, is_named, missing, new_lines, word_of
+from tests.matrix.servers import serving
 from tests.matrix.trying import Matrix
 
 PAGE = Path(__file__).parents[2] / "docs/compatibility.md"
@@ -69,6 +72,16 @@ def test_another_id_is_the_same_call_only_where_its_result_has_it_too() -> None:
     stray = Counter({("call", '["b", "Read", {}]'): 1, ("result", "a"): 1})
     assert not missing(ours, theirs)
     assert missing(ours, stray)
+
+
+@pytest.mark.anyio
+async def test_what_the_vendor_would_refuse_is_seen() -> None:
+    async with serving("openai") as running:
+        running.answer = CONTENT["text"]["responses"]
+        good = await running.ask("/v1/responses", BASE["responses"])
+        odd = await running.ask("/v1/responses", {**BASE["responses"], "a_new_field": 1})
+    assert good.refusals == []
+    assert "a_new_field" in odd.refusals[0]
 
 
 def test_an_error_must_name_the_feature() -> None:
