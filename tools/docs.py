@@ -87,6 +87,13 @@ def catalogue() -> None:
         print(f"| [`{name}`](../plugins/{name}/README.md) | {summary} | {hooks_used} |")
 
 
+def compatibility() -> None:
+    """What becomes of each feature between each client's API and each backend: tried, not told."""
+    from tests.matrix import page  # drives a gateway for each backend: only for this page
+
+    print(page.text(page.found()))
+
+
 def plugin_names() -> list[str]:
     """Plugins of this repository, by their folder."""
     here = {p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml")}

@@ -219,7 +219,7 @@ def said_of(reading: Reading, role: str, kind: str, block: dict[str, Any]) -> No
         reading.add("document blocks")
         reading.add("text document", f"[document: {block['title']}]\n{source['data']}")
         return
-    reading.add(kind, f"{role} {source.get('data') or source.get('url')}")
+    reading.add(kind, f"{role} {source.get('data') or source.get('url') or source['file_id']}")
     for name in ("title", "context"):
         if name in block:
             reading.add(f"document.{name}", block[name])

@@ -78,10 +78,16 @@ def _chat_part(reading: Reading, role: str, part: dict[str, Any]) -> None:
         case "image_url":
             reading.add("image", f"{role} {_data(part['image_url']['url'])}")
         case "file":
-            reading.add("document", f"{role} {_data(part['file']['file_data'])}")
-            reading.add("document.title", part["file"]["filename"])
+            _file(reading, role, part["file"])
         case other:
             reading.add(other, part)
+
+
+def _file(reading: Reading, role: str, file: dict[str, Any]) -> None:
+    where = next(file[name] for name in ("file_data", "file_url", "file_id") if name in file)
+    reading.add("document", f"{role} {_data(where)}")
+    if "filename" in file:
+        reading.add("document.title", file["filename"])
 
 
 def read_responses(body: dict[str, Any]) -> Facts:
@@ -128,8 +134,7 @@ def _input_part(reading: Reading, role: str, part: dict[str, Any]) -> None:
         case "input_image":
             reading.add("image", f"{role} {_data(part['image_url'])}")
         case "input_file":
-            reading.add("document", f"{role} {_data(part['file_data'])}")
-            reading.add("document.title", part["filename"])
+            _file(reading, role, part)
         case other:
             reading.add(other, part)
 

@@ -85,6 +85,7 @@ def test_usage_adds_up():
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 100,
         "output_tokens": 37,
+        "output_tokens_details": {"thinking_tokens": 30},
     }
 
 

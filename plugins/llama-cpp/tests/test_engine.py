@@ -176,7 +176,7 @@ async def test_a_prompt_that_is_too_long_is_refused_with_the_numbers(engine, mod
 async def test_max_tokens_is_clamped_and_the_end_of_the_window_said(engine, models):
     async with engine(models["full"], context=256) as e:
         message = await e.say("hello", max_tokens=32000)
-        assert any("clamped from 32,000" in note for note in e.notes)
+        assert any("lowered from 32,000" in note for note in e.notes)
     assert message["stop_reason"] == "model_context_window_exceeded"
     used = message["usage"]
     assert used["input_tokens"] + used["output_tokens"] == 256

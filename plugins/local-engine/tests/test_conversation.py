@@ -66,7 +66,7 @@ def test_system_blocks_are_joined_and_the_attribution_dropped():
     head = text("x-anthropic-billing-header: cc_version=1; cch=abc")
     built = build({"system": [head, text("One."), text("Two.")], "messages": [user("hi")]})
     assert built.messages[0] == {"role": "system", "content": "One.\n\nTwo."}
-    assert "system: the attribution entry is dropped" in built.notes
+    assert "drop system: the attribution entry" in built.notes
 
 
 def test_an_attribution_that_changes_leaves_the_prompt_as_it_was():
@@ -200,7 +200,7 @@ def test_calls_are_written_out_where_the_template_has_no_place_for_them():
     assert "<tool_response>\nR\n</tool_response>\n\nb" in str(built.messages[2]["content"])
     assert '"name": "Read"' in str(built.messages[0]["content"])
     assert built.tools == ()
-    assert any(note.startswith("tools: the template takes none") for note in built.notes)
+    assert any(note.startswith("emulate tools: the template takes none") for note in built.notes)
 
 
 def test_our_own_thinking_is_handed_back_and_that_of_others_is_not():
@@ -215,7 +215,7 @@ def test_our_own_thinking_is_handed_back_and_that_of_others_is_not():
         "content": "b",
         "reasoning_content": "mine",
     }
-    assert "thinking: another model's, left out" in built.notes
+    assert "drop thinking: another model made it" in built.notes
 
 
 def test_thinking_is_dropped_where_the_template_takes_none():
@@ -275,8 +275,8 @@ def test_tools_take_the_form_of_templates_and_what_is_left_out_is_noted():
     built = build({"tools": [odd, server], "messages": [user("a")]})
     function = {"name": "Read", "description": "Reads", "parameters": {"type": "object"}}
     assert built.tools == ({"type": "function", "function": function},)
-    assert "tools: `defer_loading` has no local meaning" in built.notes
-    assert any("`web_search`" in note for note in built.notes)
+    assert "drop tools.defer_loading: it has no meaning for a local model" in built.notes
+    assert any("`web_search_20250305`" in note for note in built.notes)
 
 
 def test_a_placeholder_of_tools_that_are_loaded_later_is_not_offered():

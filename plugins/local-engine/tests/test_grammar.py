@@ -385,7 +385,7 @@ def test_a_hostile_schema_gives_an_object_or_a_reason_at_once(schema):
 )
 def test_what_is_simplified_is_said(name, words):
     constraint = build_constraint(HERMES, [Tool("T", "", HOSTILE[name])], ToolChoice("any"))
-    assert any(words in note and note.startswith("tool `T`") for note in constraint.notes)
+    assert any(words in note and "of `T`" in note for note in constraint.notes)
 
 
 def test_a_hundred_tools_are_ready_in_a_moment():

@@ -6,7 +6,7 @@ exchange is run in one, and how a backend of the same dialect is relayed byte fo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.types import Message, Send
@@ -15,7 +15,13 @@ from plugway.exchange.channel import Channel
 from plugway.plugins.contain import Contained, next_of
 from plugway.types.attempt import Attempt
 from plugway.types.backend import Relays
-from plugway.types.dialect import CountsTokens, Dialect, DialectEncoder, FramesStreams
+from plugway.types.dialect import (
+    CountsTokens,
+    Dialect,
+    DialectEncoder,
+    FramesStreams,
+    NotesLosses,
+)
 from plugway.types.errors import Headers, StreamInterrupted, error_type
 from plugway.types.exchange import Endpoint, Exchange
 from plugway.types.json import as_object, loaded
@@ -136,6 +142,11 @@ class DialectAnswer:
             with self._contained():
                 self._encoder = self.dialect.encoder(self.original)
         return self._encoder
+
+    @property
+    def unsaid(self) -> Sequence[str]:
+        """What of the answer the dialect had no words for."""
+        return self._encoder.unsaid if isinstance(self._encoder, NotesLosses) else ()
 
     def _contained(self) -> Contained:
         return Contained(self.plugin, "register_dialects")

@@ -326,6 +326,8 @@ class ExchangeRun:
 
     async def _finish(self, exchange: Exchange) -> None:
         await self.resources.aclose()
+        if self.answer is not None:
+            exchange.note_once(self.answer.dialect.name, self.answer.unsaid, stage="encode")
         outcome = self._outcome(exchange)
         await self.pipeline.hooks.finished(exchange, outcome)
         log_outcome(exchange, outcome)

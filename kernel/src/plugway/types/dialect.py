@@ -43,6 +43,14 @@ class Deferred:
 
 
 @runtime_checkable
+class NotesLosses(Protocol):
+    """An encoder that says what of the answer its API has no words for."""
+
+    unsaid: Sequence[str]
+    """Lines for the receipt, read when the answer is written."""
+
+
+@runtime_checkable
 class Dialect(Protocol):
     """Another API in front of every backend."""
 

@@ -77,6 +77,12 @@ class Emitter:
         events = self._switch("text", {"type": "text", "text": ""})
         return [*events, self._delta({"type": "text_delta", "text": text})]
 
+    def cite(self, citation: Mapping[str, Any]) -> list[StreamEvent]:
+        """A source of the text that is open; nothing where none is."""
+        if self._open != "text":
+            return []
+        return [self._delta({"type": "citations_delta", "citation": dict(citation)})]
+
     def thinking(self, text: str, *, signature: str = "") -> list[StreamEvent]:
         """More thinking; the block is signed with the last `signature` given when it closes."""
         self._signature = signature or self._signature
@@ -131,15 +137,20 @@ class Emitter:
         usage: Mapping[str, Any],
         *,
         stop_sequence: str | None = None,
+        explanation: str = "",
     ) -> list[StreamEvent]:
-        """The end. Call it only when the backend really said that it has finished."""
+        """The end. Call it only when the backend really said that it has finished. `explanation`
+        says why the model refused (`types/refusal_stop_details.py` of the `anthropic` SDK)."""
         self._require("started")
         events: list[StreamEvent] = []
         if self._cut is not None and not self._answered:
             events += self.text(cut_notice(self._cut, stop_reason))
         events += self.close_block()
         self._state = "ended"
-        delta = {"stop_reason": stop_reason, "stop_sequence": stop_sequence}
+        delta: dict[str, Any] = {"stop_reason": stop_reason, "stop_sequence": stop_sequence}
+        if explanation:
+            details = {"type": "refusal", "category": None, "explanation": explanation}
+            delta["stop_details"] = details
         return [
             *events,
             event("message_delta", delta=delta, usage=dict(usage)),

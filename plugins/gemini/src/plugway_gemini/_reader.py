@@ -33,7 +33,15 @@ from plugway import (
 from plugway_gemini._contents import IDS
 from plugway_gemini._models import Target
 from plugway_gemini._request import Translation
-from plugway_translation import FreshIds, Totals, arguments_of, count, last_meant, usage_of
+from plugway_translation import (
+    FreshIds,
+    Totals,
+    arguments_of,
+    count,
+    last_meant,
+    usage_of,
+    usage_told,
+)
 
 _REFUSALS: Final = frozenset(
     ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE", "ESCALATION")
@@ -60,6 +68,8 @@ class Reader:
         """`thinking` while such a block is open."""
         self._own = ""
         self._ids = FreshIds(IDS.back, translation.used_ids)
+        self._cited: set[str] = set()
+        """Sources that were told."""
         self._said = False
         """Text or a call went out."""
         self._cut = False
@@ -112,6 +122,25 @@ class Reader:
                 events += self._part(as_object(part))
             self._reason = str(candidate.get("finishReason") or self._reason)
             self._message = str(candidate.get("finishMessage") or self._message)
+            events += self._cite(as_object(candidate.get("citationMetadata")))
+        return events
+
+    def _cite(self, metadata: Mapping[str, Any]) -> list[StreamEvent]:
+        """Sources in the web of what was recited
+        (https://ai.google.dev/api/generate-content#v1beta.CitationMetadata)."""
+        events: list[StreamEvent] = []
+        for source in map(as_object, as_list(metadata.get("citationSources"))):
+            if isinstance(uri := source.get("uri"), str) and uri not in self._cited:
+                self._cited.add(uri)
+                events += self._emitter.cite(
+                    {
+                        "type": "web_search_result_location",
+                        "url": uri,
+                        "title": None,
+                        "cited_text": "",
+                        "encrypted_index": "",
+                    }
+                )
         return events
 
     def end(self) -> list[StreamEvent]:
@@ -137,8 +166,10 @@ class Reader:
         ):  # a turn without a word stops agents, or makes them ask for ever
             told = "gave no answer" if stop == "refusal" else "used all tokens up by thinking"
             events += [*self._close(), *self._emitter.text(f"[Gemini {told}: {why}]")]
-        usage = usage_of(self._totals)
-        return [*events, *self._close(), *self._emitter.finish(stop, usage)]
+        usage = usage_told(self._totals)
+        because = self._message if stop == "refusal" else ""
+        events += self._close()
+        return [*events, *self._emitter.finish(stop, usage, explanation=because)]
 
     def _last_call(self) -> list[StreamEvent]:
         """The call that nothing follows; it is left out where the answer was cut off.

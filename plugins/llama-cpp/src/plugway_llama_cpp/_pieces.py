@@ -111,7 +111,7 @@ def to_pieces(
         try:
             picture = images.picture(sources[int(match[1])], caller)
         except UnreadableImage as error:
-            pieces.notes.append(f"image: replaced by a placeholder, {error}")
+            pieces.notes.append(f"drop image: {error}; a placeholder stands in its place")
             held += UNREADABLE.format(error)
         else:
             pieces.add_text(held, match.start() - len(held))

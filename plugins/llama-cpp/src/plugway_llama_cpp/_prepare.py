@@ -47,6 +47,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_USED: Final = frozenset(
+    (
+        *("model", "stream", "messages", "system", "tools", "tool_choice", "max_tokens"),
+        *("stop_sequences", "temperature", "top_k", "top_p", "thinking", "output_config"),
+        *("output_format", "chat_template_kwargs"),
+    )
+)
+"""Fields that are read here, or say nothing that could be left out."""
 PLAIN_TEMPLATE: Final = """\
 {%- for message in messages -%}
 {{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
@@ -224,11 +232,11 @@ class Preparer:
         tools, _ = tools_of(body)
         choice = tool_choice_of(body)
         constraint = build_constraint(self._family, tools, choice, schema=schema_of(body))
-        notes = [*rendered.notes, *constraint.notes]
+        notes = [*unused(body), *rendered.notes, *constraint.notes]
         if limit < wishes.max_tokens:
             notes.append(
-                f"max_tokens: clamped from {wishes.max_tokens:,} to {limit:,}, what the window of "
-                f"{window:,} leaves"
+                f"translate max_tokens: lowered from {wishes.max_tokens:,} to {limit:,}, what the "
+                f"window of {window:,} leaves"
             )
         output = Output(
             self._family,
@@ -282,6 +290,15 @@ def _number(
     if not least <= value <= most:
         raise Refused(f"`{field}` is not between {least:g} and {most:g}", retry=False)
     return value
+
+
+def unused(body: Mapping[str, Any]) -> list[str]:
+    """A note for each field that the engine does not read."""
+    config: Any = body.get("output_config")
+    names = [name for name in body if name not in _USED]
+    if isinstance(config, Mapping):
+        names += [f"output_config.{key}" for key in config if key != "format"]  # pyright: ignore
+    return [f"drop {name[:64]}: a model on this machine has no use for it" for name in names]
 
 
 def _thinking_budget(body: Mapping[str, Any]) -> int | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from plugway import as_list, as_object
+from plugway_translation import type_name
 
 ERROR_MARK: Final = "[tool error] "
 _JOIN: Final = "\n"
@@ -49,16 +50,19 @@ class BlockReader:
             case "mid_conv_system":
                 return self.text_of(block.get("content"))
             case "redacted_thinking":
-                self.notes.append("`redacted_thinking`: another model's, left out")
+                self.notes.append("drop redacted_thinking: another model made it")
                 return ""
             case kind:
-                self.notes.append("a block of another type: shown as a placeholder")
+                self.notes.append(f"drop {type_name(kind)}: the model cannot read it")
                 return f"[a `{kind}` block that this model cannot read]"
 
     def result(self, block: Mapping[str, Any]) -> str:
         """The text of a `tool_result`, marked where it is an error."""
         text = self.text_of(block.get("content"))
-        return ERROR_MARK + text if block.get("is_error") is True else text
+        if block.get("is_error") is not True:
+            return text
+        self.notes.append("translate tool_result.is_error: said in the text of the result")
+        return ERROR_MARK + text
 
     def _image(self, block: Mapping[str, Any]) -> str:
         source = as_object(block.get("source"))
@@ -67,9 +71,11 @@ class BlockReader:
             return self.image_marker.replace("{}", str(len(self.images) - 1))
         if self.image_marker:
             kind = source.get("type")
-            self.notes.append("image: replaced by a placeholder, nothing is fetched")
+            self.notes.append("drop image: nothing is fetched; a placeholder stands in its place")
             return f"[an image given by `{kind}`, which is not fetched]"
-        self.notes.append("image: replaced by a placeholder, the model reads text only")
+        self.notes.append(
+            "drop image: the model reads text only; a placeholder stands in its place"
+        )
         return "[an image that this model cannot see]"
 
     def _document(self, block: Mapping[str, Any]) -> str:
@@ -82,13 +88,17 @@ class BlockReader:
             body = self.text_of(source.get("content"))
         else:
             what = source.get("media_type") or kind or "document"
-            self.notes.append("document: replaced by a placeholder, the model cannot read it")
+            self.notes.append(
+                "drop document: the model cannot read it; a placeholder stands in its place"
+            )
             return f"[the document {title!r} ({what}), which this model cannot read]"
+        self.notes.append("translate document: its text stands in the conversation")
         context = str(block.get("context") or "")
         head = f'<document title="{title}">' if title else "<document>"
         return "\n".join(part for part in (head, context, body, "</document>") if part)
 
     def _search_result(self, block: Mapping[str, Any]) -> str:
+        self.notes.append("translate search_result: told in words")
         title, source = block.get("title", ""), block.get("source", "")
         body = self.text_of(block.get("content"))
         return f'<search_result title="{title}" source="{source}">\n{body}\n</search_result>'

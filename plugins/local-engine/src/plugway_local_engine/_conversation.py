@@ -178,12 +178,14 @@ class _Builder:
         for index, block in enumerate(blocks):
             text = self.reader.text_of(block if isinstance(block, str) else [block])
             if index == 0 and text.startswith(ATTRIBUTION):
-                self.reader.notes.append("system: the attribution entry is dropped")
+                self.reader.notes.append("drop system: the attribution entry")
             elif text:
                 texts.append(text)
                 self._anchor(as_object(block), "system", text)
         if self.tools and not self.traits.tools:
-            self.reader.notes.append("tools: the template takes none, they are described in text")
+            self.reader.notes.append(
+                "emulate tools: the template takes none, so they are described in text"
+            )
             texts.append(_tools_as_text(self.family, self.tools))
         return SEPARATOR.join(texts)
 
@@ -244,9 +246,9 @@ class _Builder:
 
     def _thinking(self, item: dict[str, Any]) -> str:
         if parse_signature(item.get("signature")) is None:
-            self.reader.notes.append("thinking: another model's, left out")
+            self.reader.notes.append("drop thinking: another model made it")
         elif not self.traits.reasoning:
-            self.reader.notes.append("thinking: the template takes none back, left out")
+            self.reader.notes.append("drop thinking: the template takes none back")
         else:
             return str(item.get("thinking", ""))
         return ""

@@ -148,7 +148,7 @@ def _allowed(tools: Sequence[Tool], choice: ToolChoice, notes: list[str]) -> Seq
         return tools
     named = [tool for tool in tools if tool.name == choice.name]
     if not named:
-        notes.append("`tool_choice`: there is no tool of that name")
+        notes.append("drop tool_choice: there is no tool of that name")
     return named or tools
 
 
@@ -159,13 +159,13 @@ def _openings(family: Family) -> tuple[str, ...]:
 
 def _tool_schema(tool: Tool, notes: list[str]) -> dict[str, Any]:
     schema, found = _ready(tool.schema or _ANY_OBJECT, True)
-    notes += [f"tool `{tool.name}`: {note}" for note in found]
+    notes += [f"translate tools.input_schema: of `{tool.name}`, {note}" for note in found]
     return schema
 
 
 def _format(schema: Mapping[str, Any], notes: list[str]) -> dict[str, Any] | None:
     prepared, found = _ready(schema, False)
-    notes += [f"`output_config.format`: {note}" for note in found]
+    notes += [f"translate output_config.format: {note}" for note in found]
     return prepared
 
 

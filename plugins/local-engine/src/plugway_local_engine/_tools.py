@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from plugway import as_list, as_object
 from plugway_toolcalls import Tool
-from plugway_translation import PLACEHOLDER_LEFT_OUT, is_placeholder
+from plugway_translation import PLACEHOLDER_LEFT_OUT, is_placeholder, type_name
 
 ChoiceMode = Literal["auto", "any", "tool", "none"]
 
@@ -32,9 +32,9 @@ def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
         item = as_object(entry)
         name, kind = str(item.get("name", "")), item.get("type")
         if kind not in (None, "custom"):
-            notes.append(f"tool `{name}`: a server's own tool, which no local model runs")
+            notes.append(f"drop tools: `{type_name(kind)}` is run by a vendor's servers, not here")
         elif is_placeholder(item):
-            notes.append(f"tools: {PLACEHOLDER_LEFT_OUT}: left out")
+            notes.append(f"drop tools: {PLACEHOLDER_LEFT_OUT}")
         elif name:
             schema = as_object(item.get("input_schema"))
             tools.append(Tool(name, str(item.get("description") or ""), schema))
@@ -43,9 +43,11 @@ def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
 
 
 def _unused(item: Mapping[str, Any]) -> list[str]:
-    known = {"name", "description", "input_schema", "type", "cache_control"}
+    known = {"name", "description", "input_schema", "type"}
     left = sorted(set(item) - known)
-    return [f"tools: `{field_name}` has no local meaning" for field_name in left]
+    return [
+        f"drop tools.{field_name[:64]}: it has no meaning for a local model" for field_name in left
+    ]
 
 
 def tool_choice_of(body: Mapping[str, Any]) -> ToolChoice:

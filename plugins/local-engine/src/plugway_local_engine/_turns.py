@@ -71,10 +71,10 @@ def _without_tool_roles(
     result: list[Turn] = []
     for turn in turns:
         if turn.role == "tool":
-            notes.append("tool_result: the template has no role for it, shown as text")
+            notes.append("translate tool_result: the template has no role for it: shown as text")
             result.append(Turn("user", RESULT.format(turn.text)))
         elif turn.calls:
-            notes.append("tool_use: the template has no place for it, shown as text")
+            notes.append("translate tool_use: the template has no place for it: shown as text")
             result.append(Turn("assistant", write(turn), reasoning=turn.reasoning))
         else:
             result.append(turn)
@@ -117,7 +117,7 @@ def _without_inner_system(turns: list[Turn], notes: list[str]) -> list[Turn]:
     result: list[Turn] = []
     for turn in turns:
         if turn.role == "system":
-            notes.append("system turn inside the conversation: shown as a marked user turn")
+            notes.append("translate messages.system: shown as a marked user turn")
             result.append(Turn("user", REMINDER.format(turn.text)))
         else:
             result.append(turn)
@@ -129,7 +129,9 @@ def _with_system(
 ) -> list[Turn]:
     if traits.system:
         return [Turn("system", system), *turns]
-    notes.append("system: the template takes none, it stands before the first user turn")
+    notes.append(
+        "translate system: the template takes none, so it stands before the first user turn"
+    )
     if turns and turns[0].role == "user":
         return [Turn("user", system + _JOIN + turns[0].text), *turns[1:]]
     return [Turn("user", system), *turns]
@@ -143,7 +145,9 @@ def _alternating(turns: list[Turn], notes: list[str]) -> list[Turn]:
         after_result = last is not None and last.role == "tool" and turn.role == "user"
         same = last is not None and last.role == turn.role and turn.role in {"user", "assistant"}
         if last is not None and (after_result or (same and not last.calls)):
-            notes.append("turns of one role in a row: joined, the template wants them to alternate")
+            notes.append(
+                "translate messages: turns of one role are joined, as the template demands"
+            )
             last.text = _JOIN.join(text for text in (last.text, turn.text) if text)
             last.calls += turn.calls
         else:
@@ -160,12 +164,12 @@ def _message(turn: Turn, traits: TemplateTraits, notes: list[str]) -> dict[str, 
     if turn.calls:
         message["tool_calls"] = [_call(call, traits) for call in turn.calls]
         if turn.text and not traits.text_beside_calls:
-            notes.append("text beside a tool call: the template does not show it")
+            notes.append("drop messages.text: the template does not show text beside a tool call")
         if not turn.text and traits.null_content:
             message["content"] = None
     crowded = bool(turn.calls and turn.text) and not traits.reasoning_beside_text
     if turn.reasoning and crowded:
-        notes.append("thinking beside text and a tool call: the template takes only one, left out")
+        notes.append("drop thinking: the template does not take it beside text and a tool call")
     elif turn.reasoning and traits.reasoning:
         message[traits.reasoning] = turn.reasoning
     return message

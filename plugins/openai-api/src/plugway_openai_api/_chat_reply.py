@@ -22,6 +22,7 @@ from plugway_openai_api._tools import (
     custom_input,
     custom_input_of,
 )
+from plugway_openai_api._unsaid import Unsaid
 from plugway_translation import count, decode_id, totals_of
 
 FINISH: Final[Mapping[str, str]] = {
@@ -45,6 +46,9 @@ class ChatEncoder:
         self, tools: ToolBook, *, include_usage: bool, now: Callable[[], float] = time.time
     ) -> None:
         self._tools = tools
+        self._unsaid = Unsaid()
+        self.unsaid = self._unsaid.lines
+        """What Chat has no words for."""
         self._include_usage = include_usage
         self._now = now
         self._head = b""
@@ -61,6 +65,10 @@ class ChatEncoder:
         """Pieces of the open call's arguments, where they are not sent on as they come."""
         self._written = False
         """Something of the open call's arguments was sent."""
+        self._length = self._began = 0
+        """Characters of the text so far, and those before the open block."""
+        self._sources: list[dict[str, Any]] = []
+        """Of the open block."""
 
     # ── whole ────────────────────────────────────────────────────────────────────────────────
 
@@ -70,10 +78,16 @@ class ChatEncoder:
         calls = self._whole_calls(blocks)
         content = _joined(blocks, "text")
         reason = str(message.get("stop_reason"))
+        refusal = _refused(message) if reason == "refusal" else None
+        if refusal and content.strip() == refusal.strip():
+            content = ""
         said: dict[str, Any] = {"role": "assistant", "content": content}
-        if calls and not content:
+        if (calls or refusal) and not content:
             said["content"] = None
-        said["refusal"] = _refused(message) if reason == "refusal" and not content else None
+        said["refusal"] = refusal
+        if sources := self._all_sources(blocks):
+            said["annotations"] = sources
+        self._note(blocks, reason)
         if thought := _joined(blocks, "thinking"):
             said["reasoning_content"] = thought
         if calls:
@@ -103,6 +117,26 @@ class ChatEncoder:
             else:
                 self._carried.block(block)
         return calls
+
+    def _all_sources(self, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Sources of all texts, by their place in the joined text."""
+        found: list[dict[str, Any]] = []
+        at = 0
+        for block in blocks:
+            if block.get("type") == "text":
+                end = at + len(str(block.get("text") or ""))
+                told = map(self._unsaid.source, map(as_object, as_list(block.get("citations"))))
+                found += [_annotation(source, at, end) for source in told if source]
+                at = end
+        return found
+
+    def _note(self, blocks: list[dict[str, Any]], reason: str) -> None:
+        """What of the answer Chat has no words for."""
+        self._unsaid.reason(reason)
+        for block in blocks:
+            self._unsaid.block(block)
+            if block.get("type") == "redacted_thinking":
+                self._unsaid.hidden()
 
     def _whole_call(self, block: Mapping[str, Any]) -> dict[str, Any]:
         tool = self._tools.get(block.get("name"))
@@ -156,6 +190,8 @@ class ChatEncoder:
 
     def _open(self, block: Mapping[str, Any]) -> bytes:
         self._block = str(block.get("type"))
+        self._note([dict(block)], "")
+        self._began = self._length
         if self._block != "tool_use":
             self._carried.block(block)
             return self._delta(block)  # an upstream may put the first text into the start
@@ -176,7 +212,12 @@ class ChatEncoder:
     def _delta(self, delta: Mapping[str, Any]) -> bytes:
         match delta.get("type"):
             case "text_delta" | "text" if delta.get("text"):
+                self._length += len(delta["text"])
                 return self._chunk({"content": delta["text"]})
+            case "citations_delta":
+                if source := self._unsaid.source(as_object(delta.get("citation"))):
+                    self._sources.append(source)
+                return b""
             case "thinking_delta" | "thinking" if delta.get("thinking"):
                 return self._chunk({"reasoning_content": delta["thinking"]})
             case "signature_delta":
@@ -198,6 +239,10 @@ class ChatEncoder:
 
     def _close(self) -> bytes:
         call, self._call, self._block = self._call, None, ""
+        sources, self._sources = self._sources, []
+        if sources:
+            told = [_annotation(source, self._began, self._length) for source in sources]
+            return self._chunk({"annotations": told})
         if call is None:
             return b""
         if call.custom:
@@ -211,6 +256,7 @@ class ChatEncoder:
         if not isinstance(reason, str) or self._finish:
             return b""
         self._finish = _finish(reason, self._calls)
+        self._unsaid.reason(reason)
         why = _refused(delta) if reason == "refusal" else None
         return self._chunk({"refusal": why} if why else {}, self._finish)
 
@@ -252,6 +298,12 @@ def _finish(reason: str, calls: int) -> str:
 
 def _joined(blocks: list[dict[str, Any]], kind: str) -> str:
     return "".join(str(b.get(kind) or "") for b in blocks if b.get("type") == kind)
+
+
+def _annotation(source: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
+    """`Annotation` of `types/chat/chat_completion_message.py`."""
+    told = {**source, "start_index": start, "end_index": end}
+    return {"type": "url_citation", "url_citation": told}
 
 
 def _refused(holder: Mapping[str, Any]) -> str | None:

@@ -66,6 +66,8 @@ class Said(Item):
         self._parts: list[dict[str, Any]] = []
         self._texts: list[str] | None = None
         """Pieces of the part that is open."""
+        self._sources: list[Mapping[str, Any]] = []
+        """Of the part that is open."""
 
     def shape(self, status: Status) -> dict[str, Any]:
         """A `message`."""
@@ -85,15 +87,25 @@ class Said(Item):
         self._texts.append(text)
         return [*events, self._at("output_text.delta", delta=text, logprobs=[])]
 
+    def cite(self, source: Mapping[str, Any]) -> None:
+        """A source in the web of the part that is open: `url` and `title`."""
+        self._sources.append(source)
+
     def part_end(self) -> Events:
         """The text block ends."""
         if self._texts is None:
             return []
         text, self._texts = "".join(self._texts), None
+        place = {"start_index": 0, "end_index": len(text)}
+        notes = [{"type": "url_citation", **source, **place} for source in self._sources]
+        self._sources = []
+        kind = "output_text.annotation.added"
+        cited = [self._at(kind, annotation_index=n, annotation=a) for n, a in enumerate(notes)]
         done = self._at("output_text.done", text=text, logprobs=[])
-        part = self._at("content_part.done", part=_text(text))
-        self._parts.append(_text(text))
-        return [done, part]
+        whole = {**_text(text), "annotations": notes}
+        part = self._at("content_part.done", part=whole)
+        self._parts.append(whole)
+        return [*cited, done, part]
 
     def refuse(self, why: str) -> Events:
         """A refusal with its reason."""

@@ -124,7 +124,10 @@ def refusal(body: Mapping[str, Any], table: Mapping[str, Rule]) -> RequestReject
         if rule is not None and rule.action == "reject" and _asks(value, rule):
             if name == "previous_response_id":
                 shown = str(value)[:80]
-                message = f"Previous response with id '{shown}' not found: {rule.because}."
+                message = (
+                    f"Previous response with id '{shown}' not found: `previous_response_id` leads "
+                    f"nowhere, because {rule.because}."
+                )
                 return RequestRejected(message, retry=False)
             return unsupported(name, rule.because)
     return None

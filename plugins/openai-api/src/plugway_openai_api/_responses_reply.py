@@ -19,6 +19,7 @@ from plugway_openai_api._errors import told
 from plugway_openai_api._items import Call, Item, Reasoning, Said, TypedCall
 from plugway_openai_api._shelves import Shelf
 from plugway_openai_api._tools import ToolBook
+from plugway_openai_api._unsaid import Unsaid
 
 _INCOMPLETE: Final[Mapping[str, str]] = {
     "max_tokens": "max_output_tokens",
@@ -63,6 +64,9 @@ class ResponsesEncoder:
     ) -> None:
         """Finished items go onto `shelf`, where the client wants them kept."""
         self._tools = tools
+        self._unsaid = Unsaid()
+        self.unsaid = self._unsaid.lines
+        """What Responses has no words for."""
         self._shelf = shelf
         self._now = now
         echoed = {
@@ -142,6 +146,7 @@ class ResponsesEncoder:
         reason = delta.get("stop_reason")
         if isinstance(reason, str):
             self._stop_reason = reason
+            self._unsaid.reason(reason)
         why = as_object(delta.get("stop_details")).get("explanation")
         if reason == "refusal" and isinstance(why, str) and why:
             pieces = self._said()
@@ -184,6 +189,7 @@ class ResponsesEncoder:
 
     def _open(self, block: Mapping[str, Any]) -> bytes:
         kind = block.get("type")
+        self._unsaid.block(block)
         if kind == "text":
             return self._said() + self._sent(self._delta(block))
         pieces = self._close()
@@ -200,7 +206,12 @@ class ResponsesEncoder:
         return pieces + self._sent(self._delta(block))
 
     def _delta(self, delta: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return self._item.delta(delta) if self._item is not None else []
+        if delta.get("type") != "citations_delta":
+            return self._item.delta(delta) if self._item is not None else []
+        source = self._unsaid.source(as_object(delta.get("citation")))
+        if source and isinstance(self._item, Said):
+            self._item.cite(source)
+        return []
 
     def _block_end(self) -> bytes:
         if isinstance(self._item, Said):  # more text may follow in the same message

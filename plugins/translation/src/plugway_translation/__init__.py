@@ -33,7 +33,7 @@ from plugway_translation._schema import (
 )
 from plugway_translation._strict import closed_where_all_are_required, strict_fits
 from plugway_translation._turns import SEPARATOR, Turn, is_blank, system_text, turns_of
-from plugway_translation._usage import Totals, count, totals_of, usage_of
+from plugway_translation._usage import Totals, count, totals_of, usage_of, usage_told
 from plugway_translation._words import (
     ATTRIBUTION,
     ERROR_MARK,
@@ -114,4 +114,5 @@ __all__ = [
     "type_name",
     "unseen",
     "usage_of",
+    "usage_told",
 ]

@@ -44,6 +44,14 @@ def usage_of(totals: Totals) -> dict[str, int]:
     }
 
 
+def usage_told(totals: Totals) -> dict[str, Any]:
+    """`usage` of the Messages API, with the tokens of thinking where they are known."""
+    told: dict[str, Any] = dict(usage_of(totals))
+    if totals.reasoning:
+        told["output_tokens_details"] = {"thinking_tokens": totals.reasoning}
+    return told
+
+
 def totals_of(usage: Mapping[str, Any]) -> Totals:
     """The sums for a `usage` of the Messages API."""
     cached = count(usage.get("cache_read_input_tokens"))

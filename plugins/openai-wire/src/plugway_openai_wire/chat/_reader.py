@@ -32,13 +32,13 @@ from plugway_openai_wire.chat._told import (
     cuts_off,
     explained,
     failure_in,
+    sources_in,
     stop_reason_of,
     totals_in,
     usage_in,
-    usage_told,
 )
 from plugway_openai_wire.responses import StopCut
-from plugway_translation import FreshIds, Totals, usage_of
+from plugway_translation import FreshIds, Totals, usage_of, usage_told
 
 
 class ChatReader:
@@ -57,6 +57,8 @@ class ChatReader:
         self._thinking = ""
         """The field of the thinking that is open."""
         self._thought: list[str] = []
+        self._sources: list[Mapping[str, Any]] = []
+        """Told before the text that they are of."""
         self._late: list[Mapping[str, Any]] = []
         """Deltas with text that came while calls were told: they follow the calls."""
         self._started = False
@@ -156,6 +158,8 @@ class ChatReader:
                 events += self._think(part_text(part), PARTS)
             else:
                 events += self._tell(part.get("text"))
+        self._sources += sources_in(delta)
+        events += self._cite()
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
             self._refusal = (self._refusal or "") + refusal
             events += self._tell(refusal)
@@ -199,7 +203,13 @@ class ChatReader:
         if not text:
             return []
         events = self._close_thinking() if self._thought else []
-        return [*events, *self._emitter.text(text)]
+        return [*events, *self._emitter.text(text), *self._cite()]
+
+    def _cite(self) -> list[StreamEvent]:
+        """The sources that wait, where a text is open."""
+        events = [event for source in self._sources for event in self._emitter.cite(source)]
+        self._sources = [] if events else self._sources
+        return events
 
     # ── beginning and end ────────────────────────────────────────────────────────────────────
 
@@ -269,5 +279,5 @@ def _says(delta: Mapping[str, Any]) -> bool:
     """Whether a delta has more than blanks in it, beside calls."""
     content = delta.get("content")
     blank = isinstance(content, str) and not content.strip()
-    named = [delta.get(name) for name in ("refusal", DETAILS)]
+    named = [delta.get(name) for name in ("refusal", "annotations", DETAILS)]
     return bool(thought_in(delta)[0] or (content and not blank) or any(named))

@@ -11,7 +11,8 @@ from typing import Any, Final
 import orjson
 
 from plugway import CUT_REASONS, BackendRefused, StopReason, StreamEvent, as_list, as_object
-from plugway_translation import Totals, count, usage_of
+from plugway_openai_wire.responses import citation_of
+from plugway_translation import Totals, count
 
 _REASONS: Final[Mapping[str, StopReason]] = {
     "stop": "end_turn",
@@ -78,14 +79,6 @@ def totals_in(usage: Mapping[str, Any]) -> Totals:
     )
 
 
-def usage_told(totals: Totals) -> dict[str, Any]:
-    """`usage` of the Messages API, with the tokens of thinking where they are known."""
-    told: dict[str, Any] = dict(usage_of(totals))
-    if totals.reasoning:
-        told["output_tokens_details"] = {"thinking_tokens": totals.reasoning}
-    return told
-
-
 def explained(ending: list[StreamEvent], why: str | None) -> list[StreamEvent]:
     """The last events of a refusal, with `stop_details` (`types/refusal_stop_details.py` of the
     `anthropic` SDK)."""
@@ -96,6 +89,14 @@ def explained(ending: list[StreamEvent], why: str | None) -> list[StreamEvent]:
         else e
         for e in ending
     ]
+
+
+def sources_in(delta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The sources that a delta or message names (`Annotation` of
+    `types/chat/chat_completion_message.py`), as the Messages API has them."""
+    notes = map(as_object, as_list(delta.get("annotations")))
+    told = [{"type": note.get("type"), **as_object(note.get("url_citation"))} for note in notes]
+    return [source for note in told if (source := citation_of(note, ""))]
 
 
 def usage_in(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import Translated, request_of
 from plugway_openai_wire.responses._stop import StopCut
 from plugway_openai_wire.responses._teller import Reading
-from plugway_openai_wire.responses._told import totals_in
+from plugway_openai_wire.responses._told import citation_of, totals_in
 
 __all__ = [
     "FIELDS",
@@ -25,6 +25,7 @@ __all__ = [
     "StopCut",
     "Target",
     "Translated",
+    "citation_of",
     "failure_in",
     "input_of",
     "reasoning_item",

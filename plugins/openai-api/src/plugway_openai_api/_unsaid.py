@@ -1,0 +1,50 @@
+"""What of an answer OpenAI's APIs have no words for, and the sources that they have words for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plugway_translation import type_name
+
+_READ: Final = ("text", "tool_use", "thinking", "redacted_thinking")
+_REASONS: Final[Mapping[str, str]] = {
+    "model_context_window_exceeded": "the window is full, which is told as the limit of the answer",
+    "pause_turn": "the model would go on if asked again, which is told as the end of its turn",
+}
+_WEB: Final = ("https://", "http://")
+
+
+class Unsaid:
+    """Collects lines for the receipt, each once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def _add(self, line: str) -> None:
+        if line not in self.lines:
+            self.lines.append(line)
+
+    def block(self, block: Mapping[str, Any]) -> None:
+        """A block of the answer: one that a vendor's servers made has no place."""
+        kind = block.get("type")
+        if kind not in _READ:
+            self._add(f"drop {type_name(kind)}: the client's API has no place for it")
+
+    def hidden(self) -> None:
+        """Thinking that nobody can read, where the API could not bring it back."""
+        self._add("drop redacted_thinking: Chat has no place for thinking that nobody can read")
+
+    def reason(self, reason: object) -> None:
+        """Why the answer ended, where the API has no word of its own for that."""
+        if told := _REASONS.get(str(reason)):
+            self._add(f"translate stop_reason: {told}")
+
+    def source(self, citation: Mapping[str, Any]) -> dict[str, Any] | None:
+        """`url` and `title` of a source in the web; of any other, a line."""
+        for name in ("url", "source"):
+            where = citation.get(name)
+            if isinstance(where, str) and where.startswith(_WEB):
+                return {"url": where, "title": citation.get("title") or where}
+        self._add("drop citations: the client's API names sources in the web only")
+        return None

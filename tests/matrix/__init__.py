@@ -1,0 +1,1 @@
+"""What of each API reaches each backend, and what of its answer comes back: found by trying it."""
