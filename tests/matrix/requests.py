@@ -13,13 +13,8 @@ from typing import Any
 
 from plugway_demo_model import model_path
 from plugway_llama_cpp._gguf import read_header
-from plugway_local_engine import (
-    ChatTemplate,
-    build_conversation,
-    detect_family,
-    tool_choice_of,
-    tools_of,
-)
+from plugway_local_engine import ChatTemplate, build_conversation, tool_choice_of, tools_of
+from plugway_toolcalls import detect_family
 from tests.receipts.facts import Facts, Reading, read_messages
 from tests.receipts.wires import read_chat, read_gemini, read_responses
 
