@@ -28,6 +28,7 @@ from plugway import (
     Reply,
     Upstream,
     UpstreamResponse,
+    as_list,
     as_object,
     aside,
     breath,
@@ -58,6 +59,8 @@ _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 """`call_id` or `tool_call_id` as it stands in a body; escapes make one longer, never shorter."""
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Fields of OpenAI's requests that are the Messages API's `max_tokens`."""
+_ERRORS: Final = frozenset(("error", "errors", "detail", "message", "msg", "code", "base_resp"))
+"""Members by which servers say in an answer that it is none; the last is MiniMax's."""
 _RELAYED_BYTES: Final = 16 * 2**20
 """Largest whole answer that is handed on as it came: it may hold several images."""
 
@@ -318,7 +321,7 @@ def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
 
     Raises:
         BackendRefused: it is an error.
-        BackendProtocolError: it is no JSON object.
+        BackendProtocolError: it is no JSON object, or says nothing.
     """
     try:
         answer = parsed(body)
@@ -327,12 +330,24 @@ def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
         told = BackendRefused(response.status, body).message[:300]
         record = f"it answered {response.status} with {kind}"
         raise BackendProtocolError(f"{record}: {told}", record=record) from None
-    error = answer.get("error")
-    if error and not isinstance(answer.get("choices"), list) and "output" not in answer:
-        code = as_object(error).get("code")
+    if not _answers(answer):
+        if not answer.keys() & _ERRORS:
+            raise BackendProtocolError("it answered without a message")
+        told = as_object(answer.get("error")) or answer
+        code = told.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
         raise BackendRefused(status, body, headers=response.headers)
     return answer
+
+
+def _answers(answer: Mapping[str, Any]) -> bool:
+    """Whether a model speaks: some servers put an error beside an empty choice, or in a form of
+    their own, such as MiniMax's `base_resp`."""
+    choices = [as_object(choice) for choice in as_list(answer.get("choices"))]
+    if not answer.get("error"):
+        return bool(choices) or "output" in answer
+    said = [as_object(choice.get("message")) for choice in choices]
+    return "output" in answer or any(m.get("content") or m.get("tool_calls") for m in said)
 
 
 def _kept(response: UpstreamResponse) -> Headers:
