@@ -27,6 +27,7 @@ from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_field_policy import FieldPolicy
 from plugway_gemini import Gemini
+from plugway_gemini_api import GeminiApi
 from plugway_llama_cpp import LlamaCpp
 from plugway_local_engine import Frame
 from plugway_ollama import Ollama
@@ -243,6 +244,7 @@ async def serving(name: str) -> AsyncGenerator[Running]:
         backend = server.plugin(upstream.url)
         plugins = [
             build_plugin(OpenAIApi, "openai-api"),
+            build_plugin(GeminiApi, "gemini-api"),
             build_plugin(Thinking, "thinking"),
             build_plugin(ErrorNormalizer, "error-normalizer"),
             build_plugin(ServerTools, "server-tools"),
