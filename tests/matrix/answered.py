@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from plugway_gemini_api._seal import opened
 from tests.receipts.facts import Facts
 
 Answer = dict[str, Any]
@@ -494,6 +495,8 @@ def of_gemini(answer: Answer) -> Facts:
     (candidate,) = answer["candidates"]
     stop = _GEMINI_STOPS[candidate["finishReason"]]
     for piece in candidate["content"]["parts"]:
+        for block, _ in opened(piece.get("thoughtSignature")) or ():
+            facts["thinking", "hidden"] += block["type"] == "redacted_thinking"
         if call := piece.get("functionCall"):
             _call(facts, call["id"], call["name"], call["args"])
             stop = "tool_use"
@@ -501,6 +504,7 @@ def of_gemini(answer: Answer) -> Facts:
             facts["thinking" if piece.get("thought") else "text", piece["text"]] += 1
     for cited in candidate.get("citationMetadata", {}).get("citationSources", ()):
         facts["source", cited["uri"]] += 1
+    _grounded(facts, candidate.get("groundingMetadata", {}))
     if why := candidate.get("finishMessage"):
         facts["refusal", why] += 1
     facts["stop", stop] += 1
@@ -509,7 +513,26 @@ def of_gemini(answer: Answer) -> Facts:
     _count(facts, prompt=usage["promptTokenCount"], thought=thought)
     _count(facts, answer=usage["candidatesTokenCount"] + thought)
     _count(facts, read=usage.get("cachedContentTokenCount"))
-    return facts
+    return +facts
+
+
+def _grounded(facts: Facts, metadata: Answer) -> None:
+    """Sources that texts rest on, searches, and what they found."""
+    chunks = [
+        chunk["web"]["uri"] if "web" in chunk else chunk["retrievedContext"]["title"]
+        for chunk in metadata.get("groundingChunks", ())
+    ]
+    cited = {
+        index
+        for support in metadata.get("groundingSupports", ())
+        for index in support["groundingChunkIndices"]
+    }
+    for index in cited:
+        facts["source", chunks[index]] += 1
+    for query in metadata.get("webSearchQueries", ()):
+        facts["search", query] += 1
+    if found := [where for index, where in enumerate(chunks) if index not in cited]:
+        facts["found", ",".join(found)] += 1
 
 
 def of_engine(answer: Answer) -> Facts:

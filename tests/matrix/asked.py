@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from plugway_gemini_api._seal import Sealed, sealed
 from tests.receipts.rich import CACHE, PDF, PNG, SHOT
 
 Fields = dict[str, Any]
@@ -167,6 +168,69 @@ def with_flat(tool: Fields) -> Fields:
     return {"tools": [*FLAT_TOOLS, tool]}
 
 
+# ── Gemini ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def contents(*turns: Fields, **more: Any) -> Fields:
+    return {"contents": [*turns], **more}
+
+
+def turn(role: str, *parts: Fields) -> Fields:
+    return {"role": role, "parts": [*parts]}
+
+
+def part(words: str, **more: Any) -> Fields:
+    return {"text": words, **more}
+
+
+def parts_shown(*parts: Fields) -> Fields:
+    return contents(turn("user", *parts, part("What is it?")))
+
+
+def inline(mime: str, data: str, **more: Any) -> Fields:
+    return {"inlineData": {"mimeType": mime, "data": data, **more}}
+
+
+def stored(mime: str, uri: str, **more: Any) -> Fields:
+    return {"fileData": {"mimeType": mime, "fileUri": uri, **more}}
+
+
+def part_call(path: str, **more: str) -> Fields:
+    return {"functionCall": {"name": "Read", "args": {"path": path}, **more}}
+
+
+def part_result(response: Fields, **more: Any) -> Fields:
+    return {"functionResponse": {"name": "Read", "response": response, **more}}
+
+
+def config(**more: Any) -> Fields:
+    return {"generationConfig": {"maxOutputTokens": 4096, **more}}
+
+
+def calling(**more: Any) -> Fields:
+    return {"toolConfig": {"functionCallingConfig": more}}
+
+
+def declaration(tool: Fields, **more: Any) -> Fields:
+    return {**tool, "parametersJsonSchema": SCHEMA, **more}
+
+
+def with_declared(**more: Any) -> Fields:
+    return {"tools": [*GEMINI_TOOLS, {"functionDeclarations": [declaration(SUM, **more)]}]}
+
+
+def with_kind(**tool: Any) -> Fields:
+    return {"tools": [*GEMINI_TOOLS, tool]}
+
+
+SUM = {"name": "Sum"}
+GEMINI_TOOLS = [{"functionDeclarations": [declaration(READ), declaration(LIST)]}]
+PART_ASKED = turn("user", part(ASKED))
+PART_CALLED = (PART_ASKED, turn("model", part_call("a.txt", id="fc_01Abc")))
+PART_GREETED = (turn("user", part("Hi.")), turn("model", part("Hello.")), PART_ASKED)
+SEALED = Sealed({"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"})
+
+
 BASE: dict[str, Fields] = {
     "messages": {
         "model": "m",
@@ -187,8 +251,20 @@ BASE: dict[str, Fields] = {
         "input": [ITEM_ASKED],
         "tools": FLAT_TOOLS,
     },
+    "gemini": {"tools": GEMINI_TOOLS, **contents(PART_ASKED), **config()},
 }
 """The plain request of each dialect."""
+LISTENING: dict[str, Fields] = {
+    "gemini": config(thinkingConfig={"includeThoughts": True}),
+}
+"""What a client has to ask for to be told all that an answer says."""
+STREAMED: dict[str, Fields] = {
+    "messages": {"stream": True},
+    "chat": {"stream": True, "stream_options": {"include_usage": True}},
+    "responses": {"stream": True},
+    "gemini": {},
+}
+"""What asks for a stream, beside the path."""
 
 Rows = Mapping[str, Mapping[str, Fields]]
 
@@ -205,11 +281,15 @@ CONVERSATION: Rows = {
             message("assistant", {"type": "output_text", "text": "Hello.", "annotations": []}),
             message("user", input_text("And now?")),
         ),
+        "gemini": contents(
+            turn("user", part("Hi.")), turn("model", part("Hello.")), turn("user", part("And now?"))
+        ),
     },
     "system prompt": {
         "messages": {"system": "Be brief."},
         "chat": chat({"role": "system", "content": "Be brief."}, CHAT_ASKED),
         "responses": {"instructions": "Be brief."},
+        "gemini": {"systemInstruction": {"parts": [part("Be brief.")]}},
     },
     "system turn in the middle": {
         "messages": messages(
@@ -252,6 +332,9 @@ CONVERSATION: Rows = {
             chat_result("call_01Abc", "abc"),
         ),
         "responses": items(*ITEM_CALLED, output("call_01Abc", "abc")),
+        "gemini": contents(
+            *PART_CALLED, turn("user", part_result({"output": "abc"}, id="fc_01Abc"))
+        ),
     },
     "parallel calls, results in another order": {
         "messages": messages(
@@ -271,9 +354,21 @@ CONVERSATION: Rows = {
             output("call_02Def", "def"),
             output("call_01Abc", "abc"),
         ),
+        "gemini": contents(
+            PART_ASKED,
+            turn("model", part_call("a.txt", id="fc_01Abc"), part_call("b.txt", id="fc_02Def")),
+            turn(
+                "user",
+                part_result({"output": "def"}, id="fc_02Def"),
+                part_result({"output": "abc"}, id="fc_01Abc"),
+            ),
+        ),
     },
     "result that is an error": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "no file", is_error=True))),
+        "gemini": contents(
+            *PART_CALLED, turn("user", part_result({"error": "no file"}, id="fc_01Abc"))
+        ),
     },
     "text beside a result": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "abc"), text("And then?"))),
@@ -288,9 +383,14 @@ CONVERSATION: Rows = {
             output("call_01Abc", "abc"),
             message("user", input_text("And then?")),
         ),
+        "gemini": contents(
+            *PART_CALLED,
+            turn("user", part_result({"output": "abc"}, id="fc_01Abc"), part("And then?")),
+        ),
     },
     "beginning of the answer": {
         "messages": messages(user(text("Hi.")), said(text("Well,"))),
+        "gemini": contents(turn("user", part("Hi.")), turn("model", part("Well,"))),
     },
     "name of a speaker": {
         "chat": chat({**CHAT_ASKED, "name": "Ann"}),
@@ -305,6 +405,18 @@ CONVERSATION: Rows = {
             }
         ),
     },
+    "calls without ids": {
+        "gemini": contents(
+            PART_ASKED,
+            turn("model", part_call("a.txt"), part_call("b.txt")),
+            turn("user", part_result({"output": "abc"}), part_result({"output": "def"})),
+        )
+    },
+    "result of several values": {
+        "gemini": contents(
+            *PART_CALLED, turn("user", part_result({"lines": 3, "words": "abc"}, id="fc_01Abc"))
+        )
+    },
 }
 
 TOOLS: Rows = {
@@ -312,21 +424,25 @@ TOOLS: Rows = {
         "messages": {"tool_choice": {"type": "auto"}},
         "chat": {"tool_choice": "auto"},
         "responses": {"tool_choice": "auto"},
+        "gemini": calling(mode="AUTO"),
     },
     "`tool_choice`: any tool": {
         "messages": {"tool_choice": {"type": "any"}},
         "chat": {"tool_choice": "required"},
         "responses": {"tool_choice": "required"},
+        "gemini": calling(mode="ANY"),
     },
     "`tool_choice`: this tool": {
         "messages": {"tool_choice": {"type": "tool", "name": "Read"}},
         "chat": {"tool_choice": NAMED},
         "responses": {"tool_choice": {"type": "function", "name": "Read"}},
+        "gemini": calling(mode="ANY", allowedFunctionNames=["Read"]),
     },
     "`tool_choice`: no tool": {
         "messages": {"tool_choice": {"type": "none"}},
         "chat": {"tool_choice": "none"},
         "responses": {"tool_choice": "none"},
+        "gemini": calling(mode="NONE"),
     },
     "`tool_choice`: one of these tools": {
         "chat": {
@@ -342,6 +458,7 @@ TOOLS: Rows = {
                 "tools": [{"type": "function", "name": "Read"}],
             }
         },
+        "gemini": {**with_declared(), **calling(mode="ANY", allowedFunctionNames=["Read", "List"])},
     },
     "one call at a time": {
         "messages": {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
@@ -357,6 +474,37 @@ TOOLS: Rows = {
         "messages": with_tool(
             {"name": "Sum", "input_schema": SCHEMA, "input_examples": [{"path": "a.txt"}]}
         ),
+    },
+    "calls that keep to their schema (`VALIDATED`)": {"gemini": calling(mode="VALIDATED")},
+    "schema of a tool in Gemini's words": {
+        "gemini": {
+            "tools": [
+                *GEMINI_TOOLS,
+                {
+                    "functionDeclarations": [
+                        {
+                            **SUM,
+                            "parameters": {
+                                "type": "OBJECT",
+                                "properties": {
+                                    "of": {
+                                        "type": "ARRAY",
+                                        "minItems": "1",
+                                        "items": {"type": "STRING", "nullable": True},
+                                    }
+                                },
+                                "required": ["of"],
+                            },
+                        }
+                    ]
+                },
+            ]
+        }
+    },
+    "schema of a tool's result": {"gemini": with_declared(responseJsonSchema=ANSWER)},
+    "calls that nobody waits for": {"gemini": with_declared(behavior="NON_BLOCKING")},
+    "arguments of calls, piece by piece": {
+        "gemini": calling(mode="AUTO", streamFunctionCallArguments=True)
     },
 }
 
@@ -376,7 +524,8 @@ CLIENT_TOOLS: Rows = {
                 "display_width_px": 1024,
                 "display_height_px": 768,
             }
-        )
+        ),
+        "gemini": with_kind(computerUse={"environment": "ENVIRONMENT_BROWSER"}),
     },
     "tools of plain text (`custom`)": {
         "chat": {"tools": [*CHAT_TOOLS, {"type": "custom", "custom": {"name": "Sql"}}]},
@@ -398,11 +547,16 @@ SERVER_TOOLS: Rows = {
         "messages": with_tool({"type": "web_search_20250305", "name": "web_search"}),
         "chat": {"web_search_options": {}},
         "responses": with_flat({"type": "web_search"}),
+        "gemini": with_kind(googleSearch={}),
     },
-    "web fetch": {"messages": with_tool({"type": "web_fetch_20250910", "name": "web_fetch"})},
+    "web fetch": {
+        "messages": with_tool({"type": "web_fetch_20250910", "name": "web_fetch"}),
+        "gemini": with_kind(urlContext={}),
+    },
     "running code": {
         "messages": with_tool({"type": "code_execution_20250825", "name": "code_execution"}),
         "responses": with_flat({"type": "code_interpreter", "container": {"type": "auto"}}),
+        "gemini": with_kind(codeExecution={}),
     },
     "tools of MCP servers": {
         "messages": {
@@ -411,11 +565,20 @@ SERVER_TOOLS: Rows = {
         "responses": with_flat(
             {"type": "mcp", "server_label": "files", "server_url": "https://example.com/mcp"}
         ),
+        "gemini": with_kind(
+            mcpServers=[
+                {"name": "files", "streamableHttpTransport": {"url": "https://example.com/mcp"}}
+            ]
+        ),
     },
     "file search": {
         "responses": with_flat({"type": "file_search", "vector_store_ids": ["vs_1"]}),
+        "gemini": with_kind(fileSearch={"fileSearchStoreNames": ["fileSearchStores/1"]}),
     },
-    "making images": {"responses": with_flat({"type": "image_generation"})},
+    "making images": {
+        "responses": with_flat({"type": "image_generation"}),
+        "gemini": config(responseModalities=["TEXT", "IMAGE"]),
+    },
     "a search in the conversation": {
         "messages": messages(
             user(text("Look it up.")), said(*SEARCHED, text("Found.")), user(text("Thanks."))
@@ -431,6 +594,46 @@ SERVER_TOOLS: Rows = {
             message("assistant", {"type": "output_text", "text": "Found.", "annotations": []}),
             message("user", input_text("Thanks.")),
         ),
+        "gemini": contents(
+            turn("user", part("Look it up.")),
+            turn(
+                "model",
+                {
+                    "toolCall": {
+                        "id": "1",
+                        "toolType": "GOOGLE_SEARCH_WEB",
+                        "args": {"queries": ["x"]},
+                    }
+                },
+                {
+                    "toolResponse": {
+                        "id": "1",
+                        "toolType": "GOOGLE_SEARCH_WEB",
+                        "response": {"hits": "a hit"},
+                    }
+                },
+                part("Found."),
+            ),
+            turn("user", part("Thanks.")),
+        ),
+    },
+    "maps": {
+        "gemini": {
+            **with_kind(googleMaps={}),
+            "toolConfig": {"retrievalConfig": {"languageCode": "en"}},
+        }
+    },
+    "code that the vendor ran, in the conversation": {
+        "gemini": contents(
+            turn("user", part("Count.")),
+            turn(
+                "model",
+                {"executableCode": {"language": "PYTHON", "code": "print(3)"}},
+                {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "3"}},
+                part("Three."),
+            ),
+            turn("user", part("Thanks.")),
+        )
     },
 }
 
@@ -439,6 +642,7 @@ MEDIA: Rows = {
         "messages": shown(source("image", "image/png", PNG)),
         "chat": chat_shown({"type": "image_url", "image_url": {"url": PNG_URL}}),
         "responses": items_shown({"type": "input_image", "detail": "auto", "image_url": PNG_URL}),
+        "gemini": parts_shown(inline("image/png", PNG)),
     },
     "image by its address": {
         "messages": shown({"type": "image", "source": {"type": "url", "url": PICTURE_URL}}),
@@ -446,6 +650,7 @@ MEDIA: Rows = {
         "responses": items_shown(
             {"type": "input_image", "detail": "auto", "image_url": PICTURE_URL}
         ),
+        "gemini": parts_shown(stored("image/png", PICTURE_URL)),
     },
     "image in a result": {
         "messages": messages(
@@ -464,6 +669,10 @@ MEDIA: Rows = {
                 ],
             ),
         ),
+        "gemini": contents(
+            *PART_CALLED,
+            turn("user", part_result({}, id="fc_01Abc", parts=[inline("image/png", SHOT)])),
+        ),
     },
     "resolution of an image": {
         "chat": chat_shown(
@@ -473,6 +682,9 @@ MEDIA: Rows = {
             }
         ),
         "responses": items_shown({"type": "input_image", "detail": "high", "image_url": PNG_URL}),
+        "gemini": parts_shown(
+            {**inline("image/png", PNG), "mediaResolution": {"level": "MEDIA_RESOLUTION_HIGH"}}
+        ),
     },
     "PDF": {
         "messages": shown(source("document", "application/pdf", PDF, title="paper.pdf")),
@@ -492,10 +704,14 @@ MEDIA: Rows = {
                 "file_data": f"data:application/pdf;base64,{PDF}",
             }
         ),
+        "gemini": parts_shown(inline("application/pdf", PDF, displayName="paper.pdf")),
     },
     "PDF by its address": {
-        "messages": shown({"type": "document", "source": {"type": "url", "url": PAPER_URL}}),
+        "messages": shown(
+            {"type": "document", "title": "paper.pdf", "source": {"type": "url", "url": PAPER_URL}}
+        ),
         "responses": items_shown({"type": "input_file", "file_url": PAPER_URL}),
+        "gemini": parts_shown(stored("application/pdf", PAPER_URL, displayName="paper.pdf")),
     },
     "document of text": {
         "messages": shown(
@@ -505,41 +721,61 @@ MEDIA: Rows = {
                 "source": {"type": "text", "media_type": "text/plain", "data": "Some notes."},
             }
         ),
+        "gemini": parts_shown(inline("text/plain", "U29tZSBub3Rlcy4=", displayName="notes.txt")),
     },
     "uploaded file": {
         "messages": shown({"type": "document", "source": {"type": "file", "file_id": "file_1"}}),
         "chat": chat_shown({"type": "file", "file": {"file_id": "file-1"}}),
         "responses": items_shown({"type": "input_file", "file_id": "file-1"}),
+        "gemini": parts_shown(
+            stored("application/pdf", "https://generativelanguage.googleapis.com/v1beta/files/1")
+        ),
     },
     "audio": {
         "chat": chat_shown(
             {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
         ),
+        "gemini": parts_shown(inline("audio/wav", "UklGRg==")),
     },
     "citations of a document": {
         "messages": shown(source("document", "application/pdf", PDF, citations={"enabled": True})),
+    },
+    "video": {"gemini": parts_shown(inline("video/mp4", "AAAAGA=="))},
+    "video by its address": {
+        "gemini": parts_shown(stored("video/mp4", "https://www.youtube.com/watch?v=1"))
+    },
+    "resolution of all media": {
+        "gemini": {
+            **parts_shown(inline("image/png", PNG)),
+            **config(mediaResolution="MEDIA_RESOLUTION_LOW"),
+        }
     },
 }
 
 THINKING: Rows = {
     "thinking by a budget": {
         "messages": {"thinking": {"type": "enabled", "budget_tokens": 2048}},
+        "gemini": config(thinkingConfig={"thinkingBudget": 2048}),
     },
     "thinking as the model sees fit": {
         "messages": {"thinking": {"type": "adaptive"}},
+        "gemini": config(thinkingConfig={"thinkingBudget": -1}),
     },
     "no thinking": {
         "messages": {"thinking": {"type": "disabled"}},
         "chat": {"reasoning_effort": "none"},
         "responses": {"reasoning": {"effort": "none"}},
+        "gemini": config(thinkingConfig={"thinkingBudget": 0}),
     },
     "effort": {
         "messages": {"output_config": {"effort": "high"}},
         "chat": {"reasoning_effort": "high"},
         "responses": {"reasoning": {"effort": "high"}},
+        "gemini": config(thinkingConfig={"thinkingLevel": "HIGH"}),
     },
     "summary of the thinking": {
         "responses": {"reasoning": {"effort": "high", "summary": "auto"}},
+        "gemini": config(thinkingConfig={"thinkingLevel": "HIGH", "includeThoughts": True}),
     },
     "thinking of another model, coming back": {
         "messages": messages(
@@ -563,6 +799,18 @@ THINKING: Rows = {
             message("assistant", {"type": "output_text", "text": "Hello.", "annotations": []}),
             ITEM_ASKED,
         ),
+        "gemini": contents(
+            turn("user", part("Hi.")),
+            turn("model", part("Hm.", thought=True), part("Hello.", thoughtSignature="Z29vZ2xl")),
+            PART_ASKED,
+        ),
+    },
+    "thinking of an earlier answer, coming back": {
+        "gemini": contents(
+            turn("user", part("Hi.")),
+            turn("model", part("Hello.", thoughtSignature=sealed([SEALED], "m"))),
+            PART_ASKED,
+        )
     },
 }
 
@@ -590,6 +838,7 @@ CACHING: Rows = {
         "chat": {"prompt_cache_retention": "24h"},
         "responses": {"prompt_cache_retention": "24h"},
     },
+    "`cachedContent`": {"gemini": {"cachedContent": "cachedContents/1"}},
 }
 
 OUTPUT: Rows = {
@@ -611,10 +860,12 @@ OUTPUT: Rows = {
                 }
             }
         },
+        "gemini": config(responseMimeType="application/json", responseJsonSchema=ANSWER),
     },
     "any JSON": {
         "chat": {"response_format": {"type": "json_object"}},
         "responses": {"text": {"format": {"type": "json_object"}}},
+        "gemini": config(responseMimeType="application/json"),
     },
     "verbosity": {
         "chat": {"verbosity": "low"},
@@ -624,38 +875,80 @@ OUTPUT: Rows = {
         "messages": {"max_tokens": 2048},
         "chat": {"max_completion_tokens": 2048},
         "responses": {"max_output_tokens": 2048},
+        "gemini": {"generationConfig": {"maxOutputTokens": 2048}},
     },
     "stop sequences": {
         "messages": {"stop_sequences": ["STOP"]},
         "chat": {"stop": ["STOP"]},
+        "gemini": config(stopSequences=["STOP"]),
     },
     "temperature": {
         "messages": {"temperature": 0.5},
         "chat": {"temperature": 0.5},
         "responses": {"temperature": 0.5},
+        "gemini": config(temperature=0.5),
     },
     "temperature above 1": {
         "chat": {"temperature": 1.5},
         "responses": {"temperature": 1.5},
+        "gemini": config(temperature=1.5),
     },
     "`top_p`": {
         "messages": {"top_p": 0.9},
         "chat": {"top_p": 0.9},
         "responses": {"top_p": 0.9},
+        "gemini": config(topP=0.9),
     },
-    "`top_k`": {"messages": {"top_k": 40}},
-    "`seed`": {"chat": {"seed": 7}},
-    "`frequency_penalty`": {"chat": {"frequency_penalty": 0.5}},
-    "`presence_penalty`": {"chat": {"presence_penalty": 0.5}},
+    "`top_k`": {
+        "messages": {"top_k": 40},
+        "gemini": config(topK=40),
+    },
+    "`seed`": {
+        "chat": {"seed": 7},
+        "gemini": config(seed=7),
+    },
+    "`frequency_penalty`": {
+        "chat": {"frequency_penalty": 0.5},
+        "gemini": config(frequencyPenalty=0.5),
+    },
+    "`presence_penalty`": {
+        "chat": {"presence_penalty": 0.5},
+        "gemini": config(presencePenalty=0.5),
+    },
     "`logit_bias`": {"chat": {"logit_bias": {"50256": -100}}},
     "probabilities of tokens": {
         "chat": {"logprobs": True, "top_logprobs": 2},
         "responses": {"top_logprobs": 2, "include": ["message.output_text.logprobs"]},
+        "gemini": config(responseLogprobs=True, logprobs=2),
     },
-    "several answers": {"chat": {"n": 2}},
+    "several answers": {
+        "chat": {"n": 2},
+        "gemini": config(candidateCount=2),
+    },
     "predicted answer": {"chat": {"prediction": {"type": "content", "content": "abc"}}},
     "audio as the answer": {
-        "chat": {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}
+        "chat": {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}},
+        "gemini": config(responseModalities=["AUDIO"], speechConfig={"languageCode": "en-US"}),
+    },
+    "JSON by a schema in Gemini's words": {
+        "gemini": config(
+            responseMimeType="application/json",
+            responseSchema={
+                "type": "OBJECT",
+                "properties": {"done": {"type": "BOOLEAN", "nullable": True}},
+                "required": ["done"],
+            },
+        )
+    },
+    "JSON by `responseFormat`": {
+        "gemini": config(
+            responseFormat={"text": {"mimeType": "APPLICATION_JSON", "schema": ANSWER}}
+        )
+    },
+    "one of some words (`text/x.enum`)": {
+        "gemini": config(
+            responseMimeType="text/x.enum", responseSchema={"type": "STRING", "enum": ["yes", "no"]}
+        )
     },
 }
 
@@ -669,11 +962,13 @@ ACCOUNT: Rows = {
     "labels (`metadata`)": {
         "chat": {"metadata": {"job": "nightly"}},
         "responses": {"metadata": {"job": "nightly"}},
+        "gemini": {"labels": {"job": "nightly"}},
     },
     "`service_tier`": {
         "messages": {"service_tier": "standard_only"},
         "chat": {"service_tier": "flex"},
         "responses": {"service_tier": "flex"},
+        "gemini": {"serviceTier": "flex"},
     },
     "`speed`": {"messages": {"speed": "fast"}},
     "place of inference": {"messages": {"inference_geo": "us"}},
@@ -692,7 +987,11 @@ ACCOUNT: Rows = {
         },
         "responses": {"context_management": [{"type": "compaction", "compact_threshold": 90000}]},
     },
-    "answers that are stored": {"chat": {"store": True}, "responses": {"store": True}},
+    "answers that are stored": {
+        "chat": {"store": True},
+        "responses": {"store": True},
+        "gemini": {"store": True},
+    },
     "`previous_response_id`": {"responses": {"previous_response_id": "resp_1"}},
     "`item_reference`": {"responses": items(ITEM_ASKED, {"type": "item_reference", "id": "msg_1"})},
     "answers in the background": {"responses": {"background": True}},
@@ -703,7 +1002,17 @@ ACCOUNT: Rows = {
         "messages": {"a_new_field": 1},
         "chat": {"a_new_field": 1},
         "responses": {"a_new_field": 1},
+        "gemini": {"aNewField": 1},
     },
+    "filters of the vendor (`safetySettings`)": {
+        "gemini": {
+            "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]
+        }
+    },
+    "the vendor's choice of a model": {
+        "gemini": config(modelSelectionConfig={"featureSelectionPreference": "BALANCED"})
+    },
+    "a setting that nobody knows": {"gemini": config(aNewSetting=1)},
 }
 
 REQUESTS: Mapping[str, Rows] = {
@@ -723,6 +1032,7 @@ _NO_MEDIUM: Mapping[str, Fields] = {
     "messages": shown(),
     "chat": chat_shown(),
     "responses": items_shown(),
+    "gemini": parts_shown(),
 }
 _GREETED: Mapping[str, Fields] = {
     "messages": messages(user(text("Hi.")), said(text("Hello.")), user(text(ASKED))),
@@ -736,13 +1046,17 @@ _GREETED: Mapping[str, Fields] = {
         message("assistant", {"type": "output_text", "text": "Hello.", "annotations": []}),
         ITEM_ASKED,
     ),
+    "gemini": contents(*PART_GREETED),
 }
 WITHOUT: Mapping[str, Mapping[str, Fields]] = {
     **dict.fromkeys(MEDIA, _NO_MEDIUM),
     "system turn in the middle": _GREETED,
     "thinking of another model, coming back": _GREETED,
     "search results as blocks": _NO_MEDIUM,
-    "beginning of the answer": {"messages": messages(user(text("Hi.")))},
+    "beginning of the answer": {
+        "messages": messages(user(text("Hi."))),
+        "gemini": contents(turn("user", part("Hi."))),
+    },
     "a search in the conversation": {
         "messages": messages(
             user(text("Look it up.")), said(text("Found.")), user(text("Thanks."))
@@ -751,6 +1065,11 @@ WITHOUT: Mapping[str, Mapping[str, Fields]] = {
             message("user", input_text("Look it up.")),
             message("assistant", {"type": "output_text", "text": "Found.", "annotations": []}),
             message("user", input_text("Thanks.")),
+        ),
+        "gemini": contents(
+            turn("user", part("Look it up.")),
+            turn("model", part("Found.")),
+            turn("user", part("Thanks.")),
         ),
     },
     "strict schema of a tool": {
@@ -771,10 +1090,14 @@ WITHOUT: Mapping[str, Mapping[str, Fields]] = {
     },
     "result that is an error": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "no file"))),
+        "gemini": contents(
+            *PART_CALLED, turn("user", part_result({"output": "no file"}, id="fc_01Abc"))
+        ),
     },
     "resolution of an image": {
         "chat": chat_shown({"type": "image_url", "image_url": {"url": PNG_URL}}),
         "responses": items_shown({"type": "input_image", "detail": "auto", "image_url": PNG_URL}),
+        "gemini": parts_shown(inline("image/png", PNG)),
     },
     "citations of a document": {
         "messages": shown(source("document", "application/pdf", PDF)),
@@ -782,6 +1105,7 @@ WITHOUT: Mapping[str, Mapping[str, Fields]] = {
     "image in a result": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", []))),
         "responses": items(*ITEM_CALLED, output("call_01Abc", [])),
+        "gemini": contents(*PART_CALLED, turn("user", part_result({}, id="fc_01Abc"))),
     },
     "text beside a result": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "abc"))),
@@ -791,7 +1115,27 @@ WITHOUT: Mapping[str, Mapping[str, Fields]] = {
             chat_result("call_01Abc", "abc"),
         ),
         "responses": items(*ITEM_CALLED, output("call_01Abc", "abc")),
+        "gemini": contents(
+            *PART_CALLED, turn("user", part_result({"output": "abc"}, id="fc_01Abc"))
+        ),
     },
+    "calls without ids": {"gemini": contents(PART_ASKED)},
+    "result of several values": {
+        "gemini": contents(*PART_CALLED, turn("user", part_result({}, id="fc_01Abc")))
+    },
+    "`tool_choice`: one of these tools": {"gemini": with_declared()},
+    "schema of a tool's result": {"gemini": with_declared()},
+    "calls that nobody waits for": {"gemini": with_declared()},
+    "arguments of calls, piece by piece": {"gemini": calling(mode="AUTO")},
+    "code that the vendor ran, in the conversation": {
+        "gemini": contents(
+            turn("user", part("Count.")),
+            turn("model", part("Three.")),
+            turn("user", part("Thanks.")),
+        )
+    },
+    "resolution of all media": {"gemini": parts_shown(inline("image/png", PNG))},
+    "thinking of an earlier answer, coming back": {"gemini": contents(*PART_GREETED)},
 }
 """The requests that some rows would be without their feature, where that is not the plain one."""
 
@@ -800,6 +1144,7 @@ VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "messages": ("toolu_01Abc",),
         "chat": ("call_01Abc",),
         "responses": ("call_01Abc",),
+        "gemini": ("fc_01Abc",),
     },
 }
 """Rows about single values: kept where these stand in what arrived."""

@@ -15,8 +15,9 @@ from plugway_demo_model import model_path
 from plugway_llama_cpp._gguf import read_header
 from plugway_local_engine import ChatTemplate, build_conversation, tool_choice_of, tools_of
 from plugway_toolcalls import detect_family
+from tests.matrix.gemini import of_gemini
 from tests.receipts.facts import Facts, Reading, read_messages
-from tests.receipts.wires import read_chat, read_gemini, read_responses
+from tests.receipts.wires import read_chat, read_responses
 
 Body = Mapping[str, Any]
 
@@ -152,21 +153,6 @@ def of_responses(body: Body) -> Facts:
         for part in content if isinstance(content, list) else ():
             _part_extras(facts, part)
     return _renamed(facts, safety_identifier="metadata", user="metadata")
-
-
-def of_gemini(body: Body) -> Facts:
-    """A request of `generateContent`."""
-    config = dict(body.get("generationConfig", {}))
-    thinking = config.pop("thinkingConfig", {})
-    facts = read_gemini({**body, "generationConfig": config})
-    if "thinkingLevel" in thinking:
-        facts["output_config.effort", thinking["thinkingLevel"]] += 1
-    if "thinkingBudget" in thinking:
-        facts["thinking.budget", str(thinking["thinkingBudget"])] += 1
-    if thinking.get("includeThoughts"):
-        facts["thinking shown", ""] += 1
-        facts["thinks", ""] += 1
-    return facts
 
 
 ENGINE_FIELDS = ("temperature", "top_p", "top_k", "max_tokens", "stop_sequences", "thinking")

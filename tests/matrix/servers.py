@@ -11,7 +11,17 @@ from typing import Any
 
 import anyio
 
-from plugway import Attempt, Exchange, MessagesRequest, NoOptions, Outcome, Plugin, Reply, hookimpl
+from plugway import (
+    Attempt,
+    Exchange,
+    MessagesRequest,
+    NoOptions,
+    Outcome,
+    Plugin,
+    Reply,
+    Upstream,
+    hookimpl,
+)
 from plugway.testing import (
     Gateway,
     ReceivedRequest,
@@ -27,6 +37,7 @@ from plugway_context_guard import ContextGuard
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_field_policy import FieldPolicy
 from plugway_gemini import Gemini
+from plugway_gemini_api import GeminiApi
 from plugway_llama_cpp import LlamaCpp
 from plugway_local_engine import Frame
 from plugway_ollama import Ollama
@@ -118,26 +129,38 @@ class Worker:
     def __init__(self, own: Any, running: Running) -> None:
         self._own = own
         self._running = running
+        self._said: dict[bytes, tuple[list[Any], Mapping[str, Any] | None]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._own, name)
 
     async def call(self, header: Mapping[str, Any], body: bytes = b"") -> Any:
         """A request for the worker."""
+        if header["op"] != "generate":
+            return await self._own.call(header, body)
         answer: Any = self._running.answer
         answer = answer(json.loads(body)) if callable(answer) else answer
-        if answer is None or header["op"] != "generate":
-            return await self._own.call(header, body)
-        if not self._running.asks:
+        if answer is not None and not self._running.asks:
             return _Told(answer["ops"])
-        short = json.dumps({**json.loads(body), "max_tokens": 1}).encode()
-        call = await self._own.call(header, short)
+        if answer is not None:
+            body = json.dumps({**json.loads(body), "max_tokens": 1}).encode()
+        if body not in self._said:  # dialects often come to the same request
+            self._said[body] = await self._says(header, body)
+        ops, failed = self._said[body]
+        if answer is not None and not failed:
+            ops = [*(op for op in ops if op[0] == "note"), *answer["ops"]]
+        return _Told(ops, failed)
+
+    async def _says(
+        self, header: Mapping[str, Any], body: bytes
+    ) -> tuple[list[Any], Mapping[str, Any] | None]:
+        """What the worker says to a request, and how it fails, if it does."""
+        call = await self._own.call(header, body)
         frames = [frame.header async for frame in call]
         await call.aclose()
         if failed := next((frame for frame in frames if "error" in frame), None):
-            return _Told([], failed)
-        ops = [op for frame in frames for op in frame.get("ops", ())]
-        return _Told([*(op for op in ops if op[0] == "note"), *answer["ops"]])
+            return [], failed
+        return [op for frame in frames for op in frame.get("ops", ())], None
 
 
 class _Told:
@@ -172,7 +195,8 @@ class Running:
     """A gateway with one backend."""
 
     server: Server
-    gateway: Gateway
+    client: Upstream
+    """Of the gateway; the light one that backends use."""
     upstream: ScriptedUpstream
     spy: Spy
     answer: Answer | Callable[[Mapping[str, Any]], Answer] | None = None
@@ -197,14 +221,16 @@ class Running:
         self.spy.done = anyio.Event()
         self.spy.lines, self.spy.handed = [], []
         del self.upstream.requests[:]
-        reply = await self.gateway.post(body, path)
+        raw, lines = json.dumps(body).encode(), (("content-type", "application/json"),)
+        reply = await self.client.request("POST", path, body=raw, headers=lines)
+        whole = await reply.read()
         if self.spy.handed:
             with anyio.fail_after(5):
                 await self.spy.done.wait()
         sent = [r for r in self.upstream.requests if r.method == "POST" and _infers(r.path)]
         arrived = [r.json for r in sent] if self.server.api != "engine" else self.spy.handed
         refused = self._refusals(sent[0]) if sent else []
-        return Exchanged(reply.status_code, reply.content, self.spy.lines, arrived, refused)
+        return Exchanged(reply.status, whole, self.spy.lines, arrived, refused)
 
     def _refusals(self, request: ReceivedRequest) -> list[str]:
         """What the vendor would have refused."""
@@ -243,6 +269,7 @@ async def serving(name: str) -> AsyncGenerator[Running]:
         backend = server.plugin(upstream.url)
         plugins = [
             build_plugin(OpenAIApi, "openai-api"),
+            build_plugin(GeminiApi, "gemini-api"),
             build_plugin(Thinking, "thinking"),
             build_plugin(ErrorNormalizer, "error-normalizer"),
             build_plugin(ServerTools, "server-tools"),
@@ -253,11 +280,15 @@ async def serving(name: str) -> AsyncGenerator[Running]:
             spy,
             backend,
         ]
-        async with gateway(plugins) as found:
-            running = Running(server, found, upstream, spy)
+        async with gateway(plugins) as found, _client_of(found) as client:
+            running = Running(server, client, upstream, spy)
             if server.api == "engine":
                 await _behind(backend, running)
             yield running
+
+
+def _client_of(gateway: Gateway) -> Upstream:
+    return Upstream(gateway.url, credentials={"authorization": f"Bearer {gateway.token}"})
 
 
 async def _behind(backend: Any, running: Running) -> None:

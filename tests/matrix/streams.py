@@ -52,6 +52,8 @@ def whole_of(dialect: str, body: bytes) -> Answer:
     if dialect == "chat":
         lines = [line[6:] for line in body.decode().splitlines() if line.startswith("data: ")]
         return _joined([json.loads(line) for line in lines if line != "[DONE]"])
+    if dialect == "gemini":
+        return _whole([json.loads(piece[6:]) for piece in body.split(b"\r\n\r\n") if piece])
     found = parse_sse(body)
     if dialect == "responses":
         return found[-1][1]["response"]
@@ -71,6 +73,14 @@ def _run(events: Any) -> Answer:
     except StopIteration as end:
         return end.value
     raise AssertionError("`collect` waits for something")
+
+
+def _whole(answers: list[Answer]) -> Answer:
+    """The last answer of `streamGenerateContent`, with the parts of all before it."""
+    candidates = [answer["candidates"][0] for answer in answers]
+    parts = [part for candidate in candidates for part in candidate["content"]["parts"]]
+    content = {"role": "model", "parts": parts}
+    return {**answers[-1], "candidates": [{**candidates[-1], "content": content}]}
 
 
 def _joined(chunks: list[Answer]) -> Answer:

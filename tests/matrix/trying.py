@@ -19,12 +19,24 @@ class Dialect:
 
     title: str
     path: str
+    """Where answers are asked for; `{model}` stands for the model, where its place is here."""
+    streaming: str = ""
+    """Where streams are asked for, if elsewhere."""
+
+    def place(self, *, stream: bool) -> str:
+        """Where a request goes."""
+        return ((stream and self.streaming) or self.path).replace("{model}", "m")
 
 
 DIALECTS: Mapping[str, Dialect] = {
     "messages": Dialect("Messages", "/v1/messages"),
     "chat": Dialect("Chat Completions", "/v1/chat/completions"),
     "responses": Dialect("Responses", "/v1/responses"),
+    "gemini": Dialect(
+        "Gemini",
+        "/v1beta/models/{model}:generateContent",
+        "/v1beta/models/{model}:streamGenerateContent?alt=sse",
+    ),
 }
 """By the name that `asked` and `answered` have for the API."""
 
@@ -67,20 +79,22 @@ class _Client:
 
     def __init__(self, dialect: str, running: Running) -> None:
         self._dialect = dialect
-        self._path = DIALECTS[dialect].path
         self._running = running
         self._api = running.server.api
         self._base = asked.BASE[dialect]
+        self._listening = {**self._base, **asked.LISTENING.get(dialect, {})}
 
     async def begin(self) -> None:
         """Send the plain request, and take a plain answer."""
         self._running.asks = True
         self._running.answer = answered.CONTENT["text"][self._api]
         self._plain = await self._ask(self._base)
-        assert self._plain.status == 200, self._plain.body
+        self._usual = await self._ask(self._listening)
+        assert self._plain.status == self._usual.status == 200, self._plain.body
 
-    async def _ask(self, body: Mapping[str, Any]) -> Exchanged:
-        return await self._running.ask(self._path, body)
+    async def _ask(self, body: Mapping[str, Any], *, stream: bool = False) -> Exchanged:
+        path = DIALECTS[self._dialect].place(stream=stream)
+        return await self._running.ask(path, body)
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────
 
@@ -122,7 +136,7 @@ class _Client:
         arrived = sent.arrived[0]
         if row in asked.VALUES:
             return all(holds(arrived, value) for value in asked.VALUES[row][self._dialect])
-        return all(name in arrived and arrived[name] == value for name, value in fields.items())
+        return all(_stands(arrived, name, fields, self._base) for name in fields)
 
     def _reply(self, reply: Any) -> Any:
         return answered.READERS[self._dialect](reply)
@@ -138,16 +152,27 @@ class _Client:
         return worst[0]
 
     async def _got(self, wanted: Any, *, stream: bool) -> Cell:
-        options = {"stream_options": {"include_usage": True}} if self._dialect == "chat" else {}
-        sent = await self._ask({**self._base, **({"stream": True, **options} if stream else {})})
+        body = {**self._listening, **(asked.STREAMED[self._dialect] if stream else {})}
+        sent = await self._ask(body, stream=stream)
         if sent.status >= 400:
             return Cell("lost", (), f"{sent.status}: {sent.body.decode()[:200]}")
         got = self._reply(whole_of(self._dialect, sent.body) if stream else sent.json)
-        lines = new_lines(sent.lines, self._plain.lines)
+        lines = new_lines(sent.lines, self._usual.lines)
         gone = missing(wanted, got)
         same = self._dialect == self._api and not wanted - got
-        cell = word_of(wanted, gone, lines, self._plain.lines, verbatim=same)
+        cell = word_of(wanted, gone, lines, self._usual.lines, verbatim=same)
         return replace(cell, why=cell.why and f"{cell.why} ({'streamed' if stream else 'whole'})")
+
+
+def _stands(
+    arrived: Mapping[str, Any], name: str, fields: Mapping[str, Any], base: Mapping[str, Any]
+) -> bool:
+    """Whether a field arrived as it was sent; of one that a plain request has too, what is new."""
+    sent, before, there = fields[name], base.get(name), arrived.get(name)
+    if not (isinstance(sent, Mapping) and isinstance(before, Mapping)):
+        return name in arrived and there == sent
+    fresh = {key: value for key, value in sent.items() if before.get(key) != value}
+    return isinstance(there, Mapping) and all(there.get(key) == fresh[key] for key in fresh)
 
 
 def _answers(row: str, api: str) -> Any:

@@ -34,6 +34,8 @@ _FIELDS = {
     "messages.search_result": {"search_result", "search result in words"},
     "messages.tool_use": {"thoughtSignature"},
     "tools": {"tools", "tools.*", "schema.*"},
+    "contents.parts.thought": {"thinking blocks"},
+    "contents.parts.thoughtSignature": {"thoughtSignature"},
     "messages.prefill": {"assistant text"},
 }
 _CLAUSES = {

@@ -6,7 +6,7 @@ import pytest
 
 from plugway_gemini_api._fields import camel
 from plugway_gemini_api._policy import GENERATION, REQUEST
-from plugway_gemini_api._tools import RUN_BY_GOOGLE
+from plugway_gemini_api._tools import OF_GOOGLE
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 TABLES = [REQUEST, GENERATION]
@@ -31,4 +31,4 @@ def test_every_setting_and_tool_of_the_sdk_has_a_rule():
     settings = {camel(name) for name in types.GenerationConfig.model_fields}
     assert sorted(settings - set(GENERATION)) == []
     tools = {camel(name) for name in types.Tool.model_fields} - {"functionDeclarations"}
-    assert sorted(tools - RUN_BY_GOOGLE) == []
+    assert sorted(tools - set(OF_GOOGLE)) == []

@@ -452,3 +452,23 @@ def test_names_that_the_messages_api_refuses_are_changed():
 def test_what_is_wrong_is_a_400_that_names_it(body, where):
     with pytest.raises(InvalidRequest, match=f"Invalid value at '[^']*{where}"):
         made(**body)
+
+
+def test_members_that_nobody_knows_are_on_record():
+    notes = Notes()
+    call = {"functionCall": {"name": "look", "aNew": 1}}
+    result = {"functionResponse": {"name": "look", "response": {}, "bNew": 1}}
+    image = {"inlineData": {"mimeType": "image/png", "data": "AAAA", "displayName": "x", "cNew": 1}}
+    paper = {"fileData": {"mimeType": "application/pdf", "fileUri": "https://a.de/b", "dNew": 1}}
+    body = {
+        "contents": [
+            {"role": "model", "parts": [call], "eNew": 1},
+            {"role": "user", "parts": [result, image, paper]},
+        ],
+        "tools": [{"functionDeclarations": [{"name": "look", "fNew": 1}]}],
+        "toolConfig": {"gNew": 1, "functionCallingConfig": {"mode": "AUTO", "hNew": 1}},
+        "generationConfig": {"thinkingConfig": {"thinkingBudget": 0, "iNew": 1}},
+    }
+    messages_request(body, "m", notes, max_tokens=9)
+    dropped = {line.split(": ")[0].rpartition(".")[2] for line in notes.lines()}
+    assert dropped == {*(f"{letter}New" for letter in "abcdefghi"), "displayName"}

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_object
-from plugway_gemini_api._fields import invalid, named, object_at, objects, text
+from plugway_gemini_api._fields import invalid, named, object_at, objects, text, unknown
 from plugway_gemini_api._media import Attachments
 from plugway_gemini_api._seal import STAND_INS, Sealed, opened
 from plugway_translation import Notes, ToolNames, encode_id
@@ -34,6 +34,7 @@ _HINTS: Final = frozenset(
     )
 )
 """Members of a part that say how Google shall read it."""
+_RESPONSE: Final = ("id", "name", "response", "parts", "willContinue", "scheduling")
 _GOOGLES: Final = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 """Parts about tools that Google has run."""
 _RESULT: Final = ("output", "error", "result")
@@ -98,6 +99,7 @@ class Conversation:
         return found
 
     def _content(self, content: Mapping[str, Any], path: str) -> None:
+        unknown(content, ("role", "parts"), "contents", self._notes)
         given = text(content, "role", path)
         role = _ROLES.get(given)
         if role is None:
@@ -175,6 +177,7 @@ class Conversation:
             blocks.insert(len(blocks) - 1 if behind else len(blocks), one.block)
 
     def _call(self, call: Mapping[str, Any], path: str) -> Block:
+        unknown(call, ("id", "name", "args"), "functionCall", self._notes)
         name, own = (text(call, key, f"{path}.functionCall") for key in ("name", "id"))
         if not name:
             raise invalid(f"{path}.functionCall.name", "a call needs a name")
@@ -214,6 +217,7 @@ class Conversation:
         return None
 
     def _response(self, response: Mapping[str, Any], blocks: list[Block], path: str) -> None:
+        unknown(response, _RESPONSE, "functionResponse", self._notes)
         for name in ("willContinue", "scheduling"):
             if response.get(name):
                 self._notes.add(f"functionResponse.{name}", "drop", "results are whole here")

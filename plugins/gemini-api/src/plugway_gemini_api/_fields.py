@@ -1,4 +1,4 @@
-"""Reads members of a request and says which one is wrong. Pure functions.
+"""Reads members of a request and says which one is wrong, or unknown. Pure functions.
 
 The API's JSON is protobuf's: `camelCase` and `snake_case` both count, a lone value stands for a
 list of one, and numbers may come as text (https://protobuf.dev/programming-guides/json).
@@ -7,10 +7,11 @@ list of one, and numbers may come as text (https://protobuf.dev/programming-guid
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from plugway import InvalidRequest, as_list, as_object
+from plugway_translation import Notes
 
 _UNDERSCORE: Final = re.compile(r"(?<=[a-z0-9])_([a-z0-9])")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,10}")
@@ -99,6 +100,12 @@ def integer(holder: Mapping[str, Any], key: str, path: str, low: int = 0) -> int
     if not low <= value <= MAX_INTEGER:
         raise invalid(f"{path}.{key}", f"expected a value from {low} to {MAX_INTEGER}")
     return int(value)
+
+
+def unknown(holder: Mapping[str, Any], known: Collection[str], at: str, notes: Notes) -> None:
+    """Put on record the members that this translation does not know."""
+    for name in holder.keys() - set(known):
+        notes.add(f"{at}.{name[:64]}", "drop", "this translation does not know it")
 
 
 def word(holder: Mapping[str, Any], key: str, path: str) -> str:

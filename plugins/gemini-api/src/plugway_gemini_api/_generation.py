@@ -21,6 +21,7 @@ from plugway_gemini_api._fields import (
     repeated,
     text,
     texts,
+    unknown,
     word,
 )
 from plugway_gemini_api._policy import GENERATION, apply
@@ -123,6 +124,7 @@ def thinking(config: Mapping[str, Any], form: Form, notes: Notes) -> dict[str, A
     """
     at = f"{AT}.thinkingConfig"
     wanted = object_at(config, "thinkingConfig", AT)
+    unknown(wanted, ("includeThoughts", "thinkingBudget", "thinkingLevel"), at, notes)
     output: dict[str, Any] = {}
     if form.schema is not None:
         output["format"] = {"type": "json_schema", "schema": form.schema}

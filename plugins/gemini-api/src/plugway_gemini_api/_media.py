@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from plugway_gemini_api._fields import invalid, named, text
+from plugway_gemini_api._fields import invalid, named, text, unknown
 from plugway_translation import Media, MediaPolicy, Notes, unseen
 
 PDF: Final = "application/pdf"
@@ -36,9 +36,13 @@ class Attachments:
         Raises `InvalidRequest`.
         """
         if "inlineData" in part:
-            return self._inline(named(part["inlineData"]), f"{path}.inlineData")
+            blob = named(part["inlineData"])
+            unknown(blob, ("mimeType", "data", "displayName"), "inlineData", self._notes)
+            return self._inline(blob, f"{path}.inlineData")
         if "fileData" in part:
-            return self._file(named(part["fileData"]), f"{path}.fileData")
+            file = named(part["fileData"])
+            unknown(file, ("mimeType", "fileUri", "displayName"), "fileData", self._notes)
+            return self._file(file, f"{path}.fileData")
         return None
 
     def words(self, mime: str, because: str) -> Block:
@@ -56,15 +60,19 @@ class Attachments:
             raise invalid(path, "`mimeType` and `data` are needed")
         source = {"type": "base64", "media_type": mime, "data": data}
         if mime.startswith("image/"):
+            self._untitled(title)
             return {"type": "image", "source": source}
         if mime.startswith(_TEXTS):
             source = {"type": "text", "media_type": "text/plain", "data": _text_of(data, path)}
         elif mime != PDF:
-            return self.words(mime, "the Messages API has no media of its type")
-        return {"type": "document", "source": source, **({"title": title} if title else {})}
+            kind = mime.partition("/")[0]
+            what = kind if kind in ("audio", "video") else "media of its type"
+            return self.words(mime, f"the Messages API has no {what}")
+        return _document(source, title)
 
     def _file(self, file: Mapping[str, Any], path: str) -> Block:
         mime, uri = text(file, "mimeType", path), text(file, "fileUri", path)
+        title = text(file, "displayName", path)
         if not uri:
             raise invalid(f"{path}.fileUri", "an address is needed")
         place = urlsplit(uri)
@@ -72,10 +80,19 @@ class Attachments:
             return self.words(mime, "it lies with Google; send the data")
         source = {"type": "url", "url": uri}
         if mime.startswith("image/"):
+            self._untitled(title)
             return {"type": "image", "source": source}
         if mime == PDF:
-            return {"type": "document", "source": source}
+            return _document(source, title)
         return self.words(mime, "the Messages API fetches images and PDF only")
+
+    def _untitled(self, title: str) -> None:
+        if title:
+            self._notes.add("contents.parts.displayName", "drop", "images have no titles here")
+
+
+def _document(source: Block, title: str) -> Block:
+    return {"type": "document", "source": source, **({"title": title} if title else {})}
 
 
 def _text_of(data: str, path: str) -> str:

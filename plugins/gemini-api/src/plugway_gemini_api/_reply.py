@@ -14,6 +14,7 @@ import orjson
 from plugway import StreamEvent, as_object, replay
 from plugway_gemini_api._errors import envelope, status_of
 from plugway_gemini_api._parts import Part, Parts, joined
+from plugway_gemini_api._sources import Sources
 from plugway_translation import count, totals_of
 
 FINISH: Final[Mapping[str, str]] = {
@@ -34,6 +35,8 @@ class ContentEncoder:
     def __init__(self, parts: Parts, *, as_array: bool = False) -> None:
         """`as_array`: the stream is a JSON array, and not one of events."""
         self._parts = parts
+        self._sources = Sources()
+        self.unsaid = self._sources.lines
         self._as_array = as_array
         self._head: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
@@ -76,6 +79,7 @@ class ContentEncoder:
             usage = as_object(data.get("usage"))
             self._usage |= {key: value for key, value in usage.items() if value is not None}
             self._ending |= as_object(data.get("delta"))
+        self._sources.event(event)
         return self._parts.event(event)
 
     def _last(self, parts: list[Part]) -> dict[str, Any]:
@@ -89,6 +93,8 @@ class ContentEncoder:
         why = as_object(self._ending.get("stop_details")).get("explanation")
         if isinstance(why, str) and why:
             ended["finishMessage"] = why
+        if sources := self._sources.end(reason, self._usage):
+            ended["groundingMetadata"] = sources
         usage = usage_metadata(self._usage)
         return {"candidates": [ended], "usageMetadata": usage, **self._head}
 

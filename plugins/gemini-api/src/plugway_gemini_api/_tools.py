@@ -9,24 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from plugway_gemini_api._fields import invalid, object_at, objects, text, texts, word
+from plugway_gemini_api._fields import invalid, object_at, objects, text, texts, unknown, word
 from plugway_gemini_api._schema import parameters
 from plugway_translation import Notes, ToolNames
 
 NAME_LIMIT: Final = 128
 """Characters of a tool's name in the Messages API; Gemini takes `.` and `:` besides."""
-RUN_BY_GOOGLE: Final = frozenset(
-    (
-        *("codeExecution", "computerUse", "enterpriseWebSearch", "exaAiSearch", "fileSearch"),
-        *("googleMaps", "googleSearch", "googleSearchRetrieval", "mcpServers"),
-        *("parallelAiSearch", "retrieval", "urlContext"),
-    )
+_RUN_BY_GOOGLE: Final = (
+    *("codeExecution", "enterpriseWebSearch", "exaAiSearch", "fileSearch"),
+    *("googleMaps", "googleSearch", "googleSearchRetrieval", "mcpServers"),
+    *("parallelAiSearch", "retrieval", "urlContext"),
 )
+OF_GOOGLE: Final[Mapping[str, str]] = {
+    **dict.fromkeys(_RUN_BY_GOOGLE, "a tool that Google runs; nothing does here"),
+    "computerUse": "only Google's models know its actions",
+}
+"""Why tools are dropped that are no functions."""
 _DROPPED: Final[Mapping[str, str]] = {
     "behavior": "the Messages API has none",
     "response": "the Messages API describes no results",
     "responseJsonSchema": "the Messages API describes no results",
 }
+_FUNCTION: Final = ("name", "description", "parameters", "parametersJsonSchema")
+_CALLING: Final = ("mode", "allowedFunctionNames", "streamFunctionCallArguments")
 _CONFIG_DROPPED: Final[Mapping[str, str]] = {
     "retrievalConfig": "it is for tools that Google runs",
     "includeServerSideToolInvocations": "it is for tools that Google runs",
@@ -86,6 +91,7 @@ def offered(
 
 
 def _tool(function: Mapping[str, Any], names: ToolNames, notes: Notes) -> dict[str, Any]:
+    unknown(function, (*_FUNCTION, *_DROPPED), "tools", notes)
     for name, because in _DROPPED.items():
         if function.get(name):
             notes.add(f"tools.{name}", "drop", because)
@@ -98,11 +104,13 @@ def _tool(function: Mapping[str, Any], names: ToolNames, notes: Notes) -> dict[s
 def _choice(body: Mapping[str, Any], notes: Notes) -> tuple[str, list[str]]:
     """The mode, and the only functions allowed; none for all."""
     config = object_at(body, "toolConfig", "")
+    unknown(config, ("functionCallingConfig", *_CONFIG_DROPPED), "toolConfig", notes)
     for name, because in _CONFIG_DROPPED.items():
         if config.get(name):
             notes.add(f"toolConfig.{name}", "drop", because)
     path = "toolConfig.functionCallingConfig"
     calling = object_at(config, "functionCallingConfig", "toolConfig")
+    unknown(calling, _CALLING, path, notes)
     if calling.get("streamFunctionCallArguments"):
         notes.add(f"{path}.streamFunctionCallArguments", "drop", "calls come whole")
     mode = word(calling, "mode", path)
@@ -119,7 +127,7 @@ def _choice(body: Mapping[str, Any], notes: Notes) -> tuple[str, list[str]]:
 def _note_others(body: Mapping[str, Any], notes: Notes) -> None:
     for tool in objects(body, "tools", "tools"):
         for name in tool:
-            if name in RUN_BY_GOOGLE:
-                notes.add(f"tools.{name}", "drop", "a tool that Google runs; nothing does here")
+            if because := OF_GOOGLE.get(name):
+                notes.add(f"tools.{name}", "drop", because)
             elif name != "functionDeclarations":
                 notes.add("tools", "drop", "a kind of tool that this translation does not know")

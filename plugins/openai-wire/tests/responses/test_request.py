@@ -158,6 +158,14 @@ def test_media_of_every_source_are_sent_or_told():
     assert "kept by somebody else" in notes(translated)
 
 
+def test_the_title_of_a_file_at_an_address_stands_before_it():
+    source = {"type": "url", "url": "https://example.com/a.pdf"}
+    document = {"type": "document", "title": "a.pdf", "context": "Read it.", "source": source}
+    told, file = made(user(document)).body["input"][0]["content"]
+    assert told["text"] == "[document: a.pdf]\nRead it."
+    assert file == {"type": "input_file", "file_url": "https://example.com/a.pdf"}
+
+
 def test_media_that_a_model_does_not_take_are_words_or_a_refusal():
     blind = Facts(rejected_inputs=frozenset({"image"}))
     translated = made(user(PNG), facts=blind)

@@ -182,8 +182,9 @@ class _Maker:
         if part is None:
             why = "the file is kept by somebody else" if media.file_id else "it has no data"
             return [self._left_out(media, why)]
-        context = [{"type": "input_text", "text": media.context}] if media.context else []
-        return [*context, part]
+        named = media.kind == "image" or "filename" in part  # a file at an address has no name
+        told = media.context if named else media.said
+        return [*([{"type": "input_text", "text": told}] if told else []), part]
 
     def _left_out(self, media: Media, because: str) -> Item:
         words = unseen(media, self._target.media, self._notes, because)
