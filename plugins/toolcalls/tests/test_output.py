@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from itertools import pairwise
@@ -223,6 +224,13 @@ def test_strings_side_by_side_are_not_read_as_one(body: str):
 def test_python_values_are_read_whatever_their_strings_hold(body: str, value: str):
     parts = read(HERMES, [f"<tool_call>{body}</tool_call>"])
     assert as_blocks(parts) == [("call", "Edit", {"edits": [value]})]
+
+
+@pytest.mark.parametrize("key", ["arguments", "parameters", "input"])
+def test_arguments_beside_the_function_are_its_arguments(key: str):
+    call = {"type": "function", "function": {"name": "Bash"}, key: {"command": "ls"}}
+    parts = read(HERMES, [f"<tool_call>{json.dumps(call)}</tool_call>"])
+    assert as_blocks(parts) == [("call", "Bash", {"command": "ls"})]
 
 
 def test_a_call_in_python_does_not_join_its_strings():

@@ -201,7 +201,9 @@ def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
         return
     inner = data.get("function")
     if isinstance(inner, dict):
-        yield from _from_object(inner, tools)
+        beside = {key: data[key] for key in _ARGUMENT_KEYS if key in data}
+        has_own = any(key in inner for key in _ARGUMENT_KEYS)
+        yield from _from_object(inner if has_own else {**as_object(inner), **beside}, tools)
         return
     name = next((data[key] for key in _NAME_KEYS if isinstance(data.get(key), str)), None)
     if name is None:
