@@ -88,10 +88,14 @@ class OpenAIDialect(ABC):
 
     def check(self, original: Original) -> None:
         """Raises `RequestRejected` where the request can only be sent on as it is."""
-        if any(note.startswith(UNTOLD) for note in original.notes):
+        if not self.is_said(original):
             self.read(original.parsed, Notes())
         if (refused := refusal(original.parsed, self.table)) is not None:
             raise refused
+
+    def is_said(self, original: Original) -> bool:
+        """Whether the Messages API can say all of it, so that `check` raises nothing."""
+        return not any(note.startswith(UNTOLD) for note in original.notes)
 
     def is_open_ended(self, original: Original) -> bool:
         """Whether the client left the length of the answer open."""

@@ -46,6 +46,7 @@ from plugway_openai_wire._events import (
     usage_in,
 )
 from plugway_openai_wire._models import models_of
+from plugway_signature import PREFIX
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
@@ -56,6 +57,9 @@ _TEACHING: Final = frozenset((400, 404, 422, 500))
 
 _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 """`call_id` or `tool_call_id` as it stands in a body; escapes make one longer, never shorter."""
+_MARK: Final = PREFIX.encode()
+_MARKS: Final = re.compile(rb'(?:encrypted_content|thought_signature)"\s*:\s*"' + re.escape(_MARK))
+"""What a gateway has signed of another server's thinking, where clients give it back."""
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Fields of OpenAI's requests that are the Messages API's `max_tokens`."""
 _RELAYED_BYTES: Final = 16 * 2**20
@@ -214,18 +218,20 @@ class OpenAIBackend:
         self, refusal: BackendRefused, sent: bytes, request: MessagesRequest, attempt: Attempt
     ) -> tuple[Call, bytes]:
         """The request once more, adapted to what the refusal taught; the refusal where nothing."""
-        model = attempt.model
-        if self.ledger is None or refusal.status not in _TEACHING:
-            raise named_tools(refusal, request)
-        server = self.upstream.base_url
-        taught = self.ledger.learn(self.provider, model, refusal.status, refusal.body, server)
-        if not taught:
+        if not (taught := self._learn(refusal, attempt)):
             raise named_tools(refusal, request)
         call, raw = await self._written(request, attempt)
         if raw == sent:
             raise named_tools(refusal, request)
         attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
         return call, raw
+
+    def _learn(self, refusal: BackendRefused, attempt: Attempt) -> tuple[str, ...]:
+        """What a refusal taught, in words."""
+        if self.ledger is None or refusal.status not in _TEACHING:
+            return ()
+        told = (refusal.status, refusal.body, self.upstream.base_url)
+        return self.ledger.learn(self.provider, attempt.model, *told)
 
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
         try:
@@ -252,15 +258,18 @@ class OpenAIBackend:
 
     def _original(self, request: MessagesRequest, attempt: Attempt) -> Original | None:
         """The client's own bytes, where the server understands them and nobody changed a thing that
-        the client wrote, but for the model's name and the limit of the answer. Ids of another
-        server, which this one is known to refuse, are translated."""
+        the client wrote, but for the model's name and the limit of the answer. What only a
+        gateway understands is translated, as is what the server is known to refuse."""
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
         changed = {change.field for change in request.changes} - {"model", "max_tokens"}
         if changed and not changed <= original.made_up:
             return None
-        return original if self._takes_ids(original, attempt) else None
+        if _MARK in original.body and _MARKS.search(original.body):
+            return None
+        takes = self.api.takes_own(original, self.facts(attempt.model))
+        return original if takes and self._takes_ids(original, attempt) else None
 
     def _takes_ids(self, original: Original, attempt: Attempt) -> bool:
         """Whether it takes the ids that results name, seen without decoding the request."""
@@ -275,7 +284,11 @@ class OpenAIBackend:
         """The answer to the client's own bytes, as it is where it is what the client asked for."""
         sent = _own_request(original, request, attempt)
         demand = Demand.of(original)
-        response = await self._post(sent.raw, request, attempt)
+        try:
+            response = await self._post(sent.raw, request, attempt)
+        except BackendRefused as refusal:
+            self._learn(refusal, attempt)
+            raise
         missing = demand.missing if demand else None
         streamed = response.content_type == "text/event-stream"
         if streamed is not request.stream:
