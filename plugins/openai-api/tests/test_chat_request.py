@@ -381,7 +381,11 @@ def test_a_refusal_of_an_earlier_turn_is_what_was_said():
             {"model": "m", "messages": [{"role": "tool", "content": "x"}]},
             "'messages[0].tool_call_id'",
         ),
-        ({"model": "m", "messages": [{"role": "function", "content": "x"}]}, "deprecated"),
+        ({"model": "m", "messages": [{"role": "function", "content": "x"}]}, "'messages[0].name'"),
+        (
+            {"model": "m", "messages": [{"role": "function", "name": "f", "content": "x"}]},
+            "no `function_call` before it",
+        ),
         ({"model": "m", "messages": [USER], "max_tokens": "9"}, "Invalid type for 'max_tokens'"),
         ({"model": "m", "messages": [USER], "max_tokens": -1}, "Invalid 'max_tokens'"),
         ({"model": "m", "messages": [USER], "max_tokens": True}, "Invalid type for 'max_tokens'"),
@@ -429,3 +433,30 @@ def test_mistakes_are_named_as_openai_names_them(body, named):
     with pytest.raises(InvalidRequest) as refused:
         chat_request(body, Notes(), max_tokens=1)
     assert named in refused.value.message
+
+
+def test_calls_of_before_tool_calls_and_their_results_are_pairs():
+    call = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    result = {"role": "function", "name": "f", "content": "1"}
+    found, _ = asked(USER, call, result, call, result, USER)
+    blocks = [block for message in found["messages"][1:] for block in message["content"]]
+    calls = [block["id"] for block in blocks if block["type"] == "tool_use"]
+    results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+    assert len(set(calls)) == 2
+    assert calls == results
+
+
+def test_arguments_may_be_the_object_itself():
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    found, notes = asked(USER, {"role": "assistant", "tool_calls": [call]})
+    assert found["messages"][1]["content"][0]["input"] == {"a": 1}
+    assert not notes
+
+
+@pytest.mark.parametrize("kind", ["thinking", "redacted_thinking"])
+def test_thinking_in_parts_is_left_out_as_in_other_fields(kind):
+    part = {"type": kind, "thinking": [{"type": "text", "text": "hm"}]}
+    said = {"type": "text", "text": "ok"}
+    found, notes = asked(USER, {"role": "assistant", "content": [part, said]})
+    assert found["messages"][1]["content"] == [said]
+    assert notes.fields() == {"messages.thinking"}

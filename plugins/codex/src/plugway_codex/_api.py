@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from plugway import Attempt, MessagesRequest
+from plugway import Attempt, MessagesRequest, Original
 from plugway_capabilities import Facts
 from plugway_openai_wire import Call
 from plugway_openai_wire.responses import ResponsesApi
-from plugway_translation import MediaPolicy
+from plugway_translation import IdCodec, MediaPolicy
 
 FIELDS: Final = frozenset(
     (
@@ -66,6 +66,14 @@ class CodexApi:
                 "the endpoint requires instructions; a plain sentence was added",
             )
         return Call({**body, "store": False, "stream": True}, notes, whole.reader)
+
+    def ids(self, facts: Facts) -> IdCodec | None:
+        """None: the endpoint is not known to be particular about them."""
+        return None
+
+    def takes_own(self, original: Original, facts: Facts) -> bool:
+        """False: every request must be adapted."""
+        return False
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is the data of the last event of a stream."""

@@ -16,13 +16,13 @@ from plugway_openai_api._fields import (
     boolean,
     check_stream_options,
     integer,
+    invalid,
     missing,
     model_of,
     objects,
     optional_object,
     optional_text,
     text,
-    unsupported,
     wrong_value,
 )
 from plugway_openai_api._policy import CHAT, note_drops
@@ -41,7 +41,7 @@ def chat_request(
     limit = integer(body, "max_completion_tokens") or integer(body, "max_tokens")
     found["max_tokens"] = limit or max_tokens
     turns = Turns(notes)
-    reader = _Messages(turns, Parts(notes, media), notes)
+    reader = Messages(turns, Parts(notes, media), notes)
     if body.get("messages") is None:
         raise missing("messages")
     for index, message in enumerate(objects(body, "messages", "messages")):
@@ -63,13 +63,16 @@ def chat_request(
     return found
 
 
-class _Messages:
+class Messages:
     """Reads messages by their role."""
 
     def __init__(self, turns: Turns, parts: Parts, notes: Notes) -> None:
         self._turns = turns
         self._parts = parts
         self._notes = notes
+        self._functions: dict[str, str] = {}
+        """Ids of the last calls of `function_call`, which has none, by the function's name."""
+        self._count = 0
 
     def read(self, message: Mapping[str, Any], path: str) -> None:
         """One message. Raises `InvalidRequest`."""
@@ -90,7 +93,10 @@ class _Messages:
                 call_id = text(message, "tool_call_id", f"{path}.tool_call_id")
                 self._turns.result(encode_id(call_id), content)
             case "function":
-                raise unsupported(f"{path}.role", "`function` is deprecated; use `tool`")
+                name = text(message, "name", f"{path}.name")
+                if name not in self._functions:
+                    raise invalid(f"Invalid value for '{path}.name': no `function_call` before it.")
+                self._turns.result(self._functions.pop(name), content)
             case other:
                 roles = "'system', 'developer', 'assistant', 'user' and 'tool'"
                 raise wrong_value(f"{path}.role", other, roles)
@@ -98,14 +104,17 @@ class _Messages:
     def _assistant(
         self, message: Mapping[str, Any], content: str | list[dict[str, Any]], path: str
     ) -> None:
-        if message.get("function_call"):
-            raise unsupported(f"{path}.function_call", "it is deprecated; use `tool_calls`")
         for name in ("reasoning_content", "reasoning"):
             if message.get(name) and "extra_content" not in str(message.get("tool_calls")):
                 self._notes.add(f"messages.{name}", "drop", "Chat carries no signature")
         if message.get("audio"):
             self._notes.add("messages.audio", "drop", "audio is kept by OpenAI")
         calls = objects(message, "tool_calls", f"{path}.tool_calls")
+        if function := optional_object(message, "function_call", f"{path}.function_call"):
+            self._count += 1
+            id_ = f"function_call_{self._count}"
+            self._functions[text(function, "name", f"{path}.function_call.name")] = id_
+            calls = [*calls, {"id": id_, "function": function}]
         refusal = optional_text(message, "refusal", f"{path}.refusal")
         if not calls and not refusal:
             self._turns.assistant(content)
@@ -129,7 +138,6 @@ class _Messages:
         if kind == "custom":
             arguments = {INPUT: optional_text(told, "input", f"{path}.custom.input")}
         else:
-            written = optional_text(told, "arguments", f"{path}.function.arguments")
-            arguments = call_input(written, self._notes)
+            arguments = call_input(told, f"{path}.function.arguments", self._notes)
         id_ = encode_id(text(call, "id", f"{path}.id"))
         return {"type": "tool_use", "id": id_, "name": name, "input": arguments}

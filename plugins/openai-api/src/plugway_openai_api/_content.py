@@ -77,6 +77,9 @@ class Parts:
                 return self._file(optional_object(part, "file", f"{path}.file"), f"{path}.file")
             case "input_file":
                 return self._file(part, path)
+            case "thinking" | "redacted_thinking":  # Mistral's, and of servers in front of Claude
+                self._notes.add("messages.thinking", "drop", "Chat carries no signature")
+                return None
             case "input_audio":
                 return self._left_out("audio", "the Messages API has no audio")
             case other:

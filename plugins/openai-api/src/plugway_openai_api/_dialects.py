@@ -6,20 +6,27 @@ Every path is served without its `/v1` too, for clients whose base URL lacks it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from plugway import Deferred, InvalidRequest, Original, RequestRejected, as_object
+from plugway import Deferred, InvalidRequest, Original, RequestRejected, as_list, as_object
 from plugway_openai_api._chat_reply import ChatEncoder
-from plugway_openai_api._chat_request import chat_request
+from plugway_openai_api._chat_request import Messages, chat_request
+from plugway_openai_api._client_tools import hosted_ids
+from plugway_openai_api._content import Parts
 from plugway_openai_api._errors import STATUSES
+from plugway_openai_api._fields import MAX_INTEGER
 from plugway_openai_api._policy import CHAT, RESPONSES, Rule, refusal
 from plugway_openai_api._responses_reply import ResponsesEncoder
-from plugway_openai_api._responses_request import responses_request
+from plugway_openai_api._responses_request import Items, responses_request
 from plugway_openai_api._shelves import Shelves, with_items
+from plugway_openai_api._stand_in import ToolReader, tools_of, turns_of
 from plugway_openai_api._tools import ToolBook, chat_tools, response_tools
+from plugway_openai_api._turns import Turns
 from plugway_translation import MediaPolicy, Notes
+
+Reader = Callable[[Mapping[str, Any], str], None]
 
 UNTOLD: Final = "not translated: "
 """How the note on a request begins that only a server of the client's own API may understand."""
@@ -46,6 +53,10 @@ class OpenAIDialect(ABC):
     @abstractmethod
     def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         """The Messages request. Raises `InvalidRequest`."""
+
+    @abstractmethod
+    def reader(self, body: Mapping[str, Any], turns: Turns) -> Reader:
+        """What reads one message or item into `turns`. It raises `InvalidRequest`."""
 
     def decode(self, original: Original) -> Mapping[str, Any] | Deferred:
         """The Messages request, or what stands for one that nobody here can read.
@@ -77,10 +88,14 @@ class OpenAIDialect(ABC):
 
     def check(self, original: Original) -> None:
         """Raises `RequestRejected` where the request can only be sent on as it is."""
-        if any(note.startswith(UNTOLD) for note in original.notes):
+        if not self.is_said(original):
             self.read(original.parsed, Notes())
         if (refused := refusal(original.parsed, self.table)) is not None:
             raise refused
+
+    def is_said(self, original: Original) -> bool:
+        """Whether the Messages API can say all of it, so that `check` raises nothing."""
+        return not any(note.startswith(UNTOLD) for note in original.notes)
 
     def is_open_ended(self, original: Original) -> bool:
         """Whether the client left the length of the answer open."""
@@ -100,13 +115,22 @@ class OpenAIDialect(ABC):
         return {"model": model, "stream": stream is True}
 
     def _stand_in(self, original: Original, refused: InvalidRequest) -> dict[str, Any]:
-        """A request as long as the client's, to the same model."""
+        """A request to the same model with what can be read of the client's turns and tools."""
         known = self._known(original)
         if known is None or not original.get(self.said):
             raise refused
-        text = original.body.decode("utf-8", "replace")
-        messages = [{"role": "user", "content": text}]
-        return {**known, "max_tokens": self.max_tokens, "messages": messages}
+        body, turns = original.parsed, Turns(Notes())
+        if isinstance(told := body.get("instructions"), str):
+            turns.instruct(told)
+        messages = turns_of(body.get(self.said), turns, self.reader(body, turns))
+        found = {**known, "max_tokens": self._limit(original), "messages": messages}
+        tools = tools_of(body, self.said, _tool_reader(self.name))
+        return {**found, **turns.head(), **({"tools": tools} if tools else {})}
+
+    def _limit(self, original: Original) -> int:
+        """The limit of the answer that the client gave, or the one for those that give none."""
+        told = (original.get(name) for name in self.limits)
+        return next((n for n in told if type(n) is int and 0 < n <= MAX_INTEGER), self.max_tokens)
 
 
 class ChatDialect(OpenAIDialect):
@@ -121,6 +145,11 @@ class ChatDialect(OpenAIDialect):
     def read(self, body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         """The Messages request. Raises `InvalidRequest`."""
         return chat_request(body, notes, max_tokens=self.max_tokens, media=self.media)
+
+    def reader(self, body: Mapping[str, Any], turns: Turns) -> Reader:
+        """What reads one message into `turns`."""
+        notes = Notes()
+        return Messages(turns, Parts(notes, "placeholder"), notes).read
 
     def encoder(self, original: Original) -> ChatEncoder:
         """The encoder of one answer."""
@@ -151,6 +180,12 @@ class ResponsesDialect(OpenAIDialect):
         """The Messages request. Raises `InvalidRequest`."""
         return responses_request(body, notes, max_tokens=self.max_tokens, media=self.media)
 
+    def reader(self, body: Mapping[str, Any], turns: Turns) -> Reader:
+        """What reads one item into `turns`."""
+        notes = Notes()
+        hosted = hosted_ids(list(map(as_object, as_list(body.get(self.said)))))
+        return Items(turns, Parts(notes, "placeholder"), notes, hosted).read
+
     def encoder(self, original: Original) -> ResponsesEncoder:
         """The encoder of one answer."""
         body = _parsed(original)
@@ -167,8 +202,11 @@ def _parsed(original: Original) -> Mapping[str, Any]:
 
 
 def _tools(body: Mapping[str, Any], original: Original) -> ToolBook:
-    reader = chat_tools if original.dialect == ChatDialect.name else response_tools
     try:
-        return ToolBook.of(reader(body, Notes()))
+        return ToolBook.of(_tool_reader(original.dialect)(body, Notes()))
     except RequestRejected:
         return ToolBook({})
+
+
+def _tool_reader(dialect: str) -> ToolReader:
+    return chat_tools if dialect == ChatDialect.name else response_tools

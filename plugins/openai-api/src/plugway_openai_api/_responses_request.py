@@ -95,7 +95,7 @@ def _conversation(body: Mapping[str, Any], turns: Turns, parts: Parts, notes: No
         turns.user(value)
     elif isinstance(value, list):
         items = objects(body, "input", "input")
-        reader = _Items(turns, parts, notes, hosted_ids(items))
+        reader = Items(turns, parts, notes, hosted_ids(items))
         for index, item in enumerate(items):
             reader.read(item, f"input[{index}]")
     else:
@@ -116,7 +116,7 @@ def _found(item: Mapping[str, Any]) -> str:
     return f"Found: {', '.join(names)}" if names else "Found nothing."
 
 
-class _Items:
+class Items:
     """Reads input items by their type. What the model said between two user turns is one turn."""
 
     def __init__(self, turns: Turns, parts: Parts, notes: Notes, hosted: frozenset[str]) -> None:
@@ -177,8 +177,7 @@ class _Items:
         if item.get("type") == "custom_tool_call":
             arguments = {INPUT: optional_text(item, "input", f"{path}.input")}
         else:
-            written = optional_text(item, "arguments", f"{path}.arguments")
-            arguments = call_input(written, self._notes)
+            arguments = call_input(item, f"{path}.arguments", self._notes)
         id_ = encode_id(text(item, "call_id", f"{path}.call_id"))
         block = {"type": "tool_use", "id": id_, "name": name, "input": arguments}
         self._turns.assistant([block], join=True)
@@ -193,7 +192,7 @@ class _Items:
         given = input_of(item)
         if not isinstance(given, dict):
             written = given if isinstance(given, str) else orjson.dumps(given).decode()
-            given = call_input(written, self._notes)
+            given = call_input({"arguments": written}, path, self._notes)
         block = {"type": "tool_use", "id": encode_id(call_id), "name": CALLS[str(item["type"])]}
         self._turns.assistant([{**block, "input": given}], join=True)
 

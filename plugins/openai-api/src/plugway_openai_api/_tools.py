@@ -282,8 +282,12 @@ def offered(
 # ── calls ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def call_input(arguments: str, notes: Notes) -> dict[str, Any]:
-    """The input of a call in the conversation, from the JSON text of its arguments."""
+def call_input(call: Mapping[str, Any], path: str, notes: Notes) -> dict[str, Any]:
+    """The input of a call in the conversation, from the JSON text of its `arguments`, which stand
+    at `path`; several clients and servers write the object itself. Raises `InvalidRequest`."""
+    if isinstance(given := call.get("arguments"), dict):
+        return as_object(given)
+    arguments = optional_text(call, "arguments", path)
     found = parse_arguments(arguments)
     if found is None:
         notes.add("arguments", "translate", f"no JSON object; told as `{UNPARSED}`")

@@ -82,10 +82,13 @@ class Turns:
             self._notes.add("response_format", "emulate", "JSON is asked for in `system`")
             self.system.append({"type": "text", "text": JSON_ONLY})
             self._plain = False
+        return {**self.head(), "messages": self.messages}
+
+    def head(self) -> dict[str, Any]:
+        """`system`, where there is any."""
         if not self.system:
-            return {"messages": self.messages}
-        system = self.system[0]["text"] if self._plain else self.system
-        return {"system": system, "messages": self.messages}
+            return {}
+        return {"system": self.system[0]["text"] if self._plain else self.system}
 
     def _add(self, role: str, content: Content) -> None:
         self.messages.append({"role": role, "content": content})

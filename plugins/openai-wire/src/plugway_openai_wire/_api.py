@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from plugway import Attempt, MessagesRequest, StreamEvent
+from plugway import Attempt, MessagesRequest, Original, StreamEvent
 from plugway_capabilities import Facts
 from plugway_translation import IdCodec, Notes
 
@@ -73,6 +73,11 @@ class Api(Protocol):
 
     def ids(self, facts: Facts) -> IdCodec | None:
         """The codec for ids of calls, by what is known of the server; None where nothing is."""
+        ...
+
+    def takes_own(self, original: Original, facts: Facts) -> bool:
+        """Whether a client's own conversation has nothing that the server is known to refuse, but
+        for ids: seen without decoding it."""
         ...
 
     def is_end(self, data: bytes) -> bool:

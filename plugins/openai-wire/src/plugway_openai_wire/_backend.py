@@ -47,6 +47,8 @@ from plugway_openai_wire._events import (
     usage_in,
 )
 from plugway_openai_wire._models import models_of
+from plugway_openai_wire._relay import can_be_told, own_request, refuses
+from plugway_signature import PREFIX
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
@@ -57,8 +59,9 @@ _TEACHING: Final = frozenset((400, 404, 422, 500))
 
 _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 """`call_id` or `tool_call_id` as it stands in a body; escapes make one longer, never shorter."""
-_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-"""Fields of OpenAI's requests that are the Messages API's `max_tokens`."""
+_MARK: Final = PREFIX.encode()
+_MARKS: Final = re.compile(rb'(?:encrypted_content|thought_signature)"\s*:\s*"' + re.escape(_MARK))
+"""What a gateway has signed of another server's thinking, where clients give it back."""
 _ERRORS: Final = frozenset(("error", "errors", "detail", "message", "msg", "code", "base_resp"))
 """Members by which servers say in an answer that it is none; the last is MiniMax's."""
 _RELAYED_BYTES: Final = 16 * 2**20
@@ -146,7 +149,7 @@ class OpenAIBackend:
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body as it would be sent, for `explain`."""
         if (original := self._original(request, attempt)) is not None:
-            return _own_request(original, request, attempt).body
+            return own_request(original, request, attempt).body
         call = self.api.call(request, attempt, self.facts(attempt.model))
         attempt.note(*call.notes.lines())
         return call.body
@@ -219,18 +222,20 @@ class OpenAIBackend:
         self, refusal: BackendRefused, sent: bytes, request: MessagesRequest, attempt: Attempt
     ) -> tuple[Call, bytes]:
         """The request once more, adapted to what the refusal taught; the refusal where nothing."""
-        model = attempt.model
-        if self.ledger is None or refusal.status not in _TEACHING:
-            raise named_tools(refusal, request)
-        server = self.upstream.base_url
-        taught = self.ledger.learn(self.provider, model, refusal.status, refusal.body, server)
-        if not taught:
+        if not (taught := self._learn(refusal, attempt)):
             raise named_tools(refusal, request)
         call, raw = await self._written(request, attempt)
         if raw == sent:
             raise named_tools(refusal, request)
         attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
         return call, raw
+
+    def _learn(self, refusal: BackendRefused, attempt: Attempt) -> tuple[str, ...]:
+        """What a refusal taught, in words."""
+        if self.ledger is None or refusal.status not in _TEACHING:
+            return ()
+        told = (refusal.status, refusal.body, self.upstream.base_url)
+        return self.ledger.learn(self.provider, attempt.model, *told)
 
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
         try:
@@ -257,18 +262,20 @@ class OpenAIBackend:
 
     def _original(self, request: MessagesRequest, attempt: Attempt) -> Original | None:
         """The client's own bytes, where the server understands them and nobody changed a thing that
-        the client wrote, but for the model's name and the limit of the answer. Ids of another
-        server are translated where this one is known to refuse them, and fields and values that
-        the model refused before."""
+        the client wrote, but for the model's name and the limit of the answer. What only a
+        gateway understands is translated, as is what the server is known to refuse."""
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
         changed = {change.field for change in request.changes} - {"model", "max_tokens"}
         if changed and not changed <= original.made_up:
             return None
-        if attempt.model in self._taught and _refuses(self.facts(attempt.model), original):
+        if attempt.model in self._taught and refuses(self.facts(attempt.model), original):
             return None
-        return original if self._takes_ids(original, attempt) else None
+        if _MARK in original.body and _MARKS.search(original.body):
+            return None
+        takes = self.api.takes_own(original, self.facts(attempt.model))
+        return original if takes and self._takes_ids(original, attempt) else None
 
     def _takes_ids(self, original: Original, attempt: Attempt) -> bool:
         """Whether it takes the ids that results name, seen without decoding the request."""
@@ -281,7 +288,7 @@ class OpenAIBackend:
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply:
         """The answer to the client's own bytes, as it is where it is what the client asked for."""
-        sent = _own_request(original, request, attempt)
+        sent = own_request(original, request, attempt)
         demand = Demand.of(original)
         try:
             response = await self._post(sent.raw, request, attempt)
@@ -318,11 +325,11 @@ class OpenAIBackend:
     ) -> Reply:
         """The answer to the same request, translated: what the refusal of the client's own bytes
         teaches is heeded there. The refusal, where it teaches nothing or more would be lost."""
-        model, server = attempt.model, self.upstream.base_url
+        model = attempt.model
         if self.ledger is None or not lessons(refusal.status, refusal.body):
             raise refusal
-        taught = self.ledger.learn(self.provider, model, refusal.status, refusal.body, server)
-        if not _can_be_told(original, self.facts(model)):
+        taught = self._learn(refusal, attempt)
+        if not can_be_told(original, self.facts(model)):
             raise refusal
         self._taught.add(model)
         if "max_tokens" in original.made_up:
@@ -334,43 +341,6 @@ class OpenAIBackend:
         response = await self._post(raw, request, attempt)
         attempt.note(*call.notes.lines())
         return await self._read(response, call, stream=request.stream)
-
-
-def _refuses(facts: Facts, original: Original) -> bool:
-    """Whether something that a client wrote is known to be refused; parts of fields are not looked
-    at: those are refused once more, and then translated."""
-    limit = facts.output_limit_field
-    fields = {name for name in facts.rejected_fields if "." not in name}
-    fields |= {name for name in _LIMITS if limit and name != limit}
-    if any(original.get(name) is not None for name in fields):
-        return True
-    if facts.tools_limit and len(as_list(original.get("tools"))) > facts.tools_limit:
-        return True
-    values = ((original.get(name), known) for name, known in facts.allowed_values.items())
-    return any(isinstance(value, str) and value not in known for value, known in values)
-
-
-def _can_be_told(original: Original, facts: Facts) -> bool:
-    """Whether the Messages API can say all that a client wrote, but for what the server refuses."""
-    notes = (note.partition(": ")[0].partition(" ") for note in original.notes)
-    return all(
-        action in ("emulate", "translate") or (action == "drop" and name in facts.rejected_fields)
-        for action, _, name in notes
-    )
-
-
-def _own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
-    """The client's own request, with the model's name as the server has it, and the limit of the
-    answer where it was changed and is the client's own."""
-    sent = original.own_request()
-    if sent.model != attempt.model:
-        sent = sent.replace(model=attempt.model, because="its name there")
-    limited = any(change.field == "max_tokens" for change in request.changes)
-    if limited and "max_tokens" not in original.made_up:
-        limit = request.get("max_tokens", REMOVE)
-        limits = {name: limit for name in _LIMITS if sent.get(name)}
-        sent = sent.replace(because="changed on the way", **limits)
-    return sent
 
 
 def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from plugway import Attempt, MessagesRequest
+from plugway import Attempt, MessagesRequest, Original
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
 from plugway_openai_wire._policy import ids_of
 from plugway_openai_wire._sse import DONE
+from plugway_openai_wire.chat._own import takes_own
 from plugway_openai_wire.chat._policy import MOST_ID, Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import request_of
@@ -44,6 +45,10 @@ class ChatApi:
     def ids(self, facts: Facts) -> IdCodec | None:
         """The codec for ids of calls, where the server is known to be particular about them."""
         return ids_of(facts, MOST_ID) if facts.tool_id_limit else None
+
+    def takes_own(self, original: Original, facts: Facts) -> bool:
+        """Whether nothing in it is known to be refused."""
+        return takes_own(original, self.quirks, facts)
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is `[DONE]`."""

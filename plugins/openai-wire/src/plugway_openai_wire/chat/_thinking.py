@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from plugway import as_list, as_object
+from plugway_capabilities import Facts
 from plugway_openai_wire.chat._policy import Target
 from plugway_translation import Notes, Opened, said_in
 
@@ -103,7 +104,7 @@ def restored(
         notes.add("messages.thinking", "drop", "the server takes none back")
         opened = []
     found = _members(opened)
-    for name in [name for name in found if not target.takes(f"messages.assistant.{name}")]:
+    for name in [name for name in found if is_refused(name, target.facts)]:
         notes.add(f"messages.{name}", "drop", "the server refuses it")
         del found[name]
     field = target.facts.reasoning_field or FIELDS[0]
@@ -111,6 +112,12 @@ def restored(
         # DeepSeek answers 400 to a call without the thinking before it, and takes an empty one.
         found[field] = ""
     return found
+
+
+def is_refused(name: str, facts: Facts) -> bool:
+    """Whether the server is known to refuse that member of an assistant's message."""
+    paths = {f"messages.assistant.{name}", f"messages.{name}"}
+    return not paths.isdisjoint(facts.rejected_fields)
 
 
 def _members(opened: list[Opened]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import Attempt, MessagesRequest, as_list, as_object
+from plugway import Attempt, MessagesRequest, Original, as_list, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
 from plugway_openai_wire.responses._policy import MOST_ID, SEARCH, Target
@@ -76,6 +76,10 @@ class ResponsesApi:
         """The codec for ids of calls, where the server is known to be particular about them: its
         limit here is not that of Chat Completions."""
         return IdCodec(MOST_ID) if facts.tool_id_limit else None
+
+    def takes_own(self, original: Original, facts: Facts) -> bool:
+        """True: items are in no order that a server is known to refuse."""
+        return True
 
     def is_end(self, data: bytes) -> bool:
         """Whether this is the data of the last event of a stream."""
