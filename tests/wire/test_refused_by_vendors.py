@@ -204,3 +204,46 @@ async def test_an_answer_that_is_begun_ends_without_a_blank(target: str, dialect
     arrived, changes = await told(target, dialect, saying(dialect, turns))
     assert arrived["messages"][-1]["content"][-1]["text"] == begun.rstrip()
     assert changes
+
+
+SCHEMAS: Mapping[str, Any] = {
+    "an exclusive bound of draft 4": {"type": "integer", "minimum": 0, "exclusiveMinimum": True},
+    "`required` in a property": {"type": "string", "required": True},
+    "a list of items": {"type": "array", "items": [{"type": "string"}, {"type": "integer"}]},
+    "a type that is none": {"type": "any"},
+    "a type of Gemini": {"type": "STRING"},
+    "a format of numbers": {"type": "string", "format": "int32"},
+}
+
+
+@pytest.mark.parametrize("case", SCHEMAS)
+@pytest.mark.parametrize(
+    ("target", "dialect"),
+    [
+        ("anthropic", "chat"),
+        ("anthropic-compatible", "responses"),
+        ("chat", "messages"),
+        ("responses", "chat"),
+        ("gemini", "chat"),
+    ],
+)
+async def test_a_schema_of_an_older_draft_or_another_notation_is_taken(
+    target: str, dialect: str, case: str
+):
+    schema = {"type": "object", "properties": {"p": SCHEMAS[case]}}
+    _, changes = await told(target, dialect, asked(dialect, schema=schema))
+    assert changes or "format" in SCHEMAS[case]
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+@pytest.mark.parametrize("name", ["$filter", "filter[status]", "a b", "", "x" * 65])
+async def test_a_property_whose_name_anthropic_refuses_is_left_out_and_told(
+    dialect: str, name: str
+):
+    properties = {name: {"type": "string"}, "top": {"type": "integer"}}
+    schema = {"type": "object", "properties": properties, "required": [name, "top"]}
+    arrived, changes = await told("anthropic", dialect, asked(dialect, schema=schema))
+    given = arrived["tools"][0]["input_schema"]
+    assert (list(given["properties"]), given["required"]) == (["top"], ["top"])
+    assert name in given["description"]
+    assert changes

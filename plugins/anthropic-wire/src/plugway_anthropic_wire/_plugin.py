@@ -26,7 +26,7 @@ from plugway import (
 from plugway_anthropic_wire._backend import AnthropicBackend
 from plugway_anthropic_wire._caching import marked
 from plugway_anthropic_wire._claude import Claude, fitted
-from plugway_anthropic_wire._fitting import fitted_to, plain_schemas
+from plugway_anthropic_wire._fitting import fitted_to, plain_schemas, plain_tools
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
 from plugway_anthropic_wire._system_turns import plain_texts, reminded, without_blanks
@@ -118,8 +118,8 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
             request = fitted(request, claude)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
-            request = marked(reminded(plain_schemas(request)))
-        return request
+            return marked(reminded(plain_schemas(request)))
+        return plain_tools(request) if translated else request
 
     async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
         """The request with the images and documents that can be read there."""
