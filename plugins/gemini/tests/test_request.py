@@ -15,6 +15,7 @@ from plugway_gemini._request import translate
 from plugway_translation import Reasoning
 
 PIXEL = "iVBORw0KGgo="
+PAPER = "JVBERi0xLjQ="
 TOOL = {
     "name": "Read",
     "description": "reads",
@@ -228,7 +229,7 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
 PDF = {
     "type": "document",
     "title": "T",
-    "source": {"type": "base64", "media_type": "application/pdf", "data": PIXEL},
+    "source": {"type": "base64", "media_type": "application/pdf", "data": PAPER},
 }
 
 
@@ -240,7 +241,7 @@ def test_images_and_documents_go_inline():
     assert contents(user(IMAGE, PDF, text))[0]["parts"] == [
         {"inlineData": {"mimeType": "image/png", "data": PIXEL}},
         {"text": "[document: T]"},
-        {"inlineData": {"mimeType": "application/pdf", "data": PIXEL}},
+        {"inlineData": {"mimeType": "application/pdf", "data": PAPER}},
         {"text": "words"},
     ]
 
@@ -261,7 +262,7 @@ def test_an_image_in_a_result_goes_beside_it():
     [
         {"type": "url", "url": "https://example.com/a.png"},
         {"type": "file", "file_id": "file_1"},
-        {"type": "base64", "media_type": "image/gif", "data": PIXEL},
+        {"type": "base64", "media_type": "image/gif", "data": "R0lGODlhAQABAA=="},
     ],
 )
 def test_what_gemini_cannot_see_is_said_or_refused(source):

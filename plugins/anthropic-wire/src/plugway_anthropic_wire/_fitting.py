@@ -28,6 +28,9 @@ _NEEDED: Final = frozenset(
 """Without these there is no request, turn, block or tool left."""
 _VARIANTS: Final = frozenset(("custom",))
 """What Anthropic's words have in a path between an index and a member (`tools.0.custom.name`)."""
+_PROPERTY: Final = r"[a-zA-Z0-9_.-]{1,64}"
+"""Names of properties: "Property keys should match pattern", anthropics/claude-code#40075."""
+CLAUDE_TOOLS: Final = SchemaRules(property_names=_PROPERTY)
 CLAUDE_OUTPUT: Final = SchemaRules(
     drop=frozenset(
         (
@@ -48,6 +51,7 @@ CLAUDE_OUTPUT: Final = SchemaRules(
     patterns="linear",
     most_counted=1,
     closed=True,
+    property_names=_PROPERTY,
 )
 """Of an answer by a schema, and of a tool with `strict`: platform.claude.com/docs, "Structured
 outputs", "JSON Schema limitations". `minItems` may be 0 or 1."""
@@ -81,11 +85,18 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
     return without_prefill(request) if facts.prefill == "rejected" else request
 
 
+def plain_tools(request: MessagesRequest) -> MessagesRequest:
+    """A request of a client of another API with schemas of tools that any server takes."""
+    notes = Notes()
+    tools = _cleaned(as_list(request.get("tools")), ANY_SCHEMA, ANY_SCHEMA, notes)
+    return request.replace(because="; ".join(notes.lines()), tools=tools) if tools else request
+
+
 def plain_schemas(request: MessagesRequest) -> MessagesRequest:
     """A request of a client of another API with schemas that Claude's servers take."""
     body, notes = request.body, Notes()
     fields: dict[str, Any] = {}
-    if tools := _cleaned(as_list(body.get("tools")), ANY_SCHEMA, CLAUDE_OUTPUT, notes):
+    if tools := _cleaned(as_list(body.get("tools")), CLAUDE_TOOLS, CLAUDE_OUTPUT, notes):
         fields["tools"] = tools
     config = as_object(body.get("output_config"))
     wanted = as_object(config.get("format"))

@@ -26,13 +26,13 @@ from plugway import (
 from plugway_anthropic_wire._backend import AnthropicBackend
 from plugway_anthropic_wire._caching import marked
 from plugway_anthropic_wire._claude import Claude, fitted
-from plugway_anthropic_wire._fitting import fitted_to, plain_schemas
+from plugway_anthropic_wire._fitting import fitted_to, plain_schemas, plain_tools
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
 from plugway_anthropic_wire._searches import told_searches
-from plugway_anthropic_wire._system_turns import reminded, without_blanks
+from plugway_anthropic_wire._system_turns import plain_texts, reminded, without_blanks
 from plugway_capabilities import Facts
-from plugway_translation import Media, Notes, paired_request, replaced_media
+from plugway_translation import Media, Notes, paired_request, replaced_media, unreadable
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
@@ -83,7 +83,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
     ) -> MessagesRequest | None:
         """Puts calls and results of the conversation in pairs. Takes away what would steer another
         gateway, and puts words in the place of images and documents that the server or the model
-        cannot take: Anthropic itself gets all of that.
+        cannot take: Anthropic itself gets all of that of a client of its own API.
 
         Raises:
             InvalidRequest: `tool_choice` is none of the Messages API's, which such servers ignore.
@@ -96,7 +96,8 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if (facts := self.backend.facts(attempt.model)) != Facts():
             request = await aside(request.heavy, partial(fitted_to, request, facts))
         if self.backend.wire.headers == "open":
-            return request
+            shows = request.original is not None and _may_show(request)
+            return await self._seen(request, attempt) if shows else request
         request = without_blanks(request)
         if "tool_choice" in request.fields:
             request = _chosen(request)
@@ -104,11 +105,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if found:
             because = "where a request goes is the configuration's word"
             request = request.replace(because=because, **found)
-        data = _said(request)
-        # Every image and document has a source, and most requests end at this first look.
-        if b'"source"' in data and (b'"image"' in data or b'"document"' in data):
-            request = await self._seen(request, attempt)
-        return request
+        return await self._seen(request, attempt) if _may_show(request) else request
 
     def _for_claude(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
@@ -118,24 +115,27 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         caching."""
         claude = Claude.named(attempt.model)
         translated = request.original is not None
+        if translated:
+            request = plain_texts(request)
         if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
             request = fitted(request, claude)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
-            request = marked(reminded(plain_schemas(request)))
-        return request
+            return marked(reminded(plain_schemas(request)))
+        return plain_tools(request) if translated else request
 
     async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
         """The request with the images and documents that can be read there."""
         backend, notes = self.backend, Notes()
-        blind = False
+        blind, translated = False, request.original is not None
         with suppress(TimeoutError):
             async with asyncio.timeout(ASKED_SECONDS):
-                blind = await backend.sees_images(attempt.model) is False
+                if not backend.native:
+                    blind = await backend.sees_images(attempt.model) is False
 
         def unfit(media: Media) -> str:
             if blind and media.kind == "image":
                 return "the model sees no images"
-            return backend.unfit(media)
+            return backend.unfit(media) or (unreadable(media) if translated else "")
 
         messages = as_list(request.get("messages"))
         shown = replaced_media(messages, unfit, notes)
@@ -149,10 +149,11 @@ def _means(asked: str, model: str) -> bool:
     return asked.removesuffix("[1m]").endswith(model)
 
 
-def _said(request: MessagesRequest) -> bytes:
-    """The bytes that the messages are in: all of them, where they were parsed."""
+def _may_show(request: MessagesRequest) -> bool:
+    """Whether there may be an image or document, by a quick look: each has a source."""
     raw = request.unparsed("messages")
-    return request.raw if raw is None else bytes(raw)
+    data = request.raw if raw is None else bytes(raw)
+    return b'"source"' in data and (b'"image"' in data or b'"document"' in data)
 
 
 def _chosen(request: MessagesRequest) -> MessagesRequest:

@@ -1,4 +1,5 @@
-"""Late instructions of clients of other APIs, where Claude models take them. Pure functions.
+"""Late instructions and blank texts of clients of other APIs, as Claude models take them. Pure
+functions.
 
 The Messages API has the roles `user` and `assistant`, and wants each call followed by its result:
 https://platform.claude.com/docs/en/api/messages, `messages`. A role `system` between turns is a
@@ -16,21 +17,64 @@ from plugway_translation import blocks_of, is_blank, reminder, said_in
 Blocks = list[Any]
 
 
+NO_TEXT: Final = "[no text]"
+"""What stands in a turn of the user in which there is nothing else than blanks."""
+
+
 def reminded(request: MessagesRequest) -> MessagesRequest:
-    """The request with each system turn as a reminder in a user turn, and without blank texts of
-    the assistant, which are refused; the same object where there are none."""
+    """The request with each system turn as a reminder in a user turn; the same object where there
+    is none."""
+    turns = list(map(as_object, as_list(request.get("messages"))))
+    if not any(turn.get("role") == "system" for turn in turns):
+        return request
+    because = "late instructions told as reminders in a user turn"
+    return request.replace(because=because, messages=_placed(turns))
+
+
+def plain_texts(request: MessagesRequest) -> MessagesRequest:
+    """A request of a client of another API without blank texts, and without a blank at the end of
+    an answer that is begun: both are refused. A turn of the user that has nothing else says so.
+
+    The words of the refusals: "text content blocks must contain non-whitespace text", "all messages
+    must have non-empty content except for the optional final assistant message", "final assistant
+    content cannot end with trailing whitespace".
+    """
     messages = as_list(request.get("messages"))
-    reasons: list[str] = []
-    turns = map(_without_blanks, map(as_object, messages))
-    kept = [turn for turn in turns if turn.get("content") or turn.get("role") != "assistant"]
-    if kept != messages:
-        reasons.append("blank texts left out")
-    if any(turn.get("role") == "system" for turn in kept):
-        reasons.append("late instructions told as reminders in a user turn")
-        kept = _placed(kept)
+    turns = [_worded(turn) for turn in map(as_object, messages)]
+    kept = [turn for turn in turns if turn.get("content")]
+    reasons = ["blank texts left out"] if kept != messages else []
+    if kept and (last := _without_end(kept[-1])) is not kept[-1]:
+        kept[-1] = last
+        reasons.append("blanks at the end of an answer that is begun left out")
     if not reasons or not kept:
         return request
     return request.replace(because="; ".join(reasons), messages=kept)
+
+
+def _worded(turn: dict[str, Any]) -> dict[str, Any]:
+    """The turn without blank texts, also in results; with a text where the user has nothing."""
+    blocks = blocks_of(turn.get("content"))
+    kept = [_result_worded(block) for block in blocks if not is_blank(as_object(block))]
+    if not kept and turn.get("role") == "user":
+        kept = [{"type": "text", "text": NO_TEXT}]
+    return turn if kept == blocks else {**turn, "content": kept}
+
+
+def _result_worded(block: Any) -> Any:
+    inner = as_object(block)
+    parts = as_list(inner.get("content"))
+    if inner.get("type") != "tool_result" or not any(is_blank(as_object(part)) for part in parts):
+        return block
+    return {**inner, "content": [part for part in parts if not is_blank(as_object(part))]}
+
+
+def _without_end(turn: dict[str, Any]) -> dict[str, Any]:
+    blocks = blocks_of(turn.get("content"))
+    final = as_object(blocks[-1])
+    text = final.get("text")
+    if turn.get("role") != "assistant" or not isinstance(text, str) or text.rstrip() == text:
+        return turn
+    return {**turn, "content": [*blocks[:-1], {**final, "text": text.rstrip()}]}
 
 
 _BLANK: Final = re.compile(rb'"text"\s*:\s*"(?:\s|\\[ntr])*"')

@@ -12,13 +12,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from plugway_gemini_api._fields import invalid, named, text, unknown
-from plugway_translation import Media, MediaPolicy, Notes, unseen
+from plugway_translation import Media, MediaPolicy, Notes, plain_base64, true_type, unseen
 
 PDF: Final = "application/pdf"
 _TEXTS: Final = ("text/", "application/json", "application/xml", "application/x-javascript")
 _GOOGLES: Final = ("generativelanguage.googleapis.com", "youtube.com", "youtu.be")
 """Whose files nobody but Google can read, and whose videos nobody but Google fetches."""
-_TO_STANDARD: Final = {ord("-"): "+", ord("_"): "/"}
 
 Block = dict[str, Any]
 
@@ -54,10 +53,10 @@ class Attachments:
     def _inline(self, blob: Mapping[str, Any], path: str) -> Block:
         mime, title = text(blob, "mimeType", path), text(blob, "displayName", path)
         # SDKs write base64 in the alphabet for URLs, which is not the one of the Messages API.
-        data = text(blob, "data", path).translate(_TO_STANDARD).rstrip("=")
-        data += "=" * (-len(data) % 4)
+        data = plain_base64(text(blob, "data", path))
         if not data or not mime:
-            raise invalid(path, "`mimeType` and `data` are needed")
+            raise invalid(path, "`mimeType` and `data`, which is base64, are needed")
+        mime = true_type(mime, data)
         source = {"type": "base64", "media_type": mime, "data": data}
         if mime.startswith("image/"):
             self._untitled(title)

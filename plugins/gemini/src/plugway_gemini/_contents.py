@@ -192,7 +192,7 @@ class Contents:
         return {"functionResponse": response}
 
     def _media(self, block: dict[str, Any]) -> list[Part]:
-        media = media_of(block)
+        media = media_of(block, self._notes)
         if media is None:
             return []
         head = [{"text": media.said}] if media.text or media.title or media.context else []

@@ -38,7 +38,8 @@ _KEYWORDS: Final = _SIMPLE | {
 _HERE: Final = frozenset(("oneOf", "allOf", "prefixItems"))
 """Keywords that Gemini does not know, and that are said in others here."""
 _TYPES: Final = frozenset(("array", "boolean", "integer", "number", "object", "string"))
-_FORMATS: Final = frozenset(("date-time", "double", "enum", "float", "int32", "int64"))
+_OF_NUMBERS: Final = frozenset(("double", "float", "int32", "int64"))
+_FORMATS: Final = _OF_NUMBERS | {"date-time", "enum"}
 
 
 def gemini_schema(
@@ -94,6 +95,9 @@ class _Shaper:
     def _scalar(self, found: dict[str, Any]) -> dict[str, Any]:
         for key in ("items", "prefixItems", "properties", "required"):
             found.pop(key, None)
+        if found["type"] == "string" and found.get("format") in _OF_NUMBERS:
+            del found["format"]
+            self._note("format", "Gemini takes it of numbers only")
         if "enum" in found and found["type"] == "string":
             found.pop("format", None)
         elif "enum" in found:

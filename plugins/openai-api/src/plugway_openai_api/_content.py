@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from plugway import as_object
 from plugway_openai_api._fields import (
@@ -126,11 +127,15 @@ def _text(value: str) -> dict[str, Any] | None:
 
 
 def _data(url: str, path: str) -> tuple[str, str]:
-    """Media type and base64 of a `data:` URL. Raises `InvalidRequest`."""
+    """Media type and base64 of a `data:` URL, also where that has it percent-encoded (RFC 2397).
+    Raises `InvalidRequest`."""
     head = _DATA_URL.match(url)
-    if head is None or ";base64" not in head[2]:
+    if head is not None and ";base64" not in head[2]:
+        raw = base64.b64encode(unquote_to_bytes(url[head.end() :])).decode()
+        return head[1] or "text/plain", raw
+    if head is None:
         raise invalid(
-            f"Invalid value for '{path}': expected an http(s) URL or base64 data in a `data:` URL."
+            f"Invalid value for '{path}': expected an http(s) URL or data in a `data:` URL."
         )
     return head[1] or "application/octet-stream", url[head.end() :]
 

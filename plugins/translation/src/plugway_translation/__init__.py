@@ -5,6 +5,7 @@ the notes in which a translator says what it could not carry over. Limits of mod
 """
 
 from plugway_translation._arguments import arguments_of, parse_arguments
+from plugway_translation._bytes_of_media import plain_base64, true_type
 from plugway_translation._calls import FreshIds, ids_of_calls
 from plugway_translation._escapes import end_of_escapes
 from plugway_translation._fewer import fewer_tools
@@ -13,11 +14,13 @@ from plugway_translation._ids import IdCodec, decode_id, encode_id, safe_id
 from plugway_translation._lengths import hashed, shortened
 from plugway_translation._limits import OutputLimits
 from plugway_translation._media import (
+    COMMON_IMAGES,
     Media,
     MediaPolicy,
     fewer_images,
     media_of,
     replaced_media,
+    unreadable,
     unseen,
 )
 from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
@@ -49,6 +52,7 @@ from plugway_translation._words import (
 __all__ = [
     "ANY_SCHEMA",
     "ATTRIBUTION",
+    "COMMON_IMAGES",
     "ERROR_MARK",
     "NO_RESULT",
     "PLACEHOLDER_LEFT_OUT",
@@ -98,6 +102,7 @@ __all__ = [
     "paired",
     "paired_request",
     "parse_arguments",
+    "plain_base64",
     "read_json",
     "reminder",
     "replaced_media",
@@ -110,8 +115,10 @@ __all__ = [
     "strict_fits",
     "system_text",
     "totals_of",
+    "true_type",
     "turns_of",
     "type_name",
+    "unreadable",
     "unseen",
     "usage_of",
     "usage_told",

@@ -3,16 +3,20 @@ cannot take."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from plugway import InvalidRequest, as_list, as_object
+from plugway_translation._bytes_of_media import plain_base64, true_kind, true_type
 from plugway_translation._notes import Notes
 from plugway_translation._words import said_in
 
 MediaPolicy = Literal["placeholder", "reject"]
 """What becomes of media that a target cannot take: words in its place, or a 400."""
+COMMON_IMAGES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
+"""The types that Anthropic ("Vision", "Image formats") and OpenAI ("Images and vision", "Image
+input requirements") take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,12 @@ class Media:
         return "\n".join(filter(None, (*head, self.text)))
 
 
-def media_of(block: Mapping[str, Any]) -> Media | None:
-    """The medium in an `image` or `document` block; None for other blocks."""
+def media_of(block: Mapping[str, Any], notes: Notes | None = None) -> Media | None:
+    """The medium in an `image` or `document` block; None for other blocks.
+
+    Base64 is in the standard alphabet, and empty where it is none; the type is what the first
+    bytes tell. What had to be put right for that is in `notes`.
+    """
     kind = block.get("type")
     if kind != "image" and kind != "document":
         return None
@@ -52,7 +60,7 @@ def media_of(block: Mapping[str, Any]) -> Media | None:
     mime = _text(source.get("media_type"))
     match source.get("type"):
         case "base64":
-            return Media(kind, mime, data=_text(source.get("data")), **known)
+            return _inline(kind, mime, _text(source.get("data")), known, notes)
         case "url":
             return Media(kind, mime, url=_text(source.get("url")), **known)
         case "file":
@@ -66,6 +74,17 @@ def media_of(block: Mapping[str, Any]) -> Media | None:
             return Media(kind, "text/plain", text=said_in(parts), **known)
         case _:
             return Media(kind, mime, **known)
+
+
+def unreadable(media: Media, images: Collection[str] = COMMON_IMAGES) -> str:
+    """Why a target that takes `images`, and PDF, cannot read the data; empty where it can, or where
+    it is an address, a file or text."""
+    if media.url or media.file_id or media.text:
+        return ""
+    if not media.data:
+        return "its data is empty, or is no base64"
+    known = images if media.kind == "image" else ("application/pdf",)
+    return "" if media.mime in known else "its type is none that is taken there"
 
 
 def unseen(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:
@@ -130,15 +149,45 @@ def _replaced_in(
     blocks, found = as_list(fields.get("content")), list[Any]()
     for block in blocks:
         inner = as_object(block)
-        media = media_of(inner)
+        media = media_of(inner, notes)
         if media is not None and (because := unfit(media)):
             found.append({"type": "text", "text": _words(media, policy, notes, because)})
+        elif media is not None and media.data:
+            found.append(_as_it_is(block, media))
         elif inner.get("type") == "tool_result":
             found.append(_replaced_in(block, unfit, notes, policy))
         else:
             found.append(block)
     same = all(new is old for new, old in zip(found, blocks, strict=True))
     return holder if same else {**fields, "content": found}
+
+
+def _as_it_is(block: Any, media: Media) -> Any:
+    """The block with the type and the base64 that its data has; the same object where it had."""
+    inner = as_object(block)
+    source = as_object(inner.get("source"))
+    found = {**source, "media_type": media.mime, "data": media.data}
+    if found == source and inner.get("type") == media.kind:
+        return block
+    members = {key: item for key, item in inner.items() if key not in ("title", "context")}
+    kept = inner if media.kind == "document" else members
+    return {**kept, "type": media.kind, "source": found}
+
+
+def _inline(
+    kind: Literal["image", "document"],
+    mime: str,
+    data: str,
+    known: Mapping[str, str],
+    notes: Notes | None,
+) -> Media:
+    plain = plain_base64(data)
+    told = true_type(mime, plain)
+    if notes is not None and plain and plain != data:
+        notes.add(kind, "translate", "its base64 in the standard alphabet, padded, without blanks")
+    if notes is not None and plain and told != mime:
+        notes.add(kind, "translate", "its type as the first bytes tell it, in lower case")
+    return Media(true_kind(kind, told), told, data=plain, **known)
 
 
 def _words(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:

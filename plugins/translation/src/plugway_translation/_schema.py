@@ -6,6 +6,7 @@ and a bound that is lost is told in the description, so that the model still kno
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_translation._notes import Note, Notes
+from plugway_translation._older import of_today
 from plugway_translation._patterns import Patterns, compiles
 from plugway_translation._root import find_reference, rooted
 
@@ -77,6 +79,8 @@ class SchemaRules:
     """Patterns that stay: those that the target compiles."""
     most_counted: int = 0
     """Largest `minLength`, `maxLength`, `minItems` and `maxItems` that stay; 0 for any."""
+    property_names: str = ""
+    """The pattern of names of the root's properties; those of other names are left out."""
     typed: bool = False
     """Every schema says its type, and one with `anyOf` says it in the branches (Moonshot)."""
     tell: bool = True
@@ -163,8 +167,10 @@ class _Cleaner:
         if not isinstance(value, dict):  # `true` and `false` are schemas too; few targets take them
             self.notes.add(f"{self._field}.boolean", "translate", "a schema of any value")
             return self._typed({})
-        schema = as_object(value)
+        schema = of_today(as_object(value), self._translated)
         rules = self._rules
+        if depth == 1 and rules.property_names:
+            schema = self._named(schema, rules.property_names)
         if rules.inline_refs and "$ref" in schema:
             return self._reference(schema, depth, refs)
         if rules.max_depth and depth > rules.max_depth:
@@ -190,6 +196,25 @@ class _Cleaner:
             self.notes.add(f"{self._field}.items", "translate", because)
         self._tell(found, lost)
         return self._typed(found)
+
+    def _translated(self, what: str, because: str) -> None:
+        self.notes.add(f"{self._field}.{what}", "translate", because)
+
+    def _named(self, schema: dict[str, Any], pattern: str) -> dict[str, Any]:
+        """The root without properties whose names are refused; that is told in its description."""
+        properties = as_object(schema.get("properties"))
+        kept = {name: p for name, p in properties.items() if re.fullmatch(pattern, name)}
+        gone = [name for name in properties if name not in kept]
+        if not gone:
+            return schema
+        self._note("properties", "a name that the target refuses, so it cannot be given")
+        told = schema.get("description")
+        before = f"{told} " if isinstance(told, str) and told else ""
+        words = f"{before}(Cannot be given here: {_said(', '.join(gone))}.)"
+        found = {**schema, "properties": kept, "description": words}
+        if "required" in found:
+            found["required"] = [n for n in as_list(found["required"]) if n not in gone]
+        return found
 
     def _goes(self, key: str, item: Any) -> bool:
         rules = self._rules
@@ -228,6 +253,7 @@ class _Cleaner:
         if key in SCHEMAS and (isinstance(item, dict) or (item is True and key == "items")):
             return self.schema(item, depth + 1, refs)
         if key == "items" and isinstance(item, list):  # drafts before 2020-12: a tuple
+            self._translated("items", "of an older draft: any of its entries")
             parts = [self.schema(s, depth + 1, refs) for s in as_list(item)]
             return {"anyOf": parts} if parts else {}
         return item

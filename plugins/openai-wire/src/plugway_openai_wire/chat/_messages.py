@@ -29,6 +29,7 @@ from plugway_translation import (
     result_text,
     turns_of,
     type_name,
+    unreadable,
     unseen,
 )
 
@@ -93,7 +94,7 @@ class Conversation:
         call_id = self._ids.out(str(result.get("tool_use_id")))
         if result.get("is_error") is True:
             self._notes.add("tool_result.is_error", "translate", "said in the text of the result")
-        media = [found for block in result_media(result) if (found := media_of(block)) is not None]
+        media = [found for block in result_media(result) if (found := media_of(block, self._notes))]
         said = result_text(result)
         if media:
             parts = [part for item in media for part in self._medium(item)]
@@ -111,7 +112,7 @@ class Conversation:
     def _parts(self, block: dict[str, Any]) -> list[Part]:
         if (kind := block.get("type")) == "text":
             return [_text(block["text"])] if block.get("text") else []
-        media = media_of(block)
+        media = media_of(block, self._notes)
         if media is not None:
             return self._medium(media)
         self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
@@ -124,6 +125,8 @@ class Conversation:
             return [_text(media.said)]
         if media.kind == "image":
             takes = quirks.images and "image" not in facts.rejected_inputs
+            if takes and (because := unreadable(media)):
+                return self._unseen(media, because)
             if takes and (media.data or media.url):
                 url = media.url or media.data_url
                 return [{"type": "image_url", "image_url": {"url": url}}]

@@ -27,6 +27,7 @@ from plugway_translation import (
     said_in,
     turns_of,
     type_name,
+    unreadable,
     unseen,
 )
 
@@ -171,13 +172,15 @@ class _Maker:
         return parts
 
     def _media(self, block: Mapping[str, Any]) -> list[Item]:
-        media = media_of(block)
+        media = media_of(block, self._notes)
         if media is None:
             return []
         if media.text:
             return [{"type": "input_text", "text": media.said}]
         if media.kind in self._target.facts.rejected_inputs:
             return [self._left_out(media, "the model does not take it")]
+        if media.kind == "image" and (because := unreadable(media)):
+            return [self._left_out(media, because)]
         part = _image(media) if media.kind == "image" else _file(media)
         if part is None:
             why = "the file is kept by somebody else" if media.file_id else "it has no data"
