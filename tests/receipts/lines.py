@@ -39,7 +39,7 @@ _FIELDS = {
 _CLAUSES = {
     r"thinking blocks? .*left out": {"thinking blocks"},
     r"a system turn told as a reminder": {"system text", "reminder", "turns"},
-    r"turns of one role in a row made one": {"turns"},
+    r"turns of one role (merged|in a row made one)": {"turns"},
     r"a `search_result` block told in words": {"search_result", "search result in words"},
     r"a `container_upload` block told in words": {"container_upload", "user text"},
     r"tool_result: no call asked for it": {"result", "tool text", "user text"},

@@ -129,7 +129,7 @@ async def test_what_was_learnt_and_done_is_on_the_receipt_with_tool_and_keyword(
         refuses=lambda got: openai(GRAMMAR) if has("maxLength")(got) else None,
     )
     lines = "\n".join(found.lines)
-    assert "asked again after a refusal that taught: rejected keywords: " in lines
+    assert "retried after a refusal: rejected keywords: " in lines
     assert "tools.input_schema.maxLength: `Read`: the target does not take it" in lines
 
 

@@ -79,7 +79,7 @@ async def test_the_receipt_says_what_was_learnt(server):
             openai("'tools' : maximum number of items is 4") if len(got["tools"]) > 4 else None
         ),
     )
-    assert "asked again after a refusal that taught: tools limit: 4" in found.lines
+    assert "retried after a refusal: tools limit: 4" in found.lines
 
 
 @pytest.mark.parametrize(

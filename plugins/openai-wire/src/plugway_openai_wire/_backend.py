@@ -224,7 +224,7 @@ class OpenAIBackend:
         call, raw = await self._written(request, attempt)
         if raw == sent:
             raise named_tools(refusal, request)
-        attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
+        attempt.note(f"retried after a refusal: {'; '.join(taught)}")
         return call, raw
 
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
@@ -309,7 +309,7 @@ def _own_request(original: Original, request: MessagesRequest, attempt: Attempt)
     if limited and "max_tokens" not in original.made_up:
         limit = request.get("max_tokens", REMOVE)
         limits = {name: limit for name in _LIMITS if sent.get(name)}
-        sent = sent.replace(because="changed on the way", **limits)
+        sent = sent.replace(because="changed for this API", **limits)
     return sent
 
 

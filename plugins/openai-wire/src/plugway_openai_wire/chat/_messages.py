@@ -83,7 +83,7 @@ class Conversation:
         """The `tool` message, which is text only; its media are added to `shown`."""
         call_id = self._ids.out(str(result.get("tool_use_id")))
         if result.get("is_error") is True:
-            self._notes.add("tool_result.is_error", "translate", "said in the text of the result")
+            self._notes.add("tool_result.is_error", "translate", "marked in the text of the result")
         media = [found for block in result_media(result) if (found := media_of(block)) is not None]
         said = result_text(result)
         if media:
@@ -104,7 +104,7 @@ class Conversation:
         media = media_of(block)
         if media is not None:
             return self._medium(media)
-        self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
+        self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
         words = in_words(block)
         return [_text(words)] if words else []
 
@@ -117,14 +117,16 @@ class Conversation:
             if takes and (media.data or media.url):
                 url = media.url or media.data_url
                 return [{"type": "image_url", "image_url": {"url": url}}]
-            return self._unseen(media, "the model sees no images" if not takes else "it is a file")
+            return self._unseen(
+                media, "the model does not accept images" if not takes else "it is a file"
+            )
         takes = quirks.documents and "document" not in facts.rejected_inputs
         if takes and media.data:
             name = media.title or "document.pdf"
             file = {"filename": name, "file_data": media.data_url}
             context = [_text(media.context)] if media.context else []
             return [*context, {"type": "file", "file": file}]
-        return self._unseen(media, "the server takes no such documents")
+        return self._unseen(media, "the server does not accept such documents")
 
     def _unseen(self, media: Media, because: str) -> list[Part]:
         return [_text(unseen(media, self._target.media, self._notes, because))]
@@ -146,7 +148,7 @@ class Conversation:
             return []
         if self._target.quirks.system_turns == "keep":
             return [{"role": "system", "content": text}]
-        self._notes.add("messages.system", "translate", "told as a reminder in a user turn")
+        self._notes.add("messages.system", "translate", "sent as a reminder in a user turn")
         return [{"role": "user", "content": reminder(text)}]
 
     # ── assistant ────────────────────────────────────────────────────────────────────────────
@@ -176,7 +178,7 @@ class Conversation:
                 elif not place:
                     thoughts.append(block)
             else:
-                self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
+                self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
                 texts.append(in_words(block))
         texts = [text for text in texts if text]
         thought = restored(thoughts, self._target, self._notes, calls=bool(calls))
@@ -207,7 +209,7 @@ class Conversation:
                 message["prefix"] = True
                 return True
             case "drop":
-                because = "the server does not go on with what an answer begins with"
+                because = "the server does not accept a prefilled reply"
                 self._notes.add("messages.prefill", "drop", because)
                 return False
 
