@@ -75,7 +75,7 @@ class _Messages:
         """One message. Raises `InvalidRequest`."""
         role = text(message, "role", f"{path}.role")
         if message.get("name") and role != "function":
-            self._notes.add("messages.name", "drop", "the Messages API names nobody")
+            self._notes.add("messages.name", "drop", "the Messages API has no user names")
         content = self._parts.content(message.get("content"), f"{path}.content")
         match role:
             case "system" | "developer":
@@ -99,12 +99,12 @@ class _Messages:
         self, message: Mapping[str, Any], content: str | list[dict[str, Any]], path: str
     ) -> None:
         if message.get("function_call"):
-            raise unsupported(f"{path}.function_call", "it is deprecated; use `tool_calls`")
+            raise unsupported(f"{path}.function_call", "deprecated; use `tool_calls`")
         for name in ("reasoning_content", "reasoning"):
             if message.get(name) and "extra_content" not in str(message.get("tool_calls")):
                 self._notes.add(f"messages.{name}", "drop", "Chat carries no signature")
         if message.get("audio"):
-            self._notes.add("messages.audio", "drop", "audio is kept by OpenAI")
+            self._notes.add("messages.audio", "drop", "OpenAI stores the audio")
         calls = objects(message, "tool_calls", f"{path}.tool_calls")
         refusal = optional_text(message, "refusal", f"{path}.refusal")
         if not calls and not refusal:
