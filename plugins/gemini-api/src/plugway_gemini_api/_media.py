@@ -53,29 +53,29 @@ class Attachments:
         data = text(blob, "data", path).translate(_TO_STANDARD).rstrip("=")
         data += "=" * (-len(data) % 4)
         if not data or not mime:
-            raise invalid(path, "`mimeType` and `data` are needed")
+            raise invalid(path, "`mimeType` and `data` are required")
         source = {"type": "base64", "media_type": mime, "data": data}
         if mime.startswith("image/"):
             return {"type": "image", "source": source}
         if mime.startswith(_TEXTS):
             source = {"type": "text", "media_type": "text/plain", "data": _text_of(data, path)}
         elif mime != PDF:
-            return self.words(mime, "the Messages API has no media of its type")
+            return self.words(mime, "the Messages API does not support this media type")
         return {"type": "document", "source": source, **({"title": title} if title else {})}
 
     def _file(self, file: Mapping[str, Any], path: str) -> Block:
         mime, uri = text(file, "mimeType", path), text(file, "fileUri", path)
         if not uri:
-            raise invalid(f"{path}.fileUri", "an address is needed")
+            raise invalid(f"{path}.fileUri", "a URL is required")
         place = urlsplit(uri)
         if place.scheme not in ("http", "https") or (place.hostname or "").endswith(_GOOGLES):
-            return self.words(mime, "it lies with Google; send the data")
+            return self.words(mime, "Google stores the file; send the data instead")
         source = {"type": "url", "url": uri}
         if mime.startswith("image/"):
             return {"type": "image", "source": source}
         if mime == PDF:
             return {"type": "document", "source": source}
-        return self.words(mime, "the Messages API fetches images and PDF only")
+        return self.words(mime, "the Messages API fetches only images and PDFs")
 
 
 def _text_of(data: str, path: str) -> str:
