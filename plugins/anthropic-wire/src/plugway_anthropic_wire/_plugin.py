@@ -100,7 +100,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             request = _chosen(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
         if found:
-            because = "where a request goes is the configuration's word"
+            because = "the configuration decides where requests go"
             request = request.replace(because=because, **found)
         data = _said(request)
         # Every image and document has a source, and most requests end at this first look.
@@ -132,7 +132,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
 
         def unfit(media: Media) -> str:
             if blind and media.kind == "image":
-                return "the model sees no images"
+                return "the model does not accept images"
             return backend.unfit(media)
 
         messages = as_list(request.get("messages"))
@@ -161,7 +161,7 @@ def _chosen(request: MessagesRequest) -> MessagesRequest:
     named = choice.get("name") if as_object(choice).get("type") == "tool" else None
     if named is None or any(as_object(tool).get("name") == named for tool in tools):
         return request
-    because = "the tool that it names is not offered"
+    because = "the named tool is not offered"
     return request.replace(because=because, tool_choice=REMOVE)
 
 
