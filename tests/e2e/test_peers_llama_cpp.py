@@ -105,7 +105,7 @@ DIFFERENT = (
     Row(
         "test_completion_with_response_format[response_format3-",
         "match_regex",
-        "`json_object` is asked for in words",
+        "`json_object` is requested in the prompt",
     ),
     Row(
         "test_completion_with_json_schema",
@@ -132,8 +132,10 @@ DIFFERENT = (
         "assert 'timings' in",
         "times stand in the receipt; the API has no field for them",
     ),
-    Row("test_logprobs", "'logprobs' is not supported", "no probabilities are told"),
-    Row("test_logprobs_stream", "'logprobs' is not supported", "no probabilities are told"),
+    Row("test_logprobs", "'logprobs' is not supported", "log probabilities are not supported"),
+    Row(
+        "test_logprobs_stream", "'logprobs' is not supported", "log probabilities are not supported"
+    ),
     Row("test_logit_bias", "404 == 200", "`/tokenize` belongs to no API that clients speak"),
     Row("test_return_progress", "None is not None", "llama-server's own report of progress"),
     Row(

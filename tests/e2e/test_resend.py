@@ -22,7 +22,7 @@ async def test_pain_18_a_client_that_gives_up_and_asks_again_gets_the_answer_of_
         return [WaitFor(go), *sse(anthropic_stream("Read at last."))]
 
     async def answer_the_third_time():
-        while caplog.text.count("joined the answer") < 2:
+        while caplog.text.count("joined the reply") < 2:
             await anyio.sleep(0.01)
         go.set()
 

@@ -165,7 +165,7 @@ PAGES = {
     "two pages in turn": (lambda number: "ab"[number % 2], new_names, 3),
     "new cursors, the same models": (lambda number: f"c{number}", same_names, 2),
     "new cursors, no models": (lambda number: f"c{number}", lambda number: [], 1),
-    "no name of a model": (lambda number: "<a>" * 2000, new_names, 1),
+    "not a valid model name": (lambda number: "<a>" * 2000, new_names, 1),
     "a number": (lambda number: number, new_names, 1),
     "for ever": (lambda number: f"c{number}", new_names, 20),
 }

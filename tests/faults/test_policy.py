@@ -354,7 +354,7 @@ async def test_with_consent_the_answer_says_which_zone_it_came_from():
     [
         (status(400), 400, "says 400"),
         (status(401), 401, "`a`"),
-        (status(402), 402, "cannot pay"),
+        (status(402), 402, "has no credit"),
         (status(403), 403, "the credential of the backend `a` is not allowed"),
         (status(404), 404, "says 404"),
         (status(429, retry_after=600), 429, "the limit ends in 10 min, at "),

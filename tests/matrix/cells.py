@@ -40,7 +40,7 @@ _VERBS: Final[Mapping[str, Word]] = {
     "add": "translated",
     "set": "translated",
 }
-_LEFT_OUT: Final = re.compile(r"left out|takes no|: drop ")
+_LEFT_OUT: Final = re.compile(r"left out|takes no|does not support (effort|sampling)|: drop ")
 """What a line about a field that was changed (`set tools: ...`) says of what is not there now."""
 
 

@@ -40,13 +40,13 @@ _FIELDS = {
 }
 _CLAUSES = {
     r"thinking blocks? .*left out": {"thinking blocks"},
-    r"a system turn told as a reminder": {"system text", "reminder", "turns"},
-    r"turns of one role in a row made one": {"turns"},
-    r"a `search_result` block told in words": {"search_result", "search result in words"},
-    r"a `container_upload` block told in words": {"container_upload", "user text"},
-    r"tool_result: no call asked for it": {"result", "tool text", "user text"},
+    r"a system turn sent as a reminder": {"system text", "reminder", "turns"},
+    r"consecutive turns of one role merged": {"turns"},
+    r"a `search_result` block written as text": {"search_result", "search result in words"},
+    r"a `container_upload` block written as text": {"container_upload", "user text"},
+    r"tool_result: it has no matching call": {"result", "tool text", "user text"},
     r"tool_result: a call had none": {"no result", "result"},
-    r"calls of server tools told as ordinary calls": {
+    r"calls of server tools sent as ordinary calls": {
         *("server_tool_use", "code_execution_tool_result"),
         *("call", "result", "tool text", "turns"),
     },
@@ -60,7 +60,7 @@ _CLAUSES = {
     },
     r"the attribution entry": {"attribution"},
     r"drop (image|document): ": {"{0}", "left out", "document.title", "document.context"},
-    r"translate document: .*its text stands in its place": {"document blocks"},
+    r"translate document: .*sent as its text": {"document blocks"},
     r"`(cache_control|citations)` left out": {"{0}"},
 }
 """Parts of a reason where one line speaks of several things done to a field."""

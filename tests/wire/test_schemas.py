@@ -74,7 +74,7 @@ async def test_a_schema_is_adapted_before_it_is_sent_where_the_server_is_known(s
 
 async def test_a_bound_that_is_lost_is_on_the_receipt_with_its_tool():
     found = await told(PLUGINS["chat"], [asked("messages", schema=props(a=text(pattern=CLASSES)))])
-    line = "drop tools.input_schema.pattern: `Read`: the target does not compile it"
+    line = "drop tools.input_schema.pattern: `Read`: the target cannot compile it"
     assert line in found.lines
 
 
@@ -131,8 +131,8 @@ async def test_what_was_learnt_and_done_is_on_the_receipt_with_tool_and_keyword(
         refuses=lambda got: openai(GRAMMAR) if has("maxLength")(got) else None,
     )
     lines = "\n".join(found.lines)
-    assert "asked again after a refusal that taught: rejected keywords: " in lines
-    assert "tools.input_schema.maxLength: `Read`: the target does not take it" in lines
+    assert "retried after a refusal: rejected keywords: " in lines
+    assert "tools.input_schema.maxLength: `Read`: the target does not support it" in lines
 
 
 @pytest.mark.parametrize("server", ["chat", "responses", "llama-server", "lmstudio", "ollama"])

@@ -66,7 +66,7 @@ async def test_tools_beyond_a_limit_are_left_out_the_deferred_and_unused_ones_fi
     assert [answer.status_code for answer in found.answers] == [200, 200]
     assert [names(got) for got in found.sent[1:]] == [["t0", "t3", "t8", "t9"]] * 2
     lines = "\n".join(found.lines)
-    assert "the server takes 4, so that 6 not used yet are left out" in lines
+    assert "the server accepts 4; 6 unused so far are left out" in lines
 
 
 @pytest.mark.parametrize("server", ["chat", "anthropic-compatible"])
@@ -79,7 +79,7 @@ async def test_the_receipt_says_what_was_learnt(server):
             openai("'tools' : maximum number of items is 4") if len(got["tools"]) > 4 else None
         ),
     )
-    assert "asked again after a refusal that taught: tools limit: 4" in found.lines
+    assert "retried after a refusal: tools limit: 4" in found.lines
 
 
 @pytest.mark.parametrize(

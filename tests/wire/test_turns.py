@@ -83,7 +83,7 @@ async def test_a_server_with_such_a_template_is_asked_again_once(messages, words
     )
     assert [answer.status_code for answer in found.answers] == [200, 200]
     assert len(found.sent) == 3
-    assert any("in the result" in line or "made one" in line for line in found.lines)
+    assert any("into the result" in line or "merged" in line for line in found.lines)
 
 
 SERVERS = ["chat", "responses", "gemini", "anthropic-compatible", "llama-server", "ollama", "vllm"]

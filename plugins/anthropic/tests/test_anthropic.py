@@ -75,7 +75,7 @@ async def test_explain_shows_the_address_and_the_lines_that_would_be_sent_but_no
     sent = explained.json()["upstream_request"]
     assert sent["url"] == f"{server.url}/v1/messages?beta=true"
     assert sent["url"].endswith(asked.path)
-    assert sent["headers"].pop("x-mine") == "(as set)"
+    assert sent["headers"].pop("x-mine") == "(as configured)"
     assert sent["headers"].items() <= dict(asked.headers).items()
     assert (sent["headers"]["anthropic-beta"], sent["headers"]["user-agent"]) == ("b-1", "mine/1")
     assert "x-forwarded-for" not in sent["headers"]

@@ -251,7 +251,7 @@ def test_settings_of_ones_own_are_refused(launcher):
 def test_an_unknown_model_is_told_with_those_that_there_are(launcher):
     code, _, err = launcher.run("--model", "gpt-9")
     assert code == 1
-    assert "no model is called `gpt-9`" in err
+    assert "unknown model `gpt-9`" in err
     assert "anthropic/echo/echo" in err
 
 
@@ -301,5 +301,5 @@ def test_the_set_up_command_writes_shows_and_takes_back(launcher):
     )
     assert line.stdout == "Echo · plugway\n"
     undone = run("--undo")
-    assert "took back" in undone.stderr
+    assert "restored" in undone.stderr
     assert snapshot(launcher.folder) == before

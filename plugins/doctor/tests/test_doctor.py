@@ -373,4 +373,4 @@ def test_a_model_that_nobody_knows_is_told_in_place_of_the_task(home):
     words = ("--config", str(path), "--json", "--agent", "--model", "nowhere")
     agent = checks(doctor(home, *words))["agent"]
     assert agent["outcome"] == "failed"
-    assert "no model is called `nowhere`" in agent["reason"]
+    assert "unknown model `nowhere`" in agent["reason"]

@@ -122,7 +122,7 @@ def test_each_change_is_told_with_its_reason():
     assert told["context_management"] == "it edits no context"
     assert "web_search_20250305" in told["tools"]
     assert "`defer_loading` left out" in told["tools"]
-    assert "`tool_reference` block told in words" in told["messages"]
+    assert "`tool_reference` block written as text" in told["messages"]
     assert "context-management-2025-06-27" in told["header:anthropic-beta"]
 
 

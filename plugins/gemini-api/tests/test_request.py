@@ -121,7 +121,7 @@ def test_ids_that_come_twice_stand_for_one_call_each():
 def test_a_response_that_no_call_asked_for_is_told_as_text():
     found, lines = made(contents=[USER, user(answer("nobody"))])
     assert [b["text"] for b in found["messages"][0]["content"]] == ["hi", "[tool result]", "x"]
-    assert "translate functionResponse: no call asked for it; told as text" in lines
+    assert "translate functionResponse: it has no matching call; sent as text" in lines
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_forced_call_goes_without_thinking():
     )
     assert found["tool_choice"] == {"type": "any"}
     assert "thinking" not in found
-    assert any("a forced call goes without thinking" in line for line in lines)
+    assert any("a forced call disables thinking" in line for line in lines)
 
 
 SHAPE = {

@@ -82,7 +82,7 @@ async def test_googles_tools_and_filters_are_lines_on_the_receipt(google):
     body = {"contents": [USER], "tools": [{"googleSearch": {}}], "safetySettings": [{"x": 1}]}
     told = await google.post(body, "generateContent/explain", "google/gemini-3-pro")
     lines = [line["what"] for line in told.json()["receipt"] if line["stage"] == "decode"]
-    assert "drop tools.googleSearch: a tool that Google runs; nothing does here" in lines
+    assert "drop tools.googleSearch: Google runs this tool; it cannot run here" in lines
     assert any(line.startswith("drop safetySettings") for line in lines)
 
 

@@ -369,5 +369,5 @@ def test_what_gemini_says_comes_back_to_it(said):
 @pytest.mark.parametrize("call", [{"name": ""}, {"name": None}, {"args": {}}, {"name": 3}])
 def test_a_call_that_names_no_tool_is_a_failure_of_the_server(call):
     pieces = [piece(text("Let me look.")), piece({"functionCall": call}, finish="STOP")]
-    with pytest.raises(BackendProtocolError, match="without saying which"):
+    with pytest.raises(BackendProtocolError, match="without a name"):
         events_of(pieces)

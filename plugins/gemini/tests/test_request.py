@@ -93,7 +93,7 @@ def test_a_second_tool_of_one_name_is_left_out():
     (tools,) = found.body["tools"]
     names = [function["name"] for function in tools["functionDeclarations"]]
     assert names == ["Read", "Write"]
-    assert "a tool before it is called `Read`, too" in " ".join(found.notes.lines())
+    assert "an earlier tool is also named `Read`" in " ".join(found.notes.lines())
 
 
 def test_system_is_one_text_without_the_entry_that_changes():

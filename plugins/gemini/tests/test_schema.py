@@ -184,4 +184,4 @@ def test_a_chain_of_very_many_references_ends_with_a_note(link):
     defs = {f"d{n}": LINKS[link](f"#/$defs/d{n + 1}") for n in range(3000)} | {"d3000": TEXT}
     made, notes = shaped({**props(a={"$ref": "#/$defs/d0"}), "$defs": defs})
     assert made["type"] == "object"
-    assert any("too much" in str(note) for note in notes)
+    assert any("too large" in str(note) for note in notes)

@@ -183,7 +183,7 @@ def test_a_call_without_a_result_gets_a_placeholder():
 def test_a_result_without_a_call_is_shown_as_text():
     built = build({"messages": [user([result(9, "lost")])]})
     assert built.messages == ({"role": "user", "content": "[tool result]\nlost"},)
-    assert any("no call asked for it" in note for note in built.notes)
+    assert any("it has no matching call" in note for note in built.notes)
 
 
 def test_calls_are_written_out_where_the_template_has_no_place_for_them():

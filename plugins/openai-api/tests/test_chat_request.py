@@ -425,7 +425,7 @@ def test_a_refusal_of_an_earlier_turn_is_what_was_said():
                     }
                 ],
             },
-            "only text",
+            "expected text",
         ),
     ],
 )

@@ -61,8 +61,8 @@ async def test_an_effort_is_a_budget_where_the_model_thinks_by_one(plugin, diale
     body, told = await sent(plugin, PATHS[dialect], asked_by(dialect, model, effort="high"))
     assert body["thinking"] == {"type": "enabled", "budget_tokens": 16384}
     assert "output_config" not in body
-    assert "thinks by a budget: 16384 tokens" in told
-    assert "takes no effort" in told
+    assert "needs a thinking budget; set to 16384 tokens" in told
+    assert "does not support effort" in told
 
 
 @pytest.mark.parametrize("dialect", PATHS)
@@ -78,7 +78,7 @@ async def test_an_effort_stays_one_where_the_model_takes_it(dialect, model):
 async def test_a_model_that_does_not_think_is_not_asked_to(dialect, model):
     body, told = await sent(Anthropic, PATHS[dialect], asked_by(dialect, model, effort="high"))
     assert not {"thinking", "output_config"} & body.keys()
-    assert "has no thinking" in told
+    assert "does not support thinking" in told
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_no_budget_where_the_thinking_before_the_last_call_is_gone(model):
     ]
     body, told = await sent(Anthropic, PATHS["chat"], asked)
     assert "thinking" not in body
-    assert "wants the thinking before the last calls" in told
+    assert "requires the thinking before the last calls" in told
 
 
 @pytest.mark.parametrize("plugin", KINDS)
@@ -244,5 +244,5 @@ async def test_what_no_claude_model_takes_is_left_out():
     assert [tool["name"] for tool in body["tools"]] == ["a", "b"]
     assert body["stop_sequences"] == ["END"]
     assert "@" not in body["metadata"]["user_id"]
-    assert "take each name once" in told
-    assert "take no blank one" in told
+    assert "reject duplicate tool names" in told
+    assert "reject blank stop sequences" in told

@@ -164,4 +164,4 @@ def test_a_function_of_that_name_is_the_clients_own():
     body = {"model": "m", "input": "x", "tools": [{"type": "shell"}, own]}
     (only,) = responses_request(body, notes, max_tokens=9)["tools"]
     assert only["input_schema"] == {"type": "object"}
-    assert any("another tool has its name" in line for line in notes.lines())
+    assert any("another tool has the same name" in line for line in notes.lines())

@@ -23,8 +23,8 @@ CHAT_TOOLS = [
 FLAT_TOOLS = [{"type": "function", "name": name, "parameters": SCHEMA} for name in ("f", "g")]
 USER = [{"role": "user", "content": "hi"}]
 PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
-LACKS = "the answer lacks the call of {} that `tool_choice` demands"
-HANDED_ON = "; it is handed on as it is"
+LACKS = "the reply lacks the call to {} that `tool_choice` requires"
+HANDED_ON = "; it is passed on unchanged"
 
 
 def body_of(api, choice, streams, **more):
@@ -158,7 +158,7 @@ async def test_the_model_is_asked_once_more(asked, api, choice, streams):
     assert asked.sent[0] == {**orjson.loads(body), "model": "m"}
     said = asked.sent[1]["messages" if api == "chat" else "input"]
     assert "Call the tool `f` now" in str(said[-1])
-    assert asked.lines == ["asked again: " + LACKS.format("the tool `f`")]
+    assert asked.lines == ["retried: " + LACKS.format("the tool `f`")]
 
 
 @pytest.mark.parametrize("streams", [False, True])

@@ -232,7 +232,7 @@ async def test_a_request_that_is_relayed_as_it_came_has_a_receipt_that_says_so(
     assert "changes=0" in response.headers["plugway-receipt"]
     assert "; by=" not in response.headers["plugway-receipt"]
     assert {stage for stage, _ in reader.lines} == {"route"}
-    assert "gets all of it" in reader.lines[-1][1]
+    assert "receives the prompt as the client wrote it" in reader.lines[-1][1]
 
 
 async def test_a_fallback_that_is_translated_to_says_what_was_lost(serving, up):

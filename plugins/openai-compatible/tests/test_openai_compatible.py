@@ -170,7 +170,7 @@ async def test_what_is_dropped_is_on_the_receipt_and_explain_shows_the_request(u
     said = [line["what"] for line in explained["receipt"] if line["plugin"] == "up"]
     assert said == [
         "drop top_k: the API has no such field",
-        "drop metadata: who asks is not told to this server",
+        "drop metadata: this server does not receive user ids",
     ]
     assert explained["upstream_request"]["body"]["messages"] == [
         {"role": "user", "content": "hello"}
@@ -292,8 +292,8 @@ async def test_a_refused_key_is_told_by_its_place_and_never_by_itself(always):
         (respond(200, b"<html>hello</html>", {"content-type": "text/html"}), "text/html"),
         (respond(200, b"", {"content-type": "application/json"}), "application/json"),
         (respond(200, {"error": {"code": 402, "message": "no money"}}), "no money"),
-        (respond(200, {"choices": []}), "without a message"),
-        (respond(200, chat_message("")), "nothing"),
+        (respond(200, {"choices": []}), "has no message"),
+        (respond(200, chat_message("")), "its reply is empty"),
     ],
 )
 async def test_an_answer_that_is_none_is_a_failure(always, answer, told):

@@ -77,7 +77,7 @@ class Bench:
 
     async def joined(self, count=1):
         """Wait until that many requests have joined another."""
-        await until(lambda: self.log.text.count("joined the answer") >= count)
+        await until(lambda: self.log.text.count("joined the reply") >= count)
 
     async def stopped(self):
         """Seconds until the upstream sees that its answer is not wanted."""

@@ -27,7 +27,7 @@ READ = {"type": "tool", "name": "Read"}
 CALL = [("Read", {"file_path": "/a.txt"})]
 OTHER = [("Bash", {"command": "ls"})]
 IN_TEXT = '<tool_call>\n{"name": "Read", "arguments": {"file_path": "/a.txt"}}\n</tool_call>'
-LACKS = "the answer lacks the call of the tool `Read` that `tool_choice` demands"
+LACKS = "the reply lacks the call to the tool `Read` that `tool_choice` requires"
 
 
 class Receipts(Plugin[NoOptions]):
@@ -91,14 +91,14 @@ async def test_words_instead_of_the_call_are_asked_for_again(asked, answer, stre
     *_, said, told = asked.upstream.requests[1].json["messages"]
     assert said == {"role": "assistant", "content": [{"type": "text", "text": "I would read it."}]}
     assert "Call the tool `Read` now" in told["content"][0]["text"]
-    assert f"asked again: {LACKS}" in asked.lines
+    assert f"retried: {LACKS}" in asked.lines
 
 
 @pytest.mark.parametrize(("answer", "stream"), [(streamed, True), (whole, False)])
 async def test_a_server_that_never_calls_is_told_of_on_the_receipt(asked, answer, stream):
     found = await asked(answer("No."), answer("Still no."), stream=stream)
     assert found == [("text", "")]
-    assert f"{LACKS}; it is handed on as it is" in asked.lines
+    assert f"{LACKS}; it is passed on unchanged" in asked.lines
     assert len(asked.upstream.requests) == 2
 
 

@@ -289,7 +289,7 @@ async def test_pain_10_two_empty_answers_are_no_success(running, stream):
     running.upstream.script(empty)
     answer = await running.raw(empty, stream=stream)
     assert answer.status_code == 502
-    assert "without content, twice" in answer.text
+    assert "had no content, twice" in answer.text
 
 
 async def test_a_leak_alone_is_an_empty_answer(running):

@@ -105,7 +105,7 @@ def test_arguments_without_end_are_cut_off():
 def test_a_call_in_text_without_end_is_cut_off():
     prose = Prose(TOOLBOX, None)
     prose.feed('<tool_call>{"name": "Bash", "arguments": {"command": "')
-    with pytest.raises(BackendProtocolError, match=r"writes as text .* 262144"):
+    with pytest.raises(BackendProtocolError, match=r"written as text .* 262144"):
         for _ in range(9000):
             prose.feed("x" * 1000)
 

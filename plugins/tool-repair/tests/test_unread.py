@@ -49,8 +49,8 @@ async def test_one_that_stays_unread_is_text(running, written):  # noqa: F811
 async def test_the_receipt_tells_of_what_cannot_be_read(asked):  # noqa: F811
     script = sse(anthropic_stream(UNREAD["no value"]))
     assert await asked(script, script, choice={"type": "auto"}) == [("text", "")]
-    assert "asked again: the call of `Bash` has 1 problem" in asked.lines
-    assert "the call of `Bash` stays text: it cannot be read" in asked.lines
+    assert "retried: the call to `Bash` has 1 problem" in asked.lines
+    assert "the call to `Bash` is kept as text: it cannot be parsed" in asked.lines
 
 
 async def test_after_text_it_stays_text(running):  # noqa: F811
@@ -89,7 +89,7 @@ NO_JSON = [
 async def test_arguments_that_are_no_json_object_never_reach_a_client(running, written):  # noqa: F811
     bad = raw_stream(start(0), part(0, written), stop(0))
     content, reason = await running.content(bad, bad)
-    assert content == ["[The call of `Bash` was not made: its arguments are not valid JSON.]"]
+    assert content == ["[The call to `Bash` was not made: its arguments are not valid JSON.]"]
     assert reason == "end_turn"
     assert len(running.upstream.requests) == 2
 

@@ -89,7 +89,7 @@ def test_a_result_that_has_no_place_is_told_with_its_media_and_its_failure():
         {"type": "text", "text": "[tool result]\n[tool error] seen"},
         IMAGE,
     ]
-    assert notes.lines() == ["translate tool_result: no call asked for it: told as text"]
+    assert notes.lines() == ["translate tool_result: it has no matching call; sent as text"]
 
 
 def test_a_second_result_is_told_where_it_says_something_else():
@@ -141,7 +141,9 @@ def request(*messages, pad=0):
 def test_a_request_gets_ids_that_the_messages_api_takes(pad):
     made = paired_request(request(call("a:0"), results("a:0"), call(""), results(""), pad=pad))
     assert said(made.get("messages")) == [["pw_a_3a0"], ["pw_a_3a0"], ["pw_"], ["pw_"]]
-    assert made.changes[0].because.startswith("translate tool_use.id: the API refuses ids")
+    assert made.changes[0].because.startswith(
+        "translate tool_use.id: the API rejects this id format"
+    )
 
 
 @pytest.mark.parametrize("pad", [0, 9000])

@@ -240,14 +240,14 @@ def test_results_come_first_in_the_order_of_their_calls():
     notes = Notes()
     turns = turns_of([use("a", "b"), user(text("x"), result("b"), result("a"))], notes)
     assert shape(turns)[1] == ("user", ["a", "b"], ["x"])
-    assert notes.lines() == ["translate tool_result: put right behind its call"]
+    assert notes.lines() == ["translate tool_result: moved next to its call"]
 
 
 def test_results_in_two_user_turns_in_a_row_belong_together():
     notes = Notes()
     turns = turns_of([use("a", "b"), user(result("a")), user(result("b"), text("x"))], notes)
     assert shape(turns)[1:] == [("user", ["a", "b"], []), ("user", [], ["x"])]
-    assert notes.lines() == ["translate tool_result: put right behind its call"]
+    assert notes.lines() == ["translate tool_result: moved next to its call"]
 
 
 def test_a_call_without_result_gets_one_and_it_is_noted():
@@ -262,7 +262,7 @@ def test_a_call_without_result_gets_one_and_it_is_noted():
         NO_RESULT,
     ]
     assert notes.lines() == [
-        "emulate tool_result: a call had none, a placeholder stands for it (3 times)"
+        "emulate tool_result: a call had none; a placeholder was added (3 times)"
     ]
 
 
@@ -428,5 +428,5 @@ def test_fields_that_go_are_noted_with_the_reason_of_the_table():
     drop_by(table, ["a", "b", "c"], notes, "tools.")
     assert notes.lines() == [
         "drop tools.b: there is none",
-        "drop tools.c: this translation does not know it",
+        "drop tools.c: unknown field",
     ]

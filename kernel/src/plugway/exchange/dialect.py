@@ -230,7 +230,7 @@ def note_missing(reply: Reply, exchange: Exchange) -> None:
     it is, whatever it lacks."""
     served, missing = exchange.served_by, reply.missing and reply.missing()
     if missing and served:
-        what = f"the answer lacks {missing.what}; it is handed on as it is"
+        what = f"the reply lacks {missing.what}; it is passed on unchanged"
         exchange.note(served.backend.name, what, stage="send")
 
 

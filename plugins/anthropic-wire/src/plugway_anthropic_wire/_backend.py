@@ -182,7 +182,7 @@ class AnthropicBackend:
         adapted = await aside(request.heavy, partial(fitted_to, request, self.facts(model)))
         if adapted is request:
             return None
-        attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
+        attempt.note(f"retried after a refusal: {'; '.join(taught)}")
         attempt.note(*(f"{c.field}: {c.because}" for c in adapted.changes[len(request.changes) :]))
         return adapted
 
@@ -195,7 +195,7 @@ class AnthropicBackend:
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """The server's own count as it gives it, or None where it does not count."""
         if "max_tokens" in request.body:
-            because = "token counting does not take it"
+            because = "token counting does not accept it"
             request = request.replace(because=because, **dict.fromkeys(_NOT_COUNTED, REMOVE))
         path = f"{self.wire.messages_path}/count_tokens"
         response = await self._post(path, request, attempt)
@@ -216,7 +216,7 @@ class AnthropicBackend:
         """Where a request would be sent, and under which lines, for `explain`; values of
         `extra_headers`, among which there may be a credential, are not shown."""
         path = self._path(self.wire.messages_path, request)
-        hidden = dict.fromkeys(self.wire.extra_headers, "(as set)")
+        hidden = dict.fromkeys(self.wire.extra_headers, "(as configured)")
         return f"{self.upstream.base_url}{path}", replaced(self._lines(request), hidden)
 
     async def models(self) -> Sequence[ModelInfo]:
@@ -305,7 +305,7 @@ class AnthropicBackend:
     def _no_message(self, response: UpstreamResponse, body: bytes) -> BackendError:
         told = BackendRefused(response.status, body).message
         kind = response.content_type or "no content type"
-        record = f"it answered {response.status}, but not with a message ({kind})"
+        record = f"it returned {response.status} without a message ({kind})"
         return BackendProtocolError(f"{record}: {told[:300]}", record=record)
 
 
@@ -321,16 +321,16 @@ def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
     What the server quotes of the key, masked or not, is left out.
     """
     what = (
-        f"the server does not accept the key in option `api_key` of `{backend}`, or wants one "
-        "where none is set"
+        f"the server does not accept the key in option `api_key` of `{backend}`, or "
+        "requires one and none is set"
     )
     said = _QUOTED.sub("[redacted]", fit_to_tell(refusal.message, _MOST_SAID))
     return BackendRefused(
         401,
         refusal.body,
         headers=refusal.headers,
-        message=f"{what} ({said}). Fix it with `plugway keys`, or in the environment "
-        "variable that the option names, and restart",
+        message=f"{what} ({said}). Fix it with `plugway keys` or in the environment "
+        "variable named by the option, then restart",
         permanent=True,
         record=what,
     )

@@ -133,7 +133,7 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     if as_object(body.get("tool_choice")).get("type") in ("any", "tool") and not claude.forced:
         choice = {**as_object(body["tool_choice"]), "type": "auto"}
         choice.pop("name", None)
-        because = "this Claude model cannot be made to call a tool"
+        because = "this Claude model does not support forced tool calls"
         request = request.replace(because=because, tool_choice=choice)
     return _last_turn(_plain_lists(_unthinking_edits(request)), claude)
 
@@ -143,14 +143,14 @@ def _plain_lists(request: MessagesRequest) -> MessagesRequest:
     stops = as_list(request.get("stop_sequences"))
     kept = [stop for stop in stops if not isinstance(stop, str) or stop.strip()]
     if len(kept) < len(stops):
-        because = "Claude models take no blank one"
+        because = "Claude models reject blank stop sequences"
         request = request.replace(because=because, stop_sequences=kept or REMOVE)
     tools = as_list(request.get("tools"))
     once: dict[Any, Any] = {}
     for tool in tools:
         once.setdefault(str(as_object(tool).get("name")), tool)
     if len(once) < len(tools):
-        because = "Claude models take each name once"
+        because = "Claude models reject duplicate tool names"
         request = request.replace(because=because, tools=list(once.values()))
     return request
 
@@ -163,7 +163,7 @@ def _unthinking_edits(request: MessagesRequest) -> MessagesRequest:
     thinks = as_object(request.get("thinking")).get("type") in ("adaptive", "enabled")
     if thinks or len(kept) == len(edits):
         return request
-    because = "edits of thinking are refused without thinking"
+    because = "edits of thinking require thinking"
     left = {**management, "edits": kept} if kept else REMOVE
     return request.replace(because=because, context_management=left)
 
@@ -176,7 +176,7 @@ def _last_turn(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         return request
     thinks = as_object(request.get("thinking")).get("type") in ("adaptive", "enabled")
     if thinks or not claude.prefills:
-        because = "this Claude model goes on with no answer that is begun: a user turn asks it to"
+        because = "this Claude model rejects a prefilled reply; a user turn asks it to continue"
         asked = {"role": "user", "content": [{"type": "text", "text": GO_ON}]}
         return request.replace(because=because, messages=[*messages, asked])
     content = last["content"]
@@ -186,7 +186,7 @@ def _last_turn(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     text = final.get("text")
     if not isinstance(text, str) or text.rstrip() == text:
         return request
-    because = "Claude models refuse blanks at the end of an answer that is begun"
+    because = "Claude models reject trailing blanks in a prefilled reply"
     ended = {**last, "content": [*content[:-1], {**final, "text": text.rstrip()}]}
     return request.replace(because=because, messages=[*messages[:-1], ended])
 
@@ -195,13 +195,15 @@ def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> Messages
     thinking = as_object(request.get("thinking"))
     kind = thinking.get("type")
     if not claude.thinks:
-        return request.replace(because="this Claude model has no thinking", thinking=REMOVE)
+        return request.replace(
+            because="this Claude model does not support thinking", thinking=REMOVE
+        )
     if kind == "adaptive" and not claude.adaptive:
         return _budgeted(request, effort)
     if kind == "disabled" and claude.off != "disabled":
         return _least(request, claude, effort)
     if kind == "enabled" and not claude.budgets:
-        because = "this Claude model takes no budget, but chooses by itself how much it thinks"
+        because = "this Claude model takes no budget; it decides how much to think"
         kept = {"type": "adaptive"} | {k: v for k, v in thinking.items() if k == "display"}
         config = as_object(request.get("output_config"))
         if not effort:
@@ -213,9 +215,9 @@ def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> Messages
 def _least(request: MessagesRequest, claude: Claude, effort: str) -> MessagesRequest:
     """As little thinking as there is, where none is no choice."""
     if claude.off:
-        because = "this Claude model can only be told not to think between tools"
+        because = "this Claude model can only turn off thinking between tools"
         return request.replace(because=because, thinking={"type": claude.off})
-    because = "this Claude model always thinks: told to think as little as it can"
+    because = "this Claude model always thinks; set to the least thinking"
     config = {**as_object(request.get("output_config")), "effort": effort or "low"}
     return request.replace(because=because, thinking=REMOVE, output_config=config)
 
@@ -225,13 +227,13 @@ def _budgeted(request: MessagesRequest, effort: str) -> MessagesRequest:
     most = request.get("max_tokens")
     room = most * 3 // 4 if isinstance(most, int) else 0
     if room < LEAST_BUDGET:
-        because = f"this Claude model thinks for {LEAST_BUDGET} tokens at least: no room"
+        because = f"this Claude model needs {LEAST_BUDGET} tokens to think; there is no room"
         return request.replace(because=because, thinking=REMOVE)
     if _acts_unthinking(as_list(request.get("messages"))):
-        because = "this Claude model wants the thinking before the last calls, which did not come"
+        because = "this Claude model requires the thinking before the last calls, which is missing"
         return request.replace(because=because, thinking=REMOVE)
     budget = min(_BUDGETS.get(effort, _BUDGETS["medium"]), room)
-    because = f"this Claude model thinks by a budget: {budget} tokens"
+    because = f"this Claude model needs a thinking budget; set to {budget} tokens"
     return request.replace(because=because, thinking={"type": "enabled", "budget_tokens": budget})
 
 
@@ -253,30 +255,30 @@ def _effort(request: MessagesRequest, claude: Claude, effort: Any) -> MessagesRe
     config = as_object(request.get("output_config"))
     off = as_object(request.get("thinking")).get("type") in ("disabled", "between_tools")
     if effort in EFFORTS[3:] and off and claude.thinks_at_most:
-        because = "without thinking, this Claude model takes `high` at most"
+        because = "without thinking, the highest effort of this Claude model is `high`"
         return request.replace(because=because, output_config={**config, "effort": "high"})
     if effort in claude.efforts or effort not in EFFORTS:
         return request
     lower = EFFORTS[: EFFORTS.index(effort)]
     fit = next((known for known in reversed(lower) if known in claude.efforts), None)
     if fit is not None:
-        because = f"`{fit}` is the most up to `{effort}` that this Claude model has"
+        because = f"this Claude model does not support `{effort}`; lowered to `{fit}`"
         return request.replace(because=because, output_config={**config, "effort": fit})
     kept = {name: value for name, value in config.items() if name != "effort"}
-    because = "this Claude model takes no effort"
+    because = "this Claude model does not support effort"
     return request.replace(because=because, output_config=kept or REMOVE)
 
 
 def _sampling(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     body = request.body
     if not claude.samples:
-        because = "this Claude model takes no sampling fields"
+        because = "this Claude model does not support sampling fields"
         return request.without(_SAMPLING, because=because)
     if as_object(body.get("thinking")).get("type") in ("adaptive", "enabled"):
         gone = [name for name in _SAMPLING if name in body and not _beside_thinking(name, body)]
-        request = request.without(gone, because="no Claude model takes it while it thinks")
+        request = request.without(gone, because="Claude models reject it while thinking")
     if claude.samples_once and {"temperature", "top_p"} <= request.body.keys():
-        because = "this Claude model takes one of `temperature` and `top_p`"
+        because = "this Claude model accepts only one of `temperature` and `top_p`"
         request = request.replace(because=because, top_p=REMOVE)
     return request
 

@@ -66,7 +66,7 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
     stops = as_list(body.get("stop_sequences"))
     if facts.stop_limit and len(stops) > facts.stop_limit:
         fields["stop_sequences"] = stops[: facts.stop_limit]
-        notes.add("stop_sequences", "drop", f"the server takes {facts.stop_limit}")
+        notes.add("stop_sequences", "drop", f"the server accepts {facts.stop_limit}")
     if facts.images_limit:
         messages = as_list(fields.get("messages", body.get("messages")))
         shown = fewer_images(messages, facts.images_limit, notes)
@@ -107,7 +107,7 @@ def plain_schemas(request: MessagesRequest) -> MessagesRequest:
             fields["output_config"] = {**config, "format": {**wanted, "schema": schema}}
     if not fields:
         return request
-    because = "; ".join(notes.lines()) or "objects have no further properties there"
+    because = "; ".join(notes.lines()) or "the server does not allow additional properties"
     return request.replace(because=because, **fields)
 
 
@@ -122,7 +122,7 @@ def _tools(body: Mapping[str, Any], facts: Facts, notes: Notes) -> dict[str, Any
     most = facts.tools_limit
     if most and len(tools) > most:
         kept = fewer_tools(tools, most, as_list(body.get("messages")), body.get("tool_choice"))
-        because = f"the server takes {most}, so that {len(tools) - most} not used yet are left out"
+        because = f"the server accepts {most}; {len(tools) - most} unused so far are left out"
         notes.add("tools", "drop", because)
     patterns, form = facts.schema_patterns, facts.schema_form
     rules = rules_without(facts.rejected_keywords, patterns, facts.schema_count, form)
@@ -160,7 +160,7 @@ def _without(body: Mapping[str, Any], paths: frozenset[str], notes: Notes) -> di
         left = _less(value, rest) if rest else REMOVE
         if left is not value:
             fields[name] = left
-            notes.add(path, "drop", "the server refuses it")
+            notes.add(path, "drop", "the server rejects it")
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -36,7 +36,7 @@ def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError
         failure.body,
         headers=failure.headers,
         retry_after=failure.retry_after,
-        message=f"{said}. The schema of a tool is the likely reason: {named}. Remove the tool, or "
+        message=f"{said}. The likely cause is a tool's schema: {named}. Remove the tool, or "
         "the keyword from its schema",
         permanent=True,
     )

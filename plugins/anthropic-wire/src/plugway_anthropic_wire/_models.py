@@ -89,8 +89,8 @@ def model_of(entry: Mapping[str, Any]) -> ModelInfo:
 def toolless_notice(model: str) -> str:
     """What a person should know of a model whose server says that it has no tools."""
     return (
-        f"`{model}` cannot call tools, its server says: an agent such as Claude Code can only talk "
-        "with it."
+        f"`{model}` cannot call tools, according to its server: agents such as Claude Code can "
+        "only chat with it."
     )
 
 

@@ -15,13 +15,13 @@ def checked_url(url: str, *, with_key: bool) -> str:
         raise ValueError(problem)
     url = url.rstrip("/")
     if url.endswith("/v1"):
-        raise ValueError("it may not end in `/v1`: the API's own paths begin with that")
+        raise ValueError("it must not end in `/v1`: the API's paths already start with it")
     return url
 
 
 def _name_fits(zone: str) -> str:
     if not zone.strip() or not zone.isprintable():
-        raise ValueError("should be `local`, or the name of whoever sees the data")
+        raise ValueError("should be `local`, or the name of the company that sees the data")
     return zone
 
 

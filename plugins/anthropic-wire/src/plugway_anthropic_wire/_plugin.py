@@ -103,7 +103,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             request = _chosen(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
         if found:
-            because = "where a request goes is the configuration's word"
+            because = "the configuration decides where requests go"
             request = request.replace(because=because, **found)
         return await self._seen(request, attempt) if _may_show(request) else request
 
@@ -134,7 +134,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
 
         def unfit(media: Media) -> str:
             if blind and media.kind == "image":
-                return "the model sees no images"
+                return "the model does not accept images"
             return backend.unfit(media) or (unreadable(media) if translated else "")
 
         messages = as_list(request.get("messages"))
@@ -164,7 +164,7 @@ def _chosen(request: MessagesRequest) -> MessagesRequest:
     named = choice.get("name") if as_object(choice).get("type") == "tool" else None
     if named is None or any(as_object(tool).get("name") == named for tool in tools):
         return request
-    because = "the tool that it names is not offered"
+    because = "the named tool is not offered"
     return request.replace(because=because, tool_choice=REMOVE)
 
 

@@ -27,7 +27,7 @@ def reminded(request: MessagesRequest) -> MessagesRequest:
     turns = list(map(as_object, as_list(request.get("messages"))))
     if not any(turn.get("role") == "system" for turn in turns):
         return request
-    because = "late instructions told as reminders in a user turn"
+    because = "late instructions sent as reminders in a user turn"
     return request.replace(because=because, messages=_placed(turns))
 
 
@@ -90,7 +90,7 @@ def without_blanks(request: MessagesRequest) -> MessagesRequest:
     kept = [turn for turn in turns if turn.get("content") or turn.get("role") != "assistant"]
     if kept == messages or not kept:
         return request
-    return request.replace(because="blank texts of the assistant left out", messages=kept)
+    return request.replace(because="blank assistant texts left out", messages=kept)
 
 
 def without_prefill(request: MessagesRequest) -> MessagesRequest:
@@ -100,7 +100,7 @@ def without_prefill(request: MessagesRequest) -> MessagesRequest:
         messages.pop()
     if len(messages) in (0, len(as_list(request.get("messages")))):
         return request
-    because = "the model does not go on with what an answer begins with"
+    because = "the model does not accept a prefilled reply"
     return request.replace(because=because, messages=messages)
 
 

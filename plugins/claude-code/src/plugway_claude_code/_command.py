@@ -46,13 +46,13 @@ def claude(
         list[str] | None, typer.Argument(help="After `--`: arguments for Claude Code.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Model for all of it: an id or a part of one.")
+        str | None, typer.Option("--model", help="Model for all requests: an id or a part of one.")
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave a gateway that was started here running.")
+        bool, typer.Option("--keep", help="Keep a gateway that was started here running.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Take the plan without asking, keys included.")
+        bool, typer.Option("--yes", "-y", help="Accept the plan without asking, keys included.")
     ] = False,
     config: ConfigPath = None,
     port: Port = None,
@@ -76,7 +76,7 @@ def claude(
     found = find_client(client)
     code = _run(gateway, found, words, model, where, keep=keep, yes=yes)
     if code == 0 and sys.stdin.isatty() and not words:
-        _console.print("to go on where you were: plugway claude -- --continue")
+        _console.print("to continue where you were: plugway claude -- --continue")
     raise typer.Exit(code)
 
 
@@ -166,7 +166,7 @@ def _has_status_line() -> bool:
 def _refuse_ours(words: Sequence[str]) -> None:
     for word in words:
         if word.partition("=")[0] in _OURS:
-            _fail(f"`{word}` would undo what `plugway claude` sets: leave it out", 2)
+            _fail(f"`{word}` overrides what `plugway claude` sets: remove it", 2)
 
 
 def _print_settings(gateway: LocalGateway, model: str | None, where: Sequence[str]) -> None:

@@ -84,7 +84,7 @@ def stop(gateway: LocalGateway) -> bool:
     except (ValueError, KeyError, psutil.NoSuchProcess):
         pass  # there is none, or it has gone by itself
     except psutil.TimeoutExpired:
-        raise PlugwayError(f"the gateway (process {noted['pid']}) does not stop") from None
+        raise PlugwayError(f"the gateway (process {noted['pid']}) did not stop") from None
     _file(gateway, "pid").unlink(missing_ok=True)
     _started[:] = [child for child in _started if child.poll() is None]
     return stopped

@@ -18,14 +18,14 @@ _LONGEST = 1 << 20
 
 
 @up_app.command(
-    epilog="Example: plugway up && plugway status. Exit codes: 0 it runs, 1 it does not."
+    epilog="Example: plugway up && plugway status. Exit codes: 0 running, 1 not running."
 )
 def up(
     config: Annotated[
         Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
     ] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port of the gateway.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing where all is well.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on success.")] = False,
     stop: Annotated[
         bool, typer.Option("--stop", help="Stop a gateway that was started this way.")
     ] = False,

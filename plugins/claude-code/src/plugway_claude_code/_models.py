@@ -81,9 +81,9 @@ def resolve(wanted: str, models: Sequence[ListedModel]) -> ListedModel:
             return found[0]
         if found:
             names = ", ".join(model.id for model in found)
-            raise PlugwayError(f"`{wanted}` may mean {names}: name one of them")
+            raise PlugwayError(f"`{wanted}` is ambiguous: use one of {names}")
     known = ", ".join(model.id for model in models) or "none"
-    raise PlugwayError(f"no model is called `{wanted}`; the gateway lists {known}")
+    raise PlugwayError(f"unknown model `{wanted}`; the gateway lists {known}")
 
 
 def _own(model: ListedModel) -> str:

@@ -58,7 +58,7 @@ def _first_that_works(
     failures: list[str] = []
     for candidate in ranked:
         planned = _arranged(gateway, candidate, ranked)
-        console.print(f"trying {candidate.target}: an answer and a tool call")
+        console.print(f"testing {candidate.target}: a reply and a tool call")
         try:
             _daemon.ensure_running(planned, keep=keep)
             problem = _proven(planned, candidate, console)

@@ -211,9 +211,7 @@ def locked(path: Path) -> Generator[None]:
         except FileExistsError:
             _wait()
     else:
-        raise PlugwayError(
-            f"{lock} has been there for long: if Claude Code does not run, remove it"
-        )
+        raise PlugwayError(f"{lock} is old: if Claude Code is not running, remove it")
     try:
         yield
     finally:

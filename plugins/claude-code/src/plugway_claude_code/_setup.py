@@ -187,7 +187,7 @@ def _peek(path: Path) -> dict[str, Any]:
 
 def _check_managed() -> None:
     if hasattr(os, "geteuid") and os.geteuid() != 0:
-        raise PlugwayError("managed settings are the administrator's: run it with sudo")
+        raise PlugwayError("managed settings belong to the administrator: run it with sudo")
     root = managed_folder()
     for path in [root / "managed-settings.json", *root.glob("managed-settings.d/*.json")]:
         if found := {"forceLoginMethod", "forceLoginOrgUUID"} & set(_peek(path)):

@@ -25,7 +25,7 @@ from plugway_probe import probe
 
 setup_app = typer.Typer(
     name="setup",
-    help="Set up clients so that they use the gateway by themselves.",
+    help="Configure clients to use the gateway.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -34,7 +34,7 @@ _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 @setup_app.callback()
 def setup() -> None:
-    """Set up clients so that they use the gateway by themselves."""
+    """Configure clients to use the gateway."""
 
 
 @setup_app.command(
@@ -45,17 +45,17 @@ def setup() -> None:
 def claude_code(
     scope: Annotated[
         Literal["user", "project", "managed"],
-        typer.Option("--scope", help="Whose settings: yours, this folder's, or the machine's."),
+        typer.Option("--scope", help="Which settings: yours, this folder's, or the machine's."),
     ] = "user",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would change as a diff, write nothing.")
+        bool, typer.Option("--dry-run", help="Print the changes as a diff without writing them.")
     ] = False,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Take back what is still ours, to the byte.")
+        bool, typer.Option("--undo", help="Undo Plugway's changes, byte for byte.")
     ] = False,
-    model: Annotated[str | None, typer.Option("--model", help="Model for all of it.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model for all requests.")] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Take the plan without asking, keys included.")
+        bool, typer.Option("--yes", "-y", help="Accept the plan without asking, keys included.")
     ] = False,
     config: ConfigPath = None,
     port: Port = None,
@@ -122,15 +122,15 @@ def _undo(receipt: Receipt, *, dry_run: bool) -> int:
     failed = False
     for path in list(receipt.entries):
         if dry_run:
-            _tell(f"would take back what is ours in {path}")
+            _tell(f"would undo Plugway's changes in {path}")
             continue
         try:
             kept = receipt.undo(path)
         except PlugwayError as error:
             failed = True
-            _tell(f"not taken back: {error}")
+            _tell(f"not undone: {error}")
             continue
-        _tell(f"took back {path}")
+        _tell(f"restored {path}")
         for key in kept:
             _tell(f"  left `{key}`: it was changed since")
     return 1 if failed else 0
@@ -158,7 +158,7 @@ def _verify(gateway: LocalGateway, facts: Facts) -> None:
     (finding,) = anyio.run(ask)
     if finding.outcome == "passed":
         _tell(f"ok    {main.name} {finding.reason}")
-        _tell("run `claude`; `plugway setup claude-code --undo` takes all of it back")
+        _tell("run `claude`; `plugway setup claude-code --undo` undoes all of it")
         return
     _tell(f"wrong {main.name}: {finding.reason}: {finding.fix}")
     raise typer.Exit(1)

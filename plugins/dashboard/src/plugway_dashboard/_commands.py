@@ -41,7 +41,7 @@ def logs(
     receipts: Annotated[
         bool, typer.Option("--receipts", help="Show the changes to each exchange.")
     ] = False,
-    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many.")] = 20,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="Number of exchanges.")] = 20,
     config: ConfigPath = None,
     port: Port = None,
     as_json: Annotated[
@@ -107,7 +107,7 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, An
             fix = f"add `- use: dashboard` to {used or path}"
             if not used and not gateway.configured:
                 fix = f"`plugway config example > {path}` writes a file to list `dashboard` in"
-            raise PlugwayError(f"this gateway keeps no exchanges: {fix}") from None
+            raise PlugwayError(f"this gateway does not keep exchanges: {fix}") from None
         raise
     return document.get("last", 0), [as_object(item) for item in as_list(document["exchanges"])]
 

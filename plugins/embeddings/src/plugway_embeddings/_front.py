@@ -30,23 +30,25 @@ async def embedded(gateway: Gateway, wanted: Wanted, caller: Caller) -> tuple[Em
     Raises `RequestRejected` with what the client is to be told.
     """
     if not 0 < len(wanted.inputs) <= MOST_INPUTS or not all(wanted.inputs):
-        message = f"input: from 1 to {MOST_INPUTS} texts are taken, none of them empty"
+        message = f"input: expected 1 to {MOST_INPUTS} non-empty texts"
         raise InvalidRequest(message, retry=False, record=True)
     if not 0 < len(wanted.model) <= _MOST_NAME or not wanted.model.isprintable():
-        raise InvalidRequest("model: a name is needed", retry=False, record=True)
+        raise InvalidRequest("model: a name is required", retry=False, record=True)
     # What is planned has no text of the client's: plugins decide by the model.
     turn = {"role": "user", "content": "embeddings"}
     request = MessagesRequest(orjson.dumps({"model": wanted.model, "messages": [turn]}))
     attempt = (await gateway.plan(request, caller=caller))[0]
     backend, target = attempt.backend, attempt.target
     if not isinstance(backend, Embeds):
-        message = f"model: `{target}` makes no embeddings; route the name to a model that does"
+        message = (
+            f"model: `{target}` does not create embeddings; route the name to an embedding model"
+        )
         raise NoRoute(message, retry=False)
     try:
         async with asyncio.timeout(attempt.first_event_seconds):
             found = await backend.embed(wanted, attempt)
     except TimeoutError:
-        raise RequestRejected(f"`{target}` made no embeddings in time", status=504) from None
+        raise RequestRejected(f"`{target}` timed out creating embeddings", status=504) from None
     except BackendError as error:
         headers = {k: v for k, v in error.headers if k in ("retry-after", "x-should-retry")}
         status, message = client_status(error.status), f"`{backend.name}`: {error.message}"

@@ -38,7 +38,7 @@ class OpenAIEmbeddings:
     async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
         """The vectors, asked for in steps (`Embeds`)."""
         if wanted.task or wanted.title:
-            attempt.note("drop taskType, title: only Google's models have them")
+            attempt.note("drop taskType, title: only Google's models support them")
         vectors: list[Vector] = []
         tokens = 0
         for at in range(0, len(wanted.inputs), AT_ONCE):
@@ -79,14 +79,14 @@ def _answer(raw: bytes, expected: int) -> Embedded:
     try:
         answer: Mapping[str, Any] = as_object(orjson.loads(raw))
     except orjson.JSONDecodeError:
-        raise BackendProtocolError("the answer to a request for embeddings is no JSON") from None
+        raise BackendProtocolError("the embeddings response is not valid JSON") from None
     found: dict[int, Vector] = {}
     for at, entry in enumerate(map(as_object, as_list(answer.get("data")))):
         index = entry.get("index", at)
         found[index if isinstance(index, int) else at] = vector_of(entry.get("embedding"))
     if found.keys() != set(range(expected)):
-        raise BackendProtocolError(f"{expected} embeddings were requested, and {len(found)} came")
+        raise BackendProtocolError(f"expected {expected} embeddings, got {len(found)}")
     if len({len(vector) for vector in found.values()}) > 1:
-        raise BackendProtocolError("embeddings of one answer have different lengths")
+        raise BackendProtocolError("embeddings of one response have different lengths")
     tokens = count(as_object(answer.get("usage")).get("prompt_tokens"))
     return Embedded(tuple(found[at] for at in range(expected)), tokens)

@@ -78,7 +78,7 @@ def texts_of(inputs: Sequence[Input]) -> list[str]:
     """Inputs for a server that takes texts only. Raises `InvalidRequest`."""
     texts = [one for one in inputs if isinstance(one, str)]
     if len(texts) < len(inputs):
-        message = "input: this model takes texts; tokens are for servers of OpenAI's API"
+        message = "input: this model accepts only texts; tokens require a server with OpenAI's API"
         raise InvalidRequest(message, retry=False, record=True)
     return texts
 

@@ -127,7 +127,7 @@ class Rewriter:
             self.notes["a system turn moved to `system`, as the options say"] += 1
             self.hoisted.append(text_block(text))
             return None
-        self.notes["a system turn told as a reminder in a user turn, in its place"] += 1
+        self.notes["a system turn sent as a reminder in a user turn, in its place"] += 1
         return {"role": "user", "content": [text_block(reminder(text))]}
 
     def _merged(self, turns: list[Any]) -> list[Any]:
@@ -135,7 +135,7 @@ class Rewriter:
         for turn in turns:
             if groups and groups[-1][0]["role"] == turn["role"]:
                 groups[-1].append(turn)
-                self.notes["turns of one role in a row made one, for chat templates"] += 1
+                self.notes["consecutive turns of one role merged, for chat templates"] += 1
             else:
                 groups.append([turn])
         return [_joined(group) for group in groups]
@@ -178,7 +178,7 @@ class Rewriter:
         else:
             known = kind not in BETA_BLOCKS or "beta_blocks" in takes
         if not known:
-            self.notes[f"a `{type_name(kind)}` block told in words"] += 1
+            self.notes[f"a `{type_name(kind)}` block written as text"] += 1
             return text_block(in_words(block))
         if "cache_control" in block and "cache_control" not in takes:
             return self._without(block, {"cache_control"})

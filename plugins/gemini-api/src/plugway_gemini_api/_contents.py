@@ -95,7 +95,7 @@ class Conversation:
             elif message["content"]:
                 found.append(message)
         if not found:
-            raise invalid("contents", "there is nothing to answer")
+            raise invalid("contents", "no content to answer")
         return found
 
     def _content(self, content: Mapping[str, Any], path: str) -> None:
@@ -146,7 +146,7 @@ class Conversation:
         if found is None:
             return
         if found["type"] != "text":
-            self._notes.add("contents.parts", "drop", "a model shows no media here")
+            self._notes.add("contents.parts", "drop", "media in model turns is not supported")
         elif blocks and blocks[-1]["type"] == "text":
             blocks[-1]["text"].append(found["text"])
         else:
@@ -160,7 +160,7 @@ class Conversation:
         found = opened(signature)
         if found is None:
             if not _is_stand_in(signature):
-                why = "it was not made here, so nobody can read it"
+                why = "it was not created here and cannot be read"
                 self._notes.add("contents.parts.thoughtSignature", "drop", why)
             return []
         fresh: list[Sealed] = []
@@ -180,7 +180,7 @@ class Conversation:
         unknown(call, ("id", "name", "args"), "functionCall", self._notes)
         name, own = (text(call, key, f"{path}.functionCall") for key in ("name", "id"))
         if not name:
-            raise invalid(f"{path}.functionCall.name", "a call needs a name")
+            raise invalid(f"{path}.functionCall.name", "a call requires a name")
         id_ = self._fresh(encode_id(own) if own else f"call_{len(self._ids)}")
         self._calls.add(id_, own, name)
         arguments = as_object(call.get("args"))
@@ -209,18 +209,20 @@ class Conversation:
             return {"type": "text", "text": said}
         for name in _GOOGLES:
             if name in part:
-                self._notes.add(f"contents.parts.{name}", "translate", "told in words")
+                self._notes.add(f"contents.parts.{name}", "translate", "written as text")
                 return {"type": "text", "text": _in_words(name, named(part[name]))}
         known = {"text", "thought", "thoughtSignature", *_HINTS}
         if part.keys() - known:
-            self._notes.add("contents.parts", "drop", "a part that this translation does not know")
+            self._notes.add("contents.parts", "drop", "unknown part")
         return None
 
     def _response(self, response: Mapping[str, Any], blocks: list[Block], path: str) -> None:
         unknown(response, _RESPONSE, "functionResponse", self._notes)
         for name in ("willContinue", "scheduling"):
             if response.get(name):
-                self._notes.add(f"functionResponse.{name}", "drop", "results are whole here")
+                self._notes.add(
+                    f"functionResponse.{name}", "drop", "partial results are not supported"
+                )
         content, failed = _result(response.get("response"))
         for at, part in enumerate(objects(response, "parts", f"{path}.parts")):
             self._hints(part)
@@ -228,7 +230,9 @@ class Conversation:
                 content.append(found)
         call = self._calls.answered(text(response, "id", path), text(response, "name", path))
         if not call:
-            self._notes.add("functionResponse", "translate", "no call asked for it; told as text")
+            self._notes.add(
+                "functionResponse", "translate", "it has no matching call; sent as text"
+            )
             blocks.extend([{"type": "text", "text": "[tool result]"}, *content])
             return
         block: Block = {"type": "tool_result", "tool_use_id": call, "content": content}
@@ -278,5 +282,5 @@ def system_of(body: Mapping[str, Any], notes: Notes) -> list[Block]:
         if said := text(part, "text", "systemInstruction.parts"):
             found.append({"type": "text", "text": said})
         elif "text" not in part:
-            notes.add("systemInstruction", "drop", "only text may stand here")
+            notes.add("systemInstruction", "drop", "only text is allowed here")
     return found

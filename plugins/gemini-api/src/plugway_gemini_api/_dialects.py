@@ -71,7 +71,7 @@ class GeminiDialect:
         original.notes.extend(notes.lines())
         if not self.counts_tokens and not _limit_of(body):
             original.made_up.add("max_tokens")
-            told = f"emulate maxOutputTokens: the client gave none; {found['max_tokens']} at most"
+            told = f"emulate maxOutputTokens: the client sent none; {found['max_tokens']} at most"
             original.notes.append(told)
         return found
 

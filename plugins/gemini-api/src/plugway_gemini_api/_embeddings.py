@@ -61,7 +61,7 @@ def wanted_of(body: Mapping[str, Any], model: str, *, is_batch: bool) -> Wanted:
     """
     requests = objects(body, "requests", "requests") if is_batch else [dict(body)]
     if not requests:
-        raise invalid("requests", "there is nothing to embed")
+        raise invalid("requests", "no text to embed")
     inputs: list[str] = []
     settings: list[tuple[str, str, int]] = []
     for index, one in enumerate(requests):
@@ -72,7 +72,7 @@ def wanted_of(body: Mapping[str, Any], model: str, *, is_batch: bool) -> Wanted:
         task, title = text(given, "taskType", path), text(given, "title", path)
         settings.append((task, title, integer(given, "outputDimensionality", path, 1) or 0))
     if len(set(settings)) > 1:
-        raise invalid("requests", "all of one batch must have the same settings here")
+        raise invalid("requests", "all requests of a batch must have the same settings")
     task, title, dimensions = settings[0]
     return Wanted(model, tuple(inputs), dimensions, task, title)
 
@@ -80,7 +80,7 @@ def wanted_of(body: Mapping[str, Any], model: str, *, is_batch: bool) -> Wanted:
 def _said(content: Mapping[str, Any], path: str) -> str:
     parts = objects(content, "parts", f"{path}.parts")
     if any("text" not in part for part in parts):
-        raise invalid(f"{path}.parts", "only text is embedded here")
+        raise invalid(f"{path}.parts", "only text can be embedded")
     return "".join(text(part, "text", f"{path}.parts") for part in parts)
 
 

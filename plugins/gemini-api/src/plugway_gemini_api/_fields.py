@@ -96,7 +96,7 @@ def integer(holder: Mapping[str, Any], key: str, path: str, low: int = 0) -> int
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        raise invalid(f"{path}.{key}", "expected a whole number")
+        raise invalid(f"{path}.{key}", "expected an integer")
     if not low <= value <= MAX_INTEGER:
         raise invalid(f"{path}.{key}", f"expected a value from {low} to {MAX_INTEGER}")
     return int(value)

@@ -61,7 +61,7 @@ def sampling(config: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if (temperature := number(config, "temperature", AT, 0, 2)) is not None:
         if temperature > 1:
-            notes.add(f"{AT}.temperature", "translate", "1 is the most that the Messages API has")
+            notes.add(f"{AT}.temperature", "translate", "the maximum in the Messages API is 1")
         found["temperature"] = min(temperature, 1)
     if (top_p := number(config, "topP", AT, 0, 1)) is not None:
         found["top_p"] = top_p
@@ -70,7 +70,7 @@ def sampling(config: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     given = texts(config, "stopSequences", AT)
     stops = [stop for stop in given if stop]
     if len(stops) < len(given):
-        notes.add(f"{AT}.stopSequences", "drop", "an empty text stops nothing")
+        notes.add(f"{AT}.stopSequences", "drop", "an empty string is not a stop sequence")
     return found | ({"stop_sequences": stops} if stops else {})
 
 
@@ -86,14 +86,14 @@ def form_of(config: Mapping[str, Any], notes: Notes) -> Form:
         options = [one for one in repeated(schema, "enum") if isinstance(one, str)]
         if not options:
             raise invalid(f"{AT}.responseSchema", "`text/x.enum` needs a schema with an `enum`")
-        notes.add(f"{AT}.responseMimeType", "emulate", "one of the values is asked for in `system`")
+        notes.add(f"{AT}.responseMimeType", "emulate", "one of the values is requested in `system`")
         listed = orjson.dumps(options).decode()
         return Form(asked=f"Answer with exactly one of these values, without quotes: {listed}")
     if schema:
         return Form(closed(schema))
     if mime != "application/json":
         return Form()
-    notes.add(f"{AT}.responseMimeType", "emulate", "JSON is asked for in `system`")
+    notes.add(f"{AT}.responseMimeType", "emulate", "JSON is requested in `system`")
     return Form(asked=JSON_ONLY)
 
 
@@ -145,11 +145,11 @@ def thinking(config: Mapping[str, Any], form: Form, notes: Notes) -> dict[str, A
 
 def _effort(level: str, budget: int | None, at: str, notes: Notes) -> str:
     if level == "MINIMAL":
-        notes.add(f"{at}.thinkingLevel", "translate", "`low` is the least effort there is")
+        notes.add(f"{at}.thinkingLevel", "translate", "`low` is the lowest effort")
     if level or not budget or budget < 0:
         return _EFFORTS.get(level, "")
     effort = "low" if budget <= 4096 else "medium" if budget <= 16384 else "high"
-    notes.add(f"{at}.thinkingBudget", "translate", f"told as effort `{effort}`")
+    notes.add(f"{at}.thinkingBudget", "translate", f"sent as effort `{effort}`")
     return effort
 
 
@@ -166,5 +166,5 @@ def settle(found: dict[str, Any], notes: Notes) -> None:
     forced = as_object(found.get("tool_choice")).get("type") in ("any", "tool")
     if forced and as_object(found.get("thinking")).get("type") == "adaptive":
         del found["thinking"]
-        because = "a forced call goes without thinking; the effort stays"
+        because = "a forced call disables thinking; the effort stays"
         notes.add(f"{AT}.thinkingConfig", "translate", because)

@@ -55,7 +55,7 @@ class Attachments:
         # SDKs write base64 in the alphabet for URLs, which is not the one of the Messages API.
         data = plain_base64(text(blob, "data", path))
         if not data or not mime:
-            raise invalid(path, "`mimeType` and `data`, which is base64, are needed")
+            raise invalid(path, "`mimeType` and `data` (base64) are required")
         mime = true_type(mime, data)
         source = {"type": "base64", "media_type": mime, "data": data}
         if mime.startswith("image/"):
@@ -73,17 +73,17 @@ class Attachments:
         mime, uri = text(file, "mimeType", path), text(file, "fileUri", path)
         title = text(file, "displayName", path)
         if not uri:
-            raise invalid(f"{path}.fileUri", "an address is needed")
+            raise invalid(f"{path}.fileUri", "a URL is required")
         place = urlsplit(uri)
         if place.scheme not in ("http", "https") or (place.hostname or "").endswith(_GOOGLES):
-            return self.words(mime, "it lies with Google; send the data")
+            return self.words(mime, "Google stores the file; send the data instead")
         source = {"type": "url", "url": uri}
         if mime.startswith("image/"):
             self._untitled(title)
             return {"type": "image", "source": source}
         if mime == PDF:
             return _document(source, title)
-        return self.words(mime, "the Messages API fetches images and PDF only")
+        return self.words(mime, "the Messages API fetches only images and PDFs")
 
     def _untitled(self, title: str) -> None:
         if title:

@@ -73,7 +73,7 @@ class ModelRoutes:
         size = _number(request, "pageSize", PAGE)
         at = _number(request, "pageToken", 0)
         if size is None or at is None:
-            error = {"message": "`pageSize` and `pageToken` are numbers here."}
+            error = {"message": "`pageSize` and `pageToken` must be numbers."}
             return _json(envelope(400, error), request, status=400)
         listed = await self._gateway.models(_caller(request))
         end = at + min(size or PAGE, MOST)
@@ -88,8 +88,7 @@ class ModelRoutes:
             if wanted in {info.id, info.id.removeprefix(PREFIX)}:
                 return _json(model_object(info), request)
         message = (
-            f"models/{wanted[:200]} is not found; GET /v1beta/models lists the models that are "
-            "served here."
+            f"models/{wanted[:200]} is not found; GET /v1beta/models lists the available models."
         )
         return _json(envelope(404, {"message": message}), request, status=404)
 

@@ -74,7 +74,7 @@ class GeminiApi(Plugin[GeminiApiOptions]):
         if "format" in config or request.get("tools"):
             return None
         form = {"type": "json_schema", "schema": ANY_JSON}
-        because = "JSON without a schema is an object or a list, and no prose"
+        because = "JSON without a schema must be an object or a list"
         return request.replace(because=because, output_config={**config, "format": form})
 
     @hookimpl
@@ -89,7 +89,7 @@ class GeminiApi(Plugin[GeminiApiOptions]):
         if request.get("max_tokens") == dialect.max_tokens:
             most = await self._limits.of(attempt.backend, attempt.model)
             if 0 < most < dialect.max_tokens:
-                because = f"`{attempt.target}` makes no more"
+                because = f"the maximum of `{attempt.target}`"
                 request = request.replace(because=because, max_tokens=most)
         return await send(request, attempt)
 

@@ -32,48 +32,50 @@ class Rule:
 
 
 _NONE: Final = "the Messages API has none"
-_MEDIA: Final = "only text is made here"
+_MEDIA: Final = "only text output is supported"
 
 REQUEST: Final[Mapping[str, Rule]] = {
-    "cachedContent": Rule("reject", "nothing is kept here under a name; send the contents", ("",)),
+    "cachedContent": Rule(
+        "reject", "nothing is stored here under a name; send the contents", ("",)
+    ),
     "contents": Rule("translate", "`messages`"),
     "generationConfig": Rule("translate", "see below"),
-    "labels": Rule("drop", "labels for Google's bills", ({},)),
+    "labels": Rule("drop", "labels for Google's billing", ({},)),
     "model": Rule("preserve", "the path names the model"),
-    "safetySettings": Rule("drop", "they steer Google's own filters", ([],)),
+    "safetySettings": Rule("drop", "they configure Google's filters", ([],)),
     "serviceTier": Rule("drop", "tiers of Google", ("unspecified", "standard")),
-    "store": Rule("drop", "nothing is kept here", (False,)),
+    "store": Rule("drop", "nothing is stored here", (False,)),
     "systemInstruction": Rule("translate", "`system`"),
-    "toolConfig": Rule("translate", "`tool_choice`; tools that are not allowed are left out"),
-    "tools": Rule("translate", "functions; tools that Google runs are dropped"),
+    "toolConfig": Rule("translate", "`tool_choice`; disallowed tools are left out"),
+    "tools": Rule("translate", "functions; tools run by Google are dropped"),
 }
 
 GENERATION: Final[Mapping[str, Rule]] = {
     "audioTimestamp": Rule("drop", "the Messages API has no audio", (False,)),
     "audioTranscriptionConfig": Rule("drop", "the Messages API has no audio"),
-    "candidateCount": Rule("reject", "there is one candidate; ask again for another", (1,)),
+    "candidateCount": Rule("reject", "only one candidate is supported; send another request", (1,)),
     "enableAffectiveDialog": Rule("drop", "the Messages API has no audio", (False,)),
     "enableEnhancedCivicAnswers": Rule("drop", "Google's own", (False,)),
     "frequencyPenalty": Rule("drop", _NONE, (0,)),
     "imageConfig": Rule("drop", _MEDIA),
-    "logprobs": Rule("reject", "no probabilities are told here", (0,)),
+    "logprobs": Rule("reject", "log probabilities are not supported", (0,)),
     "maxOutputTokens": Rule("translate", "`max_tokens`; missing: the model's limit, or an option"),
     "mediaResolution": Rule(
-        "drop", "media have one resolution here", ("MEDIA_RESOLUTION_UNSPECIFIED",)
+        "drop", "only one media resolution is supported", ("MEDIA_RESOLUTION_UNSPECIFIED",)
     ),
     "modelSelectionConfig": Rule("drop", "the gateway chooses the model"),
     "presencePenalty": Rule("drop", _NONE, (0,)),
     "responseFormat": Rule("translate", "as `responseMimeType` and `responseSchema`"),
     "responseJsonSchema": Rule("translate", "`output_config.format`"),
-    "responseLogprobs": Rule("reject", "no probabilities are told here", (False,)),
-    "responseMimeType": Rule("translate", "JSON without a schema is asked for in words"),
+    "responseLogprobs": Rule("reject", "log probabilities are not supported", (False,)),
+    "responseMimeType": Rule("translate", "JSON without a schema is requested in the prompt"),
     "responseModalities": Rule("reject", _MEDIA, ([], ["TEXT"], ["text"])),
     "responseSchema": Rule("translate", "`output_config.format`"),
     "routingConfig": Rule("drop", "the gateway chooses the model"),
     "seed": Rule("drop", _NONE + ": answers may differ"),
     "speechConfig": Rule("drop", _MEDIA),
     "stopSequences": Rule("translate", "`stop_sequences`"),
-    "temperature": Rule("translate", "above 1 it becomes 1, the most that the Messages API has"),
+    "temperature": Rule("translate", "values above 1 become 1, the maximum in the Messages API"),
     "thinkingConfig": Rule("translate", "`thinking` and `output_config.effort`"),
     "topK": Rule("translate", "`top_k`"),
     "topP": Rule("translate", "`top_p`"),
@@ -89,7 +91,7 @@ def apply(fields: Mapping[str, Any], table: Mapping[str, Rule], notes: Notes, at
     for name, value in fields.items():
         rule = table.get(name)
         if rule is None:
-            notes.add(at + name[:64], "drop", "this translation does not know it")
+            notes.add(at + name[:64], "drop", "unknown field")
         elif value in rule.nothing:
             continue
         elif rule.action == "reject":

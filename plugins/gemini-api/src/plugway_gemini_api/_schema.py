@@ -67,7 +67,7 @@ def parameters(declaration: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     if found.get("type") == "object":
         return found
     if found:
-        notes.add("tools.parameters", "translate", "the root of a schema is an object")
+        notes.add("tools.parameters", "translate", "the root of a schema must be an object")
     return {"properties": {}, **found, "type": "object"}
 
 

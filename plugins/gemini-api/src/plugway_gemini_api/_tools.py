@@ -21,20 +21,20 @@ _RUN_BY_GOOGLE: Final = (
     *("parallelAiSearch", "retrieval", "urlContext"),
 )
 OF_GOOGLE: Final[Mapping[str, str]] = {
-    **dict.fromkeys(_RUN_BY_GOOGLE, "a tool that Google runs; nothing does here"),
+    **dict.fromkeys(_RUN_BY_GOOGLE, "Google runs this tool; it cannot run here"),
     "computerUse": "only Google's models know its actions",
 }
 """Why tools are dropped that are no functions."""
 _DROPPED: Final[Mapping[str, str]] = {
     "behavior": "the Messages API has none",
-    "response": "the Messages API describes no results",
-    "responseJsonSchema": "the Messages API describes no results",
+    "response": "the Messages API does not describe results",
+    "responseJsonSchema": "the Messages API does not describe results",
 }
 _FUNCTION: Final = ("name", "description", "parameters", "parametersJsonSchema")
 _CALLING: Final = ("mode", "allowedFunctionNames", "streamFunctionCallArguments")
 _CONFIG_DROPPED: Final[Mapping[str, str]] = {
-    "retrievalConfig": "it is for tools that Google runs",
-    "includeServerSideToolInvocations": "it is for tools that Google runs",
+    "retrievalConfig": "only for tools run by Google",
+    "includeServerSideToolInvocations": "only for tools run by Google",
 }
 _MODES: Final = ("", "AUTO", "ANY", "NONE", "VALIDATED")
 
@@ -46,7 +46,7 @@ def declared(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         path = f"tools[{index}].functionDeclarations"
         for at, function in enumerate(objects(tool, "functionDeclarations", path)):
             if not text(function, "name", f"{path}[{at}]"):
-                raise invalid(f"{path}[{at}].name", "a function needs a name")
+                raise invalid(f"{path}[{at}].name", "a function requires a name")
             found.append(function)
     return found
 
@@ -74,14 +74,14 @@ def offered(
             path = "toolConfig.functionCallingConfig.allowedFunctionNames"
             raise invalid(path, "it names a function that is not declared")
         if known - set(allowed):
-            notes.add("toolConfig", "translate", "functions that are not allowed are left out")
+            notes.add("toolConfig", "translate", "disallowed functions are left out")
         functions = [function for function in functions if function["name"] in allowed]
     if not functions:
         if mode == "ANY":
-            raise invalid("toolConfig", "a call is demanded, but no functions are declared")
+            raise invalid("toolConfig", "a call is required, but no functions are declared")
         return {}
     for name in names.changed:
-        notes.add("tools.name", "translate", f"`{name}` is called `{names.changed[name]}`")
+        notes.add("tools.name", "translate", f"`{name}` is sent as `{names.changed[name]}`")
     found: dict[str, Any] = {"tools": [_tool(one, names, notes) for one in functions]}
     if mode == "ANY" and len(functions) == 1:
         found["tool_choice"] = {"type": "tool", "name": names.out(str(functions[0]["name"]))}
@@ -112,15 +112,15 @@ def _choice(body: Mapping[str, Any], notes: Notes) -> tuple[str, list[str]]:
     calling = object_at(config, "functionCallingConfig", "toolConfig")
     unknown(calling, _CALLING, path, notes)
     if calling.get("streamFunctionCallArguments"):
-        notes.add(f"{path}.streamFunctionCallArguments", "drop", "calls come whole")
+        notes.add(f"{path}.streamFunctionCallArguments", "drop", "calls are always complete")
     mode = word(calling, "mode", path)
     if mode not in _MODES:
         raise invalid(f"{path}.mode", "expected AUTO, ANY, NONE or VALIDATED")
     allowed = texts(calling, "allowedFunctionNames", path)
     if allowed and mode not in ("ANY", "VALIDATED"):
-        raise invalid(f"{path}.allowedFunctionNames", "it is for the modes ANY and VALIDATED only")
+        raise invalid(f"{path}.allowedFunctionNames", "only for the modes ANY and VALIDATED")
     if mode == "VALIDATED":
-        notes.add(f"{path}.mode", "drop", "as AUTO: whether schemas are kept to is the backend's")
+        notes.add(f"{path}.mode", "drop", "as AUTO: the backend decides whether to enforce schemas")
     return mode, allowed
 
 
@@ -130,4 +130,4 @@ def _note_others(body: Mapping[str, Any], notes: Notes) -> None:
             if because := OF_GOOGLE.get(name):
                 notes.add(f"tools.{name}", "drop", because)
             elif name != "functionDeclarations":
-                notes.add("tools", "drop", "a kind of tool that this translation does not know")
+                notes.add("tools", "drop", "unknown kind of tool")

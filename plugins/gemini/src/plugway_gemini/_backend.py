@@ -95,8 +95,8 @@ class GeminiBackend:
         reader = Reader(asked.translation, asked.target, request.model)
 
         async def again() -> UpstreamResponse:
-            _log.info("`%s` ended without a word: asked again with simpler tools", attempt.target)
-            attempt.note("asked again with simpler tools: the answer ended without a word")
+            _log.info("`%s` returned an empty reply; retried with simpler tools", attempt.target)
+            attempt.note("retried with simpler tools: the reply was empty")
             return await self._simpler(request, attempt, asked, reader)
 
         if request.stream:
@@ -204,13 +204,13 @@ class GeminiBackend:
         text = failure.message.lower().replace("_", " ")
         server = self.upstream.base_url
         learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body, server)
-        attempt.note(*(f"learnt from a refusal: {what}" for what in learnt))
+        attempt.note(*(f"learned from a refusal: {what}" for what in learnt))
         target = self._target(attempt)
         if not learnt and "thought signature" not in text:
             return target, None
         signatures = "thought signature" not in text
         if not signatures:
-            attempt.note("thought signatures were refused: sent with Google's bypass")
+            attempt.note("thought signatures were rejected; retried with Google's bypass")
         after = self._translated(request, attempt, target, signatures=signatures, told=False)
         return target, after if after.body != before.body else None
 
@@ -254,7 +254,7 @@ class GeminiBackend:
     async def _nothing(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """`max_tokens: 0` only warms caches, which Gemini does by itself."""
         tokens = await self.count(request, attempt)
-        attempt.note("emulate max_tokens: nothing was to be written; tokens were counted")
+        attempt.note("emulate max_tokens: no output was requested; tokens were counted")
         usage = {"input_tokens": tokens if isinstance(tokens, int) else 0, "output_tokens": 0}
         return Reply.message(
             {

@@ -37,7 +37,7 @@ IDS: Final = IdCodec(limit=256)
 _IMAGES: Final = frozenset(("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"))
 EXTRAS: Final = {
     "cache_control": "Gemini caches prefixes by itself",
-    "citations": "Gemini has nothing like it",
+    "citations": "Gemini has no equivalent",
 }
 """Members of blocks that are not carried over, and why."""
 _FILES: Final = "https://generativelanguage.googleapis.com/"
@@ -83,12 +83,14 @@ class Contents:
             _add(found, "user", self._user_turn(turn))
         while found and found[-1]["role"] == "model":
             found.pop()
-            self._notes.add("messages", "drop", "Gemini cannot go on with an answer that is begun")
+            self._notes.add("messages", "drop", "Gemini does not accept a prefilled reply")
         if not found:
-            message = "messages: there is no user turn to answer"
+            message = "messages: no user turn to answer"
             raise InvalidRequest(message, retry=False, record=True)
         if found[0]["role"] == "model":
-            self._notes.add("messages", "emulate", "a user turn was put before the first answer")
+            self._notes.add(
+                "messages", "emulate", "a user turn was inserted before the first reply"
+            )
             found.insert(0, {"role": "user", "parts": [{"text": "[the conversation goes on]"}]})
         for content in found:
             if content["role"] == "model":
@@ -112,7 +114,7 @@ class Contents:
                 case "text":
                     part = {"text": block.get("text")} if block.get("text") else {}
                 case kind:
-                    self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
+                    self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
                     part = {"text": in_words(block)}
             if part and following:
                 part["thoughtSignature"], following = following, ""
@@ -123,7 +125,7 @@ class Contents:
         """The thought part where that is signed, and the signature of the part after it."""
         opened = self._target.reasoning.open(block)
         if opened is None:
-            self._notes.add("messages.thinking", "drop", "another model made it")
+            self._notes.add("messages.thinking", "drop", "it comes from another model")
             return {}, ""
         state = as_object(opened.state)
         own, following = state.get("own"), state.get("next")
@@ -149,7 +151,7 @@ class Contents:
             return
         first["thoughtSignature"] = BYPASS
         self._notes.add(
-            "messages.tool_use", "emulate", "a call without thought signature got Google's bypass"
+            "messages.tool_use", "emulate", "a call without a thought signature got Google's bypass"
         )
 
     # ── what the user and the tools said ─────────────────────────────────────────────────────
@@ -159,7 +161,7 @@ class Contents:
         parts: list[Part] = []
         for block in turn.results:
             for inner in result_media(block):
-                because = "its media follow it as the user's"
+                because = "its media follow in a user message"
                 self._notes.add("tool_result.content", "translate", because)
                 name = self._called.get(str(block.get("tool_use_id")), "")
                 parts += [{"text": f"[from the result of `{name}`]"}, *self._media(inner)]
@@ -173,10 +175,10 @@ class Contents:
     def _words(self, turn: Turn, block: dict[str, Any], text: str) -> str:
         if block.get("type") != "text":
             kind = type_name(block.get("type"))
-            self._notes.add(f"messages.{kind}", "translate", "told in words")
+            self._notes.add(f"messages.{kind}", "translate", "written as text")
         if turn.role != "system":
             return text
-        self._notes.add("messages.system", "translate", "told as a reminder in a user turn")
+        self._notes.add("messages.system", "translate", "sent as a reminder in a user turn")
         return reminder(text)
 
     def _result(self, block: dict[str, Any]) -> Part:
@@ -208,10 +210,10 @@ class Contents:
     def _unfit(self, media: Media) -> str:
         """Why it cannot be sent; empty where it can."""
         if media.kind in self._target.facts.rejected_inputs:
-            return f"this model has refused a {media.kind}"
+            return f"this model rejected a {media.kind}"
         if media.url.startswith(_FILES):
             return ""
         if not media.data:
-            return "Gemini does not fetch addresses, and has no file of that id"
+            return "Gemini does not fetch URLs and has no file with that id"
         known = _IMAGES if media.kind == "image" else {"application/pdf"}
-        return "" if media.mime in known else "Gemini takes no media of its type"
+        return "" if media.mime in known else "Gemini does not support this media type"

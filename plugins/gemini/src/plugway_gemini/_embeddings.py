@@ -32,9 +32,9 @@ def vectors_in(raw: bytes, expected: int) -> list[Vector]:
     try:
         answer = as_object(orjson.loads(raw))
     except orjson.JSONDecodeError:
-        raise BackendProtocolError("the answer to a request for embeddings is no JSON") from None
+        raise BackendProtocolError("the embeddings response is not valid JSON") from None
     entries = as_list(answer.get("embeddings"))
     found = [vector_of(as_object(entry).get("values")) for entry in entries]
     if len(found) != expected:
-        raise BackendProtocolError(f"{expected} embeddings were requested, and {len(found)} came")
+        raise BackendProtocolError(f"expected {expected} embeddings, got {len(found)}")
     return found

@@ -84,7 +84,7 @@ def resource(model: str) -> str:
         InvalidRequest: it would leave its place in the path.
     """
     if not {"", ".", ".."}.isdisjoint(model.split("/")):
-        message = f"model: `{model}` is no name of a model here: it has an empty step, `.` or `..`"
+        message = f"model: `{model}` is not a valid model name: it has an empty part, `.` or `..`"
         raise InvalidRequest(message, retry=False)
     return model if "/" in model else f"models/{model}"
 

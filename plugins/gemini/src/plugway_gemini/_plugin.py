@@ -58,7 +58,7 @@ class Gemini(Plugin[GeminiOptions]):
         """Nothing is wrong; a key that is missing is odd."""
         if not self.options.api_key and not self.backend.upstream.loopback:
             self.log.warning(
-                "Google wants a key and none is set: `api_key: {$env: GEMINI_API_KEY}`, for example"
+                "Google requires a key and none is set: add `api_key: {$env: GEMINI_API_KEY}`"
             )
         return ()
 

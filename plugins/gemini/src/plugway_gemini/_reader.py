@@ -151,20 +151,20 @@ class Reader:
             BackendProtocolError: it has said nothing.
         """
         if not self.ended:
-            raise StreamInterrupted("the stream ended before Gemini said that it was done")
+            raise StreamInterrupted("the stream ended before Gemini finished the reply")
         why = f"{self._reason or self._blocked}{f': {self._message}' if self._message else ''}"
         if self.useless:
-            record = "Gemini ended its answer without a word"
+            record = "Gemini returned an empty reply"
             raise BackendProtocolError(f"{record}: {why}", record=record)
         events = self._last_call()
         stop = self._stop()
         if stop is None:  # a broken call after text: a client heals from a cut, not from an end
-            record = "Gemini broke its answer off"
+            record = "Gemini stopped in the middle of its reply"
             raise StreamInterrupted(f"{record}: {why}", record=record)
         if (
             not self._said and not self._cut
         ):  # a turn without a word stops agents, or makes them ask for ever
-            told = "gave no answer" if stop == "refusal" else "used all tokens up by thinking"
+            told = "gave no answer" if stop == "refusal" else "used all tokens for thinking"
             events += [*self._close(), *self._emitter.text(f"[Gemini {told}: {why}]")]
         usage = usage_told(self._totals)
         because = self._message if stop == "refusal" else ""
@@ -222,7 +222,7 @@ class Reader:
     def _call(self, call: Mapping[str, Any], signed: str) -> list[StreamEvent]:
         name = call.get("name")
         if not isinstance(name, str) or not name:
-            raise BackendProtocolError("Gemini calls a tool without saying which")
+            raise BackendProtocolError("Gemini called a tool without a name")
         if not (self._translation.one_call and self._emitter.tool_calls):
             self._held, self._fresh = (call, signed), True
         return []

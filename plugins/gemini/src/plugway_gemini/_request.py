@@ -37,7 +37,7 @@ NAME_LIMIT: Final = 64
 STOP_LIMIT: Final = 5
 
 _SAME: Final = Rule("translate")
-_ELSEWHERE: Final = Rule("drop", "Gemini has nothing like it")
+_ELSEWHERE: Final = Rule("drop", "Gemini has no equivalent")
 _CACHE: Final = Rule("drop", "Gemini caches prefixes by itself")
 
 FIELDS: Final[Mapping[str, Rule]] = {
@@ -57,8 +57,8 @@ FIELDS: Final[Mapping[str, Rule]] = {
         _ELSEWHERE,
     ),
     "cache_control": _CACHE,
-    "metadata": Rule("drop", "Gemini is not told who the user is"),
-    "context_management": Rule("drop", "the `context-guard` plugin does it before"),
+    "metadata": Rule("drop", "Gemini does not receive user ids"),
+    "context_management": Rule("drop", "the `context-guard` plugin does this first"),
 }
 """What becomes of each field of the body; one that is not here is left out with a note."""
 _TOOL_FIELDS: Final[Mapping[str, Rule]] = {
@@ -101,7 +101,7 @@ def translate(
     limit = target.facts.tool_name_limit or NAME_LIMIT
     names = ToolNames((str(tool["name"]) for tool in tools), limit, NAME)
     for name, short in names.changed.items():
-        notes.add("tools.name", "translate", f"`{name}` is called `{short}`")
+        notes.add("tools.name", "translate", f"`{name}` is sent as `{short}`")
     made: dict[str, Any] = {
         "contents": Contents(target, names, notes, signatures=signatures).of(
             as_list(body.get("messages"))
@@ -123,7 +123,7 @@ def translate(
     _without(made, target.facts.rejected_fields, notes)
     one_call = choice.get("disable_parallel_tool_use") is True
     if one_call:
-        notes.add("tool_choice", "emulate", "calls after the first one of an answer are left out")
+        notes.add("tool_choice", "emulate", "only the first call of a reply is kept")
     used = frozenset(ids_of_calls(as_list(body.get("messages"))))
     return Translation(made, names, notes, one_call, simple, signatures, used)
 
@@ -134,7 +134,9 @@ def _instruct(made: dict[str, Any], system: str, target: Target, notes: Notes) -
         made["systemInstruction"] = {"parts": [{"text": system}]}
         return
     made["contents"][0]["parts"].insert(0, {"text": reminder(system)})
-    notes.add("system", "translate", "this model takes none: put before the first user turn")
+    notes.add(
+        "system", "translate", "this model does not support it; put before the first user turn"
+    )
 
 
 # ── tools ────────────────────────────────────────────────────────────────────────────────────
@@ -149,9 +151,9 @@ def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]
             notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
         elif not isinstance(tool.get("name"), str) or tool.get("type") not in ("custom", None):
             kind = type_name(tool.get("type"))
-            notes.add("tools", "drop", f"`{kind}` is a tool of Anthropic's servers")
+            notes.add("tools", "drop", f"`{kind}` runs only on Anthropic's servers")
         elif tool["name"] in names:
-            notes.add("tools", "drop", f"a tool before it is called `{tool['name']}`, too")
+            notes.add("tools", "drop", f"an earlier tool is also named `{tool['name']}`")
         else:
             drop_by(_TOOL_FIELDS, list(tool), notes, "tools.")
             found.append(tool)
@@ -184,7 +186,7 @@ def _tool_config(
             config = {"mode": "NONE"}
         case "tool":
             if choice.get("name") not in [tool["name"] for tool in tools]:
-                notes.add("tool_choice", "drop", "the tool that it names was left out")
+                notes.add("tool_choice", "drop", "the named tool was left out")
                 return {}
             config = {"mode": "ANY", "allowedFunctionNames": [names.out(str(choice["name"]))]}
         case _:
@@ -204,7 +206,7 @@ def _generation(
     if asked := count(body.get("max_tokens")):
         config["maxOutputTokens"] = min(asked + more, most) if most else asked + more
         if most and asked > most:
-            notes.add("max_tokens", "translate", f"lowered to the {most} that the model can write")
+            notes.add("max_tokens", "translate", f"lowered to {most}, the model's maximum")
     for name, theirs in (("temperature", "temperature"), ("top_p", "topP"), ("top_k", "topK")):
         value = body.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -212,7 +214,7 @@ def _generation(
     stops = [stop for stop in as_list(body.get("stop_sequences")) if isinstance(stop, str) and stop]
     limit = target.facts.stop_limit or STOP_LIMIT
     if len(stops) > limit:
-        notes.add("stop_sequences", "drop", f"Gemini takes {limit}; the others were left out")
+        notes.add("stop_sequences", "drop", f"Gemini accepts {limit}; the others were left out")
     if stops:
         config["stopSequences"] = stops[:limit]
     if thinking:
@@ -229,7 +231,7 @@ def _format(
     if wanted.get("type") != "json_schema":
         return {}
     if has_tools and target.version < (3, 0):
-        notes.add("output_config.format", "drop", "this model takes it only without tools")
+        notes.add("output_config.format", "drop", "this model accepts it only without tools")
         return {}
     where = "output_config.format"
     schema = gemini_schema(wanted.get("schema"), notes, facts=target.facts, where=where)
@@ -251,4 +253,4 @@ def _without(made: dict[str, Any], paths: frozenset[str], notes: Notes) -> None:
             place = as_object(place.get(name))
         if last in place and place.get(last) is not made.get("contents"):
             del place[last]
-            notes.add(path, "drop", "this model has refused it")
+            notes.add(path, "drop", "this model rejected it")

@@ -102,7 +102,7 @@ class _Shaper:
             found.pop("format", None)
         elif "enum" in found:
             del found["enum"]
-            self._note("enum", "Gemini takes choices of text only")
+            self._note("enum", "Gemini supports only string values")
         return found
 
     @staticmethod
@@ -120,7 +120,7 @@ class _Shaper:
         parts = [as_object(part) for part in as_list(found.get("allOf"))]
         if "allOf" not in found:
             return dict(found)
-        self._said("allOf", "its parts are put together")
+        self._said("allOf", "its parts were merged")
         whole = {key: item for key, item in found.items() if key != "allOf"}
         for part in map(self._merged, parts):
             properties = {**as_object(whole.get("properties")), **as_object(part.get("properties"))}
@@ -153,7 +153,7 @@ class _Shaper:
         gone = found.keys() - {"anyOf", "type", *beside}
         shared = {key: found[key] for key in ("properties", "required") if key in found}
         for key in sorted(gone - shared.keys()):
-            self._note(key, "Gemini takes nothing beside `anyOf`")
+            self._note(key, "Gemini allows nothing next to `anyOf`")
         parts: list[dict[str, Any]] = []
         for part in as_list(found["anyOf"]):
             inner = as_object(part)
@@ -170,7 +170,7 @@ class _Shaper:
         required = [name for name in wanted if name in inner]
         if depth > self._most:
             if inner:
-                self._note("nesting", "deeper than Gemini takes; what is inside is not described")
+                self._note("nesting", "deeper than Gemini supports; the inner schema is left out")
             return found
         if inner:
             found["properties"] = {
@@ -185,10 +185,10 @@ class _Shaper:
             found.pop(key, None)
         parts = [as_object(part) for part in as_list(found.pop("prefixItems", None))]
         if parts:
-            self._said("prefixItems", "as items that may be any of its parts, in any order")
+            self._said("prefixItems", "as items of any of its types, in any order")
         items = as_object(found.get("items")) or ({"anyOf": parts} if parts else {"type": "string"})
         if depth > self._most:
-            self._note("nesting", "deeper than Gemini takes; what is inside is not described")
+            self._note("nesting", "deeper than Gemini supports; the inner schema is left out")
             kind = self._kind(self._choice(self._merged(items)))
             items = {"type": kind, **({"items": {"type": "string"}} if kind == "array" else {})}
         else:

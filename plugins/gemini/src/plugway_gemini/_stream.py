@@ -104,7 +104,7 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
         answer = {}
     if not answer:
         told = raw[:200].decode("utf-8", "replace")
-        record = "it answered 200, but not with a JSON object"
+        record = "it returned 200 without a JSON object"
         raise BackendProtocolError(f"{record}: {told}", record=record)
     events = reader.feed(answer)
     await breath(len(raw) > _LARGE)

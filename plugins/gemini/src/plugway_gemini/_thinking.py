@@ -28,7 +28,7 @@ def thinking_config(
         effort = "none"  # without the field the Messages API does not think
     if not target.thinks_by:
         if effort != "none":
-            notes.add("thinking", "drop", "this model is not known to have thinking to steer")
+            notes.add("thinking", "drop", "this model is not known to support thinking settings")
         return {}, 0
     if effort == "none":
         return _off(target, notes)
@@ -41,7 +41,7 @@ def thinking_config(
         if asked is None and "budget_tokens" in thinking:
             notes.add("thinking.budget_tokens", "translate", f"as level `{level}`")
         elif level != effort:
-            notes.add("output_config.effort", "translate", f"told as `{level}`, the nearest")
+            notes.add("output_config.effort", "translate", f"sent as `{level}`, the nearest level")
     return config, 0
 
 
@@ -50,8 +50,8 @@ def _off(target: Target, notes: Notes) -> tuple[dict[str, Any], int]:
     if not target.always_thinks:
         return {"thinkingBudget": 0}, 0
     least = target.budgets[0] if target.thinks_by == "budget" else 0
-    notes.add("thinking", "emulate", "this model always thinks: told to think as little as it can")
-    notes.add("max_tokens", "emulate", "raised, because thoughts count against it")
+    notes.add("thinking", "emulate", "this model always thinks; set to the least thinking")
+    notes.add("max_tokens", "emulate", "raised because thinking counts toward it")
     if least:
         return {"thinkingBudget": least}, least
     return {"thinkingLevel": target.levels[0]}, ROOM

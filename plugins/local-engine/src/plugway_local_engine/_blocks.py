@@ -61,7 +61,7 @@ class BlockReader:
         text = self.text_of(block.get("content"))
         if block.get("is_error") is not True:
             return text
-        self.notes.append("translate tool_result.is_error: said in the text of the result")
+        self.notes.append("translate tool_result.is_error: marked in the text of the result")
         return ERROR_MARK + text
 
     def _image(self, block: Mapping[str, Any]) -> str:
@@ -98,7 +98,7 @@ class BlockReader:
         return "\n".join(part for part in (head, context, body, "</document>") if part)
 
     def _search_result(self, block: Mapping[str, Any]) -> str:
-        self.notes.append("translate search_result: told in words")
+        self.notes.append("translate search_result: written as text")
         title, source = block.get("title", ""), block.get("source", "")
         body = self.text_of(block.get("content"))
         return f'<search_result title="{title}" source="{source}">\n{body}\n</search_result>'

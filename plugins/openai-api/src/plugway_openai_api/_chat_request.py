@@ -78,7 +78,7 @@ class Messages:
         """One message. Raises `InvalidRequest`."""
         role = text(message, "role", f"{path}.role")
         if message.get("name") and role != "function":
-            self._notes.add("messages.name", "drop", "the Messages API names nobody")
+            self._notes.add("messages.name", "drop", "the Messages API has no user names")
         content = self._parts.content(message.get("content"), f"{path}.content")
         match role:
             case "system" | "developer":
@@ -108,7 +108,7 @@ class Messages:
             if message.get(name) and "extra_content" not in str(message.get("tool_calls")):
                 self._notes.add(f"messages.{name}", "drop", "Chat carries no signature")
         if message.get("audio"):
-            self._notes.add("messages.audio", "drop", "audio is kept by OpenAI")
+            self._notes.add("messages.audio", "drop", "OpenAI stores the audio")
         calls = objects(message, "tool_calls", f"{path}.tool_calls")
         if function := optional_object(message, "function_call", f"{path}.function_call"):
             self._count += 1

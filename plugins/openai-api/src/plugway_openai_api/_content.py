@@ -88,11 +88,11 @@ class Parts:
 
     def _detail(self, holder: Mapping[str, Any]) -> None:
         if holder.get("detail") not in (None, "auto"):
-            self._notes.add("detail", "drop", "images have one resolution in the Messages API")
+            self._notes.add("detail", "drop", "the Messages API has one image resolution")
 
     def _image(self, holder: Mapping[str, Any], key: str, path: str) -> dict[str, Any] | None:
         if holder.get(key) is None and isinstance(holder.get("file_id"), str):
-            return self._left_out("image", "files are kept by OpenAI; send the data")
+            return self._left_out("image", "OpenAI stores the file; send the data instead")
         url = text(holder, key, path)
         if url.startswith(("https://", "http://")):
             return {"type": "image", "source": {"type": "url", "url": url}}
@@ -108,7 +108,7 @@ class Parts:
         elif data := optional_text(holder, "file_data", f"{path}.file_data"):
             source = _file_source(data, title, f"{path}.file_data")
         elif holder.get("file_id"):
-            return self._left_out("document", "files are kept by OpenAI; send the data")
+            return self._left_out("document", "OpenAI stores the file; send the data instead")
         else:
             raise missing(f"{path}.file_data")
         block = {"type": "document", "source": source}
@@ -149,7 +149,7 @@ def _file_source(data: str, title: str, path: str) -> dict[str, Any]:
     try:
         told = base64.b64decode(raw, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        raise invalid(f"Invalid value for '{path}': it is not base64 of UTF-8 text.") from None
+        raise invalid(f"Invalid value for '{path}': expected base64 of UTF-8 text.") from None
     return {"type": "text", "media_type": "text/plain", "data": told}
 
 
@@ -160,5 +160,5 @@ def plain_text(value: str | list[dict[str, Any]], path: str) -> list[dict[str, A
     for block in value:
         if block.get("type") != "text":
             told = block.get("type")
-            raise invalid(f"Invalid value for '{path}': only text may stand here, no {told}.")
+            raise invalid(f"Invalid value for '{path}': expected text, got {told}.")
     return value

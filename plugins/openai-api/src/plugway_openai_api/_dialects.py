@@ -80,7 +80,7 @@ class OpenAIDialect(ABC):
             return found
         original.notes.extend(notes.lines())
         if refusal(original.parsed, self.table) is not None:
-            original.notes.append(UNTOLD + "a field asks for what only its own API has")
+            original.notes.append(UNTOLD + "a field requests a feature that only its own API has")
         if original.made_up:
             told = f"emulate max_tokens: the client gave none; {found['max_tokens']} at most"
             original.notes.append(told)

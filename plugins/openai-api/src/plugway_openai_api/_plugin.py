@@ -124,7 +124,7 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         if "format" in config or request.get("tools"):
             return None
         form = {"type": "json_schema", "schema": {"type": "object"}}
-        because = "`json_object` is any JSON object, and no prose"
+        because = "`json_object` allows any JSON object, but no prose"
         return request.replace(because=because, output_config={**config, "format": form})
 
     @hookimpl
@@ -139,7 +139,7 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return await send(request, attempt)
         if _relays(request, attempt):
             exchange.state[RELAYED] = attempt.target
-            told = f"`{attempt.target}` gets all of it, as the client wrote it"
+            told = f"`{attempt.target}` receives the prompt as the client wrote it"
             exchange.note(self.name, told, stage="route")
             try:
                 return await send(request, attempt)
@@ -159,7 +159,7 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         most = await self._limits.of(attempt.backend, attempt.model)
         if not 0 < most < self.options.max_tokens:
             return request
-        because = f"`{attempt.target}` makes no more"
+        because = f"the maximum of `{attempt.target}`"
         return request.replace(because=because, max_tokens=most)
 
     @hookimpl

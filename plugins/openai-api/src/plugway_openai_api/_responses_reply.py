@@ -165,7 +165,7 @@ class ResponsesEncoder:
             return "incomplete", self._response("incomplete", reason)
         if not self._unread:
             return "completed", self._response("completed")
-        told = f"The model called `{self._unread}` with arguments that cannot be read. Ask again."
+        told = f"The model called `{self._unread}` with unreadable arguments. Retry the request."
         return "failed", self._response("failed", error={"code": "server_error", "message": told})
 
     def _response(

@@ -69,7 +69,7 @@ def responses_request(
     settle(found, "reasoning", notes)
     for wanted in as_list(body.get("include")):
         if wanted != _REASONING:
-            notes.add("include", "drop", "nothing here has what else it asks for")
+            notes.add("include", "drop", "the other values are not supported")
     check_stream_options(body)
     if boolean(body, "stream"):
         found["stream"] = True
@@ -105,7 +105,7 @@ def _conversation(body: Mapping[str, Any], turns: Turns, parts: Parts, notes: No
 def _not_kept(item: Mapping[str, Any], path: str) -> InvalidRequest:
     return invalid(
         f"Item with id '{str(item.get('id'))[:80]}' not found: '{path}' is an `item_reference`, "
-        "and only items of the last answers are kept here, in memory. Send the item itself: "
+        "and only items of recent replies are kept, in memory. Send the item itself: "
         "clients do with `store: false` (AI SDK: `providerOptions: {openai: {store: false}}`)."
     )
 
@@ -209,7 +209,7 @@ class Items:
         if told is None:
             self._notes.add(f"input.{kind}", "drop", "only OpenAI can read it")
             return
-        self._notes.add(f"input.{kind}", "translate", "told in words: OpenAI ran it")
+        self._notes.add(f"input.{kind}", "translate", "written as text: OpenAI ran it")
         text = told.text
         if item["type"] == "tool_search_output":
             text = f"[tool_search_output]\n{_found(item)}"
@@ -230,8 +230,6 @@ class Items:
         del path
         block = opened(item.get("encrypted_content"))
         if block is None:
-            self._notes.add(
-                "input.reasoning", "drop", "it was not made here, so nobody can read it"
-            )
+            self._notes.add("input.reasoning", "drop", "it was not created here and cannot be read")
         else:
             self._turns.assistant([as_object(block)], join=True)

@@ -25,7 +25,7 @@ def sampling(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if (temperature := number(body, "temperature", 0, 2)) is not None:
         if temperature > 1:
-            notes.add("temperature", "translate", "1 is the most that the Messages API has")
+            notes.add("temperature", "translate", "the maximum in the Messages API is 1")
         found["temperature"] = min(temperature, 1)
     if (top_p := number(body, "top_p", 0, 1)) is not None:
         found["top_p"] = top_p
@@ -42,7 +42,7 @@ def stops(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         raise wrong_type("stop", "a string or an array of strings", value)
     kept = [item for item in found if item]
     if len(kept) < len(found):
-        notes.add("stop", "drop", "an empty text stops nothing")
+        notes.add("stop", "drop", "an empty string is not a stop sequence")
     return {"stop_sequences": kept} if kept else {}
 
 
@@ -95,7 +95,7 @@ def thinking(
     if effort and effort not in EFFORTS:
         raise wrong_value(path, effort, ", ".join(f"'{known}'" for known in EFFORTS))
     if effort == "minimal":
-        notes.add(path, "translate", "`low` is the least effort that the Messages API has")
+        notes.add(path, "translate", "`low` is the lowest effort in the Messages API")
         effort = "low"
     found: dict[str, Any] = {}
     config = dict(config)
@@ -115,4 +115,4 @@ def settle(found: dict[str, Any], path: str, notes: Notes) -> None:
     forced = as_object(found.get("tool_choice")).get("type") in ("any", "tool")
     if forced and as_object(found.get("thinking")).get("type") == "adaptive":
         del found["thinking"]
-        notes.add(path, "translate", "a forced call goes without thinking; the effort stays")
+        notes.add(path, "translate", "a forced call disables thinking; the effort stays")

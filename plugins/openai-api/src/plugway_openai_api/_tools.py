@@ -121,7 +121,7 @@ def response_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
     once = dict[str, Tool]()
     for tool in sorted(found, key=lambda tool: bool(tool.typed)):
         if tool.typed and tool.name in once:
-            notes.add(f"tools.{tool.typed}", "drop", "another tool has its name")
+            notes.add(f"tools.{tool.typed}", "drop", "another tool has the same name")
         once.setdefault(tool.name, tool)
     return [tool for tool in found if once[tool.name] is tool]
 
@@ -137,14 +137,18 @@ def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> l
                 name = text(item, "name", f"{path}.name")
                 inner = objects(item, "tools", f"{path}.tools")
                 found += [_inside(name, t) for t in _response_tools(inner, f"{path}.tools", notes)]
-                notes.add("tools.namespace", "translate", "its name stands before its tools' names")
+                notes.add(
+                    "tools.namespace", "translate", "its name prefixes the names of its tools"
+                )
             case kind if kind in KINDS and is_client_run(item):
                 description, schema = described(item)
                 found.append(Tool(kind, description, schema, own=kind, typed=kind))
-                notes.add(f"tools.{kind}", "translate", "a function: the client runs it")
+                notes.add(
+                    f"tools.{kind}", "translate", "offered as a function, which the client runs"
+                )
             case kind:
                 named = f"tools.{type_name(kind)}"
-                notes.add(named, "drop", "a tool that OpenAI runs; nothing does here")
+                notes.add(named, "drop", "OpenAI runs this tool; it cannot run here")
     return found
 
 
@@ -168,7 +172,7 @@ def _tool(
     description = optional_text(told, "description", f"{path}.description")
     for hint in _HINTS:
         if told.get(hint):
-            notes.add(f"tools.{hint}", "drop", "OpenAI's own way of calling tools")
+            notes.add(f"tools.{hint}", "drop", "it works only inside OpenAI's servers")
     if kind == "custom":
         notes.add("tools.custom", "emulate", f"a function with one text, `{INPUT}`")
         description = _with_grammar(description, as_object(told.get("format")))
@@ -176,7 +180,7 @@ def _tool(
     schema = optional_object(told, "parameters", f"{path}.parameters")
     if schema.get("type") != "object":
         if schema:
-            notes.add("tools.parameters", "translate", "the root of a schema is an object")
+            notes.add("tools.parameters", "translate", "the root of a schema must be an object")
         schema = {**schema, "type": "object"}
         schema.setdefault("properties", {})
     strict = told.get("strict") is True
@@ -232,7 +236,9 @@ def choice_of(body: Mapping[str, Any]) -> Choice | None:
         case kind if str(kind) in KINDS:
             return Choice("tool", (str(kind),))
         case kind:
-            raise unsupported("tool_choice", f"a tool of type `{kind}` is run by OpenAI only")
+            raise unsupported(
+                "tool_choice", f"a tool of type `{kind}` runs only on OpenAI's servers"
+            )
 
 
 def _callable(tool: Mapping[str, Any]) -> bool:
@@ -260,7 +266,7 @@ def offered(
         if missing := sorted(set(allowed) - {tool.name for tool in tools}):
             raise invalid(f"Invalid value for 'tool_choice': '{missing[0]}' is not in 'tools'.")
         tools = [tool for tool in tools if tool.name in allowed]
-        notes.add("tool_choice", "translate", "tools that are not allowed are left out")
+        notes.add("tool_choice", "translate", "disallowed tools are left out")
     elif allowed and allowed[0] not in {tool.name for tool in tools}:
         raise invalid(f"Invalid value for 'tool_choice': '{allowed[0]}' is not in 'tools'.")
     if not tools:
@@ -290,7 +296,7 @@ def call_input(call: Mapping[str, Any], path: str, notes: Notes) -> dict[str, An
     arguments = optional_text(call, "arguments", path)
     found = parse_arguments(arguments)
     if found is None:
-        notes.add("arguments", "translate", f"no JSON object; told as `{UNPARSED}`")
+        notes.add("arguments", "translate", f"not a JSON object; sent as `{UNPARSED}`")
         return {UNPARSED: arguments}
     return found
 

@@ -75,11 +75,13 @@ class Turns:
     def fields(self, *, as_json: bool = False) -> dict[str, Any]:
         """`system` and `messages`. `as_json` asks for an answer that is a JSON object."""
         if not self.messages and self.system:
-            self._notes.add("messages", "emulate", "instructions alone are told as a user turn")
+            self._notes.add(
+                "messages", "emulate", "instructions without a conversation are sent as a user turn"
+            )
             self.messages.append({"role": "user", "content": self.system})
             self.system = []
         if as_json:
-            self._notes.add("response_format", "emulate", "JSON is asked for in `system`")
+            self._notes.add("response_format", "emulate", "JSON is requested in `system`")
             self.system.append({"type": "text", "text": JSON_ONLY})
             self._plain = False
         return {**self.head(), "messages": self.messages}

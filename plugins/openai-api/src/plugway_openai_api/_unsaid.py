@@ -9,8 +9,8 @@ from plugway_translation import type_name
 
 _READ: Final = ("text", "tool_use", "thinking", "redacted_thinking")
 _REASONS: Final[Mapping[str, str]] = {
-    "model_context_window_exceeded": "the window is full, which is told as the limit of the answer",
-    "pause_turn": "the model would go on if asked again, which is told as the end of its turn",
+    "model_context_window_exceeded": "the window is full, reported as the reply's token limit",
+    "pause_turn": "the model paused and would continue, reported as the end of its turn",
 }
 _WEB: Final = ("https://", "http://")
 
@@ -29,11 +29,11 @@ class Unsaid:
         """A block of the answer: one that a vendor's servers made has no place."""
         kind = block.get("type")
         if kind not in _READ:
-            self._add(f"drop {type_name(kind)}: the client's API has no place for it")
+            self._add(f"drop {type_name(kind)}: the client's API does not support it")
 
     def hidden(self) -> None:
         """Thinking that nobody can read, where the API could not bring it back."""
-        self._add("drop redacted_thinking: Chat has no place for thinking that nobody can read")
+        self._add("drop redacted_thinking: Chat does not support encrypted thinking")
 
     def reason(self, reason: object) -> None:
         """Why the answer ended, where the API has no word of its own for that."""
@@ -46,5 +46,5 @@ class Unsaid:
             where = citation.get(name)
             if isinstance(where, str) and where.startswith(_WEB):
                 return {"url": where, "title": citation.get("title") or where}
-        self._add("drop citations: the client's API names sources in the web only")
+        self._add("drop citations: the client's API supports only web sources")
         return None

@@ -227,7 +227,7 @@ class OpenAIBackend:
         call, raw = await self._written(request, attempt)
         if raw == sent:
             raise named_tools(refusal, request)
-        attempt.note(f"asked again after a refusal that taught: {'; '.join(taught)}")
+        attempt.note(f"retried after a refusal: {'; '.join(taught)}")
         return call, raw
 
     def _learn(self, refusal: BackendRefused, attempt: Attempt) -> tuple[str, ...]:

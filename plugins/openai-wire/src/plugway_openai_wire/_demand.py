@@ -79,7 +79,7 @@ class Demand:
             return None
         name = next(iter(self._names)) if len(self._names) == 1 else ""
         which = f"the tool `{name}`" if name else "one of the tools"
-        return Missing(f"the call of {which} that `tool_choice` demands", self._refused)
+        return Missing(f"the call to {which} that `tool_choice` requires", self._refused)
 
     def _chat(self, choice: Mapping[str, Any]) -> None:
         said = as_object(choice.get("delta")) or as_object(choice.get("message"))

@@ -149,7 +149,7 @@ class RawChunks:
         if chunk is None:
             self._note(self._payloads.flush())
             if not self._ended:
-                raise StreamInterrupted("the upstream ended its stream without its end mark")
+                raise StreamInterrupted("the upstream ended its stream without an end marker")
             raise StopAsyncIteration
         self._note(self._payloads.feed(chunk))
         return chunk
@@ -208,11 +208,11 @@ def parsed(payload: bytes) -> dict[str, Any]:
 
 def _no_json(payload: bytes, error: orjson.JSONDecodeError) -> BackendProtocolError:
     start = payload[:200].decode("utf-8", "replace")
-    record = f"it sent no JSON ({error.msg})"
+    record = f"it sent invalid JSON ({error.msg})"
     return BackendProtocolError(f"{record}: {start}", record=record)
 
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BackendProtocolError(f"it sent {type(value).__name__} where an object belongs")
+        raise BackendProtocolError(f"it sent {type(value).__name__} instead of an object")
     return as_object(value)

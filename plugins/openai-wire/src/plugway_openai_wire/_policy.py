@@ -21,12 +21,12 @@ from plugway_translation import (
     rules_without,
 )
 
-CACHE: Final = Rule("drop", "the API has no marks for caching")
-EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API takes none back"}
+CACHE: Final = Rule("drop", "the API has no cache markers")
+EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API does not accept them"}
 """Members of blocks that are not carried over, and why."""
-ONE_PROVIDER: Final = Rule("drop", "only Anthropic has it")
+ONE_PROVIDER: Final = Rule("drop", "only Anthropic supports it")
 
-CACHE_KEY: Final = "a hash that stands for this conversation, so that its cached prefix is found"
+CACHE_KEY: Final = "a hash of this conversation, which finds its cached prefix"
 
 MOST_NAME: Final = 64
 """Most characters of a tool's name (`function_definition.py` of the `openai` SDK)."""
@@ -34,16 +34,16 @@ MOST_NAME: Final = 64
 OUTPUT: Final[Mapping[str, Rule]] = {
     "effort": Rule("translate"),
     "format": Rule("translate"),
-    "task_budget": Rule("drop", "the API has no budget for a task"),
+    "task_budget": Rule("drop", "the API has no task budgets"),
 }
 """Members of `output_config`."""
 
 TOOL: Final[Mapping[str, Rule]] = {
-    "allowed_callers": Rule("drop", "tools are called by the model alone"),
+    "allowed_callers": Rule("drop", "only the model calls tools"),
     "cache_control": CACHE,
-    "defer_loading": Rule("drop", "every tool is loaded"),
+    "defer_loading": Rule("drop", "all tools are loaded"),
     "description": Rule("preserve"),
-    "eager_input_streaming": Rule("drop", "arguments are streamed as they come anyway"),
+    "eager_input_streaming": Rule("drop", "arguments are always streamed"),
     "input_examples": Rule("drop", "the API has no such field"),
     "input_schema": Rule("translate"),
     "name": Rule("translate"),
@@ -68,7 +68,7 @@ def within(
         return tools
     kept = fewer_tools(tools, most, as_list(body.get("messages")), body.get("tool_choice"))
     count = len(tools) - most
-    because = f"the server takes {most}, so that {count} not used yet are left out"
+    because = f"the server accepts {most}; {count} unused so far are left out"
     notes.add("tools", "drop", because)
     return kept
 

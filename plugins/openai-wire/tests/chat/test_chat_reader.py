@@ -412,9 +412,9 @@ def test_an_end_without_a_reason_is_an_interruption():
 
 
 def test_nothing_at_all_is_a_failure():
-    with pytest.raises(BackendProtocolError, match="nothing"):
+    with pytest.raises(BackendProtocolError, match="its reply is empty"):
         read(chat_chunks(""))
-    with pytest.raises(BackendProtocolError, match="without a message"):
+    with pytest.raises(BackendProtocolError, match="has no message"):
         reader().whole({"choices": []})
 
 

@@ -166,7 +166,7 @@ def test_names_and_ids_come_back_as_the_client_knows_them():
 
 
 def test_nothing_at_all_is_a_failure():
-    with pytest.raises(BackendProtocolError, match="nothing"):
+    with pytest.raises(BackendProtocolError, match="its reply is empty"):
         read(stream(response()))
 
 

@@ -155,7 +155,7 @@ def test_media_of_every_source_are_sent_or_told():
     assert told[2] == "[document: T]\nwords"
     assert told[3] == "more"
     assert told[4].startswith("[document left out")
-    assert "kept by somebody else" in notes(translated)
+    assert "stored elsewhere" in notes(translated)
 
 
 def test_the_title_of_a_file_at_an_address_stands_before_it():
@@ -424,7 +424,7 @@ def test_reasoning_of_another_model_is_left_out_with_a_note():
     other = Target(Reasoning.of("openai", "o4-mini"))
     translated, back = next_turn(response(reasoning("One."), message("Hi")), other)
     assert [item["type"] for item in back] == ["message"]
-    assert "drop thinking: another model made it" in notes(translated)
+    assert "drop thinking: it comes from another model" in notes(translated)
 
 
 def test_thinking_of_others_is_left_out():
@@ -437,7 +437,7 @@ def test_thinking_of_others_is_left_out():
 def test_reasoning_that_nothing_follows_is_not_sent():
     translated, back = next_turn(response(message("Hi"), reasoning("One.")))
     assert [item["type"] for item in back] == ["message"]
-    assert "no longer there" in notes(translated)
+    assert "what followed it was removed" in notes(translated)
 
 
 def test_edited_thinking_comes_back_in_one_part():

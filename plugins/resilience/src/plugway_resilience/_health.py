@@ -93,7 +93,7 @@ class Health:
             return None
         if breaker.open_until > now:
             return Block(Kind.SERVER, breaker.open_until, "it failed too often")
-        return Block(Kind.SERVER, now, "it failed too often and is just being tried again")
+        return Block(Kind.SERVER, now, "it failed too often and is being retried")
 
 
 def choose(blocks: Sequence[Block | None]) -> list[int]:

@@ -124,7 +124,7 @@ class Resilience(Plugin[ResilienceOptions]):
         key = key_of(attempt, exchange)
         running = self._resends.find(key, request, exchange)
         if running is not None:
-            what = f"joined the answer that {running.leader.id} gets: the same request again"
+            what = f"joined the reply to {running.leader.id}: the same request"
             exchange.note(self.name, what, stage="attempt")
             self.log.info("%s %s", exchange.id, what)
             reply = await self._resends.join(running, request, exchange)
@@ -232,7 +232,7 @@ class Resilience(Plugin[ResilienceOptions]):
                 breaker.release()
             self._spend(attempt, self._clock() - began, run)
         if not breaker.closed:
-            self.log.info("`%s` answers again", target)
+            self.log.info("`%s` is available again", target)
         breaker.answered()
         if not self._health.well:
             self._health.clear(_key(attempt, exchange))
@@ -244,7 +244,7 @@ class Resilience(Plugin[ResilienceOptions]):
         seconds = attempt.first_event_seconds or math.inf
         left = self._left(attempt, run) if run.sends else math.inf
         if left < min(seconds, LEAST_SECONDS):
-            raise BackendTimeout(f"no time was left to ask `{attempt.target}`")
+            raise BackendTimeout(f"no time left to try `{attempt.target}`")
         return min(seconds, left)
 
     def _left(self, attempt: Attempt, run: _Run) -> float:
@@ -292,7 +292,7 @@ class Resilience(Plugin[ResilienceOptions]):
             failure.retry_after = wait = retry_after_of(failure, time.time())
             seconds = options.cooldown_seconds if wait is None else max(1.0, wait)
             until = now + min(seconds, options.cooldown_max_seconds)
-            self._health.block(key.target, Block(kind, until, "its rate limit is used up"))
+            self._health.block(key.target, Block(kind, until, "its rate limit is exhausted"))
         elif kind is Kind.CREDENTIAL:
             until = now + options.credential_recheck_seconds
             reason = f"its credential was refused ({failure.status})"
@@ -313,9 +313,7 @@ class Resilience(Plugin[ResilienceOptions]):
     def _opened(self, target: str) -> None:
         self._health.opened(target)
         until = self._health.breaker(target).open_until or 0
-        self.log.warning(
-            "`%s` failed too often; left alone for %.0f s", target, until - self._clock()
-        )
+        self.log.warning("`%s` failed too often; skipped for %.0f s", target, until - self._clock())
 
 
 def _local(attempt: Attempt) -> bool:

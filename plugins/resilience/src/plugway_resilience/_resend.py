@@ -153,7 +153,7 @@ class Resends:
         if exchange is running.leader:
             running.over = True
             if running.recording is not None:
-                running.recording.end(StreamInterrupted("the request that was joined was ended"))
+                running.recording.end(StreamInterrupted("the joined request ended"))
         else:
             patience = running.followers.pop(exchange.id, 0.0)
             if left and self._may_return(exchange, patience):

@@ -91,11 +91,11 @@ def _credential_text(cause: Cause, failure: BackendError) -> str:
         whose = f"{whose} (its own, or the one that the client sent)"
     match failure.status:
         case 402:
-            return f"the account behind {whose} cannot pay for this"
+            return f"the account behind {whose} has no credit for this"
         case 403:
             return f"{whose} is not allowed to do this"
         case _:
-            return f"{whose} was refused: correct its key in Plugway's configuration"
+            return f"{whose} was refused: fix its key in Plugway's configuration"
 
 
 def _set_header(failure: BackendError, name: str, value: str | None) -> None:

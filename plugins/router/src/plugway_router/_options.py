@@ -71,7 +71,7 @@ class When(Options):
     @classmethod
     def _says_something(cls, value: object) -> object:
         if value == {}:
-            raise ValueError("should have a condition; what always holds belongs into `models`")
+            raise ValueError("should have a condition; unconditional rules belong in `models`")
         return value
 
     @model_validator(mode="after")

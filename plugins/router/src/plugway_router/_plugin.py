@@ -130,7 +130,7 @@ class Router(Plugin[RouterOptions]):
         if not home.is_local and row is not table.exact.get("*"):
             return None  # named in the configuration: consent enough between two vendors
         reason = (
-            f"its conversation goes to `{'/'.join(home.target)}`; {row.name} would take parts of "
+            f"its conversation uses `{'/'.join(home.target)}`; {row.name} would send parts of "
             f"it to the zone `{zone}`, which needs `allow_zone_change: true`"
         )
         return Route((home.target,), reason)

@@ -92,35 +92,38 @@ def _why_no_target(text: str, options: RouterOptions, zones: Zones) -> str:
     instance, slash, model = text.partition("/")
     if instance in zones:
         if not model:
-            return f"{text!r} names no model; write `{instance}` for the model as it is asked for"
-        return f"{text!r} mixes a name with `*`; `{instance}/*` is the model as it is asked for"
+            return f"{text!r} has no model; write `{instance}` to keep the requested model"
+        return f"{text!r} mixes a name with `*`; `{instance}/*` keeps the requested model"
     known = [*zones, *(() if slash else options.aliases)]
     close = get_close_matches(instance, known, n=1)
     hint = f"did you mean `{close[0]}{slash}{model}`?" if close else _what_exists(options, zones)
     what = "backend" if slash else "backend or alias"
-    return f"no {what} is called `{instance}`; {hint}"
+    return f"unknown {what} `{instance}`; {hint}"
 
 
 def _what_exists(options: RouterOptions, zones: Zones) -> str:
     if not zones:
         return "no backend is configured; add a backend plugin"
     aliases = f", aliases {listed(options.aliases)}" if options.aliases else ""
-    return f"there are the backends {listed(zones)}{aliases}"
+    return f"the backends are {listed(zones)}{aliases}"
 
 
 def _alias_names(options: RouterOptions, zones: Zones) -> Iterator[Flaw]:
     for name in options.aliases:
         path = ("aliases", name)
         if not _ALIAS.fullmatch(name):
-            yield path, "should be letters, digits, `.`, `_` and `-`, a letter or digit first"
+            yield (
+                path,
+                "should be letters, digits, `.`, `_` and `-`, starting with a letter or digit",
+            )
         elif "claude" in name.lower():
             yield (
                 path,
-                "looks like a Claude model, whose context window clients believe to know; take "
-                "another name, or `models` for the ids that clients ask for by themselves",
+                "looks like a Claude model, whose context window clients assume; choose "
+                "another name, or use `models` for ids that clients request themselves",
             )
         elif name in zones:
-            yield path, f"a backend is called `{name}` too; rename the alias"
+            yield path, f"a backend is also named `{name}`; rename the alias"
         elif name in options.models:
             yield path, f"`{name}` is in `models` too; keep one of them"
 
@@ -152,7 +155,7 @@ def _circle_from(
 def _never_reached(patterns: Sequence[str]) -> Iterator[Flaw]:
     wild = [text for text in patterns if is_pattern(text)]
     for text in wild[wild.index("*") + 1 :] if "*" in wild else ():
-        yield ("models", text), "is never reached: `*` above it takes every model; move it up"
+        yield ("models", text), "is never reached: `*` above it matches every model; move it up"
 
 
 def listed(names: Mapping[str, object] | Sequence[str], limit: int = 20) -> str:

@@ -123,7 +123,7 @@ def _placed(
         )
     elif base in CLIENT_TOOLS:
         plan.tools.append(_function({**client_function(kind), "name": name}, fields))
-        plan.notes.append(f"`{name}` (`{kind}`) is run by the client: told as a function")
+        plan.notes.append(f"`{name}` (`{kind}`) is run by the client: offered as a function")
     elif base in UNDESCRIBED:
         plan.missing[name] = kind
         what = UNDESCRIBED[base]

@@ -68,7 +68,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
                 request = request.replace(tools=plan.tools, because=plan.because)
             messages, count = paired(as_list(request.get("messages")), runs)
             if count:
-                because = f"calls of server tools told as ordinary calls ({count})"
+                because = f"calls of server tools sent as ordinary calls ({count})"
                 request = request.replace(messages=messages, because=because)
         exchange.state[self._plan] = plan
         return request

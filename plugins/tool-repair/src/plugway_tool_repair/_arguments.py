@@ -39,16 +39,16 @@ class Fitter:
         """The arguments, and what is still wrong with them."""
         mended = whole_escapes(text)
         if mended != text:
-            self.fixes.append("half a character in its arguments replaced")
+            self.fixes.append("an incomplete character in its arguments was replaced")
             text = mended
         try:
             if once := one_of_many(text.strip()):
-                self.fixes.append("its arguments came more than once")
+                self.fixes.append("its arguments were repeated")
             value, loosely = load(once or (text if text.strip() else "{}"))
         except NotJson as error:
             return {}, [f"the arguments are not valid JSON: {error}"]
         if loosely:
-            self.fixes.append("the JSON was not quite valid")
+            self.fixes.append("invalid JSON was repaired")
         return self.fit(value)
 
     def fit(self, value: Any) -> tuple[dict[str, Any], list[str]]:
@@ -56,7 +56,7 @@ class Fitter:
         if isinstance(value, str):
             value = self._unwrapped_text(value)
         if value is None:
-            self.fixes.append("`null` in place of arguments")
+            self.fixes.append("`null` instead of arguments")
         elif not isinstance(value, dict):
             return {}, ["the arguments must be a JSON object"]
         given = as_object(value)
@@ -74,7 +74,7 @@ class Fitter:
         found = parse_arguments(text)
         if found is None:
             return self._parsed(text, dict, "arguments")
-        self.fixes.append("`arguments`: JSON written as a string")
+        self.fixes.append("`arguments`: JSON sent as a string")
         return found
 
     def _unwrapped(self, value: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Fitter:
                     self._parsed(inner, dict, key) if isinstance(inner, str) else as_object(inner)
                 )
                 if isinstance(found, dict):
-                    self.fixes.append(f"`{key}` around all arguments taken away")
+                    self.fixes.append(f"removed `{key}` around all arguments")
                     return as_object(found)
         return value
 
@@ -102,7 +102,7 @@ class Fitter:
             if match is not None:
                 bare[key] = match[2]
                 named = f"`{key}`" if key in known else "an argument"
-                self.fixes.append(f"{named}: quotes around the path")
+                self.fixes.append(f"{named}: removed quotes around the path")
         return {**value, **bare} if bare else value
 
     # ── by schema ────────────────────────────────────────────────────────────────────────────
@@ -150,7 +150,7 @@ class Fitter:
             if item is None and key in properties and key not in required:
                 kinds = self._kinds(inner)
                 if kinds and "null" not in kinds:
-                    self.fixes.append(f"`{place}`: `null` for what may be left out")
+                    self.fixes.append(f"`{place}`: removed an optional `null`")
                     continue
             result[key] = self._value(inner, item, place, depth + 1) if inner else item
         return result
@@ -189,7 +189,7 @@ class Fitter:
             new = cast("list[Any]", [value])
         if new is None:
             return value
-        self.fixes.append(f"`{path}`: {kind} made {kind_of(new)}")
+        self.fixes.append(f"`{path}`: {kind} converted to {kind_of(new)}")
         return new
 
     def _chosen(self, schema: dict[str, Any], value: Any, path: str) -> Any:
@@ -199,7 +199,7 @@ class Fitter:
         close = [o for o in options if isinstance(o, str) and normal(o) == normal(value)]
         if len(close) != 1:
             return value
-        self.fixes.append(f"`{path}`: one of its choices, written otherwise")
+        self.fixes.append(f"`{path}`: matched to one of its choices")
         return close[0]
 
     def _parsed(self, text: str, type_: type, path: str, *, quiet: bool = False) -> Any:
@@ -209,7 +209,7 @@ class Fitter:
         except NotJson:
             return text
         if isinstance(value, type_) and not quiet:
-            self.fixes.append(f"`{path}`: JSON written as a string")
+            self.fixes.append(f"`{path}`: JSON sent as a string")
         return text if not isinstance(value, type_) else value
 
     def _resolved(self, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Capture:
         """Where the call begins, after its opening or header."""
         self._name = ""
         self.text = ""
-        self._held = Gathered("a tool call that it writes as text", MAX_CALL)
+        self._held = Gathered("a tool call written as text", MAX_CALL)
         self._waiting = 0
         self._named = False
 

@@ -46,7 +46,7 @@ class Demand:
     @property
     def told(self) -> str:
         """What is missing."""
-        return f"the call of {self._wanted} that `tool_choice` demands"
+        return f"the call to {self._wanted} that `tool_choice` requires"
 
     def repeated(self, request: MessagesRequest) -> MessagesRequest:
         """The conversation with the answer, and what it lacks."""

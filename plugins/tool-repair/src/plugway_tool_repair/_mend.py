@@ -265,7 +265,7 @@ class Mender(Writer):
         if not self.judged and self.bad is None:
             self.bad = BadCall(piece.name, "", ("it cannot be read",), piece.source)
         else:
-            self._note(f"{self._toolbox.called(piece.name)} stays text: it cannot be read")
+            self._note(f"{self._toolbox.called(piece.name)} is kept as text: it cannot be parsed")
 
     def _settle(
         self,
@@ -296,7 +296,7 @@ class Mender(Writer):
     def _rescued_call(self, verdict: Verdict, out: list[StreamEvent]) -> None:
         if self._withheld(verdict, out):
             return
-        self._note(f"a call of `{verdict.name}` that stood in the text made a real one")
+        self._note(f"a call to `{verdict.name}` in the text was converted to a real call")
         self._rescued.add(verdict.key)
         self._write_call(verdict, None, out)
 
@@ -309,7 +309,7 @@ class Mender(Writer):
         name = str(content.get("name") or "")
         verdict = self._toolbox.judge(name, text)
         if self._rescued and not verdict.problems and verdict.key in self._rescued:
-            self._note(f"the call of `{verdict.name}` came twice, as text and as a call")
+            self._note(f"the call to `{verdict.name}` was sent twice, as text and as a call")
             self._rescued.discard(verdict.key)
             self.changed = True
             return
@@ -347,7 +347,7 @@ class Mender(Writer):
             self._note(f"{called} left out: its arguments are not a JSON object")
             self._say(_LEFT_OUT.format(called[:1].upper() + called[1:]), out)
             return True
-        self._note(f"{called} handed on as it is, with {count} problem{'s'[: count > 1]}")
+        self._note(f"{called} passed on unchanged, with {count} problem{'s'[: count > 1]}")
         return False
 
     def _write_call(self, verdict: Verdict, identifier: str | None, out: list[StreamEvent]) -> None:
@@ -383,7 +383,7 @@ class Mender(Writer):
         if self.cut is not None and not self.seen & {"text", "tool_use"}:
             self._say(cut_notice(self.cut, str(ending)), out)
         if ending != reason:
-            self._note(f"stop_reason made {ending}")
+            self._note(f"stop_reason changed to {ending}")
         new = ended_with(item, ending)
         self.changed = self.changed or new is not item
         out.append(new)
@@ -397,4 +397,4 @@ class Mender(Writer):
         if not self.calls:
             self.empty = self._index < 0 or not self.judged
             if not self.empty:
-                self._note("the answer is nothing but reasoning")
+                self._note("the reply contains only reasoning")

@@ -43,7 +43,7 @@ class Insisting:
         missing = reply.missing()
         if over and missing is not None and not missing.refused:
             await reply.close()
-            self._note(f"asked again: the answer lacks {missing.what}")
+            self._note(f"retried: the reply lacks {missing.what}")
             return await self._send(Demand(self._toolbox).repeated(request), attempt)
         return reply.replace(chunks=_from(held, reply.chunks)) if reply.chunks else reply
 

@@ -84,7 +84,7 @@ class Asking:
             except BackendError as error:
                 if cut is None:
                     raise
-                self._note(f"more room was refused: {error.record[:200]}")
+                self._note(f"a larger `max_tokens` was refused: {error.record[:200]}")
                 return cut
             if cut is not None:
                 await cut.close()
@@ -138,12 +138,12 @@ class Asking:
             raise self._failure(bad)
         self._may_ask = False
         if bad is None and mender.empty:
-            self._note("asked again: the answer had no content")
+            self._note("retried: the reply had no content")
             return request
         if bad is None:
-            self._note(f"asked again: the answer lacks {self._demand.told}")
+            self._note(f"retried: the reply lacks {self._demand.told}")
             return self._demand.repeated(request)
-        self._note(f"asked again: {_recorded(bad, self._toolbox)}")
+        self._note(f"retried: {_recorded(bad, self._toolbox)}")
         return _extended(request, bad)
 
     def _with_room(self, request: MessagesRequest, mender: Mender) -> MessagesRequest | None:
@@ -159,7 +159,7 @@ class Asking:
             return None
         self._may_grow = False
         called = self._toolbox.called(mender.cut or "")
-        self._note(f"asked again: {called} was cut off; `max_tokens` raised from {asked} to {room}")
+        self._note(f"retried: {called} was cut off; `max_tokens` raised from {asked} to {room}")
         return request.replace(max_tokens=room, because="a tool call was cut off by it")
 
     @property
@@ -218,7 +218,7 @@ class Asking:
             return False
         if self._may_ask and not demand.full and mender.reason != "refusal":
             return True
-        self._note(f"the answer lacks {demand.told}; it is handed on as it is")
+        self._note(f"the reply lacks {demand.told}; it is passed on unchanged")
         return False
 
     async def _next(self, source: AsyncIterator[StreamEvent]) -> StreamEvent | None:
@@ -229,8 +229,8 @@ class Asking:
 
     def _failure(self, bad: BadCall | None) -> BackendError:
         if bad is None:
-            return BackendProtocolError("it answered without content, twice")
-        what = "its tool call stayed wrong"
+            return BackendProtocolError("its reply had no content, twice")
+        what = "its tool call is still invalid"
         record = f"{what}: {_recorded(bad, self._toolbox)}"
         error = BackendProtocolError(f"{what}: {_told(bad)[:500]}", record=record)
         error.try_next = self._options.unfixable == "fail_over"

@@ -99,7 +99,7 @@ class Toolbox:
 
     def called(self, name: str) -> str:
         """A call as the receipt has it: by the tool's name, unless the model has made that up."""
-        return f"the call of `{name}`" if name in self.tools else "a call"
+        return f"the call to `{name}`" if name in self.tools else "a call"
 
     def judge(self, name: str, arguments: str) -> Verdict:
         """The call as it is, mended, or with its problems."""

@@ -38,7 +38,7 @@ async def next_in_time(source: AsyncIterator[T], attempt: Attempt) -> T | None:
         with anyio.fail_after(seconds):
             return await anext(source, None)
     except TimeoutError:
-        raise BackendTimeout(f"`{attempt.target}` fell silent for {seconds:g} s") from None
+        raise BackendTimeout(f"`{attempt.target}` sent nothing for {seconds:g} s") from None
 
 
 class Decoder:

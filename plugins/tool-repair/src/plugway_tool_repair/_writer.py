@@ -49,7 +49,7 @@ class Writer:
         if not text.strip() and self._open_kind != "thinking":
             return
         if self._open_kind != "thinking":
-            self._note("reasoning that stood in the text made a thinking block")
+            self._note("reasoning in the text was converted to a thinking block")
             self._new("thinking", {"type": "thinking", "thinking": "", "signature": ""}, out)
         delta = {"type": "thinking_delta", "thinking": text}
         out.append(event("content_block_delta", index=self._index, delta=delta))

@@ -97,7 +97,7 @@ class _Reader:
         start = self.at + len(mark)
         found = self._ends.search(self._text, start)
         if found is None:
-            raise ValueError(f"a string that begins at {self.at} has no end")
+            raise ValueError(f"a string that starts at {self.at} is not closed")
         self.at = found.end()
         return self._text[start : found.start()]
 
@@ -108,7 +108,7 @@ class _Reader:
             return str(value)
         match = _PYTHON.match(self._text, self.at)
         if match is None:
-            raise ValueError(f"a string that begins at {self.at} has no end")
+            raise ValueError(f"a string that starts at {self.at} is not closed")
         self.at = match.end()
         try:
             return str(ast.literal_eval(match[0].replace("\n", "\\n")))

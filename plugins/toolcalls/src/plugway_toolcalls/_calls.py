@@ -261,7 +261,7 @@ def _from_braces(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     names = Names(tools[head["name"]].schema if head["name"] in tools else {})
     foreign = [name for name in as_object(arguments) if not names.allows(name)]
     if foreign:
-        raise MalformedCall(f"there is no argument {foreign[0][:80]!r}")
+        raise MalformedCall(f"there is not an argument {foreign[0][:80]!r}")
     return head["name"], arguments
 
 

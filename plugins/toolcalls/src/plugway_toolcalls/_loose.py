@@ -143,7 +143,7 @@ class _Reader:
     def _string(self, quote: str) -> str:
         match = _STRING[quote].match(self._text, self.at)
         if match is None:
-            raise NotJson(f"the string that begins at {self.at} has no end")
+            raise NotJson(f"the string that starts at {self.at} is not closed")
         self.at = match.end()
         body = match[1]
         if quote == "'":
@@ -163,7 +163,7 @@ class _Reader:
             return int(word) if re.fullmatch(r"-?\d{1,300}", word) else float(word)
         word = self._word()
         if word not in _WORDS:
-            raise NotJson(f"{word!r} is no value")
+            raise NotJson(f"{word!r} is not a value")
         return _WORDS[word]
 
     def _word(self) -> str:

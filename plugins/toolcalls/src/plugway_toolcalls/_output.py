@@ -305,7 +305,7 @@ class OutputParser:
     def _no_call(self, parts: list[Part], final: bool) -> None:
         self._mode, self._fresh, self._callable = "text", False, False
         if final and self._opening:
-            reason = CUT_OFF if self._cut else "it is not closed, or is written in no known way"
+            reason = CUT_OFF if self._cut else "it is not closed or has an unknown format"
             self._fail(parts, self._buffer, reason, cut=self._cut)
             self._buffer = ""
         elif self._opening:

@@ -145,7 +145,7 @@ class _Walk:
         if isinstance(node, bool):
             return dict(_ANY_REF) if node and self.purpose == "grammar" else node
         if depth > MAX_DEPTH:
-            self.notes.append(f"what lies deeper than {MAX_DEPTH} levels is not looked at")
+            self.notes.append(f"levels deeper than {MAX_DEPTH} are not checked")
             return {}
         result: dict[str, Any] = {}
         for key, value in as_object(node).items():
@@ -158,7 +158,7 @@ class _Walk:
         if self.purpose == "grammar" and key in _NOT_IN_GRAMMARS:
             self.notes.append(f"`{key}` is checked afterwards, not enforced")
         elif not _well_formed(key, value):
-            self.notes.append(f"`{key}` has a value that makes no sense there")
+            self.notes.append(f"`{key}` has an invalid value")
         elif key in _SCHEMA_MAPS:
             result[key] = self._map(key, as_object(value), depth)
         elif isinstance(value, list) and (key in _SCHEMA_LISTS or key == "items"):
@@ -194,11 +194,11 @@ class _Walk:
 
     def _ref(self, ref: str) -> bool:
         if not ref.startswith("#"):
-            self.notes.append("a `$ref` is not followed: only local ones are")
+            self.notes.append("a `$ref` is not followed: only local ones are supported")
         elif resolve(self.root, ref) is None:
-            self.notes.append("a `$ref` leads nowhere")
+            self.notes.append("a `$ref` has no target")
         elif ref in self.dead:
-            self.notes.append("a `$ref` never ends")
+            self.notes.append("a `$ref` is circular")
         else:
             return True
         return False

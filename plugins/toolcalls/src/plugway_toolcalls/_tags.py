@@ -31,7 +31,7 @@ def read_body(spec: CallFormat, body: str, tool: Tool | None) -> dict[str, Any]:
     """The arguments that `body` holds, which stands between the name and the closing tag.
 
     Raises:
-        NotTags: something in it is no argument, or may be two things.
+        NotTags: something in it is not an argument, or may be two things.
     """
     reader = _Reader(spec, body, tool.schema if tool is not None else {})
     return reader.strictly() if not spec.unclosed else reader.loosely()
@@ -91,9 +91,9 @@ class _Reader:
     def _key(self, number: int, at: int) -> Token:
         token = self._tokens[number] if number < len(self._tokens) else None
         if token is None or token.kind != "key" or self._body[at : token.start].strip():
-            raise NotTags(f"{self._body[at : at + 40].strip()!r} is no argument")
+            raise NotTags(f"{self._body[at : at + 40].strip()!r} is not an argument")
         if not self._names.allows(_name(token)):
-            raise NotTags(f"there is no argument {_name(token)[:80]!r}")
+            raise NotTags(f"there is not an argument {_name(token)[:80]!r}")
         return token
 
     def _end(self, number: int, key: Token) -> int:
@@ -114,7 +114,7 @@ class _Reader:
                 raise NotTags(f"the argument {_name(following)[:80]!r} may begin in two places")
             if following.kind == "key" and _name(following) not in taken:
                 if not self._names.allows(_name(following)):
-                    raise NotTags(f"there is no argument {_name(following)[:80]!r}")
+                    raise NotTags(f"there is not an argument {_name(following)[:80]!r}")
                 return index
         raise NotTags(f"the argument {_name(key)[:80]!r} is not closed")
 
@@ -181,7 +181,7 @@ def _value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any], typed:
         value = _scalar(text)
         # `_scalar` gives back the text itself where it is no JSON.
         if isinstance(value, str) and value == text:
-            raise NotTags(f"{text[:40]!r} is marked as JSON and is none")
+            raise NotTags(f"{text[:40]!r} is marked as JSON but is not")
         return value
     allowed = kinds_of(schema, root)
     if allowed == {"string"}:

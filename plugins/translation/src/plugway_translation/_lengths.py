@@ -26,7 +26,7 @@ def shortened(
             found[root], times = _shorter(found[root], rest, most, who=who)
             how = "a hash" if who else "its beginning"
             for _ in range(times):
-                notes.add(path, "translate", f"{how}: the server takes {most} characters")
+                notes.add(path, "translate", f"{how}: the server accepts {most} characters")
     return found
 
 

@@ -95,7 +95,7 @@ def unseen(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str
     what = media.kind if not media.mime else f"{media.kind} ({media.mime})"
     if policy == "reject":
         raise InvalidRequest(f"{what}: it cannot be sent to this model: {because}", retry=False)
-    notes.add(media.kind, "drop", f"{because}, so words stand in its place")
+    notes.add(media.kind, "drop", f"{because}; replaced by a note")
     title = f" {media.title!r}" if media.title else ""
     return f"[{what}{title} left out: this model cannot see it]"
 
@@ -136,7 +136,7 @@ def fewer_images(
         if media.kind != "image" or left <= 0:
             return ""
         left -= 1
-        return f"the server takes {most} images, and this is not among the last"
+        return f"the server accepts only the last {most} images"
 
     return replaced_media(messages, unfit, notes, policy) if left > 0 else messages
 
@@ -193,7 +193,7 @@ def _inline(
 def _words(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:
     if not media.text:
         return unseen(media, policy, notes, because)
-    notes.add(media.kind, "translate", f"{because}, so its text stands in its place")
+    notes.add(media.kind, "translate", f"{because}; sent as its text")
     return media.said
 
 

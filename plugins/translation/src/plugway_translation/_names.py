@@ -18,7 +18,7 @@ PATTERN: Final = r"[a-zA-Z0-9_-]"
 PLACEHOLDER: Final = "DeferredToolPlaceholder"
 """The name of a tool that keeps Anthropic's servers loading tools later, and that nobody may call
 (Claude Code 2.1.332 sends it with `defer_loading` where it has deferred tools)."""
-PLACEHOLDER_LEFT_OUT: Final = f"`{PLACEHOLDER}` only means something to Anthropic's servers"
+PLACEHOLDER_LEFT_OUT: Final = f"`{PLACEHOLDER}` only has meaning to Anthropic's servers"
 
 
 def is_placeholder(tool: Mapping[str, Any]) -> bool:

@@ -122,6 +122,6 @@ def drop_by(
     for name in names:
         rule = table.get(name)
         if rule is None:
-            notes.add(prefix + name[:64], "drop", "this translation does not know it")
+            notes.add(prefix + name[:64], "drop", "unknown field")
         elif rule.action == "drop":
             notes.add(prefix + name, "drop", rule.because)

@@ -193,7 +193,7 @@ class _Pairing:
             self.found += others
             return
         if moved:
-            self._notes.add(_RESULT, "translate", "put right behind its call")
+            self._notes.add(_RESULT, "translate", "moved next to its call")
         order = [_id_of(block) for block in _parts(self.found[-1]) if _is(block, _CALL)]
         self._place([results.get(id_) or self._missing(id_) for id_ in order], others)
 
@@ -210,7 +210,7 @@ class _Pairing:
         at = next((i for i, head in enumerate(heads) if _has(head, _CALL)), len(heads))
         if len(heads) - at < 2:
             return heads
-        self._notes.add("messages", "translate", "turns of the assistant in a row made one")
+        self._notes.add("messages", "translate", "consecutive assistant turns merged")
         blocks = [block for head in heads[at:] for block in _parts(head)]
         return [*heads[:at], {**heads[at], "content": blocks}]
 
@@ -228,10 +228,10 @@ class _Pairing:
 
     def _new_id(self, own: str, safe: str) -> str:
         if safe in self._taken:
-            self._notes.add("tool_use.id", "translate", "an id stood for more than one call")
+            self._notes.add("tool_use.id", "translate", "more than one call had the same id")
             own = safe = self._free(safe)
         elif own != safe and (self._strict or not own):
-            self._notes.add("tool_use.id", "translate", "the API refuses ids of that kind")
+            self._notes.add("tool_use.id", "translate", "the API rejects this id format")
             own = safe
         self._used.add(safe)
         self._taken.add(safe)
@@ -261,17 +261,17 @@ class _Pairing:
             ids = calls.get(safe_id(_id_of(block)), [])
             new = ids[-1] if ids and ids[-1] not in results else None
             if turn.get("role") != "user":
-                kept += self._told(block, "not in a turn of the user", media=False)
+                kept += self._told(block, "not in a user turn", media=False)
             elif new is not None:
                 late = late or bool(kept)
                 results[new] = {**block, "tool_use_id": new}
                 if len(ids) > 1:
                     ids.pop()
             elif ids and _same(block, results[ids[-1]]):
-                self._notes.add(_RESULT, "drop", "it stands there twice")
+                self._notes.add(_RESULT, "drop", "it was sent twice")
             else:
                 kept += self._told(
-                    block, "its call has one already" if ids else "no call asked for it"
+                    block, "its call already has a result" if ids else "it has no matching call"
                 )
         return {**turn, "content": kept}, late
 
@@ -282,7 +282,11 @@ class _Pairing:
         blocks: list[Block] = []
         for block in _parts(turn):
             if _is(block, kind):
-                why = "only the assistant calls" if kind == _CALL else "not the assistant's to give"
+                why = (
+                    "only the assistant can call tools"
+                    if kind == _CALL
+                    else "the assistant cannot send results"
+                )
                 blocks += self._told(block, why, media=False)
             else:
                 blocks.append(block)
@@ -290,7 +294,7 @@ class _Pairing:
 
     def _told(self, block: Block, why: str, *, media: bool = True) -> list[Block]:
         """A call or a result as text; images and documents of a result behind it."""
-        self._notes.add(str(block["type"]), "translate", f"{why}: told as text")
+        self._notes.add(str(block["type"]), "translate", f"{why}; sent as text")
         if _is(block, _CALL):
             arguments = orjson.dumps(block.get("input")).decode()
             text = f"[tool call] {block.get('name')}: {arguments}"
@@ -298,11 +302,11 @@ class _Pairing:
             text = f"[tool result]\n{result_text(block)}"
         shown = result_media(block)
         if shown and not media:
-            self._notes.add(str(block["type"]), "drop", "no media can stand there")
+            self._notes.add(str(block["type"]), "drop", "media is not allowed there")
         return [{"type": "text", "text": text}, *(shown if media else [])]
 
     def _missing(self, id_: str) -> Block:
-        self._notes.add(_RESULT, "emulate", "a call had none, a placeholder stands for it")
+        self._notes.add(_RESULT, "emulate", "a call had none; a placeholder was added")
         return {"type": _RESULT, "tool_use_id": id_, "content": NO_RESULT}
 
 

@@ -42,7 +42,9 @@ def rooted(schema: Any, field: str, notes: Notes) -> Schema:
         joined = [key for key in _JOINED if key in root]
         root = _joined(root, root, _MAX_DEPTH)
         for key in joined:
-            notes.add(f"{field}.{key}", "translate", "the root is one object: put together")
+            notes.add(
+                f"{field}.{key}", "translate", "merged into one object, which the root must be"
+            )
     if field.startswith(_ANSWER) and (root.get("type") or "properties" in root):
         return root  # of an answer any object may be meant, or a list
     if root.get("type") != "object" or not isinstance(root.get("properties"), dict):

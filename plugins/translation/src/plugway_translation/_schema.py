@@ -165,7 +165,7 @@ class _Cleaner:
     def schema(self, value: Any, depth: int, refs: tuple[str, ...]) -> dict[str, Any]:
         """One schema; `refs` are the references that it stands in."""
         if not isinstance(value, dict):  # `true` and `false` are schemas too; few targets take them
-            self.notes.add(f"{self._field}.boolean", "translate", "a schema of any value")
+            self.notes.add(f"{self._field}.boolean", "translate", "a schema that allows any value")
             return self._typed({})
         schema = of_today(as_object(value), self._translated)
         rules = self._rules
@@ -174,7 +174,7 @@ class _Cleaner:
         if rules.inline_refs and "$ref" in schema:
             return self._reference(schema, depth, refs)
         if rules.max_depth and depth > rules.max_depth:
-            self._note("nesting", "the target takes no deeper one")
+            self._note("nesting", "deeper than the target supports")
             return {}
         found: dict[str, Any] = {}
         lost: dict[str, Any] = {}
@@ -192,7 +192,7 @@ class _Cleaner:
             self._closed(found)
         elif found.get("type") == "array" and not found.keys() & {"items", "prefixItems"}:
             found["items"] = self._typed({})
-            because = 'of any kind: some servers refuse an "array schema missing items"'
+            because = 'any type: some servers reject an "array schema missing items"'
             self.notes.add(f"{self._field}.items", "translate", because)
         self._tell(found, lost)
         return self._typed(found)
@@ -223,10 +223,10 @@ class _Cleaner:
         if key == "const" and rules.const_as_enum:
             return False
         if not self._compile(key, item):
-            self._note(key, "the target does not compile it")
+            self._note(key, "the target cannot compile it")
             return True
         if key in _COUNTS and rules.most_counted and not _fits(item, rules.most_counted):
-            self._note(key, f"the target counts to {rules.most_counted}")
+            self._note(key, f"the target's maximum is {rules.most_counted}")
             return True
         allowed = rules.keywords is None or key in rules.keywords
         name = item if key == "format" and isinstance(item, str) else ""
@@ -235,7 +235,7 @@ class _Cleaner:
             key = f"format {name}" if name in _FORMATS else "format"
         if allowed and key not in rules.drop:
             return False
-        self._note(key, "the target does not take it")
+        self._note(key, "the target does not support it")
         return True
 
     def _compile(self, key: str, item: Any) -> bool:
@@ -264,10 +264,10 @@ class _Cleaner:
         self._inlined += 1
         too_much = self._inlined > _MAX_INLINED or len(refs) >= _MAX_CHAIN
         if name in refs or target is None or too_much:
-            why = "it names itself" if name in refs else "it names nothing here, or too much"
+            why = "it refers to itself" if name in refs else "its target is missing or too large"
             self._note("$ref", why)
             return {}
-        self.notes.add(f"{self._field}.$ref", "translate", "what it names is put in its place")
+        self.notes.add(f"{self._field}.$ref", "translate", "replaced by its target")
         beside = {key: item for key, item in schema.items() if key != "$ref"}
         return self.schema({**target, **beside}, depth, (*refs, name))
 
@@ -281,7 +281,7 @@ class _Cleaner:
             if len(single) < len(kinds):
                 found["nullable"] = True
             if len(single) > 1:
-                self._note("type", "one type only; the others were left out")
+                self._note("type", "only one type is supported; the others were left out")
             return
         if "anyOf" not in found:
             self.notes.add(f"{self._field}.type", "translate", "several types, as `anyOf`")
@@ -291,7 +291,7 @@ class _Cleaner:
     def _enum(self, found: dict[str, Any], lost: dict[str, Any]) -> None:
         if self._rules.const_as_enum and "const" in found:
             found["enum"] = [found.pop("const")]
-            self.notes.add(f"{self._field}.const", "translate", "as `enum` of one value")
+            self.notes.add(f"{self._field}.const", "translate", "as an `enum` with one value")
         if not self._rules.string_enums or "enum" not in found:
             return
         values = as_list(found["enum"])
@@ -300,7 +300,7 @@ class _Cleaner:
             found["nullable"] = True
         if len(texts) < len([value for value in values if value is not None]):
             lost["enum"] = values
-            self._note("enum", "the target takes text only, and none that is empty")
+            self._note("enum", "the target supports only non-empty strings")
         if texts and all(isinstance(value, str) or value is None for value in values):
             found["enum"] = texts
         else:
@@ -312,7 +312,9 @@ class _Cleaner:
             found["required"] = list(as_object(found.get("properties")))
         if self._rules.strict or self._rules.closed:
             if found.get("additionalProperties", False) is not False:
-                self._note("additionalProperties", "the target takes no further ones")
+                self._note(
+                    "additionalProperties", "the target does not allow additional properties"
+                )
             found["additionalProperties"] = False
 
     def _typed(self, found: dict[str, Any]) -> dict[str, Any]:

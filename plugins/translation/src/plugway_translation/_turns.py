@@ -46,7 +46,7 @@ def turns_of(messages: Sequence[Any], notes: Notes) -> list[Turn]:
         elif turn.role == "assistant":
             turn.blocks = [block for block in blocks if not is_blank(block)]
             if len(turn.blocks) < len(blocks):
-                notes.add("messages", "drop", "blank texts of the assistant")
+                notes.add("messages", "drop", "blank assistant texts")
         calls = (str(block["id"]) for block in blocks if block.get("type") == "tool_use")
         order = {id_: number for number, id_ in enumerate(calls)}
         turns.append(turn)
@@ -67,7 +67,7 @@ def system_text(system: Any, notes: Notes) -> str:
         fields = as_object(block)
         text = fields.get("text")
         if is_attribution(text):
-            notes.add("system", "drop", "the attribution entry would spoil every cached prefix")
+            notes.add("system", "drop", "the attribution entry would break every cached prefix")
             continue
         told = text if isinstance(text, str) else said_in(fields)
         if told:

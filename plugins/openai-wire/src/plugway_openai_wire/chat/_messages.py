@@ -115,7 +115,7 @@ class Conversation:
         media = media_of(block, self._notes)
         if media is not None:
             return self._medium(media)
-        self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
+        self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
         words = in_words(block)
         return [_text(words)] if words else []
 
@@ -130,14 +130,16 @@ class Conversation:
             if takes and (media.data or media.url):
                 url = media.url or media.data_url
                 return [{"type": "image_url", "image_url": {"url": url}}]
-            return self._unseen(media, "the model sees no images" if not takes else "it is a file")
+            return self._unseen(
+                media, "the model does not accept images" if not takes else "it is a file"
+            )
         takes = quirks.documents and "document" not in facts.rejected_inputs
         if takes and media.data:
             name = media.title or "document.pdf"
             file = {"filename": name, "file_data": media.data_url}
             context = [_text(media.context)] if media.context else []
             return [*context, {"type": "file", "file": file}]
-        return self._unseen(media, "the server takes no such documents")
+        return self._unseen(media, "the server does not accept such documents")
 
     def _unseen(self, media: Media, because: str) -> list[Part]:
         return [_text(unseen(media, self._target.media, self._notes, because))]
@@ -193,7 +195,7 @@ class Conversation:
                 elif not place:
                     thoughts.append(block)
             else:
-                self._notes.add(f"messages.{type_name(kind)}", "translate", "told in words")
+                self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
                 texts.append(in_words(block))
         texts = [text for text in texts if text]
         thought = restored(thoughts, self._target, self._notes, calls=bool(calls))
@@ -224,7 +226,7 @@ class Conversation:
                 message["prefix"] = True
                 return True
             case "drop":
-                because = "the server does not go on with what an answer begins with"
+                because = "the server does not accept a prefilled reply"
                 self._notes.add("messages.prefill", "drop", because)
                 return False
 

@@ -22,12 +22,12 @@ def strictly_ordered(messages: list[Message], notes: Notes) -> list[Message]:
         last = found[-1] if found else {}
         role, before = message["role"], last.get("role")
         if role == "user" and before == "tool":
-            notes.add("messages", "translate", "text beside a result follows in the result")
+            notes.add("messages", "translate", "text beside a result moved into the result")
         elif role == before and role in ("user", "assistant", "system"):
             if "tool_calls" in last:  # calls without results cannot be: the next turn has its own
                 found.append(message)
                 continue
-            notes.add("messages", "translate", "turns of one role in a row made one")
+            notes.add("messages", "translate", "consecutive turns of one role merged")
         else:
             found.append(message)
             continue

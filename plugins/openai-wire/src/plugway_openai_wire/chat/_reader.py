@@ -99,7 +99,9 @@ class ChatReader:
         if not self._reason:
             raise StreamInterrupted("the upstream ended its stream without a finish reason")
         if (status := FAILED.get(self._reason)) is not None:
-            raise StreamInterrupted(f"the upstream gave up: `{self._reason}`", status=status)
+            raise StreamInterrupted(
+                f"the upstream reported a failure: `{self._reason}`", status=status
+            )
         events = [*self._start(), *self._rest()]
         return events if self.ended else [*events, *self._finish()]
 
@@ -111,7 +113,7 @@ class ChatReader:
         self._calls.held = True
         events = self.feed(answer)
         if not self._started:
-            raise BackendProtocolError("it answered without a message")
+            raise BackendProtocolError("its response has no message")
         self._reason = self._reason or "stop"
         return [*events, *self.end()]
 
@@ -248,7 +250,7 @@ class ChatReader:
             reason = "stop_sequence"
         self.ended = True
         if self._emitter.empty and reason == "end_turn":
-            raise BackendProtocolError("it answered with nothing: neither text nor a call")
+            raise BackendProtocolError("its reply is empty: no text and no tool call")
         told = sequence if reason == "stop_sequence" else None
         ending = self._emitter.finish(reason, usage_told(totals), stop_sequence=told)
         return explained(ending, self._refusal) if reason == "refusal" else ending

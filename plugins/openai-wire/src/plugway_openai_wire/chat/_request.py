@@ -106,7 +106,7 @@ def _choose(
     if not tools:
         return False
     if not is_chosen(value, tools):
-        notes.add("tool_choice", "drop", "the tool that it names is not offered")
+        notes.add("tool_choice", "drop", "the named tool is not offered")
     elif (choice := choice_of(value, target, names, notes)) is not None:
         found["tool_choice"] = choice
     if as_object(value).get("disable_parallel_tool_use") is not True:
@@ -114,7 +114,9 @@ def _choose(
     if target.quirks.parallel_flag and target.takes("parallel_tool_calls"):
         found["parallel_tool_calls"] = False
         return False
-    notes.add("tool_choice.disable_parallel_tool_use", "emulate", "later calls are left out here")
+    notes.add(
+        "tool_choice.disable_parallel_tool_use", "emulate", "the gateway leaves out later calls"
+    )
     return True
 
 
@@ -126,7 +128,7 @@ def _limits(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     if fits < wanted:
         notes.add("max_tokens", "translate", f"the model writes at most {most} tokens")
     if not fits:
-        notes.add("max_tokens", "emulate", "1 instead of 0; the answer is left out")
+        notes.add("max_tokens", "emulate", "1 instead of 0; the reply is left out")
     name = target.facts.output_limit_field or target.quirks.output_limit_field
     return {name: fits or 1}
 
@@ -151,7 +153,7 @@ def _stops(
     if told:
         found["stop"] = list(told)
     if cut := stops[len(told) :]:
-        because = f"the server takes {len(told)}; for the others the answer is cut here"
+        because = f"the server accepts {len(told)}; the gateway applies the rest"
         notes.add("stop_sequences", "emulate", because)
     return stops, cut
 
@@ -165,12 +167,12 @@ def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
     effortless = target.quirks.effortless_tools
     if effortless and body.get("tools") and re.match(effortless, str(body.get("model"))):
         if effort not in (None, "none") or thinking:
-            because = "this model does not think beside tools over this API"
-            notes.add("thinking", "drop", f"{because}: `api: responses` lets it")
+            because = "over this API, this model does not think when it has tools"
+            notes.add("thinking", "drop", f"{because}: `api: responses` allows it")
         return {"reasoning_effort": "none"}
     if style == "none":
         if effort is not None or thinking:
-            notes.add("thinking", "drop", "how to ask this server for it is not known")
+            notes.add("thinking", "drop", "how to request it from this server is unknown")
         return {}
     if style == "switch":
         return _switched(effort, thinking, target, notes)
@@ -185,7 +187,7 @@ def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
         return {"reasoning": wanted}
     known = _known(target)
     if effort not in known and (effort == "none" or known == ("none",)):
-        notes.add("thinking", "drop", f"the server has no such word for `{effort}`")
+        notes.add("thinking", "drop", f"the server has no equivalent of `{effort}`")
         return {}
     return {"reasoning_effort": _effort(effort, target, notes)}
 
@@ -234,7 +236,7 @@ def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
             made = {"name": "answer", "schema": schema, "strict": strict_fits(schema)}
             return {"response_format": {"type": "json_schema", "json_schema": made}}
         case "object":
-            notes.add("output_config.format", "translate", "JSON, but not by the schema")
+            notes.add("output_config.format", "translate", "as JSON, without the schema")
             return {"response_format": {"type": "json_object"}}
         case "none":
             notes.add("output_config.format", "drop", "the server has no such field")
@@ -250,7 +252,7 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
             found[quirks.user_field] = user_hash(user_id)
             notes.add("metadata.user_id", "translate", f"as a hash, in `{quirks.user_field}`")
         else:
-            notes.add("metadata", "drop", "who asks is not told to this server")
+            notes.add("metadata", "drop", "this server does not receive user ids")
     if quirks.cache_key_field and target.cache_key:
         found[quirks.cache_key_field] = target.cache_key
         notes.add(quirks.cache_key_field, "emulate", CACHE_KEY)

@@ -99,9 +99,9 @@ def restored(
     wanted = target.quirks.reasoning_back and target.facts.reasoning_back != "rejected"
     opened = [found for block in blocks if (found := target.reasoning.open(block)) is not None]
     if len(opened) < len(blocks):
-        notes.add("messages.thinking", "drop", "another model's")
+        notes.add("messages.thinking", "drop", "from another model")
     if opened and not wanted:
-        notes.add("messages.thinking", "drop", "the server takes none back")
+        notes.add("messages.thinking", "drop", "the server does not accept it back")
         opened = []
     found = _members(opened)
     for name in [name for name in found if is_refused(name, target.facts)]:

@@ -37,7 +37,9 @@ def offered(body: Mapping[str, Any], target: Target, notes: Notes) -> list[dict[
         if is_placeholder(tool):
             notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
         elif "input_schema" not in tool and is_server_tool(tool):
-            because = f"`{tool.get('name')}` (`{type_name(tool.get('type'))}`) is Anthropic's own"
+            because = (
+                f"`{tool.get('name')}` (`{type_name(tool.get('type'))}`) is specific to Anthropic"
+            )
             notes.add("tools", "drop", because)
         elif isinstance(tool.get("name"), str):
             found.append(tool)
@@ -96,7 +98,7 @@ def choice_of(value: Any, target: Target, names: ToolNames, notes: Notes) -> Any
     allowed = target.facts.allowed_values.get("tool_choice")
     known = allowed is None or (found if isinstance(found, str) else "function") in allowed
     if not known or not target.takes("tool_choice"):
-        notes.add("tool_choice", "drop", "the server does not take this choice")
+        notes.add("tool_choice", "drop", "the server does not accept this choice")
         return None
     return found
 

@@ -40,7 +40,7 @@ def failure_in(data: Mapping[str, Any]) -> BackendRefused:
     wait = _WAIT.search(told)
     return BackendRefused(
         status_of(code, data.get("status")),
-        orjson.dumps({"error": error or {"message": "the answer failed without a reason"}}),
+        orjson.dumps({"error": error or {"message": "the response failed without a reason"}}),
         retry_after=float(wait[1]) / (1000 if wait[2].lower() == "ms" else 1) if wait else None,
     )
 

@@ -41,7 +41,7 @@ def input_of(messages: Sequence[Any], target: Target, names: ToolNames, notes: N
     turns = turns_of(messages, notes)
     if turns and turns[-1].role == "assistant":
         turns.pop()
-        notes.add("messages", "drop", "the API does not go on with an answer that was begun")
+        notes.add("messages", "drop", "the API does not accept a prefilled reply")
     maker = _Maker(target, names, notes)
     for turn in turns:
         maker.turn(turn)
@@ -107,7 +107,7 @@ class _Maker:
                 self._flush("assistant")
                 self._thought(block)
             case _:
-                self._notes.add(type_name(block.get("type")), "translate", "told in words")
+                self._notes.add(type_name(block.get("type")), "translate", "written as text")
                 self._parts.append(
                     {"type": "output_text", "text": in_words(block), "annotations": []}
                 )
@@ -115,11 +115,11 @@ class _Maker:
     def _thought(self, block: Mapping[str, Any]) -> None:
         opened = self._target.reasoning.open(block)
         if opened is None:
-            self._notes.add("thinking", "drop", "another model made it")
+            self._notes.add("thinking", "drop", "it comes from another model")
             return
         item = reasoning_item(opened.text, as_object(opened.state))
         if item is None:
-            self._notes.add("thinking", "drop", "it came without what the API wants back")
+            self._notes.add("thinking", "drop", "it lacks data that the API requires")
         else:
             self.items.append(item)
 
@@ -137,7 +137,7 @@ class _Maker:
                 self._flush("user")
                 self._developer(block.get("content"))
             case _:
-                self._notes.add(type_name(block.get("type")), "translate", "told in words")
+                self._notes.add(type_name(block.get("type")), "translate", "written as text")
                 self._parts.append({"type": "input_text", "text": in_words(block)})
 
     def _result(self, block: Mapping[str, Any]) -> list[Item]:
@@ -145,7 +145,7 @@ class _Maker:
         self._extras(block)
         fields = dict(block)
         if fields.get("is_error") is True:
-            self._notes.add("tool_result.is_error", "translate", "said in the text of the result")
+            self._notes.add("tool_result.is_error", "translate", "marked in the text of the result")
         output: str | list[Item] = result_text(fields)
         after: list[Item] = []
         if media := result_media(fields):
@@ -155,7 +155,7 @@ class _Maker:
                 label = f"[from the result of tool call {block.get('tool_use_id')}]"
                 after = [{"type": "input_text", "text": label}]
                 after += [part for medium in media for part in self._media(medium)]
-                self._notes.add("tool_result", "translate", "its media follow it as the user's")
+                self._notes.add("tool_result", "translate", "its media follow in a user message")
         call_id = self._ids.out(str(block.get("tool_use_id")))
         self.items.append({"type": "function_call_output", "call_id": call_id, "output": output})
         return after
@@ -183,7 +183,7 @@ class _Maker:
             return [self._left_out(media, because)]
         part = _image(media) if media.kind == "image" else _file(media)
         if part is None:
-            why = "the file is kept by somebody else" if media.file_id else "it has no data"
+            why = "the file is stored elsewhere" if media.file_id else "it has no data"
             return [self._left_out(media, why)]
         named = media.kind == "image" or "filename" in part  # a file at an address has no name
         told = media.context if named else media.said
@@ -218,7 +218,7 @@ def _followed(items: list[Item], notes: Notes) -> list[Item]:
     for item in reversed(items):
         if item["type"] == "reasoning":
             if not follows:
-                notes.add("thinking", "drop", "what it led to is no longer there")
+                notes.add("thinking", "drop", "what followed it was removed")
                 continue
         else:
             follows = item["type"] == "function_call" or item.get("role") == "assistant"

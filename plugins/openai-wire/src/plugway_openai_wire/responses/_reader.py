@@ -129,7 +129,7 @@ class Reader:
         self._kept += _EVENT + len(said if isinstance(said, str) else "")
         if self._kept > MAX_EVENT_BYTES * 2:
             raise BackendProtocolError(
-                f"it tells items side by side in more than {MAX_EVENT_BYTES * 2} characters"
+                f"it sends parallel items of more than {MAX_EVENT_BYTES * 2} characters"
             )
         self._waiting.setdefault(index, []).append(data)
 

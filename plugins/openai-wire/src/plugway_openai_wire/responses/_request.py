@@ -95,7 +95,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     found = shortened(found, target.facts.length_limits, WHO_ASKS, notes)
     stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
     if stops:
-        notes.add("stop_sequences", "emulate", "the API has none; the answer is cut here")
+        notes.add("stop_sequences", "emulate", "the API has none; the gateway cuts the reply")
     return Translated(found, notes, names, stops, body.get("max_tokens") == 0)
 
 
@@ -103,13 +103,13 @@ def _limits(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     found = {name: body[name] for name in ("temperature", "top_p") if body.get(name) is not None}
     wanted, most = body.get("max_tokens"), target.facts.max_output_tokens
     if wanted == 0:
-        notes.add("max_tokens", "emulate", f"{LEAST_OUTPUT} instead of 0; the answer is left out")
+        notes.add("max_tokens", "emulate", f"{LEAST_OUTPUT} instead of 0; the reply is left out")
         found["max_output_tokens"] = LEAST_OUTPUT
     elif isinstance(wanted, int):
         fits = max(LEAST_OUTPUT, min(wanted, most) if most else wanted)
         if fits != wanted:
             bound = f"at least {LEAST_OUTPUT}" if wanted < LEAST_OUTPUT else f"at most {most}"
-            notes.add("max_tokens", "translate", f"the model takes {bound}")
+            notes.add("max_tokens", "translate", f"the model accepts {bound}")
         found["max_output_tokens"] = fits
     return found
 
@@ -132,7 +132,9 @@ def _effort(effort: Effort, target: Target, notes: Notes) -> Effort:
     known: list[Effort] = [value for value in _EFFORTS if str(value) in allowed]
     fits = clamp_effort(effort, tuple(known)) if known else effort
     if fits != effort:
-        notes.add("output_config.effort", "translate", f"the model knows no `{effort}`: `{fits}`")
+        notes.add(
+            "output_config.effort", "translate", f"the model does not support `{effort}`: `{fits}`"
+        )
     return fits
 
 
@@ -184,4 +186,4 @@ def _strip(found: dict[str, Any], target: Target, notes: Notes) -> None:
         else:
             continue
         if path != "include":
-            notes.add(path, "drop", "the model does not take it")
+            notes.add(path, "drop", "the model does not accept it")

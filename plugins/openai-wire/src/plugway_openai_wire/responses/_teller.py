@@ -148,7 +148,7 @@ class Teller:
         if self._with.silent:
             reason, details = "max_tokens", None
         if self._out.empty and reason == "end_turn":
-            raise BackendProtocolError("it answered with nothing: neither text nor a call")
+            raise BackendProtocolError("its reply is empty: no text and no tool call")
         self.ended = True
         usage = usage_told(response, self._with.input_estimate, self._written)
         if self._searches:

@@ -41,7 +41,9 @@ def tools_of(
         elif target.web_search and str(tool.get("type")).startswith(SEARCH):
             found.append(_search(tool, notes))
         else:
-            notes.add(f"tools.{type_name(tool.get('type'))}", "drop", "the tool is Anthropic's own")
+            notes.add(
+                f"tools.{type_name(tool.get('type'))}", "drop", "the tool is specific to Anthropic"
+            )
     return found
 
 
@@ -54,11 +56,11 @@ def _function(
     strict = tool.get("strict") is True
     if strict and not strict_fits(schema):
         strict = False
-        notes.add("tools.strict", "drop", "the schema has optional or further properties")
+        notes.add("tools.strict", "drop", "the schema has optional or additional properties")
     name = str(tool.get("name"))
     short = names.out(name)
     if short != name:
-        notes.add("tools.name", "translate", "shortened on the way, and back in the answer")
+        notes.add("tools.name", "translate", "shortened in the request, restored in the reply")
     made: dict[str, Any] = {"type": "function", "name": short}
     if description := tool.get("description"):
         made["description"] = description
@@ -68,9 +70,11 @@ def _function(
 
 def _search(tool: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     """OpenAI's own search for Anthropic's."""
-    notes.add(f"tools.{type_name(tool.get('type'))}", "translate", "OpenAI's own search does it")
+    notes.add(
+        f"tools.{type_name(tool.get('type'))}", "translate", "replaced by OpenAI's web search"
+    )
     if tool.get("blocked_domains"):
-        notes.add("tools.blocked_domains", "drop", "the API knows only domains that are allowed")
+        notes.add("tools.blocked_domains", "drop", "the API supports only allowed domains")
     made: dict[str, Any] = {"type": "web_search"}
     if allowed := tool.get("allowed_domains"):
         made["filters"] = {"allowed_domains": allowed}
@@ -108,7 +112,7 @@ def choice_of(
             elif [tool["type"] for tool in tools] == [wanted.get("name")] == ["web_search"]:
                 found["tool_choice"] = "required"
             else:
-                notes.add("tool_choice", "drop", "the tool that it names is not among the tools")
+                notes.add("tool_choice", "drop", "the named tool is not in `tools`")
         case _:
             pass
     if wanted.get("disable_parallel_tool_use") is True:
