@@ -22,11 +22,11 @@ FLOORS = (
 )
 """Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_330,
-    "upstream": 1_603,
+    "types": 3_345,
+    "upstream": 1_619,
     "config": 1_314,
     "plugins": 1_330,
-    "exchange": 2_599,
+    "exchange": 2_765,
     "http": 2_232,
     "cli": 1_268,
 }

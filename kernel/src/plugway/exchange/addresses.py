@@ -28,9 +28,7 @@ _WORDS: Final = frozenset(
 
 _API: Final = re.compile(r"(?:^|[.-])(?:api|[a-z0-9]*apis)(?:[.-]|$)")
 """Hosts that say that they are an API: `api.example.com`, `files.exampleapis.com`."""
-_KEPT: Final = re.compile(
-    r"/(?:v\d[^/]*|openai)/files/", re.IGNORECASE
-)  # the second one is Azure's
+_KEPT: Final = re.compile(r"/v\d[^/]*/files/|/files/[^/]+/content/?$", re.IGNORECASE)
 _INNER: Final = ("localhost", "local", "internal", "lan", "home", "arpa")
 """Last labels of names that mean nothing outside of a network."""
 

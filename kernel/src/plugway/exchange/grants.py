@@ -18,6 +18,7 @@ from uuid import UUID
 import orjson
 
 from plugway.exchange.addresses import kept_among, names_kept
+from plugway.exchange.references import references
 from plugway.types import json as _json
 from plugway.types.backend import Caller
 from plugway.types.errors import Forbidden
@@ -139,17 +140,6 @@ _STORED_IDS: Final = _words(
 )
 _STORED_SOUND: Final = ("audio", "voice")
 """With an `id`, what was said or made before and lies at the upstream."""
-_SEALED: Final[Mapping[Any, str]] = {
-    "compaction": "encrypted_content",
-    "compaction_summary": "encrypted_content",
-    "context_compaction": "encrypted_content",
-    "file_search_call": "results",
-    "image_generation_call": "result",
-    "reasoning": "encrypted_content",
-}
-"""Items with an `id`, and the member without which a server looks up what it has kept."""
-_EMPTY: Final = _words("call_id id phase role status type")
-"""Members of an item that say nothing by themselves."""
 _TOLD: Final = (
     *("search_result", "search_result_location", "url_citation", "web_fetch_result"),
     *("web_search_call", "web_search_result", "web_search_result_location"),
@@ -265,32 +255,13 @@ def _choosing(body: Mapping[str, Any]) -> Iterator[str]:
     others = _RUN_THERE if _is_of_contents(body) else frozenset[str]()
     yield from _in_tools(body.get("tools"), "tools", others)
     yield from _in_tools(body.get("functions"), "functions")
-    yield from _references(body.get("input"))
+    yield from references(body.get("input"))
     for name in _SAID:
         yield from _in_content(body.get(name), name, _DEPTH)
 
 
 def _is_of_contents(body: Mapping[str, Any]) -> bool:
     return "contents" in body and not body.keys() & {"messages", "input"}
-
-
-def _references(items: Any) -> Iterator[str]:
-    """Items that leave to the server what they say: it finds that by their id."""
-    for at, item in enumerate(_json.as_list(items)):
-        said = _json.as_object(item)
-        kind = said.get("type")
-        if kind == "mcp_approval_response":
-            yield f"input[{at}].approval_request_id"
-        elif said.get("id") is not None and _is_reference(said, kind):
-            yield f"input[{at}].id"
-
-
-def _is_reference(item: Mapping[str, Any], kind: Any) -> bool:
-    if kind is None and item.get("role") is None:
-        return True
-    if isinstance(kind, str) and kind in _SEALED:
-        return not item.get(_SEALED[kind])
-    return not any(value for name, value in item.items() if name not in _EMPTY)
 
 
 def _in_labels(value: Any, place: str) -> Iterator[str]:

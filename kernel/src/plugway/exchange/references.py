@@ -1,0 +1,39 @@
+"""Items of a conversation that say no more than an id, by which a server finds what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from plugway.types import json as _json
+
+_SEALED: Final[Mapping[Any, str]] = {
+    "compaction": "encrypted_content",
+    "compaction_summary": "encrypted_content",
+    "context_compaction": "encrypted_content",
+    "file_search_call": "results",
+    "image_generation_call": "result",
+    "reasoning": "encrypted_content",
+}
+"""Items with an `id`, and the member without which a server looks up what it has kept."""
+_EMPTY: Final = frozenset(("call_id", "id", "phase", "role", "status", "type"))
+"""Members of an item that say nothing by themselves."""
+
+
+def references(items: Any) -> Iterator[str]:
+    """Items that leave to the server what they say: it finds that by their id."""
+    for at, item in enumerate(_json.as_list(items)):
+        said = _json.as_object(item)
+        kind = said.get("type")
+        if kind == "mcp_approval_response":
+            yield f"input[{at}].approval_request_id"
+        elif said.get("id") is not None and _is_reference(said, kind):
+            yield f"input[{at}].id"
+
+
+def _is_reference(item: Mapping[str, Any], kind: Any) -> bool:
+    if kind is None and item.get("role") is None:
+        return True
+    if isinstance(kind, str) and kind in _SEALED:
+        return not item.get(_SEALED[kind])
+    return not any(value for name, value in item.items() if name not in _EMPTY)
