@@ -10,7 +10,13 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from plugway.credentials import CleanErrors, bytes_without_secrets, register_secret, without_secrets
+from plugway.credentials import (
+    CleanStream,
+    bytes_without_secrets,
+    clean_answer,
+    register_secret,
+    without_secrets,
+)
 from plugway.testing import (
     ScriptedUpstream,
     anthropic_stream,
@@ -87,46 +93,87 @@ def test_header_lines_with_a_key_do_not_pass():
     assert from_upstream(lines) == (("x-ratelimit-limit", "7"),)
 
 
-ERRORS = (
-    b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"bad %b"}}\n\n'
-    % KEY.encode(),
-    b'data: {"error": {"message": "bad %b", "code": 500}}\n\n' % KEY.encode(),
-    b'data: {"error":"bad %b"}\r\n\r\n' % KEY.encode(),
-    b'event: response.failed\ndata: {"type":"response.failed","response":{"error":'
-    b'{"message":"bad %b"}}}\n\n' % KEY.encode(),
-    b'data: {"type":"error","code":null,"message":"bad %b"}\n\n' % KEY.encode(),
-)
-WORDS = (
-    b'data: {"choices":[{"delta":{"content":"%b \\"error\\": 1"}}]}\n\n' % KEY.encode(),
-    b'data: {"type":"response.created","response":{"error":null,"x":"%b"}}\n\n' % KEY.encode(),
-    b"data: [DONE]\n\n",
-    b": ping\n\n",
-)
+SAID = [
+    event % KEY.encode()
+    for event in (
+        b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"bad %b"}}\n\n',
+        b'event: error\ndata: {"message":"bad %b","code":401}\n\n',
+        b'data: {"error": {"message": "bad %b", "code": 500}}\n\n',
+        b'data: {"error":"bad %b"}\r\n\r\n',
+        b'data: {"choices":[{"delta":{},"finish_reason":"error","error":{"message":"%b"}}]}\n\n',
+        b'event: response.failed\ndata: {"type":"response.failed","response":{"error":'
+        b'{"message":"bad %b"}}}\n\n',
+        b'data: {"type":"response.failed","response":{"status":"failed","message":"%b"}}\n\n',
+        b'data: {"type":"error","code":null,"message":"bad %b"}\n\n',
+        b'data: {"errors":[{"message":"%b"}]}\n\n',
+        b'data: {"detail":"invalid key %b"}\n\n',
+        b'data: {"base_resp":{"status_code":1004,"status_msg":"login fail %b"},"choices":null}\n\n',
+        b'data: {"error_type":"auth","error_message":"bad %b"}\n\n',
+        b'data: {"Error":"bad %b"}\n\n',
+        b"data: invalid key %b\n\n",
+        b'error: {"message":"bad %b"}\n\n',
+        b": upstream failed %b\n\n",
+    )
+]
+WORDS = [
+    event % KEY.encode()
+    for event in (
+        b'data: {"choices":[{"delta":{"content":"%b \\"error\\": 1"}}]}\n\n',
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
+        b'{"type":"input_json_delta","partial_json":"{\\"a\\":\\"%b"}}\n\n',
+        b'data: {"type":"response.output_text.delta","delta":"%b"}\n\n',
+        b'data: {"type":"response.completed","response":{"error":null,"output":[{"text":"%b"}]}}\n\n',
+        b'data: {"candidates":[{"content":{"parts":[{"text":"%b"}]}}]}\n\n',
+        b"data: [DONE]%.0b\n\n",
+        b": ping%.0b\n\n",
+    )
+]
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_only_errors_of_a_stream_are_cleaned_however_it_is_cut(seed):
+def test_only_the_words_of_a_model_keep_a_key_however_a_stream_is_cut(seed):
     dice = random.Random(seed)
-    events = dice.choices(ERRORS + WORDS, k=6)
-    wanted = b"".join(e.replace(KEY.encode(), b"[redacted]") if e in ERRORS else e for e in events)
-    cleaner, whole, out = CleanErrors(), b"".join(events), b""
+    events = dice.choices(SAID + WORDS, k=6)
+    wanted = b"".join(e.replace(KEY.encode(), b"[redacted]") if e in SAID else e for e in events)
+    cleaner, whole, out = CleanStream(), b"".join(events), b""
+    sizes = dice.choice(((1,), (1, 2, 3), (7, 40), (300, 1000)))
     while whole:
-        size = dice.choice((1, 2, 7, 40, 300))
+        size = dice.choice(sizes)
         out += cleaner.feed(whole[:size])
         whole = whole[size:]
     assert out + cleaner.flush() == wanted
 
 
-def test_a_stream_without_errors_passes_at_once():
-    cleaner = CleanErrors()
-    for item in WORDS[::3]:
+def test_a_stream_without_a_key_passes_at_once():
+    cleaner = CleanStream()
+    for item in WORDS[-2:]:
         assert cleaner.feed(item) is item
 
 
-def test_an_event_that_has_no_end_is_not_held_for_ever():
-    cleaner = CleanErrors()
-    assert cleaner.feed(b'data: {"error":"') == b""
-    assert len(cleaner.feed(b"x" * 2**17)) > 2**17
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_an_event_goes_on_as_soon_as_it_is_whole(end, size):
+    cleaner = CleanStream()
+    event = b"data: [DONE]" + end
+    pieces = [event[at : at + size] for at in range(0, len(event), size)]
+    for _ in range(3):
+        assert b"".join(map(cleaner.feed, pieces)) == event
+
+
+def test_a_large_event_of_a_model_goes_on_in_parts_and_keeps_its_words():
+    cleaner = CleanStream()
+    parts = [b'data: {"delta":"', b"x" * 2**17, KEY.encode(), b"y" * 2**17, KEY.encode(), b'"}\n\n']
+    assert b"".join([*map(cleaner.feed, parts), cleaner.flush()]) == b"".join(parts)
+
+
+@pytest.mark.parametrize("body", [event.partition(b"data: ")[2].strip() for event in SAID[:14]])
+def test_a_whole_answer_that_is_an_error_has_no_key(body):
+    assert KEY.encode() not in clean_answer(body)
+
+
+@pytest.mark.parametrize("body", [event.partition(b"data: ")[2].strip() for event in WORDS[:5]])
+def test_what_a_model_says_in_a_whole_answer_stays(body):
+    assert clean_answer(body) is body
 
 
 BACKENDS = {
@@ -165,7 +212,7 @@ async def test_no_client_sees_the_key_that_an_upstream_repeats(backend, stream):
         for status in (200, 400, 401, 429, 500)
         for spell in (str, lambda text: text.replace("/", "\\/"), lambda text: f"<p>{text}")
     ]
-    scripts += [sse([*begun, e]) for e in ERRORS for begun in ([], BEGUN[backend])]
+    scripts += [sse([*begun, e]) for e in SAID for begun in ([], BEGUN[backend])]
     async with ScriptedUpstream(otherwise=lambda _: now[0]) as server:
         layers = [build_plugin(OpenAIApi, "openai-api"), build_plugin(ErrorNormalizer, "errors")]
         async with gateway([*layers, BACKENDS[backend](server.url)]) as running:

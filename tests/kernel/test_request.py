@@ -252,3 +252,22 @@ def test_tools_that_the_client_runs_are_those_with_a_schema(tools, offers, fille
     assert made.offers_tools is offers
     assert made.body["model"] == "m"
     assert made.offers_tools is offers
+
+
+@pytest.mark.parametrize("size", [1, 5000])
+@pytest.mark.parametrize(
+    "number", ["1e999", "-1e309", "9" * 400, "[1, 1e999]", '{"a": -1e999}', f"0.{'9' * 9}e400"]
+)
+def test_a_number_that_is_infinite_to_some_readers_is_refused_at_any_size(number, size):
+    raw = f'{{"model":"m","seed":{number},"messages":[{{"role":"user","content":"{"y" * size}"}}]}}'
+    for ask in (lambda request: request.fields, lambda request: request.get("seed")):
+        with pytest.raises(InvalidRequest, match=r"line 1, column 2\d: number is infinity"):
+            ask(MessagesRequest(raw.encode()))
+
+
+@pytest.mark.parametrize("number", ["1e-999", "18446744073709551616", "1.50", "-0", '"1e999"'])
+def test_a_number_that_all_can_read_goes_on_as_it_is_written(number):
+    raw = f'{{"model":"m","seed":{number},"messages":["{"y" * 5000}"]}}'.encode()
+    request = MessagesRequest(raw)
+    assert "seed" in request.fields
+    assert request.raw == raw

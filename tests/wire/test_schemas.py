@@ -105,7 +105,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("server", ["chat", "responses", "anthropic-compatible", "vllm", "ollama"])
-@pytest.mark.parametrize(("given", "refuses", "words", "sent"), REFUSED, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(
+    ("given", "refuses", "words", "sent"), REFUSED, ids=[words[:40] for _, _, words, _ in REFUSED]
+)
 async def test_a_refusal_of_a_schema_is_learnt_and_the_request_sent_once_more(
     server, given, refuses, words, sent
 ):

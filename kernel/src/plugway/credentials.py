@@ -30,6 +30,8 @@ class _Secret(NamedTuple):
 _known: dict[str, _Secret] = {}
 _passing: dict[str, _Secret] = {}
 _MOST_PASSING: Final = 64
+_cores: tuple[bytes, ...] = ()
+"""Of all that a client must not see."""
 _lock = threading.Lock()
 
 
@@ -38,6 +40,7 @@ def register_secret(value: str, *, passing: bool = False) -> None:
 
     `passing` is for those that come with a request: only the last 64 are remembered.
     """
+    global _cores
     if len(value) < SHORTEST or value in _known or value in _passing:
         return
     secret = _secret(value)
@@ -48,6 +51,8 @@ def register_secret(value: str, *, passing: bool = False) -> None:
                 del _passing[oldest]
         else:
             _known[value] = secret
+        known = (*_known.values(), *_passing.values())
+        _cores = tuple(s.core for s in known if s.length >= SHORTEST_TOLD and s.core)
 
 
 def _secret(value: str) -> _Secret:
@@ -85,61 +90,89 @@ def bytes_without_secrets(
     return data
 
 
-_MARK: Final = b'"error"'
-_ERROR: Final = re.compile(rb'"error"\s*:\s*(?!null)|:\s*"error"')
+_ERROR: Final = re.compile(rb'"error"\s*:\s*(?!null)|:\s*"error"|(?:^|\n)event: ?error')
+_WORDS: Final = re.compile(
+    rb'"(?:choices|output|content|candidates)"\s*:\s*\[\s*\{'
+    rb'|"(?:delta|content_block|item|part)"\s*:\s*["{]'
+)
+_MARKS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _END: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r")
-_TAIL: Final = 16  # longer than the mark, and the colon and spaces before it
+_BEGINNING: Final = 4096
 _MOST_HELD: Final = 64 * 1024
 
 
-class CleanErrors:
-    """A stream of server-sent events whose errors hold no secret; anything else passes as it is.
+def clean_answer(body: bytes) -> bytes:
+    """An answer without secrets, unless a model speaks in it: an error may come with any status."""
+    return body if not _has_any(body) or _speaks(body) else bytes_without_secrets(body)
 
-    An error is told from a model's words by its quotes, which JSON escapes within a text.
+
+class CleanStream:
+    """A stream of server-sent events without secrets in what is not a model's words.
+
+    Those are told by the members that hold them, in whatever API; JSON escapes quotes in a text. An
+    event goes on when it is whole, for no client can read a part, or larger than 64 KiB.
     """
 
-    __slots__ = ("_before", "_held", "_size", "_tail")
+    __slots__ = ("_begun", "_held", "_size", "_tail")
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
         self._size = 0
         self._tail = b""
-        self._before = b""
-        """What went on before that which is held, as far as a mark may begin in it."""
+        self._begun = b""
+        """How the event begins of which a part went on."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """What may go on now: an event that may be an error when it is whole, up to 64 KiB."""
-        before, self._tail = self._tail, (self._tail + chunk[-_TAIL:])[-_TAIL:]
-        if not self._size:
-            if _MARK not in chunk and _MARK not in before + chunk[:_TAIL]:
-                return chunk
-            self._before = before
+        """What may go on now."""
+        if not self._held and chunk.endswith((b"\n\n", b"\r\n\r\n")):
+            self._tail = b""
+            return self._clean(chunk)
+        before, self._tail = self._tail, (self._tail + chunk[-3:])[-3:]
         self._held.append(chunk)
         self._size += len(chunk)
-        if self._size <= _MOST_HELD and not _END.search(before + chunk):
+        ended = _END.search(before + chunk) is not None
+        if not ended and self._size <= _MOST_HELD:
             return b""
-        events = b"".join(self._held)
-        ends = [match.end() for match in _END.finditer(events)]
-        last = ends[-1] if ends else 0
-        rest = events[last:] if ends else self._before + events
-        if _MARK not in rest or len(events) - last > _MOST_HELD:
-            last = len(events)
-        self._held, self._size = [events[last:]], len(events) - last
-        return self._cleaned(events[:last], ends) if last else b""
+        data = b"".join(self._held)
+        last = _last_end(data) if ended else 0
+        if len(data) - last > _MOST_HELD:
+            self._held, self._size = [], 0
+            begun = (b"" if last else self._begun) + data[last : last + _BEGINNING]
+            data = self._clean(data)
+            self._begun = begun[:_BEGINNING]
+            return data
+        self._held, self._size = [data[last:]] if last < len(data) else [], len(data) - last
+        return self._clean(data[:last])
 
     def flush(self) -> bytes:
         """What is held at the end of the stream."""
-        return self._cleaned(b"".join(self._held), [])
+        return self._clean(b"".join(self._held))
 
-    def _cleaned(self, events: bytes, ends: list[int]) -> bytes:
+    def _clean(self, data: bytes) -> bytes:
+        begun, self._begun = self._begun, b""
+        if not _has_any(data):
+            return data
+        ends = [match.end() for match in _END.finditer(data)]
         pieces: list[bytes] = []
-        for begin, end in pairwise([0, *ends, len(events)]):
-            event = events[begin:end]
-            if _ERROR.search(self._before + event):
-                event = bytes_without_secrets(event)
-            pieces.append(event)
-            self._before = b""
+        for begin, end in pairwise([0, *ends, len(data)]):
+            event = data[begin:end]
+            whole = event if begin else begun + event
+            pieces.append(event if _speaks(whole) else bytes_without_secrets(event))
         return b"".join(pieces)
+
+
+def _speaks(event: bytes) -> bool:
+    return _WORDS.search(event) is not None and _ERROR.search(event) is None
+
+
+def _has_any(data: bytes) -> bool:
+    return any(core in data for core in _cores)
+
+
+def _last_end(data: bytes) -> int:
+    """Where the last whole event ends; 0 where none does."""
+    marks = _MARKS if b"\r" in data else _MARKS[:1]
+    return max((data.rfind(mark) + len(mark) for mark in marks if mark in data), default=0)
 
 
 def _spelled(value: str) -> bytes:

@@ -168,3 +168,62 @@ async def test_without_a_key_of_its_own_nothing_is_listed_and_nothing_asked(serv
     async with made.backend:
         assert list(await made.backend.models()) == []
     assert server.requests == []
+
+
+# ── searches that another vendor ran ─────────────────────────────────────────────────────────────
+
+CALLED = {
+    "type": "server_tool_use",
+    "id": "srvtoolu_1",
+    "name": "web_search",
+    "input": {"query": "q"},
+}
+WORDS = '[The tool `web_search` was called with {"query":"q"}]'
+
+
+def found(*sealed):
+    pages = [
+        {"type": "web_search_result", "url": f"https://a.example/{n}", "title": "A", "encrypted_content": s}
+        for n, s in enumerate(sealed)
+    ]  # fmt: skip
+    return {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": pages}
+
+
+def said(*indexes):
+    place = {"type": "web_search_result_location", "url": "https://a.example/0", "title": "A"}
+    places = [{**place, "cited_text": "c", "encrypted_index": index} for index in indexes]
+    return {"type": "text", "text": "So.", **({"citations": places} if places else {})}
+
+
+def words(number=1):
+    lines = [f"A\nhttps://a.example/{n}" for n in range(number)]
+    return {"type": "text", "text": "\n".join(["[web_search_tool_result]", *lines])}
+
+
+SEARCHES = {
+    "none of it is sealed": (
+        [CALLED, found(""), said("")],
+        [{"type": "text", "text": WORDS}, words(), said()],
+    ),
+    "one page is not sealed": (
+        [CALLED, found("x", "")],
+        [{"type": "text", "text": WORDS}, words(2)],
+    ),
+    "null in its place": ([CALLED, found(None)], [{"type": "text", "text": WORDS}, words()]),
+    "a citation alone": ([said("", "x")], [said("x")]),
+    "all of it is Anthropic's": ([CALLED, found("x"), said("y")], None),
+    "a search that found nothing": ([CALLED, found(), said("")], [CALLED, found(), said()]),
+    "it is only text": ([{"type": "text", "text": '"encrypted_content": ""'}], None),
+}
+
+
+@pytest.mark.parametrize("blocks", SEARCHES.values(), ids=SEARCHES)
+async def test_pages_that_anthropic_did_not_seal_are_told_in_words(server, blocks):
+    given, kept = blocks
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": given}]
+    turns.append({"role": "user", "content": "go on"})
+    async with gateway([plugin(server)]) as running:
+        response = await running.post(request_body(messages=turns))
+    assert response.status_code == 200
+    assert server.requests[-1].json["messages"][1]["content"] == (kept or given)
+    assert ("changes=0" in response.headers["plugway-receipt"]) is (kept is None)

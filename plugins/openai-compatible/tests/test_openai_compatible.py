@@ -411,6 +411,39 @@ async def test_a_preset_sets_the_key_header_and_the_words():
     assert sent.json["reasoning_effort"] == "low"
 
 
+@pytest.mark.lenient("chat.known_fields")
+@pytest.mark.parametrize(
+    ("preset", "model", "kept"),
+    [
+        ("openrouter", "anthropic/claude-sonnet-4.5", True),
+        ("openrouter", "anthropic/claude-opus-4.6:beta", True),
+        ("openrouter", "~anthropic/claude-sonnet-latest", True),
+        ("openrouter", "google/gemini-3-pro", True),
+        ("openrouter", "qwen/qwen3-coder-plus", True),
+        ("openrouter", "google/gemma-3-27b-it", False),
+        ("openrouter", "openai/gpt-5", False),
+        ("litellm", "anthropic/claude-opus-4-6", True),
+        ("litellm", "my-claude", True),
+        ("litellm", "bedrock/us.anthropic.claude-sonnet-4-6", True),
+        ("litellm", "mistral-large", False),
+        ("groq", "anthropic/claude", False),
+        (None, "anthropic/claude", False),
+    ],
+)
+async def test_marks_for_caching_go_to_routers_that_document_them(preset, model, kept):
+    mark = {"type": "ephemeral"}
+    async with (
+        ScriptedUpstream(otherwise=chat_server()) as upstream,
+        gateway([backend(upstream, preset=preset)]) as running,
+    ):
+        system = [{"type": "text", "text": "Be brief.", "cache_control": mark}]
+        await running.ask("hi", model=f"up/{model}", system=system)
+    part = {"type": "text", "text": "Be brief.", "cache_control": mark}
+    assert upstream.requests[0].json["model"] == model
+    told = upstream.requests[0].json["messages"][0]["content"]
+    assert told == ([part] if kept else "Be brief.")
+
+
 async def test_options_win_over_the_preset():
     async with ScriptedUpstream(otherwise=chat_server()) as upstream:
         plugins = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from itertools import pairwise
@@ -194,3 +195,44 @@ def test_a_faulty_call_is_shown_as_the_text_it_was():
 
 def test_an_unknown_template_still_has_a_family():
     assert detect_family("{{ messages }}").name == "generic"
+
+
+SIDE_BY_SIDE = {
+    "double quotes": """{"name": "Edit", "arguments": {"edits": ["a" "b"], 'all': True}}""",
+    "single quotes": """{'name': 'Edit', 'arguments': {'edits': ['a' 'b']}}""",
+    "over lines": """{'name': 'Edit', 'arguments': {'edits': ['a',\n 'b'\n 'c']}}""",
+    "with a prefix": """{'name': 'Edit', 'arguments': {'edits': ['a' r'b']}}""",
+    "three quotes": """{'name': 'Edit', 'arguments': {'edits': ['''a''' "b"]}}""",
+    "an empty one": """{'name': 'Edit', 'arguments': {'edits': ['' 'b']}}""",
+    "a comment between": """{'name': 'Edit', 'arguments': {'edits': ['a' # 'x'\n 'b']}}""",
+    "two keys": """{'name': 'Edit', 'arguments': {'ed' 'its': ['a']}}""",
+}
+APART = {
+    "quotes inside": ("""{'name': 'Edit', 'arguments': {'edits': ['a" "b']}}""", 'a" "b'),
+    "escaped quotes": (r"""{'name': 'Edit', 'arguments': {'edits': ['a\' \'b']}}""", "a' 'b"),
+    "a comment": ("""{'name': 'Edit', # "x" 'y'\n 'arguments': {'edits': ['a']}}""", "a"),
+}
+
+
+@pytest.mark.parametrize("body", SIDE_BY_SIDE.values(), ids=SIDE_BY_SIDE)
+def test_strings_side_by_side_are_not_read_as_one(body: str):
+    text = f"<tool_call>{body}</tool_call>"
+    assert as_blocks(read(HERMES, [text])) == [("error", text)]
+
+
+@pytest.mark.parametrize(("body", "value"), APART.values(), ids=APART)
+def test_python_values_are_read_whatever_their_strings_hold(body: str, value: str):
+    parts = read(HERMES, [f"<tool_call>{body}</tool_call>"])
+    assert as_blocks(parts) == [("call", "Edit", {"edits": [value]})]
+
+
+@pytest.mark.parametrize("key", ["arguments", "parameters", "input"])
+def test_arguments_beside_the_function_are_its_arguments(key: str):
+    call = {"type": "function", "function": {"name": "Bash"}, key: {"command": "ls"}}
+    parts = read(HERMES, [f"<tool_call>{json.dumps(call)}</tool_call>"])
+    assert as_blocks(parts) == [("call", "Bash", {"command": "ls"})]
+
+
+def test_a_call_in_python_does_not_join_its_strings():
+    text = """<|tool_call_start|>[Edit(edits=["a" "b"])]<|tool_call_end|>"""
+    assert as_blocks(read(BY_NAME["generic"], [text])) == [("error", text)]

@@ -335,6 +335,11 @@ def test_every_block_has_words():
     assert in_words({"type": "server_tool_use", "name": "web_search", "input": {"q": 1}}) == (
         '[The tool `web_search` was called with {"q":1}]'
     )
+    called = {"type": "mcp_tool_use", "name": "find", "server_name": "s", "input": {"q": 1}}
+    assert in_words(called) == '[The tool `find` was called with {"q":1}]'
+    found = {"type": "mcp_tool_result", "content": [text("Here.")]}
+    assert in_words(found) == "[mcp_tool_result]\nHere."
+    assert in_words({**found, "is_error": True}) == "[mcp_tool_result]\n[tool error] Here."
     assert "page" in in_words(
         {"type": "web_search_tool_result", "content": [{"title": "page", "encrypted_content": "x"}]}
     )

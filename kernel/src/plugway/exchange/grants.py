@@ -17,6 +17,7 @@ from uuid import UUID
 
 import orjson
 
+from plugway.exchange.addresses import kept_among, names_kept
 from plugway.types import json as _json
 from plugway.types.backend import Caller
 from plugway.types.errors import Forbidden
@@ -61,6 +62,8 @@ SETTINGS: Final = _words(
 Claude Code says in it where the user works and what the user allows."""
 _FREE: Final = _words("arguments content input json parameters properties schema structural_tag")
 """Members of settings and of what is said that hold the client's own names: schemas, arguments."""
+_FREE_CONTENT: Final = _FREE | {"args", "response"}
+"""Those of what is said, with the names that they have beside `contents`."""
 
 VALUES: Final[Mapping[str, tuple[Any, ...]]] = {
     "background": (None, False),
@@ -100,7 +103,10 @@ _STEERING_FIELDS: Final = _STEERING | _words(
     " uri url vector web"
 )
 """The same for fields of a body, and for labels."""
-_STEERING_TOOLS: Final = _STEERING | frozenset(("headers", "server", "servers", "url", "vector"))
+_STEERING_TOOLS: Final = _STEERING | _words(
+    "corpora corpus datastore datastores headers rag retrieval server servers store stores url"
+    " vector"
+)
 """The same for settings of tools that a server runs."""
 _STEERING_SETTINGS: Final = _STEERING_TOOLS - _words("budget config configs cost custom tags token")
 """The same for what a field of `SETTINGS` holds, and for tools that the client runs."""
@@ -113,12 +119,48 @@ _TOOL_TYPES: Final = re.compile(
 )
 """Types of tools that neither ask another model nor another server, nor read what is stored."""
 _OWN_TOOLS: Final = (None, "function", "custom")
+_OF_OWN_TOOLS: Final = _words(
+    "allowed_callers behavior cache_control custom defer_loading description eager_input_streaming"
+    " format function functionDeclarations function_declarations input_examples input_schema name"
+    " output_schema parameters parametersJsonSchema parameters_json_schema response"
+    " responseJsonSchema response_json_schema strict tools type"
+)
+"""All that a tool may have which the client runs; a server could run what else is there."""
+_DECLARED: Final = ("custom", "function", "functionDeclarations", "function_declarations")
+"""Those of them that describe it again, one level below."""
+_RUN_THERE: Final = _words(
+    "codeExecution code_execution computerUse computer_use googleMaps google_maps googleSearch"
+    " google_search googleSearchRetrieval google_search_retrieval urlContext url_context"
+)
+"""Tools without a type in an API that has `contents`, where they read nothing that is stored."""
 _STORED: Final = ("container_upload", "item_reference")
 _STORED_IDS: Final = _words(
     "container_id file_id file_ids skill_id skill_ids vector_store_id vector_store_ids"
 )
 _STORED_SOUND: Final = ("audio", "voice")
 """With an `id`, what was said or made before and lies at the upstream."""
+_SEALED: Final[Mapping[Any, str]] = {
+    "compaction": "encrypted_content",
+    "compaction_summary": "encrypted_content",
+    "context_compaction": "encrypted_content",
+    "file_search_call": "results",
+    "image_generation_call": "result",
+    "reasoning": "encrypted_content",
+}
+"""Items with an `id`, and the member without which a server looks up what it has kept."""
+_EMPTY: Final = _words("call_id id phase role status type")
+"""Members of an item that say nothing by themselves."""
+_TOLD: Final = (
+    *("search_result", "search_result_location", "url_citation", "web_fetch_result"),
+    *("web_search_call", "web_search_result", "web_search_result_location"),
+)
+"""Types of what tells where something was found; its members with addresses that nobody fetches:"""
+_FOUND_AT: Final = ("action", "source", "url", "url_citation")
+_SAID: Final = (
+    *("contents", "input", "instructions", "messages", "system", "systemInstruction"),
+    "system_instruction",
+)
+"""Fields that hold what is said."""
 _UNKNOWN: Final = "unknown here, and this token may choose only a model"
 _CONVERSATION: Final = tuple(
     f"x-claude-code-{name}" for name in ("session-id", "agent-id", "parent-agent-id")
@@ -141,7 +183,11 @@ def check_grants(request: MessagesRequest, caller: Caller) -> None:
             raise _refusal(caller, f"`{name[:64]}` in the query")
     original = request.original
     body = original.parsed if original is not None and original.body else request.body
-    if (found := next(_choosing(body), None)) is not None:
+    found = next(_choosing(body), None)
+    if found is None and original is not None and not request.deferred:
+        # What a dialect has read out of members that are looked at nowhere above.
+        found = next(_in_content(request.get("messages"), "messages", _DEPTH), None)
+    if found is not None:
         raise _refusal(caller, f"`{found[:128]}`")
 
 
@@ -216,18 +262,35 @@ def _choosing(body: Mapping[str, Any]) -> Iterator[str]:
         elif name in SETTINGS:
             yield from _in_settings("", value, name, _DEPTH, _STEERING_SETTINGS)
     yield from _in_labels(body.get("metadata"), "metadata")
-    yield from _in_tools(body.get("tools"), "tools")
+    others = _RUN_THERE if _is_of_contents(body) else frozenset[str]()
+    yield from _in_tools(body.get("tools"), "tools", others)
+    yield from _in_tools(body.get("functions"), "functions")
     yield from _references(body.get("input"))
-    for name in ("messages", "input", "system"):
+    for name in _SAID:
         yield from _in_content(body.get(name), name, _DEPTH)
 
 
+def _is_of_contents(body: Mapping[str, Any]) -> bool:
+    return "contents" in body and not body.keys() & {"messages", "input"}
+
+
 def _references(items: Any) -> Iterator[str]:
-    """Items that say no more than an id, which is what an item without a type is."""
+    """Items that leave to the server what they say: it finds that by their id."""
     for at, item in enumerate(_json.as_list(items)):
         said = _json.as_object(item)
-        if said.get("id") is not None and said.get("type") is None and said.get("role") is None:
+        kind = said.get("type")
+        if kind == "mcp_approval_response":
+            yield f"input[{at}].approval_request_id"
+        elif said.get("id") is not None and _is_reference(said, kind):
             yield f"input[{at}].id"
+
+
+def _is_reference(item: Mapping[str, Any], kind: Any) -> bool:
+    if kind is None and item.get("role") is None:
+        return True
+    if isinstance(kind, str) and kind in _SEALED:
+        return not item.get(_SEALED[kind])
+    return not any(value for name, value in item.items() if name not in _EMPTY)
 
 
 def _in_labels(value: Any, place: str) -> Iterator[str]:
@@ -238,7 +301,7 @@ def _in_labels(value: Any, place: str) -> Iterator[str]:
             yield f"{place}.{name}"
 
 
-def _in_tools(value: Any, place: str) -> Iterator[str]:
+def _in_tools(value: Any, place: str, others: frozenset[str] = frozenset()) -> Iterator[str]:
     """In tools: those that a server runs may ask another model, another server, or what is stored
     there."""
     for at, item in enumerate(_json.as_list(value)):
@@ -247,12 +310,25 @@ def _in_tools(value: Any, place: str) -> Iterator[str]:
         if kind is not None and not (isinstance(kind, str) and _TOOL_TYPES.fullmatch(kind)):
             yield f"{here}.type"
         yield from _in_tools(tool.get("tools"), f"{here}.tools")
-        own = kind in _OWN_TOOLS
+        if kind in _OWN_TOOLS:
+            yield from _in_own_tool(tool, here, others if kind is None else frozenset())
+            continue
         for name, inner in tool.items():
-            if own and _steers(name, _STEERING_SETTINGS):
-                yield f"{here}.{name}"
-            elif not own and name not in ("tools", "name", "description"):
+            if name not in ("tools", "name", "description"):
                 yield from _in_settings(name, inner, f"{here}.{name}", _DEPTH)
+
+
+def _in_own_tool(tool: Mapping[str, Any], place: str, others: frozenset[str]) -> Iterator[str]:
+    """In a tool that the client runs: nothing beside it that a server could run."""
+    for name, inner in tool.items():
+        here = f"{place}.{name}"
+        if name in others:
+            yield from _in_settings("", inner, here, _DEPTH)
+        elif name not in _OF_OWN_TOOLS:
+            yield here
+        elif name in _DECLARED:
+            for one in _json.as_list(inner) or [inner]:
+                yield from _in_own_tool(_json.as_object(one), here, frozenset())
 
 
 def _in_settings(
@@ -274,20 +350,30 @@ def _in_content(value: Any, place: str, depth: int) -> Iterator[str]:
     """In what is said: whatever is stored at the upstream is somebody's who is not asked."""
     if not depth:
         return
+    if isinstance(value, dict):
+        yield from _in_block(_json.as_object(value), place, depth)
     for at, item in enumerate(_json.as_list(value)):
         yield from _in_block(_json.as_object(item), f"{place}[{at}]", depth)
 
 
 def _in_block(block: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
-    if block.get("type") in _STORED:
+    kind = block.get("type")
+    if kind in _STORED:
         yield f"{place}.type"
+    yield from _in_tools(block.get("tools"), f"{place}.tools")
     for name, inner in block.items():
+        here = f"{place}.{name}"
         if _is_stored(name, inner):
-            yield f"{place}.{name}"
-        elif isinstance(inner, list) and (name == "content" or name not in _FREE):
-            yield from _in_content(inner, f"{place}.{name}", depth - 1)
-        elif isinstance(inner, dict) and depth and name not in _FREE:
-            yield from _in_block(_json.as_object(inner), f"{place}.{name}", depth - 1)
+            yield here
+        elif kind in _TOLD and name in _FOUND_AT and (isinstance(inner, str) or name != "source"):
+            continue
+        elif isinstance(inner, str):
+            if names_kept(name, inner):
+                yield here
+        elif name == "content" or (name != "tools" and name not in _FREE_CONTENT):
+            if kept_among(name, _json.as_list(inner)):
+                yield here
+            yield from _in_content(inner, here, depth - 1)
 
 
 def _is_stored(name: str, value: Any) -> bool:

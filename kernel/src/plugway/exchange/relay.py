@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import anyio.lowlevel
 
-from plugway.credentials import CleanErrors
+from plugway.credentials import CleanStream
 from plugway.exchange.dialect import ForeignRelay
 from plugway.exchange.writer import Resources, Responder
 from plugway.plugins.contain import next_of
@@ -193,11 +193,11 @@ def _ended_early(started: bool, any_bytes: bool) -> Exception:
 
 async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> None:
     """Relay bytes. Raises `StreamInterrupted` where they stop before the real end."""
-    errors = CleanErrors()
+    stream = CleanStream()
     async for chunk in relay:
-        if clean := errors.feed(chunk):
+        if clean := stream.feed(chunk):
             await responder.chunk(clean)
-    if held := errors.flush():
+    if held := stream.flush():
         await responder.chunk(held)
     if not (relay.finished or relay.failed):
         raise StreamInterrupted("the upstream ended its stream without `message_stop`")

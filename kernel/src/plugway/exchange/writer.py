@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import anyio
 
+from plugway.credentials import clean_answer
 from plugway.exchange.channel import Channel
 from plugway.plugins.contain import is_defect
 from plugway.types.cancel import Cancellable
@@ -164,6 +165,7 @@ class Responder:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """An answer in one piece."""
+        body = clean_answer(body)
         own = (*self._headers(), ("content-length", str(len(body))))
         lines = _merged((_kind(body), *to_client(headers)), own)
         self.status, self.state = status, "done"

@@ -44,6 +44,19 @@ _SMALL: Final = 4096
 """Bytes below which parsing all is faster than telling the members apart."""
 
 
+def _is_readable(member: msgspec.Raw) -> bool:
+    """Whether a small member has no number that is infinite to some readers and not to others. In
+    a large one, which nobody here parses, numbers are the upstream's to read."""
+    value = bytes(member) if len(memoryview(member)) < _SMALL else b""
+    if not value or value[0] in b'"tfn':
+        return True
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
 class Source:
     """The client's bytes, of which every copy of a request makes the same: parsed once, if ever."""
 
@@ -94,6 +107,8 @@ class Source:
             return self.parsed
         if self._members is None:
             self._members = _members_once(self.raw)
+            if self._members is not None and not all(map(_is_readable, self._members.values())):
+                return self.parsed  # which says where
         return self.parsed if self._members is None else self._members
 
     def unparsed(self, name: str) -> msgspec.Raw | None:

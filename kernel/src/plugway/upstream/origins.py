@@ -1,4 +1,5 @@
-"""Keys that are bound to one place, and where a request with one of them may go."""
+"""Keys that are bound to one place, and where a request with one of them may go; and whose hosts
+the servers are."""
 
 from __future__ import annotations
 
@@ -30,6 +31,20 @@ def remember_key(name: str, key: StoredKey) -> None:
     register_secret(key.value)
     kept = {other: bound for other, bound in _bound.items() if other != name}
     _bound = {**kept, name: key} if key.origin and key.value else kept
+
+
+_hosts: set[str] = set()
+"""Hosts of all servers that this process has spoken to or might."""
+
+
+def remember_host(url: str) -> None:
+    """From now on the host of `url` is known as one of a server that requests may go to."""
+    _hosts.add((urlsplit(url).hostname or "").rstrip("."))
+
+
+def is_upstream(host: str) -> bool:
+    """Whether requests may go to `host`, which is in small letters and without a last dot."""
+    return host in _hosts
 
 
 def origin_of(url: str) -> str:

@@ -27,7 +27,7 @@ from plugway.types.errors import (
 from plugway.upstream.connection import MAX_TAKEN_BYTES
 from plugway.upstream.lines import from_upstream
 from plugway.upstream.network import NetworkOptions, tls_context, way_to
-from plugway.upstream.origins import misdirected
+from plugway.upstream.origins import misdirected, remember_host
 from plugway.upstream.pool import Pool
 from plugway.upstream.transport import Answer, Transport
 from plugway.upstream.url import is_loopback
@@ -161,6 +161,7 @@ class Upstream:
         self.base_url = base_url.rstrip("/")
         if reason := misdirected(self.base_url, credentials or {}):
             raise PlugwayError(reason)
+        remember_host(self.base_url)
         self.loopback = is_loopback(self.base_url)
         self._credentials = dict(credentials or {})
         _keep_secret(self._credentials)

@@ -29,6 +29,7 @@ from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._fitting import fitted_to, plain_schemas
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
+from plugway_anthropic_wire._searches import told_searches
 from plugway_anthropic_wire._system_turns import reminded, without_blanks
 from plugway_capabilities import Facts
 from plugway_translation import Media, Notes, paired_request, replaced_media
@@ -90,6 +91,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if attempt.backend is not self.backend:
             return None
         request = await aside(request.heavy, partial(paired_request, request))
+        request = await aside(request.heavy, partial(told_searches, request))
         request = self._for_claude(request, attempt, exchange)
         if (facts := self.backend.facts(attempt.model)) != Facts():
             request = await aside(request.heavy, partial(fitted_to, request, facts))

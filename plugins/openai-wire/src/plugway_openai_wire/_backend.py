@@ -28,13 +28,14 @@ from plugway import (
     Reply,
     Upstream,
     UpstreamResponse,
+    as_list,
     as_object,
     aside,
     breath,
     collected,
 )
 from plugway_anthropic_wire import key_refusal, named_tools, refuses_key, retry_after
-from plugway_capabilities import Facts, Ledger, known_facts
+from plugway_capabilities import Facts, Ledger, known_facts, lessons
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._events import (
@@ -58,6 +59,8 @@ _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 """`call_id` or `tool_call_id` as it stands in a body; escapes make one longer, never shorter."""
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Fields of OpenAI's requests that are the Messages API's `max_tokens`."""
+_ERRORS: Final = frozenset(("error", "errors", "detail", "message", "msg", "code", "base_resp"))
+"""Members by which servers say in an answer that it is none; the last is MiniMax's."""
 _RELAYED_BYTES: Final = 16 * 2**20
 """Largest whole answer that is handed on as it came: it may hold several images."""
 
@@ -97,6 +100,8 @@ class OpenAIBackend:
         self.provider = provider or name
         self.ledger = ledger
         self.endpoint = endpoint or Endpoint()
+        self._taught: set[str] = set()
+        """Models that refused a request in the client's own bytes, and taught by it."""
 
     @property
     def way(self) -> str:
@@ -253,12 +258,15 @@ class OpenAIBackend:
     def _original(self, request: MessagesRequest, attempt: Attempt) -> Original | None:
         """The client's own bytes, where the server understands them and nobody changed a thing that
         the client wrote, but for the model's name and the limit of the answer. Ids of another
-        server, which this one is known to refuse, are translated."""
+        server are translated where this one is known to refuse them, and fields and values that
+        the model refused before."""
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
         changed = {change.field for change in request.changes} - {"model", "max_tokens"}
         if changed and not changed <= original.made_up:
+            return None
+        if attempt.model in self._taught and _refuses(self.facts(attempt.model), original):
             return None
         return original if self._takes_ids(original, attempt) else None
 
@@ -275,7 +283,10 @@ class OpenAIBackend:
         """The answer to the client's own bytes, as it is where it is what the client asked for."""
         sent = _own_request(original, request, attempt)
         demand = Demand.of(original)
-        response = await self._post(sent.raw, request, attempt)
+        try:
+            response = await self._post(sent.raw, request, attempt)
+        except BackendRefused as refusal:
+            return await self._retold(refusal, original, request, attempt)
         missing = demand.missing if demand else None
         streamed = response.content_type == "text/event-stream"
         if streamed is not request.stream:
@@ -298,6 +309,55 @@ class OpenAIBackend:
         told = partial(usage_in, body, self.api)
         return reply.replace(dialect=original.dialect, usage=told, missing=missing)
 
+    async def _retold(
+        self,
+        refusal: BackendRefused,
+        original: Original,
+        request: MessagesRequest,
+        attempt: Attempt,
+    ) -> Reply:
+        """The answer to the same request, translated: what the refusal of the client's own bytes
+        teaches is heeded there. The refusal, where it teaches nothing or more would be lost."""
+        model, server = attempt.model, self.upstream.base_url
+        if self.ledger is None or not lessons(refusal.status, refusal.body):
+            raise refusal
+        taught = self.ledger.learn(self.provider, model, refusal.status, refusal.body, server)
+        if not _can_be_told(original, self.facts(model)):
+            raise refusal
+        self._taught.add(model)
+        if "max_tokens" in original.made_up:
+            request = request.replace(max_tokens=REMOVE, because="the client gave none")
+        call, raw = await self._written(request, attempt)
+        lesson = f": {'; '.join(taught)}" if taught else ""
+        attempt.note(f"asked again, translated, after a refusal that taught{lesson}")
+        attempt.note(*original.notes)
+        response = await self._post(raw, request, attempt)
+        attempt.note(*call.notes.lines())
+        return await self._read(response, call, stream=request.stream)
+
+
+def _refuses(facts: Facts, original: Original) -> bool:
+    """Whether something that a client wrote is known to be refused; parts of fields are not looked
+    at: those are refused once more, and then translated."""
+    limit = facts.output_limit_field
+    fields = {name for name in facts.rejected_fields if "." not in name}
+    fields |= {name for name in _LIMITS if limit and name != limit}
+    if any(original.get(name) is not None for name in fields):
+        return True
+    if facts.tools_limit and len(as_list(original.get("tools"))) > facts.tools_limit:
+        return True
+    values = ((original.get(name), known) for name, known in facts.allowed_values.items())
+    return any(isinstance(value, str) and value not in known for value, known in values)
+
+
+def _can_be_told(original: Original, facts: Facts) -> bool:
+    """Whether the Messages API can say all that a client wrote, but for what the server refuses."""
+    notes = (note.partition(": ")[0].partition(" ") for note in original.notes)
+    return all(
+        action in ("emulate", "translate") or (action == "drop" and name in facts.rejected_fields)
+        for action, _, name in notes
+    )
+
 
 def _own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
     """The client's own request, with the model's name as the server has it, and the limit of the
@@ -318,7 +378,7 @@ def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
 
     Raises:
         BackendRefused: it is an error.
-        BackendProtocolError: it is no JSON object.
+        BackendProtocolError: it is no JSON object, or says nothing.
     """
     try:
         answer = parsed(body)
@@ -327,12 +387,24 @@ def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
         told = BackendRefused(response.status, body).message[:300]
         record = f"it answered {response.status} with {kind}"
         raise BackendProtocolError(f"{record}: {told}", record=record) from None
-    error = answer.get("error")
-    if error and not isinstance(answer.get("choices"), list) and "output" not in answer:
-        code = as_object(error).get("code")
+    if not _answers(answer):
+        if not answer.keys() & _ERRORS:
+            raise BackendProtocolError("it answered without a message")
+        told = as_object(answer.get("error")) or answer
+        code = told.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
         raise BackendRefused(status, body, headers=response.headers)
     return answer
+
+
+def _answers(answer: Mapping[str, Any]) -> bool:
+    """Whether a model speaks: some servers put an error beside an empty choice, or in a form of
+    their own, such as MiniMax's `base_resp`."""
+    choices = [as_object(choice) for choice in as_list(answer.get("choices"))]
+    if not answer.get("error"):
+        return bool(choices) or "output" in answer
+    said = [as_object(choice.get("message")) for choice in choices]
+    return "output" in answer or any(m.get("content") or m.get("tool_calls") for m in said)
 
 
 def _kept(response: UpstreamResponse) -> Headers:

@@ -15,6 +15,7 @@ from plugway import (
     Attempt,
     BackendError,
     BackendProtocolError,
+    BackendRefused,
     MessagesRequest,
     Reply,
     Send,
@@ -28,6 +29,7 @@ from plugway import (
     replay,
 )
 from plugway_tool_repair._blocks import BadCall
+from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
@@ -101,15 +103,33 @@ class Asking:
     async def _ask(self, request: MessagesRequest) -> tuple[Reply, Reply | None, Mender | None]:
         """The backend's reply, that reply mended, or None where it is not fit, and its mender."""
         self._demand = Demand(self._toolbox)
-        reply = await self._send(request, self._attempt)
+        try:
+            reply = await self._send(request, self._attempt)
+        except BackendRefused as failure:
+            reply = self._rescued(failure)
         if reply.status >= 400 or reply.dialect:  # the client's own dialect is not touched
             return reply, None, None
         mender = self._mender(request, reply)
         try:
             return reply, await self._read(reply, mender), mender
+        except BackendRefused as failure:  # in the stream, before anything went out
+            await reply.close()
+            self._demand = Demand(self._toolbox)
+            reply = self._rescued(failure)
+            mender = self._mender(request, reply)
+            return reply, await self._read(reply, mender), mender
         except BaseException:
             await reply.close()
             raise
+
+    def _rescued(self, failure: BackendRefused) -> Reply:
+        """An answer with the call that a refusal holds. Raises the refusal where it holds none."""
+        able = self._options.rescue and bool(self._toolbox)
+        made = rescued(failure, self._toolbox, self._attempt.model) if able else None
+        if made is None:
+            raise failure
+        self._note("the server refused a call that it could not read; it is read here")
+        return made
 
     def _again(self, request: MessagesRequest, mender: Mender) -> MessagesRequest:
         """What to ask after an answer that is not fit. Raises `BackendError` where it is enough."""

@@ -24,6 +24,12 @@ _OUTSIDE_KEYS: Final = {*_NAME_KEYS, *_ARGUMENT_KEYS, "type", "id"}
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 """Strings, to the end of the text where they have none, and brackets."""
 _LITERAL_LIMIT: Final = 100_000
+_PYTHON_STRING: Final = re.compile(
+    r"""#[^\n]*|('{3}|"{3}|'|")(?:(?!\1)[^\\]|\\.)*+(?:\1|\\?\Z)""", re.DOTALL
+)
+"""A string of Python's grammar, to the end of the text where it has none, or a comment."""
+_BETWEEN_STRINGS: Final = re.compile(r"[\s\\]*+[a-zA-Z]{0,2}")
+"""White space, and the prefix of the second: `r`, `b`, `u`, or two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,7 @@ def _balanced(text: str) -> Any:
 
 def _python_value(text: str) -> Any:
     """The value where it is written as Python would, with single quotes and `True`."""
-    if len(text) > _LITERAL_LIMIT:
+    if len(text) > _LITERAL_LIMIT or _joins_strings(text):
         return None
     try:
         value: Any = ast.literal_eval(text.strip())
@@ -168,6 +174,20 @@ def _python_value(text: str) -> Any:
     if isinstance(value, dict):
         return as_object(value)
     return as_list(value) if isinstance(value, list) else None
+
+
+def _joins_strings(source: str) -> bool:
+    """Whether two strings stand side by side, which Python reads as one: in a call, a comma is
+    missing more often than that is meant."""
+    end = -1
+    for match in _PYTHON_STRING.finditer(source):
+        follows = end >= 0 and bool(_BETWEEN_STRINGS.fullmatch(source, end, match.start()))
+        is_string = match[1] is not None
+        if follows and is_string:
+            return True
+        if follows or is_string:
+            end = match.end()
+    return False
 
 
 def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
@@ -181,7 +201,9 @@ def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
         return
     inner = data.get("function")
     if isinstance(inner, dict):
-        yield from _from_object(inner, tools)
+        beside = {key: data[key] for key in _ARGUMENT_KEYS if key in data}
+        has_own = any(key in inner for key in _ARGUMENT_KEYS)
+        yield from _from_object(inner if has_own else {**as_object(inner), **beside}, tools)
         return
     name = next((data[key] for key in _NAME_KEYS if isinstance(data.get(key), str)), None)
     if name is None:
@@ -247,6 +269,8 @@ def _from_python(text: str, closing: str) -> Iterator[tuple[str, Any]]:
     source = text.strip().removesuffix(closing).strip()
     if len(source) > _LITERAL_LIMIT:
         raise MalformedCall("it is too long")
+    if _joins_strings(source):
+        raise MalformedCall("two strings stand side by side without a comma")
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, MemoryError):

@@ -40,7 +40,7 @@ def in_words(block: Mapping[str, Any]) -> str:
             return said_in(block.get("text"))
         case "tool_reference":
             return f"The tool `{block.get('tool_name')}` was found; it can be called now."
-        case "server_tool_use":
+        case "server_tool_use" | "mcp_tool_use":
             arguments = orjson.dumps(block.get("input")).decode()
             return f"[The tool `{block.get('name')}` was called with {arguments}]"
         case "mid_conv_system":
@@ -48,7 +48,8 @@ def in_words(block: Mapping[str, Any]) -> str:
         case "compaction" | "search_result":
             return said_in(block) or f"[{kind}]"
         case _ if kind.endswith("_tool_result"):
-            return f"[{kind}]\n{said_in(block.get('content'))}"
+            failed = ERROR_MARK if block.get("is_error") is True else ""
+            return f"[{kind}]\n{failed}{said_in(block.get('content'))}"
         case _:
             return f"[{kind}]"
 

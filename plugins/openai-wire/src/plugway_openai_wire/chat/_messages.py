@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_object
-from plugway_openai_wire._policy import EXTRAS
+from plugway_openai_wire.chat._marks import Marks
 from plugway_openai_wire.chat._order import strictly_ordered
 from plugway_openai_wire.chat._policy import Target
 from plugway_openai_wire.chat._thinking import BEFORE_CALL, PARTS, extra_of, restored
@@ -39,11 +39,17 @@ _THINKING: Final = ("thinking", "redacted_thinking")
 
 
 def messages_of(
-    messages: list[Any], system: str, target: Target, names: ToolNames, notes: Notes
+    messages: list[Any],
+    system: Any,
+    target: Target,
+    names: ToolNames,
+    marks: Marks,
+    notes: Notes,
 ) -> list[Message]:
     """`messages` of the request, the system prompt first."""
-    made = Conversation(target, names, notes)
-    found: list[Message] = [{"role": "system", "content": system}] if system else []
+    made = Conversation(target, names, marks, notes)
+    told = marks.system(system)
+    found: list[Message] = [{"role": "system", "content": told}] if told else []
     turns = turns_of(messages, notes)
     for turn in turns:
         match turn.role:
@@ -54,15 +60,18 @@ def messages_of(
             case _:
                 found += made.user(turn)
     strict = target.quirks.strict_order or target.facts.turn_order == "strict"
-    return strictly_ordered(found, notes) if strict else found
+    found = strictly_ordered(found, notes) if strict else found
+    marks.limit(found)
+    return found
 
 
 class Conversation:
     """Makes messages of turns, by what one target takes."""
 
-    def __init__(self, target: Target, names: ToolNames, notes: Notes) -> None:
+    def __init__(self, target: Target, names: ToolNames, marks: Marks, notes: Notes) -> None:
         self._target = target
         self._names = names
+        self._marks = marks
         self._notes = notes
         self._ids = target.ids
 
@@ -70,11 +79,11 @@ class Conversation:
 
     def user(self, turn: Turn) -> list[Message]:
         """Results first, then what was shown in them, then what the user said."""
-        note_extras([*turn.results, *turn.blocks], "messages", EXTRAS, self._notes)
+        note_extras([*turn.results, *turn.blocks], "messages", self._marks.extras, self._notes)
         parts: list[Part] = []
         found = [self._result(result, parts) for result in turn.results]
         for block in turn.blocks:
-            parts += self._parts(block)
+            parts += self._marks.marked(block, self._parts(block))
         if parts:
             found.append({"role": "user", "content": self._content(parts)})
         return found
@@ -96,7 +105,8 @@ class Conversation:
                 shown.append(_text(f"[from the result of call {call_id}]"))
                 shown += seen
             said = "\n".join(filter(None, (said, *words)))
-        return {"role": "tool", "tool_call_id": call_id, "content": said}
+        message: Message = {"role": "tool", "tool_call_id": call_id, "content": said}
+        return self._marks.of_result(result, message)
 
     def _parts(self, block: dict[str, Any]) -> list[Part]:
         if (kind := block.get("type")) == "text":
@@ -130,9 +140,9 @@ class Conversation:
         return [_text(unseen(media, self._target.media, self._notes, because))]
 
     def _content(self, parts: list[Part]) -> str | list[Part]:
-        if len(parts) == 1 and parts[0]["type"] == "text":
+        if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
             return parts[0]["text"]
-        words_only = all(part["type"] == "text" for part in parts)
+        words_only = all(part.keys() == {"type", "text"} for part in parts)
         if words_only and not self._target.quirks.text_parts:
             return SEPARATOR.join(part["text"] for part in parts)
         return parts
@@ -141,19 +151,23 @@ class Conversation:
 
     def system(self, turn: Turn) -> list[Message]:
         """A system turn in its place, or as a reminder."""
+        note_extras(turn.blocks, "messages", self._marks.extras, self._notes)
         text = SEPARATOR.join(filter(None, map(in_words, turn.blocks)))
         if not text:
             return []
-        if self._target.quirks.system_turns == "keep":
-            return [{"role": "system", "content": text}]
-        self._notes.add("messages.system", "translate", "told as a reminder in a user turn")
-        return [{"role": "user", "content": reminder(text)}]
+        role = "system"
+        if self._target.quirks.system_turns != "keep":
+            self._notes.add("messages.system", "translate", "told as a reminder in a user turn")
+            role, text = "user", reminder(text)
+        parts = self._marks.of_turn(turn.blocks, _text(text))
+        return [{"role": role, "content": self._content(parts)}]
 
     # ── assistant ────────────────────────────────────────────────────────────────────────────
 
     def assistant(self, turn: Turn, *, last: bool) -> list[Message]:
         """What the model said and called, and the thinking of its own."""
-        note_extras(turn.blocks, "messages", EXTRAS, self._notes)
+        note_extras(turn.blocks, "messages", self._marks.extras, self._notes)
+        self._marks.note_unsent(turn.blocks)
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
         thoughts: list[dict[str, Any]] = []

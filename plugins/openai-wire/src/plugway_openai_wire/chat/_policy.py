@@ -83,6 +83,11 @@ class Quirks:
     """The field that takes `metadata.user_id`."""
     cache_key_field: str = ""
     """The field that takes what requests of one conversation have in common."""
+    cache_marks: str = ""
+    """A regular expression for models whose prompts are cached up to marks (`cache_control`) that
+    the server takes; at other models the marks are left out."""
+    result_marks: Literal["part", "message"] = "part"
+    """Where a `tool` message has its mark: on the part of text, or on the message itself."""
     prefill: Literal["drop", "keep", "prefix"] = "drop"
     """A last turn of the assistant is left out, sent, or sent with `prefix: true`."""
     strict_order: bool = False

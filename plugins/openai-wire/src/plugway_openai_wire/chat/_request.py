@@ -15,7 +15,8 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_capabilities import WHO_ASKS
-from plugway_openai_wire._policy import CACHE_KEY, EXTRAS, OUTPUT, turns_in, user_hash
+from plugway_openai_wire._policy import CACHE_KEY, OUTPUT, turns_in, user_hash
+from plugway_openai_wire.chat._marks import Marks
 from plugway_openai_wire.chat._messages import messages_of
 from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, Target
 from plugway_openai_wire.chat._tools import choice_of, is_chosen, names_of, offered, tools_of
@@ -32,7 +33,6 @@ from plugway_translation import (
     note_extras,
     shortened,
     strict_fits,
-    system_text,
 )
 
 BYTES_PER_TOKEN: Final = 4
@@ -68,10 +68,10 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     tools = offered(body, target, notes)
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model")}
-    note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
-    system = system_text(body.get("system"), notes)
+    marks = Marks(target, body.get("model"), notes)
+    note_extras(as_list(body.get("system")), "system", marks.extras, notes)
     messages = turns_in(body, target.facts, target.media, notes)
-    found["messages"] = messages_of(messages, system, target, names, notes)
+    found["messages"] = messages_of(messages, body.get("system"), target, names, marks, notes)
     if tools:
         found["tools"] = tools_of(tools, target, names, notes)
     single = _choose(body, found, tools, target, names, notes)

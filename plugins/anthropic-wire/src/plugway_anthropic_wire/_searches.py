@@ -1,0 +1,65 @@
+"""Searches that another vendor's servers ran, in a conversation that goes on here. Pure functions.
+
+Anthropic reads the pages of a search out of `encrypted_content`, and where a citation belongs out
+of `encrypted_index`, both sealed by its own servers (platform.claude.com/docs, "Web search tool"):
+a block that has none of that cannot be opened there, so that the model reads words instead.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from plugway import MessagesRequest, as_list, as_object
+from plugway_translation import blocks_of, in_words
+
+_UNSEALED: Final = re.compile(rb'"encrypted_(?:content|index)"\s*:\s*(?:""|null)')
+
+
+def told_searches(request: MessagesRequest) -> MessagesRequest:
+    """The request with searches whose pages are not sealed told in words, and without citations of
+    such pages; the same object where there are none."""
+    raw = request.unparsed("messages")
+    data = request.raw if raw is None else bytes(raw)
+    if b'"encrypted_' not in data or not _UNSEALED.search(data):
+        return request
+    messages = [as_object(message) for message in as_list(request.get("messages"))]
+    blocks = [as_object(b) for message in messages for b in blocks_of(message.get("content"))]
+    foreign = {str(block.get("tool_use_id")) for block in blocks if _is_foreign(block)}
+    told = [_told(message, foreign) for message in messages]
+    if told == messages:
+        return request
+    because = "searches that another vendor ran told in words: Anthropic cannot open their pages"
+    return request.replace(because=because, messages=told)
+
+
+def _is_foreign(block: dict[str, Any]) -> bool:
+    """Whether this is the result of a search with a page that is not sealed."""
+    if block.get("type") != "web_search_tool_result":
+        return False
+    pages = map(as_object, as_list(block.get("content")))
+    return any("encrypted_content" in page and not page["encrypted_content"] for page in pages)
+
+
+def _told(message: dict[str, Any], foreign: set[str]) -> dict[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [_block(block, foreign) for block in as_list(content)]}
+
+
+def _block(block: Any, foreign: set[str]) -> Any:
+    fields = as_object(block)
+    kind = fields.get("type")
+    name = {"server_tool_use": "id", "web_search_tool_result": "tool_use_id"}.get(str(kind))
+    if name and str(fields.get(name)) in foreign:
+        kept = {key: fields[key] for key in ("cache_control",) if key in fields}
+        return {"type": "text", "text": in_words(fields), **kept}
+    if kind != "text" or not isinstance(fields.get("citations"), list):
+        return block
+    cited = [as_object(citation) for citation in as_list(fields["citations"])]
+    sealed = [c for c in cited if "encrypted_index" not in c or c["encrypted_index"]]
+    if len(sealed) == len(cited):
+        return block
+    rest = {key: value for key, value in fields.items() if key != "citations"}
+    return {**rest, "citations": sealed} if sealed else rest
