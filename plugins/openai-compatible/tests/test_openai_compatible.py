@@ -27,6 +27,7 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible, presets
 from plugway_openai_compatible._presets import PresetName
 from plugway_openai_wire.testing import chat_message, chat_server, chat_stream, data
+from plugway_tool_repair import ToolRepair
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
@@ -311,6 +312,32 @@ async def test_broken_arguments_in_a_whole_answer_are_a_failure(always):
         response = await running.post(request_body(tools=[READ]))
     assert response.status_code == 502
     assert "not valid JSON" in response.json()["error"]["message"]
+
+
+BASH = {"name": "Bash", "input_schema": {"type": "object"}}
+TEXT = "<think>Hm.</think>On it."
+APART = [("thinking", "Hm."), ("text", "On it.")]
+
+
+@pytest.mark.parametrize(
+    ("said", "fields", "options", "found"),
+    [
+        (TEXT, {"tools": [BASH]}, {}, APART),
+        (TEXT, {}, {"without_tools": True}, APART),
+        (TEXT, {}, {}, [("text", TEXT)]),
+        (TEXT, {"tools": [BASH]}, None, [("text", TEXT)]),
+        ("Use `<think>x</think>`.", {"tools": [BASH]}, {}, [("text", "Use `<think>x</think>`.")]),
+    ],
+)
+async def test_thinking_in_the_content_is_read_where_tools_may_be_called(
+    always, said, fields, options, found
+):
+    upstream = await always(chat_server(said))
+    between = [] if options is None else [build_plugin(ToolRepair, "tool-repair", **options)]
+    async with gateway([*between, backend(upstream)]) as running:
+        response = await running.post(request_body(**fields))
+    blocks = response.json()["content"]
+    assert [(block["type"], block[block["type"]]) for block in blocks] == found
 
 
 # ── what refusals teach ──────────────────────────────────────────────────────────────────────────
