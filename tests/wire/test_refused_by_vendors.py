@@ -247,3 +247,28 @@ async def test_a_property_whose_name_anthropic_refuses_is_left_out_and_told(
     assert (list(given["properties"]), given["required"]) == (["top"], ["top"])
     assert name in given["description"]
     assert changes
+
+
+@pytest.mark.parametrize("target", ANTHROPIC)
+async def test_of_more_than_four_marks_for_caching_the_last_stay(target: str):
+    mark = {"cache_control": {"type": "ephemeral"}}
+    parts = [{"type": "text", "text": f"x{at}", **mark} for at in range(6)]
+    system = [{"type": "text", "text": "rules", **mark}]
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": parts}]
+    arrived, changes = await told(target, "chat", asked("chat", messages=messages))
+    assert [block["text"] for block in arrived["system"] if "cache_control" in block] == ["rules"]
+    said = arrived["messages"][0]["content"]
+    assert [block["text"] for block in said] == [f"x{at}" for at in range(6)]
+    assert [b["text"] for b in said if "cache_control" in b] == ["x3", "x4", "x5"]
+    assert changes
+
+
+@pytest.mark.parametrize(
+    ("target", "dialect"), [("chat", "responses"), ("responses", "chat"), ("gemini", "chat")]
+)
+async def test_an_answer_without_a_question_is_followed_by_a_user_who_says_go_on(
+    target: str, dialect: str
+):
+    arrived, changes = await told(target, dialect, saying(dialect, [by_assistant(dialect, "well")]))
+    assert str(arrived).index("well") < str(arrived).index("Go on.")
+    assert changes

@@ -16,6 +16,8 @@ from plugway_translation import blocks_of, is_blank
 MARK: Final[Mapping[str, str]] = {"type": "ephemeral"}
 _TURNS: Final = 2
 """User turns that are marked: the last one, and the one before, which the last request marked."""
+_MOST: Final = 4
+"""Marks in a request."""
 _UNMARKED: Final = frozenset(("thinking", "redacted_thinking"))
 
 
@@ -39,6 +41,39 @@ def marked(request: MessagesRequest) -> MessagesRequest:
             fields["messages"] = messages
             messages[at] = {**turn, "content": blocks}
     return request.replace(because="so that Claude's servers cache the prompt", **fields)
+
+
+def fewer_marks(request: MessagesRequest) -> MessagesRequest:
+    """The request with four marks at most: the last of its tools, that of its system prompt, and
+    the last of the others ("A maximum of 4 blocks with cache_control may be provided")."""
+    if b'"cache_control"' not in request.raw:
+        return request
+    body = request.body
+    turns = [block for turn in as_list(body.get("messages")) for block in _blocks_in(turn)]
+    groups = [list(map(as_object, as_list(body.get(name)))) for name in ("tools", "system")]
+    sets = [[b for b in group if "cache_control" in b] for group in (*groups, turns)]
+    if sum(map(len, sets)) <= _MOST:
+        return request
+    firsts = [group[-1] for group in sets[:2] if group]
+    others = [b for group in sets for b in group if not any(b is first for first in firsts)]
+    kept = [*firsts, *others[len(firsts) - _MOST :]]
+    gone = {id(b) for group in sets for b in group if not any(b is k for k in kept)}
+    names = [name for name in ("tools", "system", "messages") if isinstance(body.get(name), list)]
+    fields: dict[str, Any] = {name: _unmarked(as_list(body[name]), gone) for name in names}
+    return request.replace(because=f"Claude's servers take {_MOST} marks for caching", **fields)
+
+
+def _unmarked(items: list[Any], gone: set[int]) -> list[Any]:
+    """Tools, blocks or turns without the marks of those whose `id` is in `gone`."""
+    found: list[Any] = []
+    for item in items:
+        fields = as_object(item)
+        if id(item) in gone:
+            fields = {key: value for key, value in fields.items() if key != "cache_control"}
+        if isinstance(fields.get("content"), list):
+            fields = {**fields, "content": _unmarked(as_list(fields["content"]), gone)}
+        found.append(fields or item)
+    return found
 
 
 def _marked(content: Any) -> list[Any] | None:

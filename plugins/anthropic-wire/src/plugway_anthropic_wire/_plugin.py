@@ -24,7 +24,7 @@ from plugway import (
     wrong_choice,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
-from plugway_anthropic_wire._caching import marked
+from plugway_anthropic_wire._caching import fewer_marks, marked
 from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._fitting import fitted_to, plain_schemas, plain_tools
 from plugway_anthropic_wire._headers import key_lines
@@ -116,7 +116,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         claude = Claude.named(attempt.model)
         translated = request.original is not None
         if translated:
-            request = plain_texts(request)
+            request = fewer_marks(plain_texts(request))
         if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
             request = fitted(request, claude)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):

@@ -14,6 +14,9 @@ from plugway_translation._words import blocks_of, is_attribution, said_in
 SEPARATOR: Final = "\n\n"
 """Between the entries of `system` where a target takes one text."""
 
+GO_ON: Final = "Go on."
+"""What the user says where only the assistant has said something."""
+
 Block = dict[str, Any]
 
 
@@ -31,7 +34,7 @@ class Turn:
 
 def turns_of(messages: Sequence[Any], notes: Notes) -> list[Turn]:
     """The turns of `messages`, calls and results in pairs (`paired`, which has what was done about
-    it in `notes`)."""
+    it in `notes`). There is always one that is not the assistant's, where there is any."""
     turns: list[Turn] = []
     order: dict[str, int] = {}
     for message in paired(messages, notes):
@@ -50,6 +53,9 @@ def turns_of(messages: Sequence[Any], notes: Notes) -> list[Turn]:
         calls = (str(block["id"]) for block in blocks if block.get("type") == "tool_use")
         order = {id_: number for number, id_ in enumerate(calls)}
         turns.append(turn)
+    if turns and all(turn.role == "assistant" for turn in turns):
+        notes.add("messages", "emulate", "a user turn that asks to go on: there is none to answer")
+        turns.append(Turn("user", [{"type": "text", "text": GO_ON}]))
     return turns
 
 
