@@ -51,7 +51,7 @@ _CLAUSES = {
         *("call", "result", "tool text", "turns"),
     },
     r"old tool results .*cleared": {"image", "tool text"},
-    r"`DeferredToolPlaceholder` only means .*left out": {
+    r"`DeferredToolPlaceholder` only has meaning .*left out": {
         *("tools.name", "tools.description", "tools.defer_loading", "schema.*")
     },
     r"only the named tool is offered": {"tools.*", "schema.*"},

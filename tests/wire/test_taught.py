@@ -66,7 +66,7 @@ async def test_tools_beyond_a_limit_are_left_out_the_deferred_and_unused_ones_fi
     assert [answer.status_code for answer in found.answers] == [200, 200]
     assert [names(got) for got in found.sent[1:]] == [["t0", "t3", "t8", "t9"]] * 2
     lines = "\n".join(found.lines)
-    assert "the server accepts 4; 6 unused so far are left out" in lines
+    assert "the server accepts 4: 6 unused so far are left out" in lines
 
 
 @pytest.mark.parametrize("server", ["chat", "anthropic-compatible"])

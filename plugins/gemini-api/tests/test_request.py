@@ -121,7 +121,7 @@ def test_ids_that_come_twice_stand_for_one_call_each():
 def test_a_response_that_no_call_asked_for_is_told_as_text():
     found, lines = made(contents=[USER, user(answer("nobody"))])
     assert [b["text"] for b in found["messages"][0]["content"]] == ["hi", "[tool result]", "x"]
-    assert "translate functionResponse: it has no matching call; sent as text" in lines
+    assert "translate functionResponse: it has no matching call, sent as text" in lines
 
 
 @pytest.mark.parametrize(

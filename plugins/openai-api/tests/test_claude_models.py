@@ -61,7 +61,7 @@ async def test_an_effort_is_a_budget_where_the_model_thinks_by_one(plugin, diale
     body, told = await sent(plugin, PATHS[dialect], asked_by(dialect, model, effort="high"))
     assert body["thinking"] == {"type": "enabled", "budget_tokens": 16384}
     assert "output_config" not in body
-    assert "needs a thinking budget; set to 16384 tokens" in told
+    assert "needs a thinking budget: set to 16384 tokens" in told
     assert "does not support effort" in told
 
 

@@ -89,7 +89,7 @@ def test_a_result_that_has_no_place_is_told_with_its_media_and_its_failure():
         {"type": "text", "text": "[tool result]\n[tool error] seen"},
         IMAGE,
     ]
-    assert notes.lines() == ["translate tool_result: it has no matching call; sent as text"]
+    assert notes.lines() == ["translate tool_result: it has no matching call, sent as text"]
 
 
 def test_a_second_result_is_told_where_it_says_something_else():

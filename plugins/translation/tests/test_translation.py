@@ -262,7 +262,7 @@ def test_a_call_without_result_gets_one_and_it_is_noted():
         NO_RESULT,
     ]
     assert notes.lines() == [
-        "emulate tool_result: a call had none; a placeholder was added (3 times)"
+        "emulate tool_result: a call had none, a placeholder was added (3 times)"
     ]
 
 

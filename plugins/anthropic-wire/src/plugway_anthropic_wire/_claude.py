@@ -176,7 +176,7 @@ def _last_turn(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         return request
     thinks = as_object(request.get("thinking")).get("type") in ("adaptive", "enabled")
     if thinks or not claude.prefills:
-        because = "this Claude model rejects a prefilled reply; a user turn asks it to continue"
+        because = "this Claude model rejects a prefilled reply: a user turn asks it to continue"
         asked = {"role": "user", "content": [{"type": "text", "text": GO_ON}]}
         return request.replace(because=because, messages=[*messages, asked])
     content = last["content"]
@@ -203,7 +203,7 @@ def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> Messages
     if kind == "disabled" and claude.off != "disabled":
         return _least(request, claude, effort)
     if kind == "enabled" and not claude.budgets:
-        because = "this Claude model takes no budget; it decides how much to think"
+        because = "this Claude model takes no budget, but decides how much to think"
         kept = {"type": "adaptive"} | {k: v for k, v in thinking.items() if k == "display"}
         config = as_object(request.get("output_config"))
         if not effort:
@@ -217,7 +217,7 @@ def _least(request: MessagesRequest, claude: Claude, effort: str) -> MessagesReq
     if claude.off:
         because = "this Claude model can only turn off thinking between tools"
         return request.replace(because=because, thinking={"type": claude.off})
-    because = "this Claude model always thinks; set to the least thinking"
+    because = "this Claude model always thinks: set to the least thinking"
     config = {**as_object(request.get("output_config")), "effort": effort or "low"}
     return request.replace(because=because, thinking=REMOVE, output_config=config)
 
@@ -227,13 +227,13 @@ def _budgeted(request: MessagesRequest, effort: str) -> MessagesRequest:
     most = request.get("max_tokens")
     room = most * 3 // 4 if isinstance(most, int) else 0
     if room < LEAST_BUDGET:
-        because = f"this Claude model needs {LEAST_BUDGET} tokens to think; there is no room"
+        because = f"this Claude model needs {LEAST_BUDGET} tokens to think: there is no room"
         return request.replace(because=because, thinking=REMOVE)
     if _acts_unthinking(as_list(request.get("messages"))):
         because = "this Claude model requires the thinking before the last calls, which is missing"
         return request.replace(because=because, thinking=REMOVE)
     budget = min(_BUDGETS.get(effort, _BUDGETS["medium"]), room)
-    because = f"this Claude model needs a thinking budget; set to {budget} tokens"
+    because = f"this Claude model needs a thinking budget: set to {budget} tokens"
     return request.replace(because=because, thinking={"type": "enabled", "budget_tokens": budget})
 
 
@@ -262,7 +262,7 @@ def _effort(request: MessagesRequest, claude: Claude, effort: Any) -> MessagesRe
     lower = EFFORTS[: EFFORTS.index(effort)]
     fit = next((known for known in reversed(lower) if known in claude.efforts), None)
     if fit is not None:
-        because = f"this Claude model does not support `{effort}`; lowered to `{fit}`"
+        because = f"this Claude model does not support `{effort}`: lowered to `{fit}`"
         return request.replace(because=because, output_config={**config, "effort": fit})
     kept = {name: value for name, value in config.items() if name != "effort"}
     because = "this Claude model does not support effort"

@@ -122,7 +122,7 @@ def _tools(body: Mapping[str, Any], facts: Facts, notes: Notes) -> dict[str, Any
     most = facts.tools_limit
     if most and len(tools) > most:
         kept = fewer_tools(tools, most, as_list(body.get("messages")), body.get("tool_choice"))
-        because = f"the server accepts {most}; {len(tools) - most} unused so far are left out"
+        because = f"the server accepts {most}: {len(tools) - most} unused so far are left out"
         notes.add("tools", "drop", because)
     patterns, form = facts.schema_patterns, facts.schema_form
     rules = rules_without(facts.rejected_keywords, patterns, facts.schema_count, form)

@@ -231,7 +231,7 @@ class Conversation:
         call = self._calls.answered(text(response, "id", path), text(response, "name", path))
         if not call:
             self._notes.add(
-                "functionResponse", "translate", "it has no matching call; sent as text"
+                "functionResponse", "translate", "it has no matching call, sent as text"
             )
             blocks.extend([{"type": "text", "text": "[tool result]"}, *content])
             return

@@ -50,7 +50,7 @@ def _off(target: Target, notes: Notes) -> tuple[dict[str, Any], int]:
     if not target.always_thinks:
         return {"thinkingBudget": 0}, 0
     least = target.budgets[0] if target.thinks_by == "budget" else 0
-    notes.add("thinking", "emulate", "this model always thinks; set to the least thinking")
+    notes.add("thinking", "emulate", "this model always thinks: set to the least thinking")
     notes.add("max_tokens", "emulate", "raised because thinking counts toward it")
     if least:
         return {"thinkingBudget": least}, least

@@ -68,7 +68,7 @@ def within(
         return tools
     kept = fewer_tools(tools, most, as_list(body.get("messages")), body.get("tool_choice"))
     count = len(tools) - most
-    because = f"the server accepts {most}; {count} unused so far are left out"
+    because = f"the server accepts {most}: {count} unused so far are left out"
     notes.add("tools", "drop", because)
     return kept
 

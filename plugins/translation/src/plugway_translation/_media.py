@@ -95,7 +95,7 @@ def unseen(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str
     what = media.kind if not media.mime else f"{media.kind} ({media.mime})"
     if policy == "reject":
         raise InvalidRequest(f"{what}: it cannot be sent to this model: {because}", retry=False)
-    notes.add(media.kind, "drop", f"{because}; replaced by a note")
+    notes.add(media.kind, "drop", f"{because}, replaced by a note")
     title = f" {media.title!r}" if media.title else ""
     return f"[{what}{title} left out: this model cannot see it]"
 
@@ -193,7 +193,7 @@ def _inline(
 def _words(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:
     if not media.text:
         return unseen(media, policy, notes, because)
-    notes.add(media.kind, "translate", f"{because}; sent as its text")
+    notes.add(media.kind, "translate", f"{because}, sent as its text")
     return media.said
 
 

@@ -294,7 +294,7 @@ class _Pairing:
 
     def _told(self, block: Block, why: str, *, media: bool = True) -> list[Block]:
         """A call or a result as text; images and documents of a result behind it."""
-        self._notes.add(str(block["type"]), "translate", f"{why}; sent as text")
+        self._notes.add(str(block["type"]), "translate", f"{why}, sent as text")
         if _is(block, _CALL):
             arguments = orjson.dumps(block.get("input")).decode()
             text = f"[tool call] {block.get('name')}: {arguments}"
@@ -306,7 +306,7 @@ class _Pairing:
         return [{"type": "text", "text": text}, *(shown if media else [])]
 
     def _missing(self, id_: str) -> Block:
-        self._notes.add(_RESULT, "emulate", "a call had none; a placeholder was added")
+        self._notes.add(_RESULT, "emulate", "a call had none, a placeholder was added")
         return {"type": _RESULT, "tool_use_id": id_, "content": NO_RESULT}
 
 
