@@ -141,14 +141,7 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             exchange.state[RELAYED] = attempt.target
             told = f"`{attempt.target}` receives the prompt as the client wrote it"
             exchange.note(self.name, told, stage="route")
-            try:
-                return await send(request, attempt)
-            except BackendRefused as refusal:
-                if _relays(request, attempt) or not dialect.is_said(original):
-                    raise
-                exchange.state[RELAYED] = ""
-                words = f"translated for `{attempt.target}` after all, by what it refused"
-                exchange.note(self.name, f"{words}: {refusal.status}", stage="route")
+            return await send(request, attempt)
         dialect.check(original)
         if original.made_up and request.body.get("max_tokens") == dialect.max_tokens:
             request = await self._within(request, attempt)
