@@ -23,7 +23,7 @@ from plugway.testing import (
     respond,
     sse,
 )
-from plugway.types import request as _request
+from plugway.types import source as _source
 from tests.faults import hostile
 from tests.faults.answers import APIS, event, streamed, whole
 from tests.faults.whole_stack import BACKENDS, slowness, watched_gateway, whole_stack
@@ -129,7 +129,7 @@ async def test_the_watch_sees_what_holds_the_loop(monkeypatch):
                 pass
             return False
 
-        monkeypatch.setattr(_request, "is_heavy", held)
+        monkeypatch.setattr(_source, "is_heavy", held)
         await b.ask("a loop that is held", request_body("hi", model="chat-m"))
     assert b.late
 

@@ -15,7 +15,7 @@ from plugway_openai_compatible import OpenAICompatible
 from plugway_vllm import Vllm
 
 pytestmark = pytest.mark.anyio
-TOOLS = [{"name": "Read", "input_schema": {"type": "object"}}]
+TOOLS = [{"name": "Read", "input_schema": {"type": "object", "properties": {}}}]
 BACKENDS = {
     OpenAICompatible: {"learn": False},
     OpenAI: {"api_key": "k"},

@@ -55,6 +55,7 @@ def in_order(sent: dict[str, Any]) -> bool:
     return all(a == b == "tool" or (a != b and (a, b) != ("tool", "user")) for a, b in pairs)
 
 
+@pytest.mark.lenient("chat.enums")  # its tool messages may hold images
 @pytest.mark.parametrize("messages", BESIDE.values(), ids=BESIDE)
 async def test_mistral_gets_what_stands_beside_a_result_in_the_result(messages):
     found = await told(preset("mistral"), [body(*messages)])
@@ -66,6 +67,7 @@ async def test_mistral_gets_what_stands_beside_a_result_in_the_result(messages):
     assert ("image_url" in whole) is ("image" in str(messages))
 
 
+@pytest.mark.lenient("chat.enums")
 @pytest.mark.parametrize(
     "words",
     [
@@ -100,7 +102,7 @@ async def test_a_blank_text_of_the_assistant_is_sent_to_nobody(server, blank):
     sent = found.sent[0]
     turns = sent.get("messages") or sent.get("input") or sent["contents"]
     assert not any(holds(turn, blank) for turn in turns)
-    assert any("blank texts" in line for line in found.lines)
+    assert any("blank" in line for line in found.lines)
 
 
 def holds(turn: Any, words: str) -> bool:

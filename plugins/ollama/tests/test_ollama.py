@@ -378,8 +378,13 @@ async def test_media_go_to_models_that_can_take_them(server, block, able, arrive
     server.says.shown = {"qwen3:8b": shown(capabilities=able)}
     plugin = build_plugin(Ollama, "ollama", base_url=server.url)
     result = {"type": "tool_result", "tool_use_id": "t", "content": [block]}
-    messages = [{"role": "user", "content": [result, block]}]
+    call = {"type": "tool_use", "id": "t", "name": "Read", "input": {}}
+    messages = [
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result, block]},
+    ]
     async with gateway([plugin]) as running:
         await running.post(request_body(model="qwen3:8b", messages=messages))
-    result, beside = server.requests[-1].json["messages"][0]["content"]
+    result, beside = server.requests[-1].json["messages"][-1]["content"]
     assert [result["content"][0]["type"], beside["type"]] == [arrives, arrives]
