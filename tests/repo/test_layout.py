@@ -22,7 +22,7 @@ FLOORS = (
 )
 """Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_345,
+    "types": 3_347,
     "upstream": 1_619,
     "config": 1_314,
     "plugins": 1_330,

@@ -24,7 +24,7 @@ class Original:
 
     __slots__ = (
         *("_decode", "_inner", "_made_up", "_notes", "_source"),
-        *("caller", "dialect", "headers", "path", "query"),
+        *("caller", "dialect", "headers", "path", "query", "verdicts"),
     )
 
     def __init__(
@@ -45,6 +45,8 @@ class Original:
         """Who asks, as `Caller.name`: what a dialect keeps for one is not another's."""
         self.query = query
         """The query string, such as `alt=sse`, without what carries credentials."""
+        self.verdicts: dict[str, bool] = {}
+        """What a backend found out about it, which is asked several times in an attempt."""
         self._source = Source(body)
         self._notes: list[str] = []
         self._made_up: set[str] = set()

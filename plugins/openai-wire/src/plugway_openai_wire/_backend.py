@@ -270,13 +270,17 @@ class OpenAIBackend:
         changed = {change.field for change in request.changes} - {"model", "max_tokens"}
         if changed and not changed <= original.made_up:
             return None
-        if attempt.model in self._taught and refuses(self.facts(attempt.model), original):
-            return None
+        if attempt.target not in original.verdicts:
+            original.verdicts[attempt.target] = self._takes(original, attempt.model)
+        return original if original.verdicts[attempt.target] else None
+
+    def _takes(self, original: Original, model: str) -> bool:
         if _MARK in original.body and _MARKS.search(original.body):
-            return None
-        facts = self.facts(attempt.model)  # found once: that costs more than all the rest
-        takes = self.api.takes_own(original, facts) and self._takes_ids(original, facts)
-        return original if takes else None
+            return False
+        facts = self.facts(model)  # found once: that costs more than all the rest
+        if model in self._taught and refuses(facts, original):
+            return False
+        return self.api.takes_own(original, facts) and self._takes_ids(original, facts)
 
     def _takes_ids(self, original: Original, facts: Facts) -> bool:
         """Whether it takes the ids that results name, seen without decoding the request."""
