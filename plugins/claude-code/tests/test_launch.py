@@ -245,7 +245,7 @@ def test_a_missing_client_is_told_before_anything_is_started(launcher):
 def test_settings_of_ones_own_are_refused(launcher):
     code, _, err = launcher.run("--", "--settings", "{}")
     assert code == 2
-    assert "leave it out" in err
+    assert "remove it" in err
 
 
 def test_an_unknown_model_is_told_with_those_that_there_are(launcher):

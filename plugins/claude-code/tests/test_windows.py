@@ -123,7 +123,7 @@ def test_a_model_is_found_by_its_id_or_a_part_of_it(wanted, found):
 
 
 def test_a_part_that_several_have_is_answered_with_the_choices():
-    with pytest.raises(PlugwayError, match=r"may mean .*qwen3:8b, .*qwen3-coder:30b: name one"):
+    with pytest.raises(PlugwayError, match=r"ambiguous: use one of .*qwen3:8b, .*qwen3-coder:30b"):
         resolve("qwen", MODELS)
     with pytest.raises(PlugwayError, match="unknown model `llama`"):
         resolve("llama", MODELS)

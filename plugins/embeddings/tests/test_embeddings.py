@@ -150,7 +150,7 @@ async def test_a_backend_without_embeddings_says_so():
             answer = await gate.post({"model": "up/e", "input": "a"}, "/v1/embeddings")
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (404, "model_not_found")
-    assert "`up/e` makes no embeddings" in error["message"]
+    assert "`up/e` does not create embeddings" in error["message"]
 
 
 async def test_the_router_decides_and_no_other_target_is_tried():
@@ -247,4 +247,4 @@ async def test_a_server_that_never_answers_is_a_504():
         async with gateway(stack, first_event_local_seconds=0.3) as gate:
             answer = await gate.post({"model": "up/e", "input": "a"}, "/v1/embeddings")
         assert answer.status_code == 504
-        assert "in time" in answer.json()["error"]["message"]
+        assert "timed out" in answer.json()["error"]["message"]

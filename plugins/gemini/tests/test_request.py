@@ -220,9 +220,10 @@ def test_turns_alternate_and_begin_and_end_with_the_user():
     assert "messages" in found.notes.fields()
 
 
-def test_nothing_to_answer_is_an_error():
-    with pytest.raises(InvalidRequest):
-        made(messages=[assistant("x")])
+def test_an_answer_alone_is_followed_by_a_turn_of_the_user():
+    found = made(messages=[assistant("x")])
+    assert [c["role"] for c in found.body["contents"]][-1] == "user"
+    assert "Go on." in str(found.body["contents"][-1])
 
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}

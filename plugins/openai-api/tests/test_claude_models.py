@@ -224,8 +224,8 @@ async def test_what_a_client_of_messages_writes_for_the_model_that_it_names_goes
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("claude-sonnet-4-6", ["So ", "Go on."]),
-        ("claude-opus-5", ["So ", "Go on."]),
+        ("claude-sonnet-4-6", ["So", "Go on."]),
+        ("claude-opus-5", ["So", "Go on."]),
         ("claude-sonnet-4-5", ["So"]),
     ],
 )

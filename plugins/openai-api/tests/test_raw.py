@@ -68,7 +68,9 @@ async def test_every_byte_goes_both_ways_but_for_the_models_name(serving, up, ap
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 async def test_an_answer_of_several_images_is_handed_on_as_it_came(serving, up, api):
-    answer = b'{"images": ["%s"]}' % b'", "'.join([b"QUJD" * 2**19] * 5)
+    answer = b'{"choices": [{}], "output": [], "images": ["%s"]}' % b'", "'.join(
+        [b"QUJD" * 2**19] * 5
+    )
     up.script(respond(200, answer, JSON))
     async with serving(backend(up, api)) as running:
         response = await running.gate.post(body_of(api, False), PATHS[api])
@@ -96,7 +98,7 @@ COUNTS = {
 async def test_the_counts_of_an_answer_that_is_only_relayed_are_known(serving, up, api, stream):
     answer = {"type": "response.completed", "response": {"usage": COUNTS[api]}}
     if api == "chat" or not stream:
-        answer = {"choices": [], "usage": COUNTS[api]}
+        answer = {"choices": [{}], "output": [], "usage": COUNTS[api]}
     early = {"choices": [], "usage": None, "said": '"usage"'}
     pieces = [b"data: %s\n\n" % orjson.dumps(told) for told in (early, answer)]
     up.script(sse([*pieces, b"data: [DONE]\n\n"]) if stream else respond(200, answer, JSON))
