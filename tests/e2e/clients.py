@@ -49,6 +49,8 @@ class Client:
     """What stands before a result, where it tells results as text."""
     may_refuse: Sequence[str] = ()
     """What the gateway may refuse because the client then asks in another way."""
+    teaches: Sequence[str] = ()
+    """What it writes in the server's own API that the server refuses, and the gateway then adapts."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Beside what the page sets: no telemetry, no updates."""
     model: str = ""
@@ -259,6 +261,7 @@ CLIENTS = [
             ],
             writes=[Step("write"), Step("apply_patch", {"patchText": "{patch}"})],
             runs=[Step("bash")],
+            teaches=["'max_tokens' is not supported with this model", "cache_control"],
             env={
                 "OPENCODE_DISABLE_AUTOUPDATE": "1",
                 "OPENCODE_DISABLE_MODELS_FETCH": "1",
@@ -293,6 +296,7 @@ CLIENTS = [
             ["qwen", "--yolo", "--auth-type", kind, "{prompt}"],
             writes=[Step("write_file")],
             runs=[Step("run_shell_command")],
+            teaches=["'max_tokens' is not supported with this model"],
         )
         for speaks, kind in (
             ("Chat", "openai"),
@@ -308,7 +312,7 @@ CLIENTS = [
     _program("Anthropic SDK for Python, stream", _ANTHROPIC, "anthropic_sdk.py", "stream"),
     replace(
         _program("Anthropic SDK for Python, runner", _ANTHROPIC, "anthropic_sdk.py", "runner"),
-        may_refuse=["400 invalid_request_error", "no threads"],
+        may_refuse=["400 refused with status 400 (invalid_request_error)", "no threads"],
     ),
     *(
         _program(f"Pydantic AI, {api}", _PYDANTIC_AI, "pydantic_ai_loop.py", api)

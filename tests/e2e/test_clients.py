@@ -71,7 +71,7 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
         name = f"anthropic/up/{SERVERS[api][2]}"
         answer = await run(client, tmp_path, running.url, running.token, name)
     print(answer.out[-3000:], answer.err[-3000:], *ends.found, *upstream.refused, sep="\n")
-    assert upstream.refused == []
+    assert [r for r in upstream.refused if not any(p in r for p in client.teaches)] == []
     assert model.problems == []
     assert answer.code == 0
     written = tmp_path / "project" / FILE
