@@ -118,6 +118,21 @@ STRANGE = [
 ]
 
 
+NO_CONVERSATION = [True, False, 7, {}, [], "", None, {"a": []}]
+
+
+@pytest.mark.parametrize("filler", [0, 5000], ids=["small", "large"])
+@pytest.mark.parametrize("said", NO_CONVERSATION, ids=repr)
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_what_is_no_conversation_is_refused_and_not_relayed(serving, up, api, said, filler):
+    field = "messages" if api == "chat" else "input"
+    body = {"model": "up/m", field: said, "user": "u" * filler}
+    async with serving(backend(up, api)) as running:
+        response = await running.gate.post(orjson.dumps(body), PATHS[api])
+    assert response.status_code == 400
+    assert not up.requests
+
+
 PAGES = {
     "a page": respond(200, b"<html>Welcome</html>", {"content-type": "text/html"}),
     "nothing": respond(200),

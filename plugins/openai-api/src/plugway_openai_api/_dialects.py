@@ -28,6 +28,8 @@ from plugway_translation import MediaPolicy, Notes
 
 Reader = Callable[[Mapping[str, Any], str], None]
 
+_SHORT: Final = 16
+"""Bytes of a conversation that may have nothing in it."""
 UNTOLD: Final = "not translated: "
 """How the note on a request begins that only a server of the client's own API may understand."""
 
@@ -105,12 +107,11 @@ class OpenAIDialect(ABC):
         """What is known of a request without reading what it says; None where it is no request."""
         model, stream = original.get("model"), original.get("stream")
         raw = original.unparsed(self.said)
-        said = (
-            original.get(self.said) if raw is None else bytes(memoryview(raw)[:1]) in (b"[", b'"')
-        )
-        if not said or not isinstance(said, list | str | bool):
-            return None
-        if not isinstance(model, str) or not isinstance(stream, bool | None):
+        if raw is None or len(memoryview(raw)) < _SHORT:
+            says = isinstance(said := original.get(self.said), list | str) and bool(said)
+        else:
+            says = bytes(memoryview(raw)[:1]) in (b"[", b'"')
+        if not says or not isinstance(model, str) or not isinstance(stream, bool | None):
             return None
         return {"model": model, "stream": stream is True}
 
