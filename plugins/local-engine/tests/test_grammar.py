@@ -19,8 +19,9 @@ from plugway_local_engine import (
     build_constraint,
 )
 from plugway_toolcalls import FAMILIES, OutputParser, Tool, check_arguments
+from plugway_toolcalls.testing import as_blocks
 
-from .conftest import TOOLS, as_blocks
+from .conftest import TOOLS
 
 BY_NAME = {family.name: family for family in FAMILIES}
 HERMES = BY_NAME["hermes"]

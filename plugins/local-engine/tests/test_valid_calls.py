@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 
 from plugway_local_engine import ToolChoice, build_constraint
 from plugway_toolcalls import FAMILIES, Family, OutputParser, Tool, write_call
+from plugway_toolcalls.testing import as_blocks
 
-from .conftest import as_blocks
 from .test_grammar import tokenizer
 
 NAMES = ["path", "old_text", "n", "x-y", "flag", "é", "with space", "mode"]

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
-from plugway_toolcalls import (
-    CallArguments,
-    CallError,
-    CallStart,
-    Part,
-    TextDelta,
-    ThinkingDelta,
-    Tool,
-    merged,
-)
-
-Blocks = list[tuple[Any, ...]]
+from plugway_toolcalls import Part, Tool
+from plugway_toolcalls.testing import Blocks, as_blocks
 
 
 def _schema(**kinds: str) -> dict[str, Any]:
@@ -32,26 +21,6 @@ TOOLS = (
     Tool("Write", "Writes a file", _schema(file_path="string", content="string")),
     Tool("Edit", "Changes a file", _schema(edits="array", all="boolean")),
 )
-
-
-def as_blocks(parts: Iterable[Part]) -> Blocks:
-    found: Blocks = []
-    name = ""
-    for part in merged(parts):
-        match part:
-            case TextDelta(text):
-                found.append(("text", text))
-            case ThinkingDelta(text):
-                found.append(("thinking", text))
-            case CallStart(name):
-                pass
-            case CallArguments(fragment):
-                found.append(("call", name, json.loads(fragment)))
-            case CallError(text, _):
-                found.append(("error", text))
-            case _:
-                pass
-    return found
 
 
 @pytest.fixture(scope="session")

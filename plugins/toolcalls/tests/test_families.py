@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from plugway_toolcalls import FAMILIES, OutputParser, detect_family
 from plugway_toolcalls._families import Family, Sample
 from plugway_toolcalls._write import write_call
+from plugway_toolcalls.testing import as_blocks
 
-from .conftest import TOOLS, as_blocks
+from .conftest import TOOLS
 
 SAMPLES = [
     pytest.param(family, sample, id=f"{family.name}-{number}")

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from plugway_toolcalls import OutputParser, Tool, _call_reader, _tokens, own_format
+from plugway_toolcalls.testing import as_blocks
 
-from .conftest import as_blocks
 from .test_round_trip import RAW, Maker, raw_call
 
 TOOLS = (Tool("Write", "", {"type": "object"}),)

@@ -23,8 +23,9 @@ from plugway_toolcalls import (
 )
 from plugway_toolcalls._families._base import CallFormat, Family
 from plugway_toolcalls._write import write_call
+from plugway_toolcalls.testing import as_blocks
 
-from .conftest import TOOLS, as_blocks
+from .conftest import TOOLS
 
 BY_NAME = {family.name: family for family in FAMILIES}
 HERMES = BY_NAME["hermes"]

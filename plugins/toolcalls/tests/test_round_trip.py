@@ -13,8 +13,7 @@ from itertools import pairwise
 import pytest
 
 from plugway_toolcalls import FAMILIES, Family, OutputParser, Tool, own_format, write_call
-
-from .conftest import as_blocks
+from plugway_toolcalls.testing import as_blocks
 
 SCHEMA = {
     "type": "object",
