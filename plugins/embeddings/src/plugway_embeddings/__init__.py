@@ -1,6 +1,6 @@
 """Embeddings of texts, between front ends and backends: a library, not a plugin."""
 
-from plugway_embeddings._front import embedded
+from plugway_embeddings._front import Writer, answered
 from plugway_embeddings._openai import OpenAIEmbeddings
 from plugway_embeddings._values import (
     AT_ONCE,
@@ -24,7 +24,8 @@ __all__ = [
     "OpenAIEmbeddings",
     "Vector",
     "Wanted",
-    "embedded",
+    "Writer",
+    "answered",
     "encoded",
     "texts_of",
     "vector_of",

@@ -1,10 +1,13 @@
-"""From a client's wish to a backend: planned as any request, asked once."""
+"""From a client's wish to a backend and back: planned as any request, asked once."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import orjson
+from starlette.requests import Request
+from starlette.responses import Response
 
 from plugway import (
     Attempt,
@@ -20,6 +23,32 @@ from plugway import (
 from plugway_embeddings._values import MOST_INPUTS, Embedded, Embeds, Wanted
 
 _MOST_NAME = 256
+
+Writer = Callable[[Embedded], Awaitable[bytes]]
+"""Puts the vectors into a client's API."""
+
+
+async def answered(
+    gateway: Gateway,
+    request: Request,
+    read: Callable[[bytes], tuple[Wanted, Writer]],
+    refused: Callable[[RequestRejected], tuple[int, bytes]],
+) -> Response:
+    """The answer to one request of a client's API.
+
+    `read` says what a body asks for and how it is answered, or raises `RequestRejected`; `refused`
+    gives the status and the body of a failure.
+    """
+    lines = {"x-request-id": request.scope.get("plugway.request_id", "")}
+    caller: Caller = request.scope["plugway.caller"]
+    try:
+        wanted, write = read(await request.body())
+        found, attempt = await embedded(gateway, wanted, caller)
+    except RequestRejected as error:
+        status, failure = refused(error)
+        return Response(failure, status, lines | dict(error.headers), "application/json")
+    lines["plugway-receipt"] = attempt.exchange.receipt_header()
+    return Response(await write(found), 200, lines, "application/json")
 
 
 async def embedded(gateway: Gateway, wanted: Wanted, caller: Caller) -> tuple[Embedded, Attempt]:

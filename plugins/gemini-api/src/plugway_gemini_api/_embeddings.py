@@ -6,14 +6,15 @@ https://ai.google.dev/api/embeddings. The text of a content is that of all its p
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plugway import Caller, Gateway, RequestRejected, breath
-from plugway_embeddings import AT_ONCE, Embedded, Wanted, embedded
+from plugway import Gateway, RequestRejected, breath
+from plugway_embeddings import AT_ONCE, Embedded, Wanted, Writer, answered
 from plugway_gemini_api._errors import STATUSES, envelope
 from plugway_gemini_api._fields import integer, invalid, named, object_at, objects, text
 from plugway_gemini_api._request import model_of
@@ -27,21 +28,19 @@ class Embeddings:
 
     async def answer(self, request: Request) -> Response:
         """The answer to one request; every failure is in Google's envelope."""
-        lines = {"x-request-id": request.scope.get("plugway.request_id", "")}
-        caller: Caller = request.scope["plugway.caller"]
         path: str = request.scope["path"]
-        is_batch = path.endswith(":batchEmbedContents")
-        try:
-            wanted = wanted_of(_body(await request.body()), model_of(path), is_batch=is_batch)
-            found, attempt = await embedded(self._gateway, wanted, caller)
-        except RequestRejected as error:
-            status = STATUSES.get(error.status, error.status)
-            failure = envelope(status, {"type": error.type, "message": error.message})
-            lines |= dict(error.headers)
-            return Response(orjson.dumps(failure), status, lines, "application/json")
-        lines["plugway-receipt"] = attempt.exchange.receipt_header()
-        answer = await _written(found, is_batch=is_batch)
-        return Response(answer, 200, lines, "application/json")
+        return await answered(self._gateway, request, partial(_read, path), _refused)
+
+
+def _read(path: str, raw: bytes) -> tuple[Wanted, Writer]:
+    is_batch = path.endswith(":batchEmbedContents")
+    wanted = wanted_of(_body(raw), model_of(path), is_batch=is_batch)
+    return wanted, partial(_written, is_batch=is_batch)
+
+
+def _refused(error: RequestRejected) -> tuple[int, bytes]:
+    status = STATUSES.get(error.status, error.status)
+    return status, orjson.dumps(envelope(status, {"type": error.type, "message": error.message}))
 
 
 def _body(raw: bytes) -> dict[str, Any]:

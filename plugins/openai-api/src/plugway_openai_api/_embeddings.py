@@ -6,14 +6,24 @@ Shapes: `types/embedding_create_params.py` and `create_embedding_response.py` of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plugway import Caller, Gateway, RequestRejected, as_list, as_object, breath
-from plugway_embeddings import AT_ONCE, Embedded, Input, Vector, Wanted, embedded, encoded
+from plugway import Gateway, RequestRejected, as_list, as_object, breath
+from plugway_embeddings import (
+    AT_ONCE,
+    Embedded,
+    Input,
+    Vector,
+    Wanted,
+    Writer,
+    answered,
+    encoded,
+)
 from plugway_openai_api._errors import STATUSES, told
 from plugway_openai_api._fields import integer, invalid, missing, model_of, wrong_type, wrong_value
 
@@ -29,20 +39,17 @@ class Embeddings:
 
     async def answer(self, request: Request) -> Response:
         """The answer to one request; every failure is in OpenAI's envelope."""
-        lines = {"x-request-id": request.scope.get("plugway.request_id", "")}
-        caller: Caller = request.scope["plugway.caller"]
-        try:
-            body = _body(await request.body())
-            wanted, as_base64 = _wanted(body)
-            found, attempt = await embedded(self._gateway, wanted, caller)
-        except RequestRejected as error:
-            status = STATUSES.get(error.status, error.status)
-            failure = told({"type": error.type, "message": error.message})
-            lines |= dict(error.headers)
-            return Response(orjson.dumps(failure.body()), status, lines, "application/json")
-        lines["plugway-receipt"] = attempt.exchange.receipt_header()
-        answer = await _written(found, wanted.model, as_base64)
-        return Response(answer, 200, lines, "application/json")
+        return await answered(self._gateway, request, _read, _refused)
+
+
+def _read(raw: bytes) -> tuple[Wanted, Writer]:
+    wanted, as_base64 = _wanted(_body(raw))
+    return wanted, partial(_written, model=wanted.model, as_base64=as_base64)
+
+
+def _refused(error: RequestRejected) -> tuple[int, bytes]:
+    failure = told({"type": error.type, "message": error.message})
+    return STATUSES.get(error.status, error.status), orjson.dumps(failure.body())
 
 
 def _body(raw: bytes) -> dict[str, Any]:
