@@ -96,7 +96,7 @@ _WORDS: Final = re.compile(
     rb'|"(?:delta|content_block|item|part)"\s*:\s*["{]'
 )
 _MARKS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
-_END: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r")
+_END: Final = re.compile(b"|".join(_MARKS))
 _BEGINNING: Final = 4096
 _MOST_HELD: Final = 64 * 1024
 

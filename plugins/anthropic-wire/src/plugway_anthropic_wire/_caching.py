@@ -25,7 +25,7 @@ def marked(request: MessagesRequest) -> MessagesRequest:
     """The request with marks after its tools, its system prompt and its last user turns; the same
     object where the client has set marks of its own."""
     body = request.body
-    if b'"cache_control"' in request.raw and _has_marks(body):
+    if _has_marks(body):
         return request
     fields: dict[str, Any] = {}
     tools, system = as_list(body.get("tools")), body.get("system")
@@ -46,8 +46,6 @@ def marked(request: MessagesRequest) -> MessagesRequest:
 def fewer_marks(request: MessagesRequest) -> MessagesRequest:
     """The request with four marks at most: the last of its tools, that of its system prompt, and
     the last of the others ("A maximum of 4 blocks with cache_control may be provided")."""
-    if b'"cache_control"' not in request.raw:
-        return request
     body = request.body
     turns = [block for turn in as_list(body.get("messages")) for block in _blocks_in(turn)]
     groups = [list(map(as_object, as_list(body.get(name)))) for name in ("tools", "system")]

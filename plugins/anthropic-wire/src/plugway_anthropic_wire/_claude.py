@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
+from plugway_anthropic_wire._system_turns import without_end
+from plugway_translation import GO_ON
 
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 LEAST_BUDGET: Final = 1024
@@ -29,8 +31,6 @@ _SAMPLING: Final = ("temperature", "top_p", "top_k")
 _LEAST_TOP_P: Final = 0.95
 _ALWAYS_THINK: Final = ("fable", "mythos")
 """Families that always think."""
-GO_ON: Final = "Go on."
-"""What the user says after an answer that is begun, where a model begins its own."""
 _NAME: Final = re.compile(
     r"claude-(?:(?P<family>[a-z]+)-(?P<major>\d{1,2})(?!\d)(?:[-.](?P<minor>\d{1,2})(?!\d))?"
     r"|(?P<first>\d)(?:[-.](?P<second>\d))?-(?P<kind>[a-z]+))"
@@ -179,15 +179,9 @@ def _last_turn(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         because = "this Claude model rejects a prefilled reply: a user turn asks it to continue"
         asked = {"role": "user", "content": [{"type": "text", "text": GO_ON}]}
         return request.replace(because=because, messages=[*messages, asked])
-    content = last["content"]
-    if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
-    final = as_object(content[-1])
-    text = final.get("text")
-    if not isinstance(text, str) or text.rstrip() == text:
+    if (ended := without_end(last)) is last:
         return request
     because = "Claude models reject trailing blanks in a prefilled reply"
-    ended = {**last, "content": [*content[:-1], {**final, "text": text.rstrip()}]}
     return request.replace(because=because, messages=[*messages[:-1], ended])
 
 

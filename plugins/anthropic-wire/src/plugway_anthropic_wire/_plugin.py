@@ -98,7 +98,8 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if self.backend.wire.headers == "open":
             shows = request.original is not None and _may_show(request)
             return await self._seen(request, attempt) if shows else request
-        request = without_blanks(request)
+        if request.original is None:  # another API's texts are plain by now
+            request = without_blanks(request)
         if "tool_choice" in request.fields:
             request = _chosen(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)

@@ -43,7 +43,7 @@ def plain_texts(request: MessagesRequest) -> MessagesRequest:
     turns = [_worded(turn) for turn in map(as_object, messages)]
     kept = [turn for turn in turns if turn.get("content")]
     reasons = ["blank texts left out"] if kept != messages else []
-    if kept and (last := _without_end(kept[-1])) is not kept[-1]:
+    if kept and (last := without_end(kept[-1])) is not kept[-1]:
         kept[-1] = last
         reasons.append("blanks at the end of an answer that is begun left out")
     if not reasons or not kept:
@@ -68,7 +68,8 @@ def _result_worded(block: Any) -> Any:
     return {**inner, "content": [part for part in parts if not is_blank(as_object(part))]}
 
 
-def _without_end(turn: dict[str, Any]) -> dict[str, Any]:
+def without_end(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn of the assistant without blanks at its end; any other one as it is."""
     blocks = blocks_of(turn.get("content"))
     final = as_object(blocks[-1])
     text = final.get("text")

@@ -11,25 +11,10 @@ and the types of the `google-genai` SDK 3.6.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from plugway_gemini_api._fields import invalid
-from plugway_translation import Notes
-
-Action = Literal["preserve", "translate", "drop", "reject"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What becomes of one field."""
-
-    action: Action
-    because: str = ""
-    """Why it is dropped or rejected, or what it becomes; what a user reads."""
-    nothing: tuple[Any, ...] = ()
-    """Values with which the field asks for nothing: then it is not worth a word."""
-
+from plugway_translation import Notes, Rule
 
 _NONE: Final = "the Messages API has none"
 _MEDIA: Final = "only text output is supported"

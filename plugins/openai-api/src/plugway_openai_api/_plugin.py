@@ -32,7 +32,7 @@ from plugway import (
     hookimpl,
 )
 from plugway_openai_api._conversation import conversation_of, thread_of
-from plugway_openai_api._dialects import UNTOLD, ChatDialect, ResponsesDialect
+from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
 from plugway_openai_api._errors import own_words
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
@@ -105,9 +105,10 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             return None
         if not _relays(request, attempt):
             return self._as_json(request, original, attempt)
-        if is_tidy(original, self._dialects[original.dialect].said):
+        dialect = self._dialects[original.dialect]
+        if is_tidy(original, dialect.said):
             return None
-        if any(note.startswith(UNTOLD) for note in original.notes):
+        if not dialect.is_said(original):
             return None
         # Responses knows a call by its id alone (NousResearch/hermes-agent#102629).
         reuse = original.dialect == ChatDialect.name

@@ -9,26 +9,11 @@ the client's own API and gets its bytes, all of this is void.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from plugway import RequestRejected
 from plugway_openai_api._fields import unsupported
-from plugway_translation import Notes
-
-Action = Literal["preserve", "translate", "emulate", "drop", "reject"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What becomes of one field."""
-
-    action: Action
-    because: str = ""
-    """Why it is dropped or rejected, or what it becomes; what a user reads."""
-    nothing: tuple[Any, ...] = ()
-    """Values with which the field asks for nothing: then it is not worth a word."""
-
+from plugway_translation import Notes, Rule
 
 _NONE: Final = "the Messages API has none"
 _HINT: Final = "a hint to OpenAI's servers"

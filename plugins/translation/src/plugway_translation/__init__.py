@@ -35,7 +35,7 @@ from plugway_translation._schema import (
     rules_without,
 )
 from plugway_translation._strict import closed_where_all_are_required, strict_fits
-from plugway_translation._turns import SEPARATOR, Turn, is_blank, system_text, turns_of
+from plugway_translation._turns import GO_ON, SEPARATOR, Turn, is_blank, system_text, turns_of
 from plugway_translation._usage import Totals, count, totals_of, usage_of, usage_told
 from plugway_translation._words import (
     ATTRIBUTION,
@@ -54,6 +54,7 @@ __all__ = [
     "ATTRIBUTION",
     "COMMON_IMAGES",
     "ERROR_MARK",
+    "GO_ON",
     "NO_RESULT",
     "PLACEHOLDER_LEFT_OUT",
     "SEPARATOR",

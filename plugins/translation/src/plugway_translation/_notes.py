@@ -82,7 +82,9 @@ class Rule:
 
     action: Literal["preserve", "translate", "emulate", "drop", "reject"]
     because: str = ""
-    """Why, where it is dropped; what a user reads."""
+    """Why it is dropped or rejected, or what it becomes; what a user reads."""
+    nothing: tuple[Any, ...] = ()
+    """Values with which the field asks for nothing: then it is not worth a word."""
 
 
 def note_extras(

@@ -15,7 +15,7 @@ SEPARATOR: Final = "\n\n"
 """Between the entries of `system` where a target takes one text."""
 
 GO_ON: Final = "Go on."
-"""What the user says where only the assistant has said something."""
+"""What the user says where the assistant is to go on, and cannot do so by itself."""
 
 Block = dict[str, Any]
 

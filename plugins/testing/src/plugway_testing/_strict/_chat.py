@@ -251,9 +251,9 @@ def model_takes(ask: Ask) -> Iterator[Refusal]:
     moltis-org/moltis#1298 and others with the words."""
     if openai.reasons(ask.model):
         if ask.body.get("max_tokens") is not None:
-            yield _unsupported("max_tokens", "Use 'max_completion_tokens' instead.")
+            yield openai.unsupported("max_tokens", "Use 'max_completion_tokens' instead.")
         if ask.body.get("stop") is not None:
-            yield _unsupported("stop")
+            yield openai.unsupported("stop")
         effort = ask.body.get("reasoning_effort")
         thinks = effort not in (None, "none") and openai.effortless_on_chat(ask.model)
         if thinks and ask.body.get("tools"):
@@ -263,11 +263,6 @@ def model_takes(ask: Ask) -> Iterator[Refusal]:
             yield Refusal(said, param="reasoning_effort")
     elif ask.model.startswith(("gpt-3.5", "gpt-4")) and "reasoning_effort" in ask.body:
         yield Refusal("Unrecognized request argument supplied: reasoning_effort")
-
-
-def _unsupported(name: str, more: str = "") -> Refusal:
-    text = f"Unsupported parameter: '{name}' is not supported with this model. {more}".strip()
-    return Refusal(text, param=name, code="unsupported_parameter")
 
 
 RULES: Final[tuple[Rule, ...]] = (

@@ -37,6 +37,12 @@ def unknown(param: str) -> Refusal:
     return Refusal(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
 
 
+def unsupported(param: str, more: str = "") -> Refusal:
+    """The words for a field that the model does not have; `more` says what to use."""
+    text = f"Unsupported parameter: '{param}' is not supported with this model. {more}".strip()
+    return Refusal(text, param=param, code="unsupported_parameter")
+
+
 def missing(param: str) -> Refusal:
     """The words for a field that is not there."""
     text = f"Missing required parameter: '{param}'."

@@ -304,9 +304,7 @@ def model_takes(ask: Ask) -> Iterator[Refusal]:
         yield Refusal("Encrypted content is not supported with this model.", param="include")
     for name in ("effort", "summary"):
         if as_object(ask.body.get("reasoning")).get(name) is not None:
-            param = f"reasoning.{name}"
-            text = f"Unsupported parameter: '{param}' is not supported with this model."
-            yield Refusal(text, param=param, code="unsupported_parameter")
+            yield openai.unsupported(f"reasoning.{name}")
 
 
 RULES: Final[tuple[Rule, ...]] = (
