@@ -5,6 +5,7 @@
 """
 
 from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key
+from plugway_anthropic_wire._fitting import schemas_by
 from plugway_anthropic_wire._grammar import named_tools
 from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers
 from plugway_anthropic_wire._models import (
@@ -37,6 +38,7 @@ __all__ = [
     "positive",
     "refuses_key",
     "retry_after",
+    "schemas_by",
     "seen",
     "toolless_notice",
     "upstream_of",

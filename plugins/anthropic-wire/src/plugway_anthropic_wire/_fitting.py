@@ -61,7 +61,7 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
     """The request without what the server is known to refuse; the same object where it is none."""
     body, notes = request.body, Notes()
     fields = _without(body, facts.rejected_fields, notes)
-    if facts.tools_limit or _limits_schemas(facts):
+    if facts.tools_limit or schemas_by(facts) is not ANY_SCHEMA:
         fields |= _tools({**body, **fields}, facts, notes)
     stops = as_list(body.get("stop_sequences"))
     if facts.stop_limit and len(stops) > facts.stop_limit:
@@ -111,22 +111,17 @@ def plain_schemas(request: MessagesRequest) -> MessagesRequest:
     return request.replace(because=because, **fields)
 
 
-def _limits_schemas(facts: Facts) -> bool:
-    known = (facts.rejected_keywords, facts.schema_patterns, facts.schema_count, facts.schema_form)
-    return any(known)
+def schemas_by(facts: Facts) -> SchemaRules:
+    """What a server takes in the schema of a tool, by what is known of it."""
+    patterns, form = facts.schema_patterns, facts.schema_form
+    return rules_without(facts.rejected_keywords, patterns, facts.schema_count, form)
 
 
 def _tools(body: Mapping[str, Any], facts: Facts, notes: Notes) -> dict[str, Any]:
     tools = [as_object(tool) for tool in as_list(body.get("tools"))]
-    kept = tools
-    most = facts.tools_limit
-    if most and len(tools) > most:
-        kept = fewer_tools(tools, most, as_list(body.get("messages")), body.get("tool_choice"))
-        because = f"the server accepts {most}: {len(tools) - most} unused so far are left out"
-        notes.add("tools", "drop", because)
-    patterns, form = facts.schema_patterns, facts.schema_form
-    rules = rules_without(facts.rejected_keywords, patterns, facts.schema_count, form)
-    cleaned = _cleaned(kept, rules, rules, notes) if _limits_schemas(facts) else []
+    kept = fewer_tools(tools, facts.tools_limit, body, notes)
+    rules = schemas_by(facts)
+    cleaned = [] if rules is ANY_SCHEMA else _cleaned(kept, rules, rules, notes)
     if cleaned or kept is not tools:
         return {"tools": cleaned or kept}
     return {}

@@ -86,11 +86,7 @@ class GeminiApi(Plugin[GeminiApiOptions]):
         dialect = self._dialects.get(original.dialect) if original else None
         if original is None or dialect is None or not original.made_up:
             return await send(request, attempt)
-        if request.get("max_tokens") == dialect.max_tokens:
-            most = await self._limits.of(attempt.backend, attempt.model)
-            if 0 < most < dialect.max_tokens:
-                because = f"the maximum of `{attempt.target}`"
-                request = request.replace(because=because, max_tokens=most)
+        request = await self._limits.within(request, attempt, dialect.max_tokens)
         return await send(request, attempt)
 
     def _wants_json(self, request: MessagesRequest) -> bool:

@@ -144,17 +144,9 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
             exchange.note(self.name, told, stage="route")
             return await send(request, attempt)
         dialect.check(original)
-        if original.made_up and request.body.get("max_tokens") == dialect.max_tokens:
-            request = await self._within(request, attempt)
+        if original.made_up:
+            request = await self._limits.within(request, attempt, dialect.max_tokens)
         return await send(request, attempt)
-
-    async def _within(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
-        """The request with no more tokens of output than the model makes."""
-        most = await self._limits.of(attempt.backend, attempt.model)
-        if not 0 < most < self.options.max_tokens:
-            return request
-        because = f"the maximum of `{attempt.target}`"
-        return request.replace(because=because, max_tokens=most)
 
     @hookimpl
     def normalize_failure(

@@ -14,11 +14,8 @@ from plugway_translation import (
     MediaPolicy,
     Notes,
     Rule,
-    SchemaRules,
     fewer_images,
-    fewer_tools,
     hashed,
-    rules_without,
 )
 
 CACHE: Final = Rule("drop", "the API has no cache markers")
@@ -60,19 +57,6 @@ def ids_of(facts: Facts, most: int) -> IdCodec:
     return IdCodec(limit, exact=facts.tool_id_pattern.endswith(f"{{{limit}}}"))
 
 
-def within(
-    tools: list[dict[str, Any]], most: int, body: Mapping[str, Any], notes: Notes
-) -> list[dict[str, Any]]:
-    """As many of the tools of a request as the server takes, which is `most`; 0 for any number."""
-    if not most or len(tools) <= most:
-        return tools
-    kept = fewer_tools(tools, most, as_list(body.get("messages")), body.get("tool_choice"))
-    count = len(tools) - most
-    because = f"the server accepts {most}: {count} unused so far are left out"
-    notes.add("tools", "drop", because)
-    return kept
-
-
 def turns_in(body: Mapping[str, Any], facts: Facts, media: MediaPolicy, notes: Notes) -> list[Any]:
     """The messages of a request, with as many images as the server takes. Raises `InvalidRequest`
     where the policy is to refuse others."""
@@ -80,12 +64,6 @@ def turns_in(body: Mapping[str, Any], facts: Facts, media: MediaPolicy, notes: N
     if not facts.images_limit:
         return messages
     return list(fewer_images(messages, facts.images_limit, notes, media))
-
-
-def schemas_by(facts: Facts) -> SchemaRules:
-    """What a model takes in the schema of a tool."""
-    patterns, form = facts.schema_patterns, facts.schema_form
-    return rules_without(facts.rejected_keywords, patterns, facts.schema_count, form)
 
 
 def user_hash(user_id: str) -> str:

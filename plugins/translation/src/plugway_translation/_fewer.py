@@ -6,23 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from plugway import as_list, as_object
+from plugway_translation._notes import Notes
 
 ToolT = TypeVar("ToolT", bound=Mapping[str, Any])
 
 
 def fewer_tools(
-    tools: Sequence[ToolT], most: int, messages: Sequence[Any], choice: Any
+    tools: list[ToolT], most: int, body: Mapping[str, Any], notes: Notes
 ) -> list[ToolT]:
-    """At most `most` of `tools`, in their order.
+    """As many of the tools of a request as a server takes, which is `most`, in their order; 0 for
+    any number. The same object where all stay.
 
-    The tool that `choice` forces stays first of all, then those that the conversation has called,
-    then those that the client loads at once; of the deferred ones
-    (`defer_loading`), the first.
+    The tool that `tool_choice` forces stays first of all, then those that the conversation has
+    called, then those that the client loads at once; of the deferred ones (`defer_loading`), the
+    first.
     """
-    if len(tools) <= most:
-        return list(tools)
-    forced = as_object(choice).get("name")
-    used = _called(messages)
+    if not most or len(tools) <= most:
+        return tools
+    count = len(tools) - most
+    notes.add("tools", "drop", f"the server accepts {most}: {count} unused so far are left out")
+    forced = as_object(body.get("tool_choice")).get("name")
+    used = _called(as_list(body.get("messages")))
 
     def rank(at: int) -> tuple[int, int]:
         tool = tools[at]

@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from plugway import Backend, BackendError
+from plugway import Attempt, Backend, BackendError, MessagesRequest
 
 ASK_SECONDS: Final = 2.0
 """What the first request without `max_tokens` waits for a backend's list at most."""
@@ -28,6 +28,18 @@ class OutputLimits:
             limits = await _ask(backend) or limits
             self._known[backend.name] = (time.monotonic() + KEEP_SECONDS, limits)
         return limits.get(model, 0)
+
+    async def within(
+        self, request: MessagesRequest, attempt: Attempt, most: int
+    ) -> MessagesRequest:
+        """`request`, whose `max_tokens` is `most` if nobody has changed it, with no more tokens of
+        output than the model makes."""
+        if request.get("max_tokens") != most:
+            return request
+        limit = await self.of(attempt.backend, attempt.model)
+        if not 0 < limit < most:
+            return request
+        return request.replace(because=f"the maximum of `{attempt.target}`", max_tokens=limit)
 
 
 async def _ask(backend: Backend) -> Mapping[str, int]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from plugway_anthropic_wire import schemas_by
 from plugway_capabilities import Facts
-from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, ids_of, schemas_by
+from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, ids_of
 from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule, SchemaRules
 
 FIELDS: Final[Mapping[str, Rule]] = {

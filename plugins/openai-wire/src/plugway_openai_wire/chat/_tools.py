@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugway import as_list, as_object
-from plugway_openai_wire._policy import MOST_NAME, TOOL, within
+from plugway_openai_wire._policy import MOST_NAME, TOOL
 from plugway_openai_wire.chat._policy import Target
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
@@ -15,6 +15,7 @@ from plugway_translation import (
     ToolNames,
     clean_schema,
     drop_by,
+    fewer_tools,
     is_placeholder,
     strict_fits,
     type_name,
@@ -44,7 +45,7 @@ def offered(body: Mapping[str, Any], target: Target, notes: Notes) -> list[dict[
         elif isinstance(tool.get("name"), str):
             found.append(tool)
     most = target.facts.tools_limit
-    return within(found, most, body, notes)
+    return fewer_tools(found, most, body, notes)
 
 
 def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:

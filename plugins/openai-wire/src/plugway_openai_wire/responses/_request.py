@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import as_list, as_object
+from plugway_anthropic_wire import schemas_by
 from plugway_capabilities import WHO_ASKS
 from plugway_openai_wire._policy import (
     CACHE_KEY,
     EXTRAS,
     OUTPUT,
-    schemas_by,
     turns_in,
     user_hash,
-    within,
 )
 from plugway_openai_wire.responses._items import input_of
 from plugway_openai_wire.responses._policy import FIELDS, LEAST_OUTPUT, Target
@@ -33,6 +32,7 @@ from plugway_translation import (
     closed_where_all_are_required,
     drop_by,
     effort_of,
+    fewer_tools,
     hashed,
     note_extras,
     shortened,
@@ -72,7 +72,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     notes = Notes()
     drop_by(FIELDS, list(body), notes)
     tools = [as_object(tool) for tool in as_list(body.get("tools"))]
-    tools = within(tools, target.facts.tools_limit, body, notes)
+    tools = fewer_tools(tools, target.facts.tools_limit, body, notes)
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model"), "store": False}
     note_extras(as_list(body.get("system")), "system", EXTRAS, notes)

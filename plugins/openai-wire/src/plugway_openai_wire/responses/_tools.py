@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugway import as_object
-from plugway_openai_wire._policy import MOST_NAME, TOOL, schemas_by
+from plugway_anthropic_wire import schemas_by
+from plugway_openai_wire._policy import MOST_NAME, TOOL
 from plugway_openai_wire.responses._policy import SEARCH, Target
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
