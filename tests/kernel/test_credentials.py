@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 from contextlib import suppress
@@ -57,6 +58,7 @@ SPELLINGS = {
     "an address": lambda key: f"GET /x?key={quote(key, safe='')} failed",
     "an address in lower case": lambda key: quote(key, safe="").replace("%2F", "%2f"),
     "an address, slashes kept": quote,
+    "a page": lambda key: html.escape(key).replace("/", "&#x2F;").replace("+", "&#43;"),
     "a dumped header": lambda key: json.dumps({"headers": {"authorization": f"Bearer {key}"}}),
     "twice": lambda key: f"{key} {key}",
 }
@@ -111,6 +113,11 @@ SAID = [
         b'data: {"error_type":"auth","error_message":"bad %b"}\n\n',
         b'data: {"Error":"bad %b"}\n\n',
         b"data: invalid key %b\n\n",
+        b'data: {"detail":"bad %b"}\n\r\n',
+        b'data: {"detail":"bad %b"}\r\n\n',
+        b'id: 1\revent: error\rdata: {"message":"%b","content":[{"a":1}]}\r\r',
+        b'data: {"choices":[{"message":{}}],"base_resp":{"status_msg":"login fail %b"}}\n\n',
+        b'data: {"content":[{"type":"text"}],"errors":[{"message":"%b"}]}\n\n',
         b'error: {"message":"bad %b"}\n\n',
         b": upstream failed %b\n\n",
     )
@@ -164,6 +171,21 @@ def test_a_large_event_of_a_model_goes_on_in_parts_and_keeps_its_words():
     cleaner = CleanStream()
     parts = [b'data: {"delta":"', b"x" * 2**17, KEY.encode(), b"y" * 2**17, KEY.encode(), b'"}\n\n']
     assert b"".join([*map(cleaner.feed, parts), cleaner.flush()]) == b"".join(parts)
+
+
+@pytest.mark.parametrize("cut", [*range(1, len(KEY) + 1), 5000])
+def test_a_key_in_a_large_error_is_found_wherever_the_stream_is_cut(cut):
+    cleaner, begun = CleanStream(), b'data: {"error":{"message":"' + b"y" * 2**16
+    whole = begun + KEY.encode() + b"z" * 9000 + b'"}}\n\n'
+    pieces = [whole[: len(begun) + cut], whole[len(begun) + cut :]]
+    cleaned = b"".join([*map(cleaner.feed, pieces), cleaner.flush()])
+    assert cleaned == whole.replace(KEY.encode(), b"[redacted]")
+
+
+def test_an_event_that_has_no_end_is_not_held_for_ever():
+    cleaner = CleanStream()
+    assert cleaner.feed(b'data: {"error":"') == b""
+    assert len(cleaner.feed(b"x" * 2**17)) > 2**16
 
 
 @pytest.mark.parametrize("body", [event.partition(b"data: ")[2].strip() for event in SAID[:14]])

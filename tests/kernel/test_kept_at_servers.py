@@ -287,3 +287,24 @@ async def test_what_asks_for_nothing_that_is_kept_goes_on(api, said):
         answer = await asked(found, PATHS[api], body_of(api, said))
         assert answer.status_code != 403, answer.text
         assert posted(upstream)
+
+
+def nested(block, times):
+    for _ in range(times):
+        block = {"type": "tool_result", "tool_use_id": "t", "content": [block]}
+    return block
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [[{"type": "file", "file": {"file_id": "file-kept"}}]],
+        [{"type": "text", "text": "x"}, [[{"type": "file", "file": {"file_id": "file-kept"}}]]],
+        [nested({"type": "document", "source": {"type": "file", "file_id": "f"}}, 33)],
+        [nested({"type": "text", "text": "deeper than it is looked into"}, 33)],
+    ],
+)
+@pytest.mark.parametrize("api", ["messages", "chat"])
+async def test_lists_in_lists_hide_nothing_and_what_is_too_deep_is_refused(api, content):
+    said = body_of(api, {"messages": [{"role": "user", "content": content}]})
+    await refused(api, said, *OWN[api])

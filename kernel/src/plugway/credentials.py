@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from html import escape
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -90,15 +91,21 @@ def bytes_without_secrets(
     return data
 
 
-_ERROR: Final = re.compile(rb'"error"\s*:\s*(?!null)|:\s*"error"|(?:^|\n)event: ?error')
+_ERROR: Final = re.compile(
+    rb'"(?:errors?|error_message|base_resp)"\s*:\s*(?!null)|:\s*"error"|(?:^|[\r\n])event: ?error'
+)
 _WORDS: Final = re.compile(
     rb'"(?:choices|output|content|candidates)"\s*:\s*\[\s*\{'
     rb'|"(?:delta|content_block|item|part)"\s*:\s*["{]'
 )
-_MARKS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_MARKS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+"""How events end: two line ends, each CR, LF or both (WHATWG HTML, 9.2.5). LF before CR is left
+out: it may be the first half of LF, CR LF."""
 _END: Final = re.compile(b"|".join(_MARKS))
 _BEGINNING: Final = 4096
 _MOST_HELD: Final = 64 * 1024
+_LONGEST: Final = 4096
+"""Bytes of a long event that wait for the rest of it: more than any key has."""
 
 
 def clean_answer(body: bytes) -> bytes:
@@ -124,7 +131,7 @@ class CleanStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go on now."""
-        if not self._held and chunk.endswith((b"\n\n", b"\r\n\r\n")):
+        if not self._held and chunk.endswith((b"\n\n", b"\n\r\n")):
             self._tail = b""
             return self._clean(chunk)
         before, self._tail = self._tail, (self._tail + chunk[-3:])[-3:]
@@ -136,9 +143,10 @@ class CleanStream:
         data = b"".join(self._held)
         last = _last_end(data) if ended else 0
         if len(data) - last > _MOST_HELD:
-            self._held, self._size = [], 0
             begun = (b"" if last else self._begun) + data[last : last + _BEGINNING]
-            data = self._clean(data)
+            cut = _outside(data, len(data) - _LONGEST)
+            self._held, self._size = [data[cut:]], len(data) - cut
+            data = self._clean(data[:cut])
             self._begun = begun[:_BEGINNING]
             return data
         self._held, self._size = [data[last:]] if last < len(data) else [], len(data) - last
@@ -169,6 +177,15 @@ def _has_any(data: bytes) -> bool:
     return any(core in data for core in _cores)
 
 
+def _outside(data: bytes, cut: int) -> int:
+    """`cut`, or where the secret begins that it would cut in two."""
+    for _, core, pattern in (*_known.copy().values(), *_passing.copy().values()):
+        if core in data:
+            spans = (match.span() for match in pattern.finditer(data))
+            cut = min([start for start, end in spans if start < cut < end], default=cut)
+    return cut
+
+
 def _last_end(data: bytes) -> int:
     """Where the last whole event ends; 0 where none does."""
     marks = _MARKS if b"\r" in data else _MARKS[:1]
@@ -180,14 +197,17 @@ def _spelled(value: str) -> bytes:
 
 
 def _spellings(character: str) -> bytes:
-    """A pattern for one character: itself, escaped in JSON once or more, or as in an address."""
+    """A pattern for one character: itself, escaped in JSON once or more, as in an address or a
+    page."""
     raw = character.encode("utf-8", "surrogatepass")
     itself = re.escape(raw)
     if _PLAIN.fullmatch(character):
         return itself
     escaped = "".join(rf"\\+u{unit:04x}" for unit in _utf16(character)).encode()
     percent = b"".join(b"%%%02x" % byte for byte in raw)
-    return b"(?:\\\\*" + itself + b"|(?i:" + escaped + b"|" + percent + b"))"
+    entities = f"&#x0*{ord(character):x};|&#0*{ord(character)};|{re.escape(escape(character))}"
+    others = b"|".join((escaped, percent, entities.encode("utf-8", "surrogatepass")))
+    return b"(?:\\\\*" + itself + b"|(?i:" + others + b"))"
 
 
 def _utf16(character: str) -> memoryview[int]:

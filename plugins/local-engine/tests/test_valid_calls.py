@@ -245,3 +245,33 @@ def test_a_name_that_is_required_and_not_listed_is_taken_within_values_too(famil
     schema = {"properties": {"v": inner}, "required": ["v", "w"]}
     assert takes(family, schema, {"v": {"a": "x", "b": "y"}, "w": 1})
     assert not takes(family, schema, {"v": {"a": "x", "b": "y", "c": "z"}, "w": 1})
+
+
+TREE = {
+    "properties": {
+        "name": {"type": "string"},
+        "kids": {"type": "array", "items": {"$ref": "#"}},
+    }
+}
+TWICE = {
+    "properties": {
+        "a": {"type": "object", "properties": {"x": {"type": "string"}}},
+        "b": {"$ref": "#/properties/a"},
+        "c": {"type": "array", "items": {"$ref": "#/properties/b"}},
+    }
+}
+"""A schema that zod 3 writes: what is used twice refers to where it stood first."""
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [
+        (TREE, {"kids": [{"name": "y", "kids": [{"kids": []}]}]}),
+        (TREE, {"name": "x"}),
+        (TWICE, {"b": {"x": "1"}, "c": [{"x": "2"}]}),
+        (TWICE, {"a": {}}),
+    ],
+)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_reference_to_the_whole_or_to_a_member_is_followed(family: Family, schema, arguments):
+    assert takes(family, schema, arguments)

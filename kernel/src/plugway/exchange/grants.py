@@ -320,11 +320,17 @@ def _in_settings(
 def _in_content(value: Any, place: str, depth: int) -> Iterator[str]:
     """In what is said: whatever is stored at the upstream is somebody's who is not asked."""
     if not depth:
+        if isinstance(value, dict | list):
+            yield place  # deeper than anybody says something
         return
     if isinstance(value, dict):
         yield from _in_block(_json.as_object(value), place, depth)
     for at, item in enumerate(_json.as_list(value)):
-        yield from _in_block(_json.as_object(item), f"{place}[{at}]", depth)
+        here = f"{place}[{at}]"
+        if isinstance(item, list):
+            yield from _in_content(item, here, depth - 1)
+        else:
+            yield from _in_block(_json.as_object(item), here, depth)
 
 
 def _in_block(block: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:

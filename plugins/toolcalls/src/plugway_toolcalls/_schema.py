@@ -52,6 +52,8 @@ _NOT_IN_GRAMMARS: Final = {
     "unevaluatedProperties", "minProperties", "maxProperties", "$dynamicRef", "$recursiveRef",
 }  # fmt: skip
 _ANY_NAME: Final = "plugway-any"
+_ROOT_NAME: Final = "plugway-root"
+_DEFINED: Final = ("#/$defs/", "#/definitions/")
 _ANY_REF: Final = {"$ref": f"#/$defs/{_ANY_NAME}"}
 _NUMBER: Final = {"type": "number", "minimum": -_BOUND, "maximum": _BOUND}
 _ANY: Final[dict[str, Any]] = {
@@ -89,7 +91,9 @@ def prepare_schema(
     walk = _Walk(dict(schema), purpose, pattern_works or _any_pattern)
     prepared = as_object(walk.schema(walk.root, 0))
     if purpose == "grammar":
-        prepared["$defs"] = {**as_object(prepared.get("$defs")), _ANY_NAME: _ANY}
+        whole = {k: v for k, v in prepared.items() if k not in ("$defs", "definitions")}
+        root = {_ROOT_NAME: whole} if walk.refers_to_root else {}
+        prepared["$defs"] = {**as_object(prepared.get("$defs")), **root, _ANY_NAME: _ANY}
     return PreparedSchema(prepared, tuple(dict.fromkeys(walk.notes)))
 
 
@@ -135,6 +139,8 @@ class _Walk:
     notes: list[str] = field(default_factory=list[str])
     dead: frozenset[str] = frozenset()
     parts: frozenset[int] = frozenset()
+    refers_to_root: bool = False
+    """To the whole, or to something in it that is no definition."""
 
     def __post_init__(self) -> None:
         self.dead = endless_references(self.root)
@@ -176,7 +182,7 @@ class _Walk:
     def _plain(self, key: str, value: Any) -> Any:
         match key:
             case "$ref":
-                return value if self._ref(str(value)) else None
+                return self._ref(str(value))
             case "pattern":
                 return value if isinstance(value, str) and self._pattern(value) else None
             case "format":
@@ -192,16 +198,20 @@ class _Walk:
             case _:
                 return value
 
-    def _ref(self, ref: str) -> bool:
+    def _ref(self, ref: str) -> str | None:
         if not ref.startswith("#"):
             self.notes.append("a `$ref` is not followed: only local ones are supported")
         elif resolve(self.root, ref) is None:
             self.notes.append("a `$ref` has no target")
         elif ref in self.dead:
             self.notes.append("a `$ref` is circular")
+        elif self.purpose == "check" or ref.startswith(_DEFINED):
+            return ref
         else:
-            return True
-        return False
+            # A grammar compiles members one by one, with nothing but the definitions beside them.
+            self.refers_to_root = True
+            return f"#/$defs/{_ROOT_NAME}{ref.removeprefix('#')}"
+        return None
 
     def _pattern(self, pattern: str) -> bool:
         works = self.pattern_works(pattern)
