@@ -1,7 +1,7 @@
-"""The parts of the documentation that are generated from the code; cog inserts them.
+"""The parts of the documentation that are read from the code; cog puts them in place.
 
-A page contains `<!-- [[[cog from tools import docs; docs.hooks() ]]] -->` … `<!-- [[[end]]] -->`;
-`make fix` writes the part between them, `make check` fails if it is out of date.
+A page holds `<!-- [[[cog from tools import docs; docs.hooks() ]]] -->` … `<!-- [[[end]]] -->`;
+`make fix` writes what stands between, `make check` fails where it is out of date.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from plugway.types.options import Options
 ROOT = Path(__file__).resolve().parent.parent
 
 KINDS = {
-    "COLLECT": "all results are collected",
-    "FIRST": "the first result that is not None counts",
-    "CHAIN": "each gets the result of the one before",
+    "COLLECT": "every answer is collected",
+    "FIRST": "the first answer that is not None counts",
+    "CHAIN": "each gets what the one before returned",
     "AROUND": "each wraps the ones listed after it",
-    "NOTIFY": "all are called; results are ignored",
+    "NOTIFY": "all are told; answers do not matter",
 }
 
 
@@ -40,7 +40,7 @@ def hooks() -> None:
     print("| --- | --- | --- | --- |")
     for name, info in infos.items():
         order = "as listed" if info.inward else "in reverse"
-        fails = "the exchange continues" if info.fails == "open" else "the exchange ends"
+        fails = "the exchange goes on" if info.fails == "open" else "the exchange ends"
         print(f"| [`{name}`](#{name}) | {info.kind}: {KINDS[info.kind]} | {order} | {fails} |")
     for name in infos:
         function = getattr(Hookspecs, name)
@@ -88,7 +88,7 @@ def catalogue() -> None:
 
 
 def compatibility() -> None:
-    """The features kept between each client's API and each backend, found by trying them."""
+    """What becomes of each feature between each client's API and each backend: tried, not told."""
     from tests.matrix import page  # drives a gateway for each backend: only for this page
 
     print(page.text(page.found()))

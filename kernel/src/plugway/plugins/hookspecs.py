@@ -85,21 +85,22 @@ class Hookspecs:
 
     @_hook("COLLECT")
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute] | None:
-        """Called once at load. Returns Starlette routes that are served behind the guard. They take
-        precedence over the kernel's own routes, except those of exchanges. Bodies are read
-        beforehand, within the limits of `server`; an exception becomes a gateway error. Callers
-        with a limited token can reach only routes with the attribute `limited_callers = True`."""
+        """Called once at load. Returns HTTP routes of Starlette that are served behind the guard,
+        before the kernel's own but for those of exchanges. Bodies are read before, within the
+        limits of `server`; what a route raises is told as the gateway tells its own failures.
+        Callers with a limited token reach those alone that have an attribute
+        `limited_callers = True`."""
 
     @_hook("COLLECT")
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:
-        """Called once at load. Returns a context manager, entered before the first exchange and
-        exited after the last one. Open and close the plugin's resources in it."""
+        """Called once at load. Returns a context that is entered before the first exchange and
+        left after the last one: the place to open and close what the plugin owns."""
 
     @_hook("FIRST", fails="open")
     async def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
         """Called once per exchange, before all others. Returns the conversation and the subagent
-        that the client names in its own way, or None. If every plugin returns None, the header
-        `…-session-id` counts, together with `…-agent-id` and `…-parent-agent-id`."""
+        that a client names in a way of its own, or None. Where nobody answers, a header line
+        `…-session-id` counts, with `…-agent-id` and `…-parent-agent-id` beside it."""
 
     @_hook("CHAIN")
     async def transform_request(
@@ -107,19 +108,18 @@ class Hookspecs:
     ) -> MessagesRequest | None:
         """Called once per exchange, before routing. Returns a changed request
         (`request.replace(..., because=...)`, or `request.without(names, because=...)` if a client
-        chose the names), or None to leave it unchanged."""
+        chose the names), or None to leave it."""
 
     @_hook("FIRST", limit_seconds=None)
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
         """Called once per exchange, before routing. Returns a reply to answer without a backend,
-        or None. Raise `RequestRejected` to reject the request. `explain` calls it, too: change
-        nothing unless `exchange.endpoint` is "messages"."""
+        or None. Raise `RequestRejected` to refuse. `explain` asks too, and changes nothing:
+        `exchange.endpoint` is "messages" where the answer counts."""
 
     @_hook("FIRST")
     async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
         """Called once per exchange. Returns the targets in fallback order and the reason, or None
-        to leave it to the next plugin. For an unknown model, raise `NoRoute` and list the known
-        ones."""
+        to leave it to the next plugin. Raise `NoRoute` with what exists for an unknown model."""
 
     @_hook("CHAIN")
     async def plan_attempts(
@@ -131,18 +131,18 @@ class Hookspecs:
     async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Called before each attempt, always with the result of `transform_request`, never with
-        that of another attempt. Returns the request adapted to that backend."""
+        """Called before each attempt, always with the request of `transform_request`, never with
+        what another attempt made of it. Returns the request adapted to that backend."""
 
     @_hook("AROUND", limit_seconds=None)
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """Called for each attempt. Calls `send` any number of times and returns its reply. Changes
-        to the request that it sends (`request.replace(..., because=...)`) are on the receipt.
-        `explain` does not call this hook.
+        """Called for each attempt. Calls `send` any number of times and returns its reply. What it
+        changes in the request that it sends (`request.replace(..., because=...)`) is on the
+        receipt; `explain` does not call it.
 
-        `send` returns at the first content event; before that, it may raise `BackendError`.
+        `send` returns when the first content event is there; it raises `BackendError` before that.
         """
         raise AssertionError("a contract, never called")
 
@@ -150,25 +150,26 @@ class Hookspecs:
     async def normalize_failure(
         self, failure: BackendError, attempt: Attempt, exchange: Exchange
     ) -> Reply | None:
-        """Called for the failure that is reported to the client. Returns the status and body to
-        send, or None for the kernel's own rendering."""
+        """Called for the failure that the client is told. Returns the status and body it sees, or
+        None for the kernel's own rendering."""
 
     @_hook("CHAIN", fails="open", inward=False)
     async def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
         """Called before the first byte goes to the client. Returns a changed reply, or None.
 
-        Also called for replies to `count_tokens` (`exchange.endpoint`), including the 404 of a
-        backend that cannot count, which has a line of the stage `count` on the receipt.
+        Answers to `count_tokens` come by too (`exchange.endpoint`), also the 404 of a backend that
+        cannot count, of which the receipt has a line of the stage `count`.
         """
 
     @_hook("CHAIN", fails="open", inward=False)
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
-        """Called for each reply to a streaming request. Returns a stream that wraps `stream`, or
-        None to add no layer. An exchange without layers is relayed byte for byte.
+        """Called for each reply to a request for a stream. Returns a stream that wraps `stream`,
+        or None to add no layer: an exchange without layers is relayed byte for byte.
 
-        A layer that changes something records it with `exchange.note`; the layer alone does not
-        count as a change. It does not close the stream it was given: the kernel closes every
-        layer.
+        A layer that changes something says so with `exchange.note`: the layer alone does not count
+        as a change.
+
+        A layer does not close the stream it was given; the kernel closes every layer.
         """
 
     @_hook("CHAIN", fails="open", limit_seconds=None)
@@ -179,8 +180,8 @@ class Hookspecs:
 
     @_hook("NOTIFY", fails="open")
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Called exactly once per exchange, after its last byte. `exchange.caller.name` is the
-        caller's name, as in logs and receipts."""
+        """Called exactly once per exchange, after its last byte. `exchange.caller.name` says who
+        asked, as logs and receipts do."""
 
 
 def hook_infos() -> dict[str, HookInfo]:
