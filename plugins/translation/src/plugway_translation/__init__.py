@@ -23,7 +23,7 @@ from plugway_translation._media import (
     unreadable,
     unseen,
 )
-from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
+from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder, safe_name
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
@@ -113,6 +113,7 @@ __all__ = [
     "result_text",
     "rules_without",
     "safe_id",
+    "safe_name",
     "said_in",
     "shortened",
     "strict_fits",
