@@ -288,7 +288,7 @@ def _accept(
     if new is None or new is old:
         return old
     made = new.changes[len(old.changes) :]
-    exchange.note_once(impl.plugin.name, (change.told for change in made), stage=impl.hook)
+    exchange.note_once(impl.plugin.name, (change.summary for change in made), stage=impl.hook)
     return new
 
 
