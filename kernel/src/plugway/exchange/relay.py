@@ -15,7 +15,7 @@ from plugway.credentials import CleanStream
 from plugway.exchange.dialect import ForeignRelay
 from plugway.exchange.writer import Resources, Responder
 from plugway.plugins.contain import next_of
-from plugway.plugins.layer import Signed
+from plugway.plugins.layer import Attributed
 from plugway.types.emitter import Order
 from plugway.types.errors import BackendProtocolError, StreamInterrupted
 from plugway.types.events import StreamEvent, interrupted, renamed
@@ -118,7 +118,7 @@ class RawRelay:
         return chunk
 
 
-class EventRelay(Signed):
+class EventRelay(Attributed):
     """Events from a backend, checked for their order."""
 
     def __init__(self, events: AsyncIterable[StreamEvent], *, source: str = "") -> None:

@@ -31,7 +31,7 @@ from plugway.http.accept import Acceptor
 from plugway.http.bind import BindError, bind
 from plugway.http.protocol import GatewayProtocol
 from plugway.http.watch import Watchdog, watch_file
-from plugway.plugins.contain import Unending, unending
+from plugway.plugins.contain import ContinuingLoop, surviving_exit
 from plugway.system import RELOAD, disable_core_dumps, event_loop, signals, tune_malloc
 from plugway.types.errors import PlugwayError
 from plugway.upstream.wire import WireLimits
@@ -259,7 +259,7 @@ def run(
     )
     status = 0
     try:
-        loop = type("GatewayLoop", (Unending, event_loop()), {})
+        loop = type("GatewayLoop", (ContinuingLoop, event_loop()), {})
         options = {"loop_factory": loop}
         anyio.run(_main, server, announce, drain_seconds, backend_options=options)
     except* StartFailed as failed:
@@ -282,7 +282,7 @@ async def _main(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_obey_signals, server, drain_seconds)
             tasks.start_soon(_announce, server, announce)
-            with unending(loop):
+            with surviving_exit(loop):
                 await server.serve()
             tasks.cancel_scope.cancel()
     finally:

@@ -22,7 +22,7 @@ from plugway.config.document import Place, dotted, in_order
 from plugway.exchange.intake import ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.log import redact
-from plugway.plugins.contain import in_full, is_defect
+from plugway.plugins.contain import is_defect, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.loader import Found, find_plugins
@@ -184,7 +184,7 @@ class _Lifespan:
             if not is_defect(error):
                 raise
             if not entered:
-                reason = f"hook `lifespan` failed at start: {in_full(error)}"
+                reason = f"hook `lifespan` failed at start: {with_message(error)}"
                 raise PluginError(self._name, reason) from error
             log.exception("plugin `%s`: its `lifespan` failed while running", self._name)
         finally:
