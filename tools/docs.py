@@ -25,11 +25,11 @@ from plugway.types.options import Options
 ROOT = Path(__file__).resolve().parent.parent
 
 KINDS = {
-    "COLLECT": "every answer is collected",
-    "FIRST": "the first answer that is not None counts",
-    "CHAIN": "each gets what the one before returned",
+    "COLLECT": "all results are collected",
+    "FIRST": "the first result that is not None wins",
+    "CHAIN": "each gets the result of the previous one",
     "AROUND": "each wraps the ones listed after it",
-    "NOTIFY": "all are told; answers do not matter",
+    "NOTIFY": "all are called; results are ignored",
 }
 
 
@@ -40,7 +40,7 @@ def hooks() -> None:
     print("| --- | --- | --- | --- |")
     for name, info in infos.items():
         order = "as listed" if info.inward else "in reverse"
-        fails = "the exchange goes on" if info.fails == "open" else "the exchange ends"
+        fails = "the exchange continues" if info.fails == "open" else "the exchange ends"
         print(f"| [`{name}`](#{name}) | {info.kind}: {KINDS[info.kind]} | {order} | {fails} |")
     for name in infos:
         function = getattr(Hookspecs, name)

@@ -24,7 +24,7 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Notes, parse_arguments, type_name
+from plugway_translation import Notes, parse_arguments, safe_name, type_name
 
 INPUT: Final = "input"
 """The one argument of the function that stands for a `custom` tool, whose input is plain text."""
@@ -49,7 +49,7 @@ class Tool:
     """Its type, where the client knows it by one of its own: `shell` and its like."""
     namespace: str = ""
     own: str = ""
-    """The name inside of the namespace."""
+    """The client's name for it, inside of the namespace where there is one."""
     cache_control: Any = None
 
     def block(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> l
 def _inside(namespace: str, tool: Tool) -> Tool:
     joined = namespace if namespace.endswith("__") else f"{namespace}__"
     return Tool(
-        joined + tool.name,
+        safe_name(joined + (tool.name if tool.namespace else tool.own)),
         tool.description,
         tool.schema,
         tool.strict,
@@ -168,7 +168,12 @@ def _inside(namespace: str, tool: Tool) -> Tool:
 def _tool(
     told: Mapping[str, Any], kind: str, path: str, notes: Notes, cache_control: Any = None
 ) -> Tool:
-    name = text(told, "name", f"{path}.name")
+    own = text(told, "name", f"{path}.name")
+    if not own:
+        raise invalid(f"Invalid '{path}.name': empty string.")
+    name = safe_name(own)
+    if name != own:
+        notes.add("tools.name", "translate", "other characters and a hash; restored in the reply")
     description = optional_text(told, "description", f"{path}.description")
     for hint in _HINTS:
         if told.get(hint):
@@ -176,7 +181,7 @@ def _tool(
     if kind == "custom":
         notes.add("tools.custom", "emulate", f"a function with one text, `{INPUT}`")
         description = _with_grammar(description, as_object(told.get("format")))
-        return Tool(name, description, custom=True, own=name)
+        return Tool(name, description, custom=True, own=own)
     schema = optional_object(told, "parameters", f"{path}.parameters")
     if schema.get("type") != "object":
         if schema:
@@ -184,7 +189,7 @@ def _tool(
         schema = {**schema, "type": "object"}
         schema.setdefault("properties", {})
     strict = told.get("strict") is True
-    return Tool(name, description, schema, strict, own=name, cache_control=cache_control)
+    return Tool(name, description, schema, strict, own=own, cache_control=cache_control)
 
 
 def _with_grammar(description: str, form: dict[str, Any]) -> str:
@@ -251,7 +256,9 @@ def _chosen(told: Mapping[str, Any], path: str) -> str:
     inner = as_object(told.get("function")) or as_object(told.get("custom")) or told
     name = text(inner, "name", f"{path}.name")
     namespace = told.get("namespace")
-    return _inside(namespace, Tool(name)).name if isinstance(namespace, str) else name
+    if isinstance(namespace, str):
+        return _inside(namespace, Tool(name, own=name)).name
+    return safe_name(name)
 
 
 def offered(
