@@ -19,7 +19,7 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Media, MediaPolicy, Notes, unseen
+from plugway_translation import Media, MediaPolicy, Notes, media_placeholder
 
 _DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.=+-]+)*),", re.ASCII)
 _TYPES: Final = "'text', 'image_url', 'input_audio', 'file' and their names in Responses"
@@ -116,7 +116,7 @@ class Parts:
 
     def _left_out(self, what: str, because: str) -> dict[str, Any]:
         shape = "image" if what == "image" else "document"
-        notice = unseen(
+        notice = media_placeholder(
             Media(shape, "" if what == shape else what), self._media, self._notes, because
         )
         return {"type": "text", "text": notice}

@@ -11,10 +11,10 @@ from plugway import Gathered, object_text, whole_escapes
 from plugway_openai_wire._json import is_json
 from plugway_translation import (
     end_of_escapes,
-    joined_versions,
-    last_meant,
-    one_of_many,
+    last_of_joined,
+    last_version,
     parse_arguments,
+    split_versions,
 )
 
 _PIECES: Final = 1000
@@ -107,7 +107,7 @@ class Arguments:
         text = piece.strip()
         if not text or self.now.text().strip().startswith(text):
             return True
-        return is_json(text) and last_meant([self.text(), text]) is not None
+        return is_json(text) and last_version([self.text(), text]) is not None
 
     def _again(self, piece: str) -> int:
         """Start another version if `piece` is one; return how many characters were discarded."""
@@ -177,11 +177,11 @@ class Arguments:
             return whole
         found = object_text(whole) if whole.strip() else whole
         if found is None and self._versions:
-            found = last_meant(
+            found = last_version(
                 [*map(whole_escapes, self._versions), whole_escapes(self.now.text())]
             )
         elif found is None:
-            found = one_of_many(whole.strip())
+            found = last_of_joined(whole.strip())
         return whole if found is None else found
 
     def fresh(self) -> str:
@@ -210,7 +210,7 @@ class Arguments:
 
         For a duplicate member, JSON parsers use the last value.
         """
-        if versions := joined_versions(first):
+        if versions := split_versions(first):
             first = first[: first.index(versions[0]) + len(versions[0])]
         rest = first[self._sent :].rstrip()
         closers = _closers(first)

@@ -13,7 +13,7 @@ from plugway import BackendError, BackendProtocolError, StreamEvent, StreamInter
 from plugway_openai_wire._api import Api, Reader
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_openai_wire._sse import DONE, Payloads
-from plugway_translation import Halves, read_json
+from plugway_translation import SurrogateJoiner, read_json
 
 _DRAIN_SECONDS: Final = 0.25
 """How long to wait for the end of a body after its end marker: a connection can be reused only
@@ -27,7 +27,7 @@ class TranslatedEvents:
         self._chunks = chunks
         self._reader = reader
         self._payloads = Payloads()
-        self._halves = Halves()
+        self._surrogates = SurrogateJoiner()
         self._waiting: deque[bytes] = deque()
         self._ready: deque[StreamEvent] = deque()
         self._over = False
@@ -83,14 +83,14 @@ class TranslatedEvents:
             self._end()
         elif payload.strip():
             try:
-                values = self._halves.feed(payload)
+                values = self._surrogates.feed(payload)
             except orjson.JSONDecodeError as error:
                 raise _no_json(payload, error) from None
             for value in values:
                 self._ready += self._reader.feed(_object(value))
 
     def _end(self) -> None:
-        for value in self._halves.flush():
+        for value in self._surrogates.flush():
             self._ready += self._reader.feed(as_object(value))
         self._ready += self._reader.end()
 

@@ -14,8 +14,8 @@ from plugway_translation import (
     MediaPolicy,
     Notes,
     Rule,
-    fewer_images,
     hashed,
+    limit_images,
 )
 
 CACHE: Final = Rule("drop", "the API has no cache markers")
@@ -64,7 +64,7 @@ def turns_in(body: Mapping[str, Any], facts: Facts, media: MediaPolicy, notes: N
     messages = as_list(body.get("messages"))
     if not facts.images_limit:
         return messages
-    return list(fewer_images(messages, facts.images_limit, notes, media))
+    return list(limit_images(messages, facts.images_limit, notes, media))
 
 
 def user_hash(user_id: str) -> str:

@@ -21,8 +21,9 @@ from plugway_translation import (
     Notes,
     ToolNames,
     Turn,
-    in_words,
+    block_text,
     media_of,
+    media_placeholder,
     note_extras,
     reminder,
     result_media,
@@ -30,7 +31,6 @@ from plugway_translation import (
     turns_of,
     type_name,
     unreadable,
-    unseen,
 )
 
 Message = dict[str, Any]
@@ -116,13 +116,13 @@ class Conversation:
         if media is not None:
             return self._medium(media)
         self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
-        words = in_words(block)
+        words = block_text(block)
         return [_text(words)] if words else []
 
     def _medium(self, media: Media) -> list[Part]:
         quirks, facts = self._target.quirks, self._target.facts
         if media.kind == "document" and media.text:
-            return [_text(media.said)]
+            return [_text(media.as_text)]
         if media.kind == "image":
             takes = quirks.images and "image" not in facts.rejected_inputs
             if takes and (because := unreadable(media)):
@@ -142,7 +142,7 @@ class Conversation:
         return self._unseen(media, "the server does not accept such documents")
 
     def _unseen(self, media: Media, because: str) -> list[Part]:
-        return [_text(unseen(media, self._target.media, self._notes, because))]
+        return [_text(media_placeholder(media, self._target.media, self._notes, because))]
 
     def _content(self, parts: list[Part]) -> str | list[Part]:
         if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
@@ -157,7 +157,7 @@ class Conversation:
     def system(self, turn: Turn) -> list[Message]:
         """Keep a system turn in place, or turn it into a reminder."""
         note_extras(turn.blocks, "messages", self._marks.extras, self._notes)
-        text = SEPARATOR.join(filter(None, map(in_words, turn.blocks)))
+        text = SEPARATOR.join(filter(None, map(block_text, turn.blocks)))
         if not text:
             return []
         role = "system"
@@ -196,7 +196,7 @@ class Conversation:
                     thoughts.append(block)
             else:
                 self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
-                texts.append(in_words(block))
+                texts.append(block_text(block))
         texts = [text for text in texts if text]
         thought = restored(thoughts, self._target, self._notes, calls=bool(calls))
         thinking = [_thought(text) for text in thought.pop(PARTS, ())]

@@ -38,7 +38,7 @@ from plugway_openai_wire.chat._thinking import (
     thought_in,
 )
 from plugway_openai_wire.responses import StopCut
-from plugway_translation import FreshIds, Totals, usage_of, usage_told
+from plugway_translation import FreshIds, Totals, detailed_usage, usage_of
 
 
 class ChatReader:
@@ -258,14 +258,14 @@ class ChatReader:
         if self._emitter.empty and reason == "end_turn":
             raise BackendProtocolError("its reply is empty: no text and no tool call")
         hit = sequence if reason == "stop_sequence" else None
-        ending = self._emitter.finish(reason, usage_told(totals), stop_sequence=hit)
+        ending = self._emitter.finish(reason, detailed_usage(totals), stop_sequence=hit)
         return explained(ending, self._refusal) if reason == "refusal" else ending
 
     def _stop_at(self, sequence: str) -> list[StreamEvent]:
         """End the reply at a stop sequence that the gateway applies."""
         events = self._close_thinking()
         self.ended = True
-        usage = usage_told(self._totals())
+        usage = detailed_usage(self._totals())
         return [*events, *self._emitter.finish("stop_sequence", usage, stop_sequence=sequence)]
 
     def _reported(self) -> Totals:

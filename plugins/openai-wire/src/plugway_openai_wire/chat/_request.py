@@ -26,7 +26,7 @@ from plugway_translation import (
     ToolNames,
     clamp_effort,
     clean_schema,
-    closed_where_all_are_required,
+    close_strict_objects,
     drop_by,
     effort_of,
     ids_of_calls,
@@ -228,7 +228,7 @@ def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     wanted = wanted or as_object(body.get("output_format"))
     if wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
         return {}
-    given = closed_where_all_are_required(wanted["schema"])
+    given = close_strict_objects(wanted["schema"])
     schema, cut = clean_schema(given, target.schemas, "output_config.format")
     match target.quirks.formats:
         case "schema":

@@ -13,7 +13,7 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire.chat._policy import Target
-from plugway_translation import Notes, Opened, said_in
+from plugway_translation import Notes, Opened, readable_text
 
 FIELDS: Final = ("reasoning_content", "reasoning")
 """Message fields that hold thinking as text; the first non-empty one is used."""
@@ -144,4 +144,4 @@ def _filled(entry: dict[str, Any], text: str) -> dict[str, Any]:
 
 def part_text(part: Mapping[str, Any]) -> str:
     """The text of a `thinking` part, which holds nested parts."""
-    return said_in(part.get("thinking"))
+    return readable_text(part.get("thinking"))

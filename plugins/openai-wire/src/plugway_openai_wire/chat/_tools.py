@@ -15,8 +15,8 @@ from plugway_translation import (
     ToolNames,
     clean_schema,
     drop_by,
-    fewer_tools,
     is_placeholder,
+    limit_tools,
     remembered,
     strict_fits,
     type_name,
@@ -45,7 +45,7 @@ def offered(body: Mapping[str, Any], target: Target, notes: Notes) -> list[dict[
         elif isinstance(tool.get("name"), str):
             found.append(tool)
     most = target.facts.tools_limit
-    return fewer_tools(found, most, body, notes)
+    return limit_tools(found, most, body, notes)
 
 
 def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:

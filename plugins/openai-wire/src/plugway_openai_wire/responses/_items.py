@@ -19,16 +19,16 @@ from plugway_translation import (
     Notes,
     ToolNames,
     Turn,
-    in_words,
+    block_text,
     media_of,
+    media_placeholder,
     note_extras,
+    readable_text,
     result_media,
     result_text,
-    said_in,
     turns_of,
     type_name,
     unreadable,
-    unseen,
 )
 
 Item = dict[str, Any]
@@ -80,7 +80,7 @@ class _ItemBuilder:
             self._parts = []
 
     def _developer(self, content: Any) -> None:
-        text = said_in(content)
+        text = readable_text(content)
         if text:
             parts = [{"type": "input_text", "text": text}]
             self.items.append({"type": "message", "role": "developer", "content": parts})
@@ -109,7 +109,7 @@ class _ItemBuilder:
             case _:
                 self._notes.add(type_name(block.get("type")), "translate", "written as text")
                 self._parts.append(
-                    {"type": "output_text", "text": in_words(block), "annotations": []}
+                    {"type": "output_text", "text": block_text(block), "annotations": []}
                 )
 
     def _thought(self, block: Mapping[str, Any]) -> None:
@@ -138,7 +138,7 @@ class _ItemBuilder:
                 self._developer(block.get("content"))
             case _:
                 self._notes.add(type_name(block.get("type")), "translate", "written as text")
-                self._parts.append({"type": "input_text", "text": in_words(block)})
+                self._parts.append({"type": "input_text", "text": block_text(block)})
 
     def _result(self, block: Mapping[str, Any]) -> list[Item]:
         """Add the output of a call; return the parts that must follow as user content."""
@@ -167,7 +167,7 @@ class _ItemBuilder:
         for part in map(as_object, as_list(block.get("content"))):
             if part.get("type") in ("image", "document"):
                 parts += self._media(part)
-            elif text := in_words(part):
+            elif text := block_text(part):
                 parts.append({"type": "input_text", "text": text})
         return parts
 
@@ -176,7 +176,7 @@ class _ItemBuilder:
         if media is None:
             return []
         if media.text:
-            return [{"type": "input_text", "text": media.said}]
+            return [{"type": "input_text", "text": media.as_text}]
         if media.kind in self._target.facts.rejected_inputs:
             return [self._left_out(media, "the model does not accept it")]
         if media.kind == "image" and (because := unreadable(media)):
@@ -186,11 +186,11 @@ class _ItemBuilder:
             why = "the file is stored elsewhere" if media.file_id else "it has no data"
             return [self._left_out(media, why)]
         named = media.kind == "image" or "filename" in part  # a file URL has no name
-        label = media.context if named else media.said
+        label = media.context if named else media.as_text
         return [*([{"type": "input_text", "text": label}] if label else []), part]
 
     def _left_out(self, media: Media, because: str) -> Item:
-        words = unseen(media, self._target.media, self._notes, because)
+        words = media_placeholder(media, self._target.media, self._notes, because)
         return {"type": "input_text", "text": words}
 
     def _extras(self, block: Mapping[str, Any]) -> None:

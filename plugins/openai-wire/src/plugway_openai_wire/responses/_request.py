@@ -29,11 +29,11 @@ from plugway_translation import (
     ToolNames,
     clamp_effort,
     clean_schema,
-    closed_where_all_are_required,
+    close_strict_objects,
     drop_by,
     effort_of,
-    fewer_tools,
     hashed,
+    limit_tools,
     note_extras,
     shortened,
     strict_fits,
@@ -72,7 +72,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     notes = Notes()
     drop_by(FIELDS, list(body), notes)
     tools = [as_object(tool) for tool in as_list(body.get("tools"))]
-    tools = fewer_tools(tools, target.facts.tools_limit, body, notes)
+    tools = limit_tools(tools, target.facts.tools_limit, body, notes)
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model"), "store": False}
     note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
@@ -144,7 +144,7 @@ def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     wanted = as_object(output.get("format") or body.get("output_format"))
     if wanted.get("type") != "json_schema":
         return {}
-    given = closed_where_all_are_required(wanted.get("schema"))
+    given = close_strict_objects(wanted.get("schema"))
     schema, cut = clean_schema(given, schemas_by(target.facts), "output_config.format")
     notes.extend(cut)
     made = {"type": "json_schema", "name": "answer", "schema": schema}
