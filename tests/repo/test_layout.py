@@ -22,11 +22,11 @@ FLOORS = (
 )
 """Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_347,
+    "types": 3_348,
     "upstream": 1_619,
     "config": 1_314,
     "plugins": 1_330,
-    "exchange": 2_765,
+    "exchange": 2_771,
     "http": 2_232,
     "cli": 1_268,
 }

@@ -82,8 +82,12 @@ class TranslatedEvents:
         if payload == DONE:
             self._end()
         elif payload.strip():
-            for value in _values(self._halves, payload):
-                self._ready += self._reader.feed(value)
+            try:
+                values = self._halves.feed(payload)
+            except orjson.JSONDecodeError as error:
+                raise _no_json(payload, error) from None
+            for value in values:
+                self._ready += self._reader.feed(_object(value))
 
     def _end(self) -> None:
         for value in self._halves.flush():
@@ -188,14 +192,6 @@ def is_whole(payload: bytes) -> bool:
         return isinstance(read_json(payload), dict)
     except orjson.JSONDecodeError:
         return False
-
-
-def _values(halves: Halves, payload: bytes) -> list[dict[str, Any]]:
-    """The objects that are ready with an event. Raises as `parsed`."""
-    try:
-        return [_object(value) for value in halves.feed(payload)]
-    except orjson.JSONDecodeError as error:
-        raise _no_json(payload, error) from None
 
 
 def parsed(payload: bytes) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_place
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
+from plugway_translation._remembered import remembered
 from plugway_translation._repeated import joined_versions, last_meant, one_of_many
 from plugway_translation._schema import (
     ANY_SCHEMA,
@@ -105,6 +106,7 @@ __all__ = [
     "parse_arguments",
     "plain_base64",
     "read_json",
+    "remembered",
     "reminder",
     "replaced_media",
     "result_media",

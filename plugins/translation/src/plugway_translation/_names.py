@@ -29,17 +29,16 @@ def is_placeholder(tool: Mapping[str, Any]) -> bool:
 class ToolNames:
     """Both directions for the tools of one request. Same tools, same names."""
 
-    __slots__ = ("_back", "_limit", "_out", "_pattern", "changed")
+    __slots__ = ("_back", "_out", "_pattern", "changed", "limit")
 
     def __init__(self, names: Iterable[str], limit: int = 64, pattern: str = PATTERN) -> None:
         """`limit` is the most characters; `pattern` a regular expression for one character."""
-        self._limit = limit
+        self.limit = limit
         self._pattern = pattern
         self.changed: dict[str, str] = {}
         """The tools that the target has under another name, by the client's name."""
-        names = list(names)
-        legal = _legal(pattern, limit).fullmatch
-        self._out = {name: name for name in names if legal(name)}
+        names = tuple(names)
+        self._out = dict(_legal_among(names, pattern, limit))
         self._back = dict(self._out)
         if len(self._out) < len(names):
             for name in names:
@@ -49,7 +48,7 @@ class ToolNames:
         """The target's name for a tool; also for one that the request no longer has."""
         found = self._out.get(name)
         if found is None:
-            found = name if _legal(self._pattern, self._limit).fullmatch(name) else ""
+            found = name if _legal(self._pattern, self.limit).fullmatch(name) else ""
             if not found or self._back.get(found, name) != name:
                 found = self._short(name)
             self._out[name] = found
@@ -71,7 +70,7 @@ class ToolNames:
         for salt in range(1000):
             digest = hashlib.sha256(f"{salt or ''}{name}".encode("utf-8", "surrogatepass"))
             tail = "_" + digest.hexdigest()[:8]
-            found = clean[: self._limit - len(tail)] + tail
+            found = clean[: self.limit - len(tail)] + tail
             if self._back.get(found, name) == name:
                 return found
         raise RuntimeError(f"no free name for the tool `{name}`")
@@ -80,3 +79,10 @@ class ToolNames:
 @lru_cache(maxsize=64)
 def _legal(pattern: str, limit: int) -> re.Pattern[str]:
     return re.compile(f"(?:{pattern}){{1,{limit}}}")
+
+
+@lru_cache(maxsize=64)
+def _legal_among(names: tuple[str, ...], pattern: str, limit: int) -> Mapping[str, str]:
+    """The names that need no other, each by itself."""
+    legal = _legal(pattern, limit).fullmatch
+    return {name: name for name in names if legal(name)}

@@ -46,6 +46,11 @@ class Notes:
         for note in notes:
             self._counts[note] = self._counts.get(note, 0) + 1
 
+    def include(self, other: Notes) -> None:
+        """Add all notes of `other`, as often as they stand there."""
+        for note, n in other._counts.items():
+            self._counts[note] = self._counts.get(note, 0) + n
+
     def of_tool(self, name: str, notes: Sequence[Note]) -> None:
         """Add notes of the schema of a tool; those of a bound that is lost name the tool."""
         for note in notes:

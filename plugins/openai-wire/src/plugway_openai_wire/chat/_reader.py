@@ -149,19 +149,22 @@ class ChatReader:
         """Thinking and text of one delta."""
         events: list[StreamEvent] = []
         text, field = thought_in(delta)
-        detailed = self._details.add(delta.get(DETAILS))
-        events += self._think(text or detailed, field or "reasoning")
+        detailed = self._details.add(delta[DETAILS]) if DETAILS in delta else ""
+        if text or detailed:
+            events += self._think(text or detailed, field or "reasoning")
         content = delta.get("content")
         if isinstance(content, str):
             events += self._tell(content)
-        for item in as_list(content):
-            part = as_object(item)
-            if part.get("type") == "thinking":
-                events += self._think(part_text(part), PARTS)
-            else:
-                events += self._tell(part.get("text"))
-        self._sources += sources_in(delta)
-        events += self._cite()
+        else:
+            for item in as_list(content):
+                part = as_object(item)
+                if part.get("type") == "thinking":
+                    events += self._think(part_text(part), PARTS)
+                else:
+                    events += self._tell(part.get("text"))
+        if "annotations" in delta:
+            self._sources += sources_in(delta)
+            events += self._cite()
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
             self._refusal = (self._refusal or "") + refusal
             events += self._tell(refusal)
@@ -205,7 +208,8 @@ class ChatReader:
         if not text:
             return []
         events = self._close_thinking() if self._thought else []
-        return [*events, *self._emitter.text(text), *self._cite()]
+        events += self._emitter.text(text)
+        return [*events, *self._cite()] if self._sources else events
 
     def _cite(self) -> list[StreamEvent]:
         """The sources that wait, where a text is open."""

@@ -105,11 +105,16 @@ def usage_in(data: Mapping[str, Any]) -> Mapping[str, Any]:
     Groq's is in `x_groq` (its SDK, `types/chat/chat_completion_chunk.py`), Moonshot's in the last
     choice that it streams (its API reference, "Chat").
     """
-    choices = [as_object(item) for item in as_list(data.get("choices"))[:1]]
-    places = [data, as_object(data.get("x_groq")), *choices]
-    places += [as_object(choice.get(name)) for choice in choices for name in ("delta", "message")]
-    found = [as_object(place.get("usage")) for place in places]
-    return next(filter(None, found), found[0])
+    if usage := as_object(data.get("usage")):
+        return usage
+    places = [as_object(data["x_groq"])] if "x_groq" in data else []
+    for item in as_list(data.get("choices"))[:1]:
+        choice = as_object(item)
+        places += [choice, as_object(choice.get("delta")), as_object(choice.get("message"))]
+    for place in places:
+        if "usage" in place and (usage := as_object(place["usage"])):
+            return usage
+    return {}
 
 
 def failure_in(data: Mapping[str, Any]) -> BackendRefused | None:

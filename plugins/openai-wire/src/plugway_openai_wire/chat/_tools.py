@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugway import as_list, as_object
@@ -17,11 +17,11 @@ from plugway_translation import (
     drop_by,
     fewer_tools,
     is_placeholder,
+    remembered,
     strict_fits,
     type_name,
 )
 
-_PLAIN = frozenset(("name", "description", "input_schema"))
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -56,31 +56,38 @@ def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:
 
 def tools_of(
     tools: list[dict[str, Any]], target: Target, names: ToolNames, notes: Notes
-) -> list[dict[str, Any]]:
-    """`tools` of the request."""
-    rules = target.schemas
-    found = [_function(tool, target, names, rules, notes) for tool in tools]
+) -> list[Mapping[str, Any]]:
+    """`tools` of the request. Treat its items as read-only: the next request may share them."""
+    strict = target.quirks.strict and target.takes("tools.function.strict")
+    found, noted = _functions(tools, target.schemas, names.limit, strict)
+    notes.include(noted)
+    return [*found]
+
+
+@remembered
+def _functions(
+    tools: Sequence[Mapping[str, Any]], rules: SchemaRules, limit: int, strict: bool
+) -> tuple[list[Mapping[str, Any]], Notes]:
+    notes = Notes()
+    names = ToolNames([tool["name"] for tool in tools], limit)
+    found = [_function(tool, rules, names, strict, notes) for tool in tools]
     if changed := names.changed:
         notes.add("tools.name", "translate", f"shortened: {', '.join(sorted(changed))}")
-    return found
+    return found, notes
 
 
 def _function(
-    tool: dict[str, Any], target: Target, names: ToolNames, rules: SchemaRules, notes: Notes
-) -> dict[str, Any]:
-    plain = tool.keys() <= _PLAIN
-    if not plain:
-        drop_by(TOOL, list(tool), notes, "tools.")
+    tool: Mapping[str, Any], rules: SchemaRules, names: ToolNames, strict: bool, notes: Notes
+) -> Mapping[str, Any]:
+    drop_by(TOOL, list(tool), notes, "tools.")
     parameters, cut = clean_schema(tool.get("input_schema"), rules)
-    if cut:
-        notes.of_tool(tool["name"], cut)
+    notes.of_tool(tool["name"], cut)
     function: dict[str, Any] = {"name": names.out(tool["name"])}
     if isinstance(description := tool.get("description"), str):
         function["description"] = description
     function["parameters"] = parameters
-    if not plain and tool.get("strict") is True:
-        takes = target.quirks.strict and target.takes("tools.function.strict")
-        if takes and strict_fits(parameters):
+    if tool.get("strict") is True:
+        if strict and strict_fits(parameters):
             function["strict"] = True
         else:
             notes.add("tools.strict", "drop", "the server, or the schema, does not allow it")
