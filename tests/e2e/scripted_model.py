@@ -101,6 +101,8 @@ class ScriptedModel:
     """What stands before a result, where the client tells results as text."""
     reads: Sequence[Step] = ()
     """What comes after the command, where its output is not all that is read back."""
+    edits: str = ""
+    """The words by which the client writes the file, where it has no tools."""
     asked: list[Asked] = field(default_factory=list)
     """What the requests with tools said, in order."""
     problems: list[str] = field(default_factory=list)
@@ -119,6 +121,10 @@ class ScriptedModel:
 
     def say(self, asked: Asked) -> Say:
         """The next step."""
+        if self.edits:
+            done = PRINTED in asked.text
+            self.asked.append(asked._replace(results=["", asked.text] if done else []))
+            return Say(FINAL if done else self.edits)
         if not asked.tools:
             return Say("A title")
         if self.mark:
@@ -178,6 +184,7 @@ class ScriptedModel:
             "command": COMMAND,
             "words": last,
             "patch": PATCH,
+            "patch:ended": PATCH.replace("\n*** End", "\n+\n*** End"),
             "patch:json": json.dumps(PATCH),
             "command:json": json.dumps(COMMAND),
         }
