@@ -1,4 +1,4 @@
-"""The base of plugins that register one backend behind one address."""
+"""The base class of plugins that register one backend with one base URL."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from plugway import (
     wrong_choice,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
-from plugway_anthropic_wire._caching import fewer_marks, marked
+from plugway_anthropic_wire._caching import limit_markers, marked
 from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._fitting import fitted_to, plain_schemas, plain_tools
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
-from plugway_anthropic_wire._searches import told_searches
+from plugway_anthropic_wire._searches import searches_as_text
 from plugway_anthropic_wire._system_turns import plain_texts, reminded, without_blanks
 from plugway_capabilities import Facts
 from plugway_translation import Media, Notes, paired_request, replaced_media, unreadable
@@ -37,7 +37,7 @@ from plugway_translation import Media, Notes, paired_request, replaced_media, un
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
 ASKED_SECONDS: Final = 1.0
-"""Patience with a server that is asked what a model sees while a request waits."""
+"""Timeout for asking a server whether a model accepts images, while a request waits."""
 STEERING: Final = frozenset(
     (
         "api_base",
@@ -49,14 +49,14 @@ STEERING: Final = frozenset(
         "provider",
     )
 )
-"""Body fields with which clients of some gateways choose where a request goes. Here the
-configuration alone does, and a server that believes them must not see them either."""
+"""Body fields with which clients of some gateways choose a target. Here only the configuration
+does, and a server that honors them must not receive them."""
 
 
 class EndpointPlugin(Plugin[AddressOptionsT], ABC):
-    """Registers one backend; opens and closes what it talks through.
+    """Registers one backend, and opens and closes its connections.
 
-    A subclass gives its options in the brackets and overrides `make_backend`.
+    A subclass passes its options type in brackets and overrides `make_backend`.
     """
 
     def __init__(self, options: AddressOptionsT, *, name: str = "") -> None:
@@ -65,33 +65,35 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
 
     @abstractmethod
     def make_backend(self) -> AnthropicBackend:
-        """The backend of this instance; called once."""
+        """Create the backend of this instance; called once."""
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
-        """The backend under the name of this instance."""
+        """Return the backend under this instance's name."""
         return [self.backend]
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Open connections are kept from start to end."""
+        """Keep connections open from start to end."""
         return self.backend
 
     @hookimpl
     async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Puts calls and results of the conversation in pairs. Takes away what would steer another
-        gateway, and puts words in the place of images and documents that the server or the model
-        cannot take: Anthropic itself gets all of that of a client of its own API.
+        """Adapt the request to the server.
+
+        Repairs pairs of calls and results, removes fields that would steer another gateway, and
+        replaces images and documents that the server or the model does not accept. Requests from
+        clients of the Messages API to Anthropic itself stay unchanged.
 
         Raises:
-            InvalidRequest: `tool_choice` is none of the Messages API's, which such servers ignore.
+            InvalidRequest: `tool_choice` is not valid in the Messages API; such servers ignore it.
         """
         if attempt.backend is not self.backend:
             return None
         request = await aside(request.heavy, partial(paired_request, request))
-        request = await aside(request.heavy, partial(told_searches, request))
+        request = await aside(request.heavy, partial(searches_as_text, request))
         request = self._for_claude(request, attempt, exchange)
         if (facts := self.backend.facts(attempt.model)) != Facts():
             request = await aside(request.heavy, partial(fitted_to, request, facts))
@@ -117,7 +119,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         claude = Claude.named(attempt.model)
         translated = request.original is not None
         if translated:
-            request = fewer_marks(plain_texts(request))
+            request = limit_markers(plain_texts(request))
         if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
             request = fitted(request, claude)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
