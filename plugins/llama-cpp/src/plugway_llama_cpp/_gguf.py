@@ -74,6 +74,18 @@ class Header:
             return max(numbers, default=default)
         return value if isinstance(value, int) else default
 
+    @property
+    def pooling(self) -> int:
+        """How the vectors of a text's tokens become one (`llama_pooling_type` of `llama.h`): 0 for
+        none, which most models that generate text have, 4 for a reranker."""
+        return self.number("pooling_type")
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it is an embedding model: it creates vectors, and no text."""
+        encoder = self.values.get(f"{self.architecture}.attention.causal") is False
+        return self.pooling in (1, 2, 3) or (encoder and self.pooling == 0)
+
 
 def read_header(path: Path) -> Header:
     """Read and check.

@@ -143,10 +143,10 @@ class ChatEncoder:
         call: dict[str, Any] = {"id": decode_id(str(block.get("id")))}
         if tool.custom:
             call |= {"type": "custom"}
-            call["custom"] = {"name": tool.name, "input": custom_input(block.get("input"))}
+            call["custom"] = {"name": tool.own, "input": custom_input(block.get("input"))}
         else:
             arguments = call_arguments(block.get("input"))
-            call |= {"type": "function", "function": {"name": tool.name, "arguments": arguments}}
+            call |= {"type": "function", "function": {"name": tool.own, "arguments": arguments}}
         return call
 
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
@@ -200,9 +200,9 @@ class ChatEncoder:
         call: dict[str, Any] = {"index": self._calls, "id": decode_id(str(block.get("id")))}
         self._calls += 1
         if tool.custom:
-            call |= {"type": "custom", "custom": {"name": tool.name, "input": ""}}
+            call |= {"type": "custom", "custom": {"name": tool.own, "input": ""}}
         else:
-            call |= {"type": "function", "function": {"name": tool.name, "arguments": ""}}
+            call |= {"type": "function", "function": {"name": tool.own, "arguments": ""}}
         call |= self._signatures.take()
         pieces = self._chunk({"tool_calls": [call]})
         if early := as_object(block.get("input")):

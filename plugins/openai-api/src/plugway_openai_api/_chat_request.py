@@ -29,7 +29,7 @@ from plugway_openai_api._policy import CHAT, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, stops, thinking, who
 from plugway_openai_api._tools import INPUT, call_input, chat_tools, choice_of, offered
 from plugway_openai_api._turns import Turns
-from plugway_translation import MediaPolicy, Notes, encode_id
+from plugway_translation import MediaPolicy, Notes, encode_id, safe_name
 
 
 def chat_request(
@@ -140,4 +140,4 @@ class Messages:
         else:
             arguments = call_input(function, f"{path}.function.arguments", self._notes)
         id_ = encode_id(text(call, "id", f"{path}.id"))
-        return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
+        return {"type": "tool_use", "id": id_, "name": safe_name(name), "input": arguments}

@@ -187,7 +187,7 @@ class Call(Item):
         custom, tool = self._tool.custom, self._tool
         shape: dict[str, Any] = {"id": self.id, "status": status, "call_id": self._call_id}
         shape["type"] = "custom_tool_call" if custom else "function_call"
-        shape["name"] = tool.own or tool.name
+        shape["name"] = tool.own
         if tool.namespace:
             shape["namespace"] = tool.namespace
         written = "".join(self._pieces)
@@ -219,7 +219,7 @@ class Call(Item):
         else:
             text = "".join(self._pieces) or "{}"
             self._pieces = [text]
-            done = {"arguments": text, "name": self._tool.own or self._tool.name}
+            done = {"arguments": text, "name": self._tool.own}
             events = [self.of("function_call_arguments.done", **done)]
         return [*events, self.done(status)]
 

@@ -42,7 +42,7 @@ from plugway_openai_api._policy import RESPONSES, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, thinking, who
 from plugway_openai_api._tools import INPUT, call_input, choice_of, offered, response_tools
 from plugway_openai_api._turns import Turns
-from plugway_translation import MediaPolicy, Notes, encode_id, type_name
+from plugway_translation import MediaPolicy, Notes, encode_id, safe_name, type_name
 
 _REASONING: Final = "reasoning.encrypted_content"
 
@@ -179,7 +179,7 @@ class Items:
         else:
             arguments = call_input(item, f"{path}.arguments", self._notes)
         id_ = encode_id(text(item, "call_id", f"{path}.call_id"))
-        block = {"type": "tool_use", "id": id_, "name": name, "input": arguments}
+        block = {"type": "tool_use", "id": id_, "name": safe_name(name), "input": arguments}
         self._turns.assistant([block], join=True)
 
     def _output(self, item: Mapping[str, Any], path: str) -> None:

@@ -24,7 +24,7 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Notes, parse_arguments, type_name
+from plugway_translation import Notes, parse_arguments, safe_name, type_name
 
 INPUT: Final = "input"
 """Name of the only argument of the function that emulates a `custom` tool with its plain text."""
@@ -49,7 +49,7 @@ class Tool:
     """The type of a typed tool that the client runs, such as `shell`; empty for others."""
     namespace: str = ""
     own: str = ""
-    """The name within its namespace."""
+    """The client's name, within the namespace if there is one."""
     cache_control: Any = None
 
     def block(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> l
 def _inside(namespace: str, tool: Tool) -> Tool:
     joined = namespace if namespace.endswith("__") else f"{namespace}__"
     return Tool(
-        joined + tool.name,
+        safe_name(joined + (tool.name if tool.namespace else tool.own)),
         tool.description,
         tool.schema,
         tool.strict,
@@ -167,7 +167,12 @@ def _inside(namespace: str, tool: Tool) -> Tool:
 def _tool(
     item: Mapping[str, Any], kind: str, path: str, notes: Notes, cache_control: Any = None
 ) -> Tool:
-    name = text(item, "name", f"{path}.name")
+    own = text(item, "name", f"{path}.name")
+    if not own:
+        raise invalid(f"Invalid '{path}.name': empty string.")
+    name = safe_name(own)
+    if name != own:
+        notes.add("tools.name", "translate", "other characters and a hash; restored in the reply")
     description = optional_text(item, "description", f"{path}.description")
     for hint in _HINTS:
         if item.get(hint):
@@ -175,7 +180,7 @@ def _tool(
     if kind == "custom":
         notes.add("tools.custom", "emulate", f"a function with one text, `{INPUT}`")
         description = _with_grammar(description, as_object(item.get("format")))
-        return Tool(name, description, custom=True, own=name)
+        return Tool(name, description, custom=True, own=own)
     schema = optional_object(item, "parameters", f"{path}.parameters")
     if schema.get("type") != "object":
         if schema:
@@ -183,7 +188,7 @@ def _tool(
         schema = {**schema, "type": "object"}
         schema.setdefault("properties", {})
     strict = item.get("strict") is True
-    return Tool(name, description, schema, strict, own=name, cache_control=cache_control)
+    return Tool(name, description, schema, strict, own=own, cache_control=cache_control)
 
 
 def _with_grammar(description: str, form: dict[str, Any]) -> str:
@@ -250,7 +255,9 @@ def _chosen(choice: Mapping[str, Any], path: str) -> str:
     inner = as_object(choice.get("function")) or as_object(choice.get("custom")) or choice
     name = text(inner, "name", f"{path}.name")
     namespace = choice.get("namespace")
-    return _inside(namespace, Tool(name)).name if isinstance(namespace, str) else name
+    if isinstance(namespace, str):
+        return _inside(namespace, Tool(name, own=name)).name
+    return safe_name(name)
 
 
 def offered(

@@ -21,7 +21,7 @@ from plugway_translation._media import (
     unreadable,
 )
 from plugway_translation._media_types import plain_base64, true_type
-from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder
+from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder, safe_name
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
@@ -115,6 +115,7 @@ __all__ = [
     "result_text",
     "rules_without",
     "safe_id",
+    "safe_name",
     "shortened",
     "split_versions",
     "strict_fits",

@@ -26,6 +26,19 @@ def is_placeholder(tool: Mapping[str, Any]) -> bool:
     return tool.get("name") == PLACEHOLDER and tool.get("defer_loading") is True
 
 
+_SAFE: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_UNSAFE: Final = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def safe_name(name: str) -> str:
+    """`name` as the Messages API accepts it (`^[a-zA-Z0-9_-]{1,128}$`, Anthropic's "Define tools"):
+    itself where it can be, otherwise with `_` for other characters and a hash at the end."""
+    if _SAFE.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{_UNSAFE.sub('_', name)[:119]}_{digest}"
+
+
 class ToolNames:
     """Converts tool names of one request in both directions. Deterministic."""
 
