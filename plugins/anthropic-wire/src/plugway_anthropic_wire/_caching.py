@@ -21,7 +21,7 @@ _MOST: Final = 4
 _UNMARKED: Final = frozenset(("thinking", "redacted_thinking"))
 
 
-def marked(request: MessagesRequest) -> MessagesRequest:
+def with_cache_markers(request: MessagesRequest) -> MessagesRequest:
     """Mark the end of the tools, of the system prompt and of the last user turns.
 
     Returns the same object if the client has set markers.

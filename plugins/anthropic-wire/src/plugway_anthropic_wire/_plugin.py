@@ -24,13 +24,13 @@ from plugway import (
     wrong_choice,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
-from plugway_anthropic_wire._caching import limit_markers, marked
+from plugway_anthropic_wire._caching import limit_markers, with_cache_markers
 from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._fitting import fitted_to, plain_schemas, plain_tools
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
 from plugway_anthropic_wire._searches import searches_as_text
-from plugway_anthropic_wire._system_turns import plain_texts, reminded, without_blanks
+from plugway_anthropic_wire._system_turns import plain_texts, with_reminders, without_blanks
 from plugway_capabilities import Facts
 from plugway_translation import Media, Notes, paired_request, replaced_media, unreadable
 
@@ -99,35 +99,39 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             request = await aside(request.heavy, partial(fitted_to, request, facts))
         if self.backend.wire.headers == "open":
             shows = request.original is not None and _may_show(request)
-            return await self._seen(request, attempt) if shows else request
-        if request.original is None:  # another API's texts are plain by now
+            return await self._with_readable_media(request, attempt) if shows else request
+        if request.original is None:  # texts from other APIs were handled above
             request = without_blanks(request)
         if "tool_choice" in request.fields:
-            request = _chosen(request)
+            request = _with_valid_choice(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
         if found:
             because = "the configuration decides where requests go"
             request = request.replace(because=because, **found)
-        return await self._seen(request, attempt) if _may_show(request) else request
+        return await self._with_readable_media(request, attempt) if _may_show(request) else request
 
     def _for_claude(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest:
-        """The request as a Claude model takes it, where it was written for another model or in
-        another API; one of another API with its late instructions as reminders, and marks for
-        caching."""
+        """Adapt a request written for another model or API to a Claude model.
+
+        A request from another API also gets its late instructions as reminders, and cache markers.
+        """
         claude = Claude.named(attempt.model)
         translated = request.original is not None
         if translated:
             request = limit_markers(plain_texts(request))
-        if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
+        requested = _is_requested(exchange.model_asked, attempt.model)
+        if claude is not None and (translated or not requested):
             request = fitted(request, claude)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
-            return marked(reminded(plain_schemas(request)))
+            return with_cache_markers(with_reminders(plain_schemas(request)))
         return plain_tools(request) if translated else request
 
-    async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
-        """The request with the images and documents that can be read there."""
+    async def _with_readable_media(
+        self, request: MessagesRequest, attempt: Attempt
+    ) -> MessagesRequest:
+        """Replace images and documents that the server or the model does not accept."""
         backend, notes = self.backend, Notes()
         blind, translated = False, request.original is not None
         with suppress(TimeoutError):
@@ -147,20 +151,20 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         return request.replace(because="; ".join(notes.lines()), messages=shown)
 
 
-def _means(asked: str, model: str) -> bool:
-    """Whether a client named that very model, as it is listed (`anthropic/cloud/claude-...`)."""
+def _is_requested(asked: str, model: str) -> bool:
+    """Whether the client requested this model by its listed id (`anthropic/cloud/claude-...`)."""
     return asked.removesuffix("[1m]").endswith(model)
 
 
 def _may_show(request: MessagesRequest) -> bool:
-    """Whether there may be an image or document, by a quick look: each has a source."""
+    """Whether there may be an image or document; a fast check: each has a `source`."""
     raw = request.unparsed("messages")
     data = request.raw if raw is None else bytes(raw)
     return b'"source"' in data and (b'"image"' in data or b'"document"' in data)
 
 
-def _chosen(request: MessagesRequest) -> MessagesRequest:
-    """The request with a choice among tools that can be made. Raises `InvalidRequest`."""
+def _with_valid_choice(request: MessagesRequest) -> MessagesRequest:
+    """Remove a choice of a tool that is not offered. Raises `InvalidRequest` if it is malformed."""
     choice, tools = request.get("tool_choice"), as_list(request.get("tools"))
     if problem := wrong_choice({"tool_choice": choice, "tools": tools}):
         raise InvalidRequest(problem, retry=False, record=True)
@@ -172,7 +176,7 @@ def _chosen(request: MessagesRequest) -> MessagesRequest:
 
 
 def upstream_of(options: EndpointOptions) -> Upstream:
-    """The client for the address and key in `options`."""
+    """The client for the URL and key in `options`."""
     key = options.api_key.get_secret_value() if options.api_key else None
     return Upstream(
         options.base_url,
@@ -183,10 +187,10 @@ def upstream_of(options: EndpointOptions) -> Upstream:
 
 
 def zone_of(options: EndpointOptions, upstream: Upstream) -> str:
-    """The zone as set, or `local` on this machine and the host's name elsewhere."""
+    """The configured zone; by default `local` on this machine, else the host name."""
     return options.zone or ("local" if upstream.loopback else host_of(options.base_url))
 
 
 def host_of(url: str) -> str:
-    """The host that a checked URL names."""
+    """The host of a validated URL."""
     return url.partition("://")[2].partition("/")[0]

@@ -20,7 +20,7 @@ NO_TEXT: Final = "[no text]"
 """Text of a user turn that contains only blanks."""
 
 
-def reminded(request: MessagesRequest) -> MessagesRequest:
+def with_reminders(request: MessagesRequest) -> MessagesRequest:
     """Turn each system turn into a reminder in a user turn.
 
     Returns the same object if there is none.
