@@ -101,7 +101,7 @@ async def test_every_pooling_gives_one_vector(engine, tmp_path, pooling):
 async def test_a_reranker_is_no_embedding_model(engine, tmp_path):
     path = tiny_encoder.write(tmp_path / "rank.gguf", pooling=4)
     async with engine(path) as e:
-        with pytest.raises(InvalidRequest, match="is not an embedding model"):
+        with pytest.raises(BackendUnavailable, match="is a reranking model"):
             await embedded(e, "a")
 
 

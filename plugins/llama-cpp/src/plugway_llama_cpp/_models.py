@@ -16,6 +16,7 @@ from typing import Any, Final
 import anyio
 
 from plugway import BackendUnavailable, RequestRejected
+from plugway_llama_cpp._files import is_something_else, parts_of, read_model
 from plugway_llama_cpp._folder import (
     DEMO,
     DEMO_TITLE,
@@ -51,7 +52,7 @@ class Loaded:
     mmproj: Path | None
     """The image projector, where it is the configured model."""
     changed: tuple[int, int]
-    """Size and time of the file when it was read."""
+    """Size and time of its files when they were read."""
 
     @property
     def width(self) -> int:
@@ -89,7 +90,7 @@ class Models:
         async with self._lock:
             file = await self._file(model)
             known = self._loaded.get(file.name)
-            if known is not None and known.changed == _state(file.path):
+            if known is not None and known.changed == _state(*parts_of(file.path)):
                 return known
             if known is not None:
                 await known.supervisor.aclose()
@@ -102,9 +103,8 @@ class Models:
         found: list[ModelFile] = []
         with contextlib.suppress(NoSuchModel):
             found.append(await anyio.to_thread.run_sync(find_model, self._options.model))
-        others = await anyio.to_thread.run_sync(list_models)
-        models = [m for m in others if not m.path.name.lower().startswith("mmproj")]
-        return found + [m for m in models if all(m.path != f.path for f in found)]
+        others = await anyio.to_thread.run_sync(_models_in_folder)
+        return found + [m for m in others if all(m.path != f.path for f in found)]
 
     async def unload(self, name: str) -> bool:
         """Stop a worker; False where there is none."""
@@ -148,8 +148,8 @@ class Models:
 
     async def _load(self, file: ModelFile) -> Loaded:
         try:
-            header = await anyio.to_thread.run_sync(read_header, file.path)
-        except (HostileFile, OSError) as error:
+            header = await anyio.to_thread.run_sync(read_model, file.path)
+        except HostileFile as error:
             raise BackendUnavailable(
                 f"the model cannot be used: {error}", status=503, permanent=True
             ) from None
@@ -167,7 +167,7 @@ class Models:
         spec = self._embedder if header.embeds else self._spec
         supervisor = Supervisor(spec(file, header, chosen, projector))
         supervisor.start()
-        return Loaded(file, header, chosen, supervisor, projector, _state(file.path))
+        return Loaded(file, header, chosen, supervisor, projector, _state(*parts_of(file.path)))
 
     async def _projector(self, file: ModelFile) -> Path | None:
         """The file of `mmproj`, checked, where `file` is the configured model."""
@@ -262,9 +262,15 @@ class Models:
         return log_folder() / f"{self._name}-{file.path.stem}-{mark}.log"
 
 
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_size, status.st_mtime_ns)
+def _models_in_folder() -> list[ModelFile]:
+    return [model for model in list_models() if not is_something_else(model.path)]
+
+
+def _state(*paths: Path) -> tuple[int, int]:
+    """Bytes of all files together, and the time of the newest."""
+    size = changed = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            size, changed = size + status.st_size, max(changed, status.st_mtime_ns)
+    return size, changed
