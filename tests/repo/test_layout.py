@@ -23,11 +23,11 @@ FLOORS = (
 """Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
     "types": 3_348,
-    "upstream": 1_619,
+    "upstream": 1_612,
     "config": 1_314,
-    "plugins": 1_330,
-    "exchange": 2_771,
-    "http": 2_232,
+    "plugins": 1_322,
+    "exchange": 2_761,
+    "http": 2_224,
     "cli": 1_268,
 }
 """They may be lowered; what is raised has its reason in the commit."""
