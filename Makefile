@@ -26,7 +26,7 @@ check: $(STAMP)  ## lint, types, docs held against the code
 	$(BIN)/pyright --pythonplatform Windows
 	PYTHONPATH=. $(BIN)/cog --check --diff -P $(PAGES)
 
-fix: $(STAMP)  ## format, mend what can be mended, write generated docs
+fix: $(STAMP)  ## format, fix what can be fixed, write generated docs
 	$(BIN)/ruff check --fix -q .
 	$(BIN)/ruff format -q .
 	PYTHONPATH=. $(BIN)/cog -r -P $(PAGES)

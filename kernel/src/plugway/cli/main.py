@@ -201,7 +201,7 @@ def status(
     server = running.server_settings(config, _overrides(host, port))
     url = running.base_url(server)
     try:
-        answer = running.ask(server, "GET", "/health")
+        state = running.ask(server, "GET", "/health")
     except running.NotRunning:
         if not as_json:
             raise
@@ -209,11 +209,11 @@ def status(
         raise typer.Exit(EXIT_FAILED) from None
     if as_json:
         listed = running.models(server)
-        _print_json({"running": True, "address": url, **answer, "models": listed})
+        _print_json({"running": True, "address": url, **state, "models": listed})
     else:
         path = find_config(config)
         token = serving.token_hint(load_config(path))[1] if path else str(token_path())
-        facts = {"address": url, "token": token, **answer}
+        facts = {"address": url, "token": token, **state}
         listed = running.models(server, most=SHOWN_MODELS)
         running.show({**facts, "models": listed}, Console(), "Plugway")
 
@@ -287,11 +287,11 @@ def explain(
     server = running.server_settings(config, _overrides(host, port))
     piped = file == "-" or (file is None and model is None and not sys.stdin.isatty())
     body = running.explain_body(file, model, sys.stdin.read() if piped else None)
-    answer = running.ask(server, "POST", f"{path}/explain", body)
+    result = running.ask(server, "POST", f"{path}/explain", body)
     if as_json:
-        _print_json(answer)
+        _print_json(result)
     else:
-        running.show(answer, Console(), "Plugway would do this")
+        running.show(result, Console(), "Plugway would do this")
 
 
 @config_app.command("example", epilog="Example: plugway config example > config.yaml")
