@@ -22,13 +22,13 @@ LAYERS = (
 )
 """Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_347,
-    "upstream": 1_619,
-    "config": 1_314,
-    "plugins": 1_330,
-    "exchange": 2_765,
-    "http": 2_232,
-    "cli": 1_268,
+    "types": 3_339,
+    "upstream": 1_614,
+    "config": 1_310,
+    "plugins": 1_325,
+    "exchange": 2_761,
+    "http": 2_224,
+    "cli": 1_248,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 

@@ -35,15 +35,15 @@ Token = Annotated[Secret, AfterValidator(_fits_a_header)]
 
 
 class LimitedToken(Options):
-    """A token for a caller that may use some of the models, and nothing else of the gateway."""
+    """A token that grants access to some of the models, and to nothing else of the gateway."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    """The caller's name in logs, receipts and errors; `owner` and `anonymous` are reserved."""
+    """The caller's name in the log, receipts and errors; `owner` and `anonymous` are reserved."""
     token: Token
-    """The token that the caller must send; use `$env` or `$keyring`."""
+    """The token itself; use `$env` or `$keyring`."""
     models: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Patterns of `instance/model` that the caller may use, such as `local/*`. They apply to the
-    target of a request, not to the model name in it."""
+    """Patterns of `instance/model` that it may use, such as `local/*`. They match the target of a
+    request, not the model name in it."""
 
     @field_validator("name")
     @classmethod
@@ -61,42 +61,42 @@ class ServerOptions(Options):
     """The gateway itself: its address, who may use it, its limits."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Any other than loopback requires `token` and `behind_tls`."""
+    """Address to listen on. Any address but loopback requires `token` and `behind_tls`."""
     port: int = Field(default=8484, ge=0, le=65535)
-    """Port to listen on; 0 for any free port. `plugway serve --port` takes precedence."""
+    """Port to listen on; 0 picks a free one. `plugway serve --port` overrides it."""
     token: Token | None = None
-    """The token that clients must send; use `$env` or `$keyring`. By default a new one is created
-    and stored."""
+    """Token that callers must send; use `$env` or `$keyring`. Unset: generated and stored."""
     tokens: tuple[LimitedToken, ...] = ()
-    """More tokens, each for some models only: `{name: phone, token: …, models: [local/*]}`."""
+    """More tokens, each limited to some models: `{name: phone, token: …, models: [local/*]}`."""
     key_store: str = DEFAULT_STORE
-    """The key store for `$keyring`, by the name of its entry point."""
+    """The key store that `$keyring` reads from: the name of its entry point."""
     allowed_hosts: tuple[str, ...] = ()
-    """`Host` headers to accept in addition to the gateway's own address."""
+    """`Host` headers to accept in addition to those of `host`."""
     allowed_origins: tuple[str, ...] = ()
-    """`Origin` headers of web pages that may call the gateway; none by default."""
+    """`Origin` headers of web pages that may call the gateway."""
     behind_tls: bool = False
-    """Set it if a proxy in front of the gateway encrypts what leaves this machine."""
+    """Confirms that a TLS proxy in front of the gateway encrypts traffic beyond this machine."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    """Largest request body."""
+    """Maximum size of a request body, in bytes."""
     max_streams: int = Field(default=512, ge=1)
-    """Most exchanges at once; further requests get status 529."""
+    """Maximum number of concurrent exchanges; further requests get an overloaded error."""
     head_seconds: Seconds = 10.0
-    """Time limit for a client to send the head of a request."""
+    """Timeout for receiving the head of a request."""
     body_seconds: Seconds = 30.0
-    """Time limit for a client to send the body; extended for a large body on a slow connection."""
+    """Timeout for receiving the body; large bodies on a slow connection get more time."""
     ping_seconds: Seconds = 10.0
-    """A stream gets a `ping` after this time without data."""
+    """Interval of `ping` events while a stream is silent."""
     first_event_seconds: Seconds = 120.0
-    """Time limit for the first content event of a remote backend."""
+    """Timeout for the first content event of a remote backend."""
     first_event_local_seconds: Seconds = 1800.0
-    """The same for a backend on this machine, which may have to process a long prompt."""
+    """The same for a backend on this machine, which may need long to process a prompt."""
     idle_seconds: Seconds = 120.0
-    """Time limit for a backend that sends no data in the middle of a stream."""
+    """Timeout between two bytes of a backend's stream."""
     stalled_client_seconds: Seconds = 120.0
-    """Time limit for a client that does not read a stream."""
+    """Timeout for a client that stops reading its stream."""
     drain_seconds: Seconds = 28.0
-    """Time for running exchanges to finish when the gateway stops; a second signal aborts them."""
+    """How long exchanges in flight may continue after a stop signal. A second signal stops them
+    at once."""
 
     @property
     def address(self) -> str:

@@ -228,8 +228,9 @@ class Order:
         self._expect(item.data.get("index") == self._open, item, "that block is not open")
         kind = str(as_object(item.data.get("delta")).get("type", ""))
         allowed = _DELTAS.get(self._kind)
-        known = any(kind in kinds for kinds in _DELTAS.values())
-        if allowed is not None and known and kind not in allowed:
+        if allowed is None or kind in allowed:
+            return
+        if any(kind in kinds for kinds in _DELTAS.values()):
             self._expect(False, item, f"a `{kind}` is not allowed in a `{self._kind}` block")
 
     @staticmethod

@@ -3,19 +3,19 @@
 The pipeline and the plugins decide how to handle an error.
 
     PlugwayError
-    ├─ ConfigError              all problems of a configuration
-    ├─ PluginError              a plugin cannot be loaded
+    ├─ ConfigError              all problems of a configuration at once
+    ├─ PluginError              a plugin violates the contract; raised at load time
     ├─ HookError                a hook raised, timed out or returned the wrong type
-    ├─ RequestRejected          an error reply for the client: status, type, message, headers
+    ├─ RequestRejected          sent to the caller: status, type, message, headers
     │   ├─ InvalidRequest       400
     │   ├─ Forbidden            403
     │   └─ NoRoute              404
-    └─ BackendError             an attempt failed; plugins may retry
-        ├─ BackendUnavailable   no connection, or it was lost before the response head
-        ├─ BackendTimeout       no head or first event in time, or silence later
-        ├─ BackendRefused       the upstream responded with an error status
+    └─ BackendError             an attempt failed; the resilience policy may retry
+        ├─ BackendUnavailable   refused, unreachable, not resolved, or lost before the head
+        ├─ BackendTimeout       no head, no first event, or no further bytes in time
+        ├─ BackendRefused       the upstream returned an error status
         ├─ BackendProtocolError the upstream's response violates its protocol
-        └─ StreamInterrupted    the stream ended early or reported an error
+        └─ StreamInterrupted    the stream broke off, or carried an error, before its end
 """
 
 from __future__ import annotations

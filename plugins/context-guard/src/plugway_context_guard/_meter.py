@@ -1,8 +1,8 @@
-"""Estimates tokens of a request from its bytes, and gets better by what servers really counted.
+"""Estimates the tokens of a request from its bytes, corrected by the counts of servers.
 
-Characters are counted by class. Each target has a weight for each class, beginning with means over
-public vocabularies; recursive least squares correct them by the `usage` of each answer, and tell
-how far the next estimate may be off. `tests/test_meter.py` holds it to that with real vocabularies.
+Characters are counted by class. Each target has a weight per class, which starts at the mean over
+public vocabularies; recursive least squares correct it by the `usage` of each reply, and bound the
+error of the next estimate. `tests/test_meter.py` checks that with real vocabularies.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from plugway import Bounded, MessagesRequest, as_list, as_object
 from plugway_context_guard._thoughts import NONE, Thoughts
 
 LEAST_BOUND: Final = 0.06
-"""No estimate is held for better than this, relative to the real count: by so much the first
-request of a conversation may differ from all that a target has counted before."""
+"""Smallest stated error, relative to the real count: the first request of a conversation may differ
+by that much from all requests that a target has counted before."""
 MOST_BOUND: Final = 0.3
 MOST_PER_BYTE: Final = 0.6
-"""Tokens for a byte of JSON that no known vocabulary takes for a whole prompt."""
+"""Tokens per byte of JSON: no known vocabulary needs more for a whole prompt."""
 IMAGE_TOKENS: Final = 1600
 DOCUMENT_BYTES_PER_TOKEN: Final = 27
 _MAX_TARGETS: Final = 1000
 
 Features = tuple[float, ...]
-"""Letters, capitals, digits, signs, spaces, quotes, other characters, line ends; tokens of what
-is no text: media, and encrypted reasoning."""
+"""Letters, capitals, digits, signs, spaces, quotes, other characters, line ends; tokens of
+content other than text: media, and encrypted reasoning."""
 
 WEIGHTS: Final[Features] = (0.20, 0.33, 1.50, 0.82, 0.20, 0.40, 0.30, 1.30, 1.0)
-"""Tokens for each, before a target has taught better."""
+"""Initial tokens per character of each class."""
 _FEWEST: Final[Features] = (0.20, 0.33, 0.40, 0.82, 0.20, 0.40, 0.30, 1.30, 1.0)
-"""The same where a vocabulary has tokens of three digits."""
+"""The same for a vocabulary with tokens of three digits."""
 _RUNS: Final = (*(bytes([sign]) for sign in b" =-_*#~.+|/xX0"), b"\\n", b"\\t")
 _MOST_FOR_RUNS: Final = 2**21
-"""Bytes of a request in which runs are looked for: it takes 10 ms for each MiB."""
+"""Bytes of a request that are searched for runs, which takes 10 ms per MiB."""
 _CLASS_SPREAD: Final = 0.25
-"""How far vocabularies differ in one class, relative to its weight."""
+"""Standard deviation of a weight between vocabularies, relative to the weight."""
 _COMMON_SPREAD: Final = 0.12
-"""How far they differ as a whole."""
+"""Standard deviation of all weights together between vocabularies."""
 _NOISE: Final = 0.025
-"""What classes of characters cannot tell of one prompt, relative to the count."""
+"""Error of a count by character classes, relative to the count."""
 _SURE: Final = 2.5
-"""Standard deviations that the stated bound has."""
+"""Standard deviations in the stated bound."""
 _FORGETTING: Final = 0.98
 
 _LOWER: Final = string.ascii_lowercase.encode()
@@ -65,12 +65,12 @@ class Count:
 
     @property
     def most(self) -> int:
-        """The most that it can be."""
+        """Upper end of the estimate."""
         return int(self.tokens * (1 + self.bound)) + 1 if self.bound else self.tokens
 
     @property
     def least(self) -> int:
-        """The least that it can be."""
+        """Lower end of the estimate."""
         return int(self.tokens * (1 - self.bound))
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class Count:
 
 
 class _Scale:
-    """The weights of one target, and how sure they are."""
+    """The weights of one target, and their uncertainty."""
 
     __slots__ = ("_spread", "_weights", "digits", "per_byte", "worst")
 
@@ -92,11 +92,11 @@ class _Scale:
             for i, a in enumerate(WEIGHTS)
         ]
         self.per_byte = 0.0
-        """Real tokens for a byte, lately."""
+        """Recent real tokens per byte."""
         self.digits = 0.0
-        """The largest share of digits in a prompt that was counted."""
+        """Largest share of digits in a counted prompt."""
         self.worst = 0.0
-        """The worst relative error lately; it fades."""
+        """Worst recent relative error; it decays."""
 
     def count(self, features: Features) -> Count:
         """The estimate."""
@@ -118,7 +118,7 @@ class _Scale:
         ]
         for row, step in zip(self._spread, gain, strict=True):
             row[:] = [(c - step * part) / _FORGETTING for c, part in zip(row, along, strict=True)]
-        for index, weight in enumerate(WEIGHTS):  # forgetting must not make it wilder than at first
+        for index, weight in enumerate(WEIGHTS):  # forgetting must not exceed the initial variance
             most = (weight**2) * (_COMMON_SPREAD**2 + _CLASS_SPREAD**2)
             if self._spread[index][index] > most:
                 self._shrink(index, math.sqrt(most / self._spread[index][index]))
@@ -144,14 +144,14 @@ class Meter:
         self._unknown = _Scale()
 
     def at_most(self, target: str, size: int, thoughts: Thoughts = NONE) -> int:
-        """A bound on the tokens of a request of `size` bytes without what is `apart` in its
-        `thoughts`: it costs nothing, and is loose."""
+        """An upper bound on the tokens of a request of `size` bytes without the `apart` of its
+        `thoughts`: cheap, but loose."""
         scale = self._scales.get(target)
         share = MOST_PER_BYTE if scale is None else min(MOST_PER_BYTE, scale.per_byte * 1.4)
         return int(size * share + thoughts.tokens * (1 + MOST_BOUND))
 
     def count(self, target: str, features: Features) -> Count:
-        """The estimate for a prompt of these features."""
+        """The estimate for a prompt with these features."""
         return self._scales.get(target, self._unknown).count(features)
 
     def plain(self, features: Features) -> int:
@@ -159,8 +159,8 @@ class Meter:
         return self._unknown.count(features).tokens
 
     def fewest(self, target: str, request: MessagesRequest, thoughts: Thoughts = NONE) -> int:
-        """Tokens that a vocabulary which is good at it makes of the request: one of a run of the
-        same sign, and of three digits where the target has not counted as many before."""
+        """Tokens of the request in an efficient vocabulary: one for a run of the same sign, and one
+        for three digits if the target has not counted as many before."""
         raw, media = _text_and_media(request, thoughts)
         for run in _RUNS if len(raw) <= _MOST_FOR_RUNS else ():
             raw = raw.replace(run * 16, run)
@@ -171,8 +171,8 @@ class Meter:
         return round(_product(_FEWEST, features))
 
     def learn(self, target: str, tokens: int, size: int, features: Features | None) -> None:
-        """A prompt of that size was counted by the server."""
-        if tokens < 50 or tokens > size:  # too small to tell, or not this prompt's
+        """Learn from the server's count of a prompt of that size."""
+        if tokens < 50 or tokens > size:  # too small to be useful, or not this prompt's count
             return
         if features and not 0.25 <= tokens / _product(WEIGHTS, features) <= 4:
             return
@@ -186,7 +186,7 @@ class Meter:
 
 
 def features_of(request: MessagesRequest, thoughts: Thoughts = NONE) -> Features:
-    """The features of a request; about 1 ms for 150 KB."""
+    """The features of a request. Takes about 1 ms per 150 KB."""
     return _features(*_text_and_media(request, thoughts), thoughts)
 
 
@@ -203,7 +203,7 @@ def _features(raw: bytes, media: float, thoughts: Thoughts) -> Features:
 
 
 def _text_and_media(request: MessagesRequest, thoughts: Thoughts) -> tuple[bytes, float]:
-    """The bytes of what is text, and the tokens of what is none."""
+    """The bytes of the text, and the tokens of other content."""
     raw, tokens = _as_sent(request), thoughts.tokens
     for block in _media(request.body) if b'"base64"' in raw else ():
         data = as_object(block.get("source")).get("data")
@@ -216,15 +216,15 @@ def _text_and_media(request: MessagesRequest, thoughts: Thoughts) -> tuple[bytes
 
 
 def _as_sent(request: MessagesRequest) -> bytes:
-    """The body in the fewest bytes: neither escapes nor white space of a client reach a model."""
+    """The body in the fewest bytes: escapes and white space of the client's JSON do not count."""
     raw = request.raw
     return orjson.dumps(request.body) if b"\\u" in raw or raw[1:2].isspace() else raw
 
 
 def text_features(raw: bytes) -> Features:
-    """The same for JSON text without media.
+    """The features of JSON text without media.
 
-    Each class is counted by what is left when it is taken away, so that all of it runs in C.
+    Each class is counted by removing it and comparing lengths, so that all of it runs in C.
     """
     lines = raw.count(b"\\n")
     rest = raw.translate(None, _LOWER)

@@ -1,4 +1,4 @@
-"""Token counts as reported to the client: scaled usage, and the applied edits.
+"""Token counts as reporting to the client: scaled usage, and the applied edits.
 
 Exchanges without either are not changed.
 """
@@ -17,7 +17,7 @@ _COUNTS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class ReportedUsage:
     """How the numbers of one exchange are changed for the client."""
 
     scale: float = 1.0
@@ -32,12 +32,12 @@ class Telling:
     def described(self) -> str:
         """The changes, for the receipt."""
         scaled = (
-            [f"usage is reported as {self.scale:.3g} times its real value"]
+            [f"usage is reporting as {self.scale:.3g} times its real value"]
             if self.scale != 1.0
             else []
         )
         return "; ".join(
-            [*scaled, *(["applied context edits are reported"] if self.applied else [])]
+            [*scaled, *(["applied context edits are reporting"] if self.applied else [])]
         )
 
     def usage(self, usage: Any) -> dict[str, Any]:
@@ -81,12 +81,12 @@ class Telling:
         return {"context_management": {"applied_edits": self.applied}} if self.applied else {}
 
 
-class ToldStream:
+class ReportedStream:
     """A stream whose numbers are changed; it owns no resources."""
 
-    def __init__(self, stream: EventStream, telling: Telling) -> None:
+    def __init__(self, stream: EventStream, reporting: ReportedUsage) -> None:
         self._events = aiter(stream)
-        self._telling = telling
+        self._telling = reporting
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         """The events, as they come."""

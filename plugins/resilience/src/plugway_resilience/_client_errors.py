@@ -1,6 +1,6 @@
-"""What the client is told when every target failed: whether it shall ask again, and the remedy.
+"""Prepare the errors of a request whose targets all failed: `x-should-retry`, and the fix.
 
-Which of several failures is told is the kernel's choice.
+The kernel chooses which of several errors the client gets.
 """
 
 from __future__ import annotations
@@ -15,47 +15,47 @@ import orjson
 from plugway import BackendError, BackendRefused, as_object
 from plugway_resilience._policy import Kind
 
-_HEALS = frozenset({Kind.UNREACHABLE, Kind.SERVER, Kind.CONFLICT})
+_RETRYABLE = frozenset({Kind.UNREACHABLE, Kind.SERVER, Kind.CONFLICT})
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why one target did not answer."""
+    """Why one target failed."""
 
     kind: Kind
     backend: str
     retry_after: float | None = None
     failure: BackendError | None = None
-    """None for a target that was skipped."""
+    """The error; None for a target that was skipped."""
     callers_own: bool = False
-    """The caller brought a credential, which the backend may have used."""
+    """Whether the caller sent a credential that the backend may have used."""
 
 
-def tell(causes: Sequence[Cause], *, stop_after: float, wall: float) -> None:
-    """Give the failures of one request the headers and the text that the client needs.
+def prepare_errors(causes: Sequence[Cause], *, stop_after: float, wall: float) -> None:
+    """Add the headers and the text that the client needs to the errors of one request.
 
-    It is told to stop (`x-should-retry: false`) only where no target can heal by itself, because
-    it would otherwise give up what its next try gets from another target.
+    `x-should-retry: false` is set only if no target can recover by itself; otherwise the client
+    would give up although its next try may be served by another target.
     """
     waits = [c.retry_after for c in causes if c.retry_after is not None]
     shortest = min(waits, default=None)
-    hopeless = not any(_heals(cause, stop_after) for cause in causes)
+    hopeless = not any(_is_retryable(cause, stop_after) for cause in causes)
     for cause in causes:
         if cause.failure is None:
             continue
         if cause.kind is Kind.RATE_LIMIT:
-            _tell_rate_limit(cause.failure, shortest, hopeless, stop_after, wall)
+            _add_rate_limit(cause.failure, shortest, hopeless, stop_after, wall)
         elif cause.kind is Kind.CREDENTIAL:
-            _tell_credential(cause, cause.failure, hopeless)
+            _add_credential(cause, cause.failure, hopeless)
 
 
-def _heals(cause: Cause, stop_after: float) -> bool:
+def _is_retryable(cause: Cause, stop_after: float) -> bool:
     if cause.kind is Kind.RATE_LIMIT:
         return cause.retry_after is None or cause.retry_after <= stop_after
-    return cause.kind in _HEALS
+    return cause.kind in _RETRYABLE
 
 
-def _tell_rate_limit(
+def _add_rate_limit(
     failure: BackendError, shortest: float | None, hopeless: bool, stop_after: float, wall: float
 ) -> None:
     if shortest is None:
@@ -66,12 +66,12 @@ def _tell_rate_limit(
         _set_header(failure, "retry-after", str(math.ceil(shortest)))
         _set_header(failure, "x-should-retry", "false")
         _add_text(failure, f"the limit ends {_moment(shortest, wall)}")
-    else:  # a client takes so long a wait for a reason to stop
+    else:  # clients give up on a `retry-after` that long
         _set_header(failure, "retry-after", None)
 
 
-def _tell_credential(cause: Cause, failure: BackendError, hopeless: bool) -> None:
-    if not failure.permanent:  # else the backend itself has said which key it is
+def _add_credential(cause: Cause, failure: BackendError, hopeless: bool) -> None:
+    if not failure.permanent:  # otherwise the backend has already named the key
         _add_text(failure, _credential_text(cause, failure))
     failure.permanent = hopeless
     if hopeless:
@@ -104,7 +104,7 @@ def _set_header(failure: BackendError, name: str, value: str | None) -> None:
 
 
 def _add_text(failure: BackendError, text: str) -> None:
-    """Append to the message, also inside the body that the upstream sent."""
+    """Append to the message, and to the body that the upstream sent."""
     failure.message = f"{failure.message} ({text})"
     if not isinstance(failure, BackendRefused):
         return
