@@ -1,7 +1,4 @@
-"""The gateway's own settings: address, token, limits.
-
-Where they are read from belongs to the configuration.
-"""
+"""The gateway's own settings: address, tokens and limits."""
 
 from __future__ import annotations
 
@@ -56,8 +53,8 @@ class LimitedToken(Options):
         return name
 
 
-USUAL_STORE = "keyring"
-"""The key store where the configuration names none."""
+DEFAULT_STORE = "keyring"
+"""The key store if the configuration names none."""
 
 
 class ServerOptions(Options):
@@ -71,7 +68,7 @@ class ServerOptions(Options):
     """Token that callers must send; use `$env` or `$keyring`. Unset: generated and stored."""
     tokens: tuple[LimitedToken, ...] = ()
     """More tokens, each limited to some models: `{name: phone, token: …, models: [local/*]}`."""
-    key_store: str = USUAL_STORE
+    key_store: str = DEFAULT_STORE
     """The key store that `$keyring` reads from: the name of its entry point."""
     allowed_hosts: tuple[str, ...] = ()
     """`Host` headers to accept in addition to those of `host`."""
@@ -109,7 +106,7 @@ class ServerOptions(Options):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_yes_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+    def _no_boolean_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, bool) and info.field_name != "behind_tls":
             raise ValueError("expected a number, got a boolean")
         return value
@@ -135,7 +132,7 @@ class ServerOptions(Options):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reachable from this machine alone."""
+    """Whether an address is only reachable from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -143,7 +140,7 @@ def is_loopback(host: str) -> bool:
 
 
 def exposure(server: ServerOptions, document: Document) -> Problem | None:
-    """What is missing before the gateway may listen beyond this machine."""
+    """The problem if the gateway would listen beyond this machine without protection."""
     if is_loopback(server.host) or (server.token and server.behind_tls):
         return None
     missing = [
@@ -157,12 +154,12 @@ def exposure(server: ServerOptions, document: Document) -> Problem | None:
 
 
 def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> str:
-    """The configured token, or the one minted on first use and kept in the user's state folder."""
+    """The configured token, or the one created on first use and stored in the state folder."""
     if server.token is not None:
         return server.token.get_secret_value()
     path = token_path(state_dir)
     try:
-        token = _stored_token(path) or _mint(path)
+        token = _stored_token(path) or _create_token(path)
         remove_drafts(path)
     except OSError as error:
         reason = f"cannot store the gateway's token here: {error.strerror}"
@@ -172,7 +169,7 @@ def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> st
 
 
 def token_path(state_dir: Path | None = None) -> Path:
-    """The file that holds the minted token."""
+    """The file of the stored token."""
     folder = state_dir or platformdirs.user_state_path("plugway", appauthor=False)
     return folder / "token"
 
@@ -193,8 +190,8 @@ def _stored_token(path: Path) -> str | None:
     return text if len(text) >= 32 and text.isascii() and text.isprintable() else None
 
 
-def _mint(path: Path) -> str:
-    """Store a new token; of several gateways that start at once all get the same."""
+def _create_token(path: Path) -> str:
+    """Store a new token; gateways that start at the same time get the same one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = secrets.token_urlsafe(32)
     draft = path.with_name(f".token-{secrets.token_hex(8)}")
@@ -202,7 +199,7 @@ def _mint(path: Path) -> str:
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(token + "\n")
     try:
-        with suppress(OSError):  # a file system without hard links: the last one wins
+        with suppress(OSError):  # without hard links the last one wins
             os.link(draft, path)
             return token
         if (other := _stored_token(path)) is not None:

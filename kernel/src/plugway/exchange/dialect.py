@@ -34,7 +34,7 @@ PING = b": ping\n\n"
 (WHATWG HTML, "Parsing an event stream")."""
 
 
-class DialectAnswer:
+class DialectChannel:
     """An ASGI `send` and a `Channel` that translate replies into a dialect."""
 
     def __init__(
@@ -128,12 +128,12 @@ class DialectAnswer:
         """Status and body of a complete reply, in the dialect."""
         if not body:
             return status, body
-        answer = loaded(body)
+        reply = loaded(body)
         encoder = self._the_encoder()
         with self._contained():
             if status < 400:
-                return status, encoder.message(answer)
-            known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))
+                return status, encoder.message(reply)
+            known = {"type": error_type(status), "message": ""} | as_object(reply.get("error"))
             status = self.dialect.statuses.get(status, status)
             return status, encoder.error(status, known, streaming=False)
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from plugway.exchange.body import ClientGone, read_body, too_large
 from plugway.exchange.channel import channel_of
-from plugway.exchange.dialect import DialectAnswer
+from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.exchange.pressure import PRESSURE
@@ -99,12 +99,12 @@ class ExchangeServer:
             return
         lines = _forwarded(scope["headers"])
         query = scope["query_string"].decode("latin-1")
-        answer: DialectAnswer | None = scope.get("plugway.dialect")
-        if answer is None:
+        channel: DialectChannel | None = scope.get("plugway.dialect")
+        if channel is None:
             request = MessagesRequest(body, lines, query=query)
         else:
             try:
-                read = partial(_decoded, answer, body, lines, scope["plugway.caller"].name, query)
+                read = partial(_decoded, channel, body, lines, scope["plugway.caller"].name, query)
                 request = await aside(is_heavy(body), read)
             except (RequestRejected, HookError) as error:
                 await refuse(error, scope, receive, send)
@@ -170,14 +170,14 @@ def _forwarded(received: list[tuple[bytes, bytes]]) -> Headers:
 
 
 def _decoded(
-    answer: DialectAnswer, body: bytes, headers: Headers, caller: str, query: str
+    channel: DialectChannel, body: bytes, headers: Headers, caller: str, query: str
 ) -> MessagesRequest:
     """Translate a request of another dialect to the Messages API. Raises `RequestRejected`."""
-    dialect = answer.dialect
-    original = Original(dialect.name, answer.original.path, body, headers, caller, query)
+    dialect = channel.dialect
+    original = Original(dialect.name, channel.original.path, body, headers, caller, query)
 
     def encoded(decode: Callable[[], Mapping[str, Any]]) -> bytes:
-        with Contained(answer.plugin, "register_dialects"):
+        with Contained(channel.plugin, "register_dialects"):
             return orjson.dumps(decode())
 
     def validated(decode: Callable[[], Mapping[str, Any]]) -> bytes:
@@ -185,9 +185,9 @@ def _decoded(
         validate(MessagesRequest(raw))
         return raw
 
-    with Contained(answer.plugin, "register_dialects"):
+    with Contained(channel.plugin, "register_dialects"):
         found = dialect.decode(original)
-    answer.original = original
+    channel.original = original
     if isinstance(found, Deferred) and not original.heavy:
         return original.deferred(found.known, partial(validated, found.decode))
     inner = encoded(found.decode if isinstance(found, Deferred) else lambda: found)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope, Send
 
 from plugway.exchange.channel import channel_of
-from plugway.exchange.dialect import DialectAnswer, ForeignRelay, note_missing
+from plugway.exchange.dialect import DialectChannel, ForeignRelay, note_missing
 from plugway.exchange.dry import count, explain
 from plugway.exchange.failures import (
     defect_reply,
@@ -80,7 +80,7 @@ class ExchangeRun:
         self.channel = channel_of(scope, receive, send)
         self.request_id: str | None = scope.get("plugway.request_id")
         self.caller: Caller | None = scope.get("plugway.caller")
-        self.answer: DialectAnswer | None = scope.get("plugway.dialect")
+        self.dialect_channel: DialectChannel | None = scope.get("plugway.dialect")
         self.resources = Resources()
         self.message: Mapping[str, Any] = {}
         self.responder = Responder(send, self.channel, self._headers)
@@ -196,20 +196,20 @@ class ExchangeRun:
 
     async def _foreign(self, reply: Reply, exchange: Exchange) -> None:
         """Relay the bytes of a backend that speaks the client's own dialect unchanged."""
-        if self.answer is None or self.answer.dialect.name != reply.dialect:
+        if self.dialect_channel is None or self.dialect_channel.dialect.name != reply.dialect:
             raise BackendProtocolError(f"a reply in `{reply.dialect}` was not requested")
         self.first_content = exchange.seconds
         if (chunks := reply.chunks) is not None:
             raw = chunks if isinstance(chunks, ForeignRelay) else ForeignRelay(chunks, reply.usage)
             self.relay = raw
-            self.answer.raw = True
+            self.dialect_channel.raw = True
             await self._relayed(raw, reply.headers)
             note_missing(reply, exchange)
         elif self.responder.state != "new":
             raise BackendProtocolError("got a whole reply, but the client expects a stream")
         else:
             self.message = {"usage": reply.usage() if reply.usage else {}}
-            self.answer.raw = True
+            self.dialect_channel.raw = True
             note_missing(reply, exchange)
             await self._whole(reply)
 
@@ -330,8 +330,8 @@ class ExchangeRun:
 
     async def _finish(self, exchange: Exchange) -> None:
         await self.resources.aclose()
-        if self.answer is not None:
-            exchange.note_once(self.answer.dialect.name, self.answer.unsaid, stage="encode")
+        if (channel := self.dialect_channel) is not None:
+            exchange.note_once(channel.dialect.name, channel.unsaid, stage="encode")
         outcome = self._outcome(exchange)
         await self.pipeline.hooks.finished(exchange, outcome)
         log_outcome(exchange, outcome)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import anyio
 
-from plugway.credentials import clean_answer
+from plugway.credentials import clean_reply
 from plugway.exchange.channel import Channel
 from plugway.plugins.contain import is_defect
 from plugway.types.cancel import Cancellable
@@ -164,7 +164,7 @@ class Responder:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a complete reply."""
-        body = clean_answer(body)
+        body = clean_reply(body)
         own = (*self._headers(), ("content-length", str(len(body))))
         lines = _merged((_content_type(body), *to_client(headers)), own)
         self.status, self.state = status, "done"

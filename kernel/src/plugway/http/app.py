@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway.config.config import Config, gateway_token
 from plugway.exchange.channel import channel_of
-from plugway.exchange.dialect import DialectAnswer
+from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.intake import refuse
 from plugway.http.guard import Guard, GuardPolicy, key_as_header
@@ -74,7 +74,7 @@ class App:
             if found is not None and scope["method"] == "POST":
                 plugin, dialect = found
                 channel = channel_of(scope, receive, send)
-                send = DialectAnswer(dialect, send, served, channel, plugin)
+                send = DialectChannel(dialect, send, served, channel, plugin)
                 send.raw = served != path  # `explain` replies in the gateway's own format
                 scope = {**scope, "plugway.dialect": send, "extensions": {"plugway": send}}
         await self._asgi(scope, receive, send)
@@ -205,9 +205,9 @@ class _Front:
             message = f"{path[:200]!r} is not served here: paths must not contain encoded slashes"
             return refuse(NoRoute(message, retry=False), scope, receive, send)
         endpoint = EXCHANGES.get(path)
-        answer: DialectAnswer | None = scope.get("plugway.dialect")
-        if answer is not None:
-            endpoint = "explain" if path.endswith(EXPLAIN) else answer.endpoint
+        channel: DialectChannel | None = scope.get("plugway.dialect")
+        if channel is not None:
+            endpoint = "explain" if path.endswith(EXPLAIN) else channel.endpoint
         if endpoint is None:
             return self._other(scope, receive, send)
         if scope["method"] != "POST":

@@ -21,7 +21,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from plugway.http.turn import OldTurn, Turn, refusal
+from plugway.http.turn import OldTurn, Turn, error_response
 from plugway.upstream.wire import WireError, WireLimits
 
 log = logging.getLogger("plugway.protocol")
@@ -238,7 +238,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def _reject(self, error: WireError) -> None:
         """Send an error response and close, after the responses to earlier requests."""
         self._rejection = error
-        log.debug("refused %s: %s", self.client, error)
+        log.debug("rejected %s: %s", self.client, error)
         turn, arriving = self._running, self._arriving
         if turn is not None and turn is not arriving:
             if arriving is not None:  # pipelined, and will never be complete
@@ -250,7 +250,7 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self._abandon()
             self.transport.write(
-                refusal(error.status, str(error), self.server_state.default_headers)
+                error_response(error.status, str(error), self.server_state.default_headers)
             )
             self.hang_up()
 

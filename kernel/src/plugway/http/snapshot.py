@@ -39,7 +39,7 @@ from plugway.types.errors import (
 )
 from plugway.types.exchange import EXCHANGES, Exchange
 from plugway.types.json import as_list, as_object
-from plugway.types.models import sound_models
+from plugway.types.models import valid_models
 from plugway.types.request import MessagesRequest
 
 log = logging.getLogger("plugway.app")
@@ -124,7 +124,7 @@ class Snapshot:
         async def ask(backend: Backend) -> None:
             try:
                 with anyio.fail_after(MODEL_LIST_SECONDS):
-                    self._models[backend.name] = sound_models(await backend.models())
+                    self._models[backend.name] = valid_models(await backend.models())
             except (BackendError, TimeoutError) as error:
                 late = f"timed out after {MODEL_LIST_SECONDS:g} s"
                 reason = error.record if isinstance(error, BackendError) else late

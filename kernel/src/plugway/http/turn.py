@@ -67,7 +67,7 @@ class Turn(RequestResponseCycle):
             self._connection.cut()
         else:
             self.keep_alive = False
-            self._write(refusal(500, "internal gateway error", self.default_headers))
+            self._write(error_response(500, "internal gateway error", self.default_headers))
 
     def _write(self, response: bytes) -> None:
         """Write a complete response, which ends this turn."""
@@ -171,7 +171,7 @@ def date_of(lines: list[tuple[bytes, bytes]]) -> str:
     return f"date: {lines[0][1].decode()}"
 
 
-def refusal(status: int, reason: str, lines: list[tuple[bytes, bytes]]) -> bytes:
+def error_response(status: int, reason: str, lines: list[tuple[bytes, bytes]]) -> bytes:
     """A complete error response, after which the connection closes."""
     request_id = new_id("req")
     body = error_body(error_type(status), reason, request_id)

@@ -60,16 +60,17 @@ class Hooks:
         """The items of `kind` in the lists that a hook's implementations return, each with its
         plugin, in listed order."""
         found: list[tuple[Plugin[Any], T]] = []
-        wanted = f"a list of `{kind.__name__}`"
+        expected = f"a list of `{kind.__name__}`"
         for impl, result in self._collect(hook, *args):
             if not isinstance(result, _SEQUENCE):
-                what = type(result).__name__
-                raise _unwanted(impl, f"one {what}" if isinstance(result, kind) else what, wanted)
+                name = type(result).__name__
+                what = f"one {name}" if isinstance(result, kind) else name
+                raise _bad_result(impl, what, expected)
             for item in cast("Sequence[object]", result):
                 if not isinstance(item, kind):
                     name = type(item).__name__
                     lacks = _lacking(item, kind)
-                    raise _unwanted(impl, f"a list with {name}{lacks}", wanted)
+                    raise _bad_result(impl, f"a list with {name}{lacks}", expected)
                 found.append((impl.plugin, item))
         return found
 
@@ -78,8 +79,8 @@ class Hooks:
         found = self._collect("lifespan", gateway)
         for impl, result in found:
             if not isinstance(result, AbstractAsyncContextManager):
-                wanted = "an asynchronous context manager: decorate it with `@asynccontextmanager`"
-                raise _unwanted(impl, type(result).__name__, wanted)
+                expected = "an async context manager: decorate it with `@asynccontextmanager`"
+                raise _bad_result(impl, type(result).__name__, expected)
         return [(impl.plugin, result) for impl, result in found]
 
     def _collect(self, hook: str, *args: object) -> list[tuple[Impl, Any]]:
@@ -287,13 +288,15 @@ def _accept(
 ) -> MessagesRequest:
     if new is None or new is old:
         return old
-    made = new.changes[len(old.changes) :]
-    exchange.note_once(impl.plugin.name, (change.summary for change in made), stage=impl.hook)
+    changes = new.changes[len(old.changes) :]
+    exchange.note_once(impl.plugin.name, (change.summary for change in changes), stage=impl.hook)
     return new
 
 
-def _unwanted(impl: Impl, what: str, wanted: str) -> PluginError:
-    return PluginError(impl.plugin.name, f"hook `{impl.hook}` returned {what} instead of {wanted}")
+def _bad_result(impl: Impl, what: str, expected: str) -> PluginError:
+    return PluginError(
+        impl.plugin.name, f"hook `{impl.hook}` returned {what} instead of {expected}"
+    )
 
 
 def _lacking(item: object, kind: type) -> str:

@@ -122,10 +122,10 @@ class Pool:
                 connection.abort()
             await asyncio.sleep(0)
 
-    async def _connect(self, made: list[socket.socket]) -> Connection:
-        """A connection; its socket is in `made` as soon as it is connected."""
+    async def _connect(self, sockets: list[socket.socket]) -> Connection:
+        """A connection; its socket is in `sockets` as soon as it is connected."""
         connected = await _connected(self._loop, self._host, self._port)
-        made.append(connected)
+        sockets.append(connected)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _, connection = await self._loop.create_connection(
             partial(Connection, self._where, self._loop, self._freed, self._lost),

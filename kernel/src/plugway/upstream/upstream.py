@@ -59,12 +59,14 @@ class UpstreamResponse:
 
     __slots__ = ("_response", "content_type", "headers", "status")
 
-    def __init__(self, answer: TransportResponse, headers: Headers, content_type: str = "") -> None:
+    def __init__(
+        self, response: TransportResponse, headers: Headers, content_type: str = ""
+    ) -> None:
         """`headers` are those that may reach a client."""
-        self._response = answer
+        self._response = response
         self.content_type = content_type.partition(";")[0].strip().lower()
         """The media type without parameters, in lower case."""
-        self.status = answer.status
+        self.status = response.status
         self.headers = headers
         """The headers that may reach a client (`from_upstream`)."""
 
@@ -120,8 +122,8 @@ class Body:
 
     __slots__ = ("_response", "most")
 
-    def __init__(self, answer: TransportResponse) -> None:
-        self._response = answer
+    def __init__(self, response: TransportResponse) -> None:
+        self._response = response
         self.most = MAX_CHUNK_BYTES
 
     def __aiter__(self) -> Body:
