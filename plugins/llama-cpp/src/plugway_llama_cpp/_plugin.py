@@ -1,4 +1,4 @@
-"""The plugin: registers the backend, owns the workers' lives."""
+"""The plugin: registers the backend, and starts and stops its workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from plugway_llama_cpp._options import LlamaCppOptions
 
 
 class LlamaCpp(Plugin[LlamaCppOptions]):
-    """Runs a GGUF model here: one supervised process per model, nothing leaves the machine."""
+    """Runs GGUF models locally, each in a supervised process; nothing leaves the machine."""
 
     def __init__(self, options: LlamaCppOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
@@ -28,7 +28,7 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
         return [self.backend]
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """A model that is not there is told, and refuses nothing: it may be fetched while the
+        """Warn about a missing model. It is not an error, because it may be downloaded while the
         gateway runs."""
         try:
             find_model(self.options.model)
