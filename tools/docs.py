@@ -25,9 +25,9 @@ from plugway.types.options import Options
 ROOT = Path(__file__).resolve().parent.parent
 
 KINDS = {
-    "COLLECT": "every result is collected",
-    "FIRST": "the first result that is not None counts",
-    "CHAIN": "each gets what the one before returned",
+    "COLLECT": "all results are collected",
+    "FIRST": "the first result that is not None wins",
+    "CHAIN": "each gets the result of the previous one",
     "AROUND": "each wraps the ones listed after it",
     "NOTIFY": "all are called; results are ignored",
 }

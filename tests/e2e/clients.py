@@ -19,7 +19,7 @@ import anyio
 import pytest
 
 from tests.e2e.claude import Answer
-from tests.e2e.scripted_model import Step
+from tests.e2e.scripted_model import COMMAND, CONTENT, FILE, Step
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/clients.md"
@@ -47,6 +47,8 @@ class Client:
     ends: Step | None = None
     mark: str = ""
     """Text before a result, if the client sends results as text."""
+    edits: str = ""
+    """The reply that makes it write the file, if it has no tools; it runs the command itself."""
     may_refuse: Sequence[str] = ()
     """Requests that the gateway may refuse because the client then tries another way."""
     teaches: Sequence[str] = ()
@@ -84,7 +86,9 @@ class Client:
         return "".join(_CODE.findall(self.section))
 
 
-async def run(client: Client, folder: Path, url: str, token: str, model: str) -> Answer:
+async def run(
+    client: Client, folder: Path, url: str, token: str, model: str, prompt: str = PROMPT
+) -> Answer:
     """Run the client to its end in `folder/project`, isolated from the user's own settings."""
     home, project = folder / "home", folder / "project"
     said = {
@@ -92,7 +96,8 @@ async def run(client: Client, folder: Path, url: str, token: str, model: str) ->
         "anthropic/local/demo": client.model or model,
         "PLUGWAY_TOKEN_HERE": token,
         "{project}": str(project),
-        "{prompt}": PROMPT,
+        "{home}": str(home),
+        "{prompt}": prompt,
     }
 
     def set_up(text: str) -> str:
@@ -117,7 +122,7 @@ async def run(client: Client, folder: Path, url: str, token: str, model: str) ->
     env = {"HOME": str(home), "PATH": f"{found}:{node}:{os.defpath}", "LANG": "C.UTF-8"}
     env |= {name: set_up(text) for name, text in {**client.exports(), **client.env}.items()}
     words += [set_up(word) for word in client.command[1:]]
-    with anyio.fail_after(120):
+    with anyio.fail_after(300):
         done = await anyio.run_process(
             words,
             env=env,
@@ -303,6 +308,66 @@ CLIENTS = [
             ("Responses", "openai-responses"),
             ("Messages", "anthropic"),
         )
+    ),
+    *(
+        Client(
+            f"cline, {speaks}",
+            ["cline@3.0.65"],
+            [
+                "cline",
+                "-P",
+                provider,
+                "-m",
+                "anthropic/local/demo",
+                "{prompt}",
+            ],
+            writes=[
+                Step("editor", {"new_text": "{content}"}),
+                Step("apply_patch", {"input": "{patch:ended}"}),
+            ],
+            runs=[Step("run_commands")],
+            env={
+                "CLINE_TELEMETRY_DISABLED": "1",
+                "CLINE_SANDBOX": "1",
+                "CLINE_SANDBOX_DATA_DIR": "{home}/.cline/data",
+            },
+        )
+        for speaks, provider in (("Chat", "openai-compatible"), ("Messages", "anthropic"))
+    ),
+    *(
+        Client(
+            f"aider, {speaks}",
+            ["aider-chat==0.86.2"],
+            [
+                "aider",
+                "--model",
+                f"{provider}/anthropic/local/demo",
+                *("--edit-format", "whole", "--no-git", "--yes-always", "--analytics-disable"),
+                *("--no-check-update", "--no-show-model-warnings", "--no-show-release-notes"),
+                *("--auto-test", "--test-cmd", f"{COMMAND}; false"),
+                *("--message", "{prompt}", FILE),
+            ],
+            writes=[],
+            runs=[],
+            edits=f"{FILE}\n```\n{CONTENT}```",
+            env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        )
+        for speaks, provider in (("Chat", "openai"), ("Messages", "anthropic"))
+    ),
+    Client(
+        "Gemini CLI",
+        ["@google/gemini-cli@0.61.0"],
+        [
+            "gemini",
+            "--model",
+            "anthropic/local/demo",
+            "--skip-trust",
+            "--yolo",
+            "--prompt",
+            "{prompt}",
+        ],
+        writes=[Step("write_file")],
+        runs=[Step("run_shell_command")],
     ),
     _program("OpenAI SDK for Python, Chat", _OPENAI, "openai_sdk.py", "chat", "stream"),
     _program("OpenAI SDK for Python, Responses", _OPENAI, "openai_sdk.py", "responses", "stream"),

@@ -99,6 +99,10 @@ class ScriptedModel:
     """The tool that the client expects for the final answer, if it has one."""
     mark: str = ""
     """Text before a result, if the client sends results as text."""
+    reads: Sequence[Step] = ()
+    """Steps after the command, if the client reads back more than its output."""
+    edits: str = ""
+    """The reply that makes the client write the file, if it has no tools."""
     asked: list[Asked] = field(default_factory=list)
     """Texts of the requests with tools, in order."""
     problems: list[str] = field(default_factory=list)
@@ -109,19 +113,24 @@ class ScriptedModel:
         path = request.path.partition("?")[0]
         for end, answer in _APIS.items():
             if path.endswith(end):
-                return answer(request, self._say, next(self._numbers))
+                return answer(request, self.say, next(self._numbers))
         if request.method == "GET":
             return respond(404, {"error": {"type": "not_found_error", "message": "no list"}})
         self.problems.append(f"{request.method} {request.path}")
         return respond(404, {"error": {"type": "not_found_error", "message": path}})
 
-    def _say(self, asked: Asked) -> Say:
+    def say(self, asked: Asked) -> Say:
+        """The next step."""
+        if self.edits:
+            done = PRINTED in asked.text
+            self.asked.append(asked._replace(results=["", asked.text] if done else []))
+            return Say(FINAL if done else self.edits)
         if not asked.tools:
             return Say("A title")
         if self.mark:
             asked = asked._replace(results=asked.text.split(self.mark)[1:])
         self.asked.append(asked)
-        steps = [self.writes, self.runs]
+        steps = [s for s in (self.writes, self.runs, self.reads) if s]
         if len(asked.results) < len(steps):
             return self._call(asked, steps[len(asked.results)])
         last = asked.results[-1]
@@ -175,6 +184,7 @@ class ScriptedModel:
             "command": COMMAND,
             "words": last,
             "patch": PATCH,
+            "patch:ended": PATCH.replace("\n*** End", "\n+\n*** End"),
             "patch:json": json.dumps(PATCH),
             "command:json": json.dumps(COMMAND),
         }
@@ -229,12 +239,17 @@ def _count(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
     return respond(200, {"input_tokens": 42})
 
 
-def _chat(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
-    body = request.json
+def asked_in_chat(body: Mapping[str, Any]) -> Asked:
+    """What a request of Chat Completions says."""
     offered = [t[t["type"]] for t in body.get("tools", ())]
     tools = [Tool(t["name"], t.get("parameters")) for t in offered]
     results = [_texts(m["content"]) for m in body["messages"] if m["role"] == "tool"]
-    said = decide(Asked(_named(tools), results, _texts(body["messages"])))
+    return Asked(_named(tools), results, _texts(body["messages"]))
+
+
+def _chat(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
+    body = request.json
+    said = decide(asked_in_chat(body))
     calls = []
     if said.tool:
         calls = [(f"call_{number}", said.tool.name, json.dumps(said.arguments))]

@@ -12,6 +12,7 @@ from plugway import NoOptions, Plugin, hookimpl
 from plugway.testing import StrictUpstream, build_plugin, gateway
 from plugway_anthropic import Anthropic
 from plugway_gemini import Gemini
+from plugway_gemini_api import GeminiApi
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
 from plugway_router import Router
@@ -45,6 +46,7 @@ def stack(api, url):
     _, backend, model, options = SERVERS[api]
     return [
         build_plugin(OpenAIApi, "openai-api"),
+        build_plugin(GeminiApi, "gemini-api"),
         *(plugin for plugin in shipped() if not isinstance(plugin, Router)),
         build_plugin(Router, "router", models={"*": [f"up/{model}"]}),
         build_plugin(backend, "up", base_url=url, api_key="k", **options),
@@ -60,8 +62,9 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
     for name in ("home", "project"):
         (tmp_path / name).mkdir()
     model = ScriptedModel(
-        str(tmp_path / "project"), client.writes, client.runs, client.ends, client.mark
-    )
+        str(tmp_path / "project"), client.writes, client.runs, client.ends, client.mark,
+        edits=client.edits,
+    )  # fmt: skip
     ends = build_plugin(Ends, "ends")
     ends.found = []
     async with (

@@ -171,7 +171,7 @@ def test_a_server_that_cannot_be_used_is_told_by_instance_address_reason_and_fix
         == f"`ollama`: cannot connect to {closed}: connection refused"
     )
     assert found["models of ollama"]["fix"] == fixes["off"]
-    assert found["path to behind"]["reason"] == f"by the proxy {closed} (`proxy`)"
+    assert found["path to behind"]["reason"] == f"through the proxy {closed} (`proxy`)"
     by_proxy = found["stream on anthropic/behind/m"]
     assert f"cannot connect to the proxy {closed} (`proxy`)" in by_proxy["reason"]
     assert by_proxy["fix"] == "check the proxy, or set `proxy: direct`"

@@ -13,7 +13,7 @@ import typer
 from plugway.config.approval import Approvals
 from plugway.config.config import Config
 from plugway.config.key_store import GROUP as KEY_STORES
-from plugway.plugins.contain import in_full
+from plugway.plugins.contain import with_message
 from plugway.plugins.loader import GROUP, installed
 from plugway.types.errors import PluginError, PlugwayError
 
@@ -86,7 +86,7 @@ def installed_command(name: str) -> typer.Typer | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
-        reason = f"the command cannot be imported: {in_full(error)}"
+        reason = f"the command cannot be imported: {with_message(error)}"
         raise PluginError(name, reason, sources[0]) from error
     if not isinstance(found, typer.Typer):
         raise PluginError(name, f"`{points[0].value}` is not a `typer.Typer`", sources[0])

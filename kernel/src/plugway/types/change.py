@@ -28,6 +28,6 @@ class Change:
     because: str
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The line of the receipt."""
         return f"{self.action} {self.field}: {self.because}"

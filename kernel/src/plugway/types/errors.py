@@ -3,19 +3,19 @@
 Nothing here decides what to do about an error; the pipeline and the plugins do.
 
     PlugwayError
-    ├─ ConfigError              every problem of a configuration at once
-    ├─ PluginError              a plugin breaks the contract when it is loaded
-    ├─ HookError                a hook raised, hung or answered with the wrong type at run time
-    ├─ RequestRejected          meant for the caller: status, type, message, headers
+    ├─ ConfigError              all problems of a configuration at once
+    ├─ PluginError              a plugin violates the contract; raised at load time
+    ├─ HookError                a hook raised, timed out or returned the wrong type
+    ├─ RequestRejected          sent to the caller: status, type, message, headers
     │   ├─ InvalidRequest       400
     │   ├─ Forbidden            403
     │   └─ NoRoute              404
-    └─ BackendError             an attempt failed; the resilience policy may try again
+    └─ BackendError             an attempt failed; the resilience policy may retry
         ├─ BackendUnavailable   refused, unreachable, not resolved, or lost before the head
-        ├─ BackendTimeout       no head or no first event in time, or silence later
-        ├─ BackendRefused       the upstream answered with an error status
-        ├─ BackendProtocolError the upstream's answer is not what its protocol allows
-        └─ StreamInterrupted    the stream ended, or reported an error, before its real end
+        ├─ BackendTimeout       no head, no first event, or no further bytes in time
+        ├─ BackendRefused       the upstream returned an error status
+        ├─ BackendProtocolError the upstream's response violates its protocol
+        └─ StreamInterrupted    the stream broke off, or carried an error, before its end
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ class Exchange:
         self.session_id = _session(who.session_id, self.caller)
         self.agent_id, self.parent_agent_id = who.agent_id, who.parent_agent_id
 
-    def goes_on(self, stop: Callable[[], None]) -> bool:
+    def keeps_running(self, stop: Callable[[], None]) -> bool:
         """Whether a plugin keeps the work going after its client has left; see `on_leave`."""
         try:
             return self.on_leave is not None and self.on_leave(stop)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object
-from plugway_translation import Halves, may_have_halves
+from plugway_translation import SurrogateJoiner, may_have_surrogates
 
 _EVENT: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
 _DATA: Final = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
@@ -24,7 +24,7 @@ class WholeCharacters:
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self._halves = Halves()
+        self._surrogates = SurrogateJoiner()
         self._rest: list[bytes] = []
         """Pieces of an event that is not complete."""
         self._size = 0
@@ -51,7 +51,7 @@ class WholeCharacters:
             if chunk is None:
                 self._over = True
                 events, self._rest = b"".join(self._rest), []
-                last = b"".join(map(_encoded, self._halves.flush()))
+                last = b"".join(map(_encoded, self._surrogates.flush()))
                 whole = self._told(events) + last
             else:
                 whole = self._told(self._complete(chunk))
@@ -79,7 +79,7 @@ class WholeCharacters:
         return whole
 
     def _told(self, events: bytes) -> bytes:
-        if not self._halves.waiting and not may_have_halves(events):
+        if not self._surrogates.waiting and not may_have_surrogates(events):
             return events
         pieces = _EVENT.findall(events)
         left = events[sum(map(len, pieces)) :]
@@ -87,10 +87,10 @@ class WholeCharacters:
 
     def _one(self, event: bytes) -> bytes:
         payload = b"\n".join(_DATA.findall(event))
-        if not payload or not (self._halves.waiting or may_have_halves(payload)):
+        if not payload or not (self._surrogates.waiting or may_have_surrogates(payload)):
             return event
         try:
-            values = self._halves.feed(payload)
+            values = self._surrogates.feed(payload)
         except orjson.JSONDecodeError:
             return event  # whoever reads it says so
         try:

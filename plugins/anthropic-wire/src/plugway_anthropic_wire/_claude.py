@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
 from plugway_anthropic_wire._system_turns import without_end
-from plugway_translation import GO_ON
+from plugway_translation import CONTINUE
 
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 LEAST_BUDGET: Final = 1024
@@ -177,7 +177,7 @@ def _last_turn(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     thinks = as_object(request.get("thinking")).get("type") in ("adaptive", "enabled")
     if thinks or not claude.prefills:
         because = "this Claude model rejects a prefilled reply: a user turn asks it to continue"
-        asked = {"role": "user", "content": [{"type": "text", "text": GO_ON}]}
+        asked = {"role": "user", "content": [{"type": "text", "text": CONTINUE}]}
         return request.replace(because=because, messages=[*messages, asked])
     if (ended := without_end(last)) is last:
         return request

@@ -13,8 +13,8 @@ from plugway_translation import (
     Notes,
     SchemaRules,
     clean_schema,
-    fewer_images,
-    fewer_tools,
+    limit_images,
+    limit_tools,
     rules_without,
     shortened,
 )
@@ -69,7 +69,7 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
         notes.add("stop_sequences", "drop", f"the server accepts {facts.stop_limit}")
     if facts.images_limit:
         messages = as_list(fields.get("messages", body.get("messages")))
-        shown = fewer_images(messages, facts.images_limit, notes)
+        shown = limit_images(messages, facts.images_limit, notes)
         if shown is not messages:
             fields["messages"] = shown
     most, wanted = facts.max_output_tokens, body.get("max_tokens")
@@ -119,7 +119,7 @@ def schemas_by(facts: Facts) -> SchemaRules:
 
 def _tools(body: Mapping[str, Any], facts: Facts, notes: Notes) -> dict[str, Any]:
     tools = [as_object(tool) for tool in as_list(body.get("tools"))]
-    kept = fewer_tools(tools, facts.tools_limit, body, notes)
+    kept = limit_tools(tools, facts.tools_limit, body, notes)
     rules = schemas_by(facts)
     cleaned = [] if rules is ANY_SCHEMA else _cleaned(kept, rules, rules, notes)
     if cleaned or kept is not tools:

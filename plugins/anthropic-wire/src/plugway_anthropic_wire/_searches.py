@@ -11,7 +11,7 @@ import re
 from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
-from plugway_translation import blocks_of, in_words
+from plugway_translation import block_text, blocks_of
 
 _UNSEALED: Final = re.compile(rb'"encrypted_(?:content|index)"\s*:\s*(?:""|null)')
 
@@ -54,7 +54,7 @@ def _block(block: Any, foreign: set[str]) -> Any:
     name = {"server_tool_use": "id", "web_search_tool_result": "tool_use_id"}.get(str(kind))
     if name and str(fields.get(name)) in foreign:
         kept = {key: fields[key] for key in ("cache_control",) if key in fields}
-        return {"type": "text", "text": in_words(fields), **kept}
+        return {"type": "text", "text": block_text(fields), **kept}
     if kind != "text" or not isinstance(fields.get("citations"), list):
         return block
     cited = [as_object(citation) for citation in as_list(fields["citations"])]

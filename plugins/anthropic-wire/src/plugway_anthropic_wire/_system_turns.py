@@ -12,7 +12,7 @@ import re
 from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
-from plugway_translation import blocks_of, is_blank, reminder, said_in
+from plugway_translation import blocks_of, is_blank, readable_text, reminder
 
 Blocks = list[Any]
 
@@ -142,5 +142,5 @@ def _after_results(blocks: Blocks, told: Blocks) -> Blocks:
 
 
 def _texts(blocks: Blocks) -> list[str]:
-    texts = [as_object(block).get("text") or said_in(as_object(block)) for block in blocks]
+    texts = [as_object(block).get("text") or readable_text(as_object(block)) for block in blocks]
     return [text for text in texts if isinstance(text, str) and text.strip()]

@@ -71,7 +71,7 @@ class CodexApi:
         """None: the endpoint is not known to be particular about them."""
         return None
 
-    def takes_own(self, original: Original, facts: Facts) -> bool:
+    def accepts_original(self, original: Original, facts: Facts) -> bool:
         """False: every request must be adapted."""
         return False
 
@@ -79,6 +79,6 @@ class CodexApi:
         """Whether this is the data of the last event of a stream."""
         return self.responses.is_end(data)
 
-    def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
+    def usage(self, data: Mapping[str, Any]) -> Mapping[str, int]:
         """The `usage` of a response or of the event that contains it, as Messages API fields."""
-        return self.responses.usage(told)
+        return self.responses.usage(data)

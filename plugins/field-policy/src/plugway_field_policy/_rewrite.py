@@ -13,11 +13,11 @@ from plugway_field_policy._policy import Policy
 from plugway_field_policy._presets import BETA_BLOCKS, SERVER_BLOCKS
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
-    in_words,
+    block_text,
     is_attribution,
     is_placeholder,
+    readable_text,
     reminder,
-    said_in,
     type_name,
 )
 
@@ -179,7 +179,7 @@ class Rewriter:
             known = kind not in BETA_BLOCKS or "beta_blocks" in takes
         if not known:
             self.notes[f"a `{type_name(kind)}` block written as text"] += 1
-            return text_block(in_words(block))
+            return text_block(block_text(block))
         if "cache_control" in block and "cache_control" not in takes:
             return self._without(block, {"cache_control"})
         return block
@@ -197,7 +197,11 @@ def text_block(text: str) -> dict[str, Any]:
 
 def _told(block: Any) -> str:
     fields = as_object(block)
-    return said_in(fields.get("text", "")) if fields.get("type") == "text" else in_words(fields)
+    return (
+        readable_text(fields.get("text", ""))
+        if fields.get("type") == "text"
+        else block_text(fields)
+    )
 
 
 def _joined(turns: list[Any]) -> Any:

@@ -12,7 +12,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from plugway_gemini_api._fields import invalid, named, text, unknown
-from plugway_translation import Media, MediaPolicy, Notes, plain_base64, true_type, unseen
+from plugway_translation import (
+    Media,
+    MediaPolicy,
+    Notes,
+    media_placeholder,
+    plain_base64,
+    true_type,
+)
 
 PDF: Final = "application/pdf"
 _TEXTS: Final = ("text/", "application/json", "application/xml", "application/x-javascript")
@@ -47,7 +54,7 @@ class Attachments:
     def words(self, mime: str, because: str) -> Block:
         """What stands in the place of a medium. Raises `InvalidRequest` where the policy is so."""
         kind = "image" if mime.startswith("image/") else "document"
-        told = unseen(Media(kind, mime), self._policy, self._notes, because)
+        told = media_placeholder(Media(kind, mime), self._policy, self._notes, because)
         return {"type": "text", "text": told}
 
     def _inline(self, blob: Mapping[str, Any], path: str) -> Block:

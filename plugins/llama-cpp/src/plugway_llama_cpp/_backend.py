@@ -6,7 +6,7 @@ The worker renders, counts and decodes; `_models` knows the worker of each model
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,15 +18,17 @@ from plugway import (
     MessagesRequest,
     ModelInfo,
     Reply,
-    RequestRejected,
     StreamEvent,
     StreamInterrupted,
     wrong_choice,
 )
+from plugway_embeddings import Embedded, Wanted
+from plugway_llama_cpp._embedding import vectors_of
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
+from plugway_llama_cpp._refusal import raise_error
 from plugway_local_engine import Call
 from plugway_signature import signature
 
@@ -58,7 +60,7 @@ class LlamaCppBackend:
         """
         if request.get("tool_choice") is not None and (wrong := wrong_choice(request.body)):
             raise InvalidRequest(wrong, retry=False, record=True)
-        loaded = await self.loader.get(attempt.model)
+        loaded = await self._speaking(attempt.model)
         exchange = attempt.exchange
         header = {
             "op": "generate",
@@ -79,16 +81,29 @@ class LlamaCppBackend:
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Exact number of tokens of the rendered prompt."""
-        loaded = await self.loader.get(attempt.model)
+        loaded = await self._speaking(attempt.model)
         header = {"op": "count", "caller": attempt.exchange.caller.share}
         call = await loaded.supervisor.call(header, request.raw)
         try:
             async for frame in call:
-                _raise_error(frame.header)
+                raise_error(frame.header)
                 return int(frame.header["count"])
         finally:
             await call.aclose()
         raise BackendUnavailable("the worker did not count", status=529)
+
+    async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
+        """Vectors of length 1 (`Embeds`).
+
+        Raises:
+            InvalidRequest: the model is not an embedding model, or the input does not suit it.
+            BackendError: the model cannot be loaded, or its worker failed.
+        """
+        loaded = await self.loader.get(attempt.model)
+        if not loaded.header.embeds:
+            what = f"model: `{loaded.file.name}` is not an embedding model"
+            raise InvalidRequest(what, retry=False, record=True)
+        return await vectors_of(loaded.supervisor, wanted, attempt, loaded.width)
 
     async def models(self) -> Sequence[ModelInfo]:
         """The configured model first, then the others in the models folder."""
@@ -109,11 +124,21 @@ class LlamaCppBackend:
         """Unload a model from memory; False if it was not loaded."""
         return await self.loader.unload(model)
 
+    async def _speaking(self, model: str) -> Loaded:
+        loaded = await self.loader.get(model)
+        if loaded.header.embeds:
+            what = (
+                f"model: `{loaded.file.name}` is an embedding model; request it at /v1/embeddings"
+            )
+            raise InvalidRequest(what, retry=False, record=True)
+        return loaded
+
     def _info(self, name: str) -> ModelInfo:
         loaded = self.loader.loaded.get(name)
         if loaded is None:
             notice = DEMO_NOTICE if name == DEMO else ""
             return ModelInfo(name, display_name=name, state="unloaded", notice=notice)
+        able = {"embeddings"} if loaded.header.embeds else {"tools", "structured_output"}
         size = {"parameters": loaded.header.parameters, "bytes": loaded.header.size}
         return ModelInfo(
             name,
@@ -121,9 +146,7 @@ class LlamaCppBackend:
             context_tokens=loaded.plan.context,
             max_output_tokens=loaded.plan.context,
             state=_STATES.get(loaded.supervisor.state, "unloaded"),  # pyright: ignore[reportArgumentType]
-            capabilities=frozenset(
-                {"tools", "structured_output", *(["images"] if loaded.mmproj else [])}
-            ),
+            capabilities=frozenset({*able, *(["images"] if loaded.mmproj else [])}),
             extra={"architecture": loaded.header.architecture, **size},
             notice=DEMO_NOTICE if loaded.is_demo else "",
         )
@@ -172,7 +195,7 @@ class Generation:
         if frame is None:
             raise StreamInterrupted("the worker ended the reply without an end frame")
         header = frame.header
-        _raise_error(header)
+        raise_error(header)
         events: list[StreamEvent] = []
         for op in header.get("ops", ()):
             events += self._events(op)
@@ -224,14 +247,3 @@ class Generation:
     def _say(self, text: str) -> None:
         self._note(text)
         _log.info("%s", text)
-
-
-def _raise_error(header: Mapping[str, Any]) -> None:
-    error = header.get("error")
-    if error is None:
-        return
-    message, status = str(error["message"]), int(error.get("status", 500))
-    if status < 500:
-        record = str(error.get("record") or "")
-        raise RequestRejected(message, status=status, retry=error.get("retry"), record=record)
-    raise BackendUnavailable(message, status=status, permanent=bool(error.get("permanent")))

@@ -21,6 +21,8 @@ import llama_cpp.llama_cpp as api
 import numpy as np
 from numpy.typing import NDArray
 
+from plugway_llama_cpp import _native_log
+
 Tokens = NDArray[np.int32]
 Logits = NDArray[np.float32]
 Blob = NDArray[np.uint8]
@@ -29,7 +31,6 @@ ABORTED: Final = 2
 NO_ROOM: Final = 1
 KV_TYPES: Final = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
 _PARTIAL: Final = 1
-_WARNING, _ERROR = 3, 4
 _FLASH: Final = {"auto": -1, "off": 0, "on": 1}
 
 
@@ -41,16 +42,9 @@ def _fast(name: str, arguments: list[Any], result: Any) -> Callable[..., Any]:
     return function
 
 
-@api.llama_log_callback
-def log_callback(level: int, text: bytes, _data: object) -> None:
-    if level in (_WARNING, _ERROR):
-        sys.stderr.buffer.write(text)
-        sys.stderr.flush()
-
-
 def start() -> str:
     """Initialize the library; returns the features of this machine that it can use."""
-    api.llama_log_set(log_callback, ctypes.c_void_p(0))
+    api.llama_log_set(_native_log.log_callback, ctypes.c_void_p(0))
     api.llama_backend_init()
     return api.llama_print_system_info().decode()
 
@@ -66,7 +60,7 @@ class Model:
     def __init__(
         self, path: str, *, gpu_layers: int = -1, progress: Callable[[float], None] | None = None
     ) -> None:
-        """Raises `ValueError` if llama.cpp rejects the file."""
+        """Raises `ValueError` with llama.cpp's reason if it rejects the file."""
         parameters = api.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers
 
@@ -77,9 +71,10 @@ class Model:
             return True
 
         parameters.progress_callback = report
+        _native_log.forget()
         handle = api.llama_model_load_from_file(path.encode(), parameters)
         if not handle:
-            raise ValueError(f"llama.cpp cannot load {path}")
+            raise ValueError(_native_log.reason() or "llama.cpp gives no reason")
         self.handle: Any = handle
         self.vocab: Any = api.llama_model_get_vocab(handle)
         self.vocabulary_size: int = api.llama_vocab_n_tokens(self.vocab)
@@ -198,7 +193,7 @@ class Context:
     """
 
     def __init__(self, model: Model, settings: ContextSettings) -> None:
-        """Raises `MemoryError` if llama.cpp cannot allocate the memory."""
+        """Raises `MemoryError` with llama.cpp's reason if it cannot create the context."""
         parameters = api.llama_context_default_params()
         parameters.n_ctx = settings.cells
         parameters.n_batch = parameters.n_ubatch = settings.batch
@@ -210,9 +205,10 @@ class Context:
         parameters.kv_unified = True
         parameters.swa_full = False
         parameters.no_perf = True
+        _native_log.forget()
         handle = api.llama_init_from_model(model.handle, parameters)
         if not handle:
-            raise MemoryError("llama.cpp cannot allocate a context of that size")
+            raise MemoryError(_native_log.reason() or "llama.cpp gives no reason")
         self.model = model
         self.handle: Any = handle
         self.cells: int = api.llama_n_ctx(handle)

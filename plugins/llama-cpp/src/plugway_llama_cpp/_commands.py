@@ -21,8 +21,9 @@ from rich.table import Table
 
 from plugway import LocalGateway, PlugwayError
 from plugway_llama_cpp._control import ask_gateways
+from plugway_llama_cpp._files import parts_of, read_model
 from plugway_llama_cpp._folder import ModelFile, NoSuchModel, find_model, list_models, models_folder
-from plugway_llama_cpp._gguf import Header, HostileFile, read_header
+from plugway_llama_cpp._gguf import Header, HostileFile
 from plugway_llama_cpp._memory import MIB, plan
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._pull import Hub, PullFailed, pull
@@ -135,9 +136,7 @@ def rm_command(
     folder = models_folder()
     if not model.path.is_relative_to(folder):
         _fail(f"{model.path} is not in {folder}: delete it yourself")
-    stem = model.path.stem.split("-00001-of-")[0]
-    parts = [p for p in model.path.parent.glob("*.gguf") if p.stem.split("-0")[0] == stem]
-    files = parts if "-00001-of-" in model.path.stem else [model.path]
+    files = [part for part in parts_of(model.path) if part.is_file()]
     if not yes and not typer.confirm(f"Delete {', '.join(p.name for p in files)}?", err=True):
         raise typer.Exit(1)
     for path in files:
@@ -214,10 +213,11 @@ def _with_demo() -> list[ModelFile]:
 
 def _row(model: ModelFile) -> dict[str, Any]:
     row: dict[str, Any] = {"model": model.name, "path": str(model.path), "architecture": "?"}
-    row |= {"bytes": model.path.stat().st_size, "context": 0, "about": ""}
+    files = [part for part in parts_of(model.path) if part.is_file()]
+    row |= {"bytes": sum(part.stat().st_size for part in files), "context": 0, "about": ""}
     try:
-        header = read_header(model.path)
-    except (HostileFile, OSError) as error:
+        header = read_model(model.path)
+    except HostileFile as error:
         return row | {"about": f"cannot be loaded: {error}"}
     about = header.text("general.name") or header.text("general.basename")
     context = header.number("context_length")
@@ -227,8 +227,8 @@ def _row(model: ModelFile) -> dict[str, Any]:
 def _open(name: str) -> tuple[ModelFile, Header]:
     model = _find(name)
     try:
-        return model, read_header(model.path)
-    except (HostileFile, OSError) as error:
+        return model, read_model(model.path)
+    except HostileFile as error:
         _fail(str(error))
 
 

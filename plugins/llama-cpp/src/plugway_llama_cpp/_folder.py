@@ -78,11 +78,21 @@ def find_model(name: str, folder: Path | None = None) -> ModelFile:
     for model in known:
         if name in (model.name, model.path.name, model.path.stem):
             return model
+    if path.is_dir():
+        raise NoSuchModel(f"{path} is a folder, not a model file. {_inside(path, known)}")
     if path.suffix == ".gguf" and len(path.parts) > 1:
         raise NoSuchModel(f"the model file {path} does not exist. {_advice(name, known)}")
     raise NoSuchModel(
         f"there is no model `{name}` in {folder or models_folder()}. {_advice(name, known)}"
     )
+
+
+def _inside(folder: Path, known: Sequence[ModelFile]) -> str:
+    there = [model.path.name for model in list_models(folder)]
+    if there:
+        more = " and others" if len(there) > 3 else ""
+        return f"Name a file in it: {', '.join(f'`{name}`' for name in there[:3])}{more}"
+    return f"It has no GGUF file, which is what this engine loads. {_advice(folder.name, known)}"
 
 
 def _advice(name: str, known: Sequence[ModelFile]) -> str:

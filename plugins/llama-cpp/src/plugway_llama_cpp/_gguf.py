@@ -74,6 +74,18 @@ class Header:
             return max(numbers, default=default)
         return value if isinstance(value, int) else default
 
+    @property
+    def pooling(self) -> int:
+        """How the vectors of a text's tokens become one (`llama_pooling_type` of `llama.h`): 0 for
+        none, which most models that generate text have, 4 for a reranker."""
+        return self.number("pooling_type")
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it is an embedding model: it creates vectors, and no text."""
+        encoder = self.values.get(f"{self.architecture}.attention.causal") is False
+        return self.pooling in (1, 2, 3) or (encoder and self.pooling == 0)
+
 
 def read_header(path: Path) -> Header:
     """Read and check a header.
@@ -86,6 +98,15 @@ def read_header(path: Path) -> Header:
         return _Reader(file, path).header()
 
 
+def read_beginning(path: Path) -> dict[str, Any]:
+    """The entries `general.` that stand before all others: what kind of file it is, quickly.
+
+    Raises as `read_header` does.
+    """
+    with path.open("rb") as file:
+        return _Reader(file, path).beginning()
+
+
 class _Reader:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
@@ -93,30 +114,46 @@ class _Reader:
         self._size = os.fstat(file.fileno()).st_size
 
     def header(self) -> Header:
-        version = self._start()
-        tensors, pairs = self._scalar("<Q"), self._scalar("<Q")
-        self._check(tensors <= _MAX_TENSORS, f"it declares {tensors:,} tensors")
-        self._check(pairs <= _MAX_PAIRS, f"it declares {pairs:,} metadata entries")
+        version, tensors, pairs = self._start()
         values: dict[str, Any] = {}
         for _ in range(pairs):
-            key = self._string(_MAX_KEY)
-            self._check(key not in values, f"the metadata key {key[:80]!r} occurs twice")
-            self._value(key, values)
+            self._value(self._key(values), values)
         alignment = values.get("general.alignment", 32)
         sane = isinstance(alignment, int) and 1 <= alignment <= 65_536
         self._check(sane, f"its alignment is {alignment!r}")
         parameters = self._tensors(tensors, int(alignment))
         header = Header(self._path, self._size, version, tensors, parameters, values)
-        self._check(bool(header.architecture), "it has no `general.architecture`")
+        # A later part of a split model, and a file that is not a model, need no architecture.
+        named = header.architecture or header.text("general.type") or values.get("split.no")
+        self._check(bool(named), "it has no `general.architecture`")
         return header
 
-    def _start(self) -> int:
+    def beginning(self) -> dict[str, Any]:
+        _, _, pairs = self._start()
+        values: dict[str, Any] = {}
+        for _ in range(pairs):
+            key = self._key(values)
+            if not key.startswith("general."):
+                break
+            self._value(key, values)
+        return values
+
+    def _key(self, values: Mapping[str, Any]) -> str:
+        key = self._string(_MAX_KEY)
+        self._check(key not in values, f"the metadata key {key[:80]!r} occurs twice")
+        return key
+
+    def _start(self) -> tuple[int, int, int]:
+        """Version, and the counts of tensors and of metadata entries."""
         magic = self._file.read(4)
         if magic != _MAGIC:
             self._refuse(_what_it_is(magic + self._file.read(60)))
         version = self._scalar("<I")
         self._check(version in (2, 3), f"its GGUF version {version} is not supported, only 2 and 3")
-        return version
+        tensors, pairs = self._scalar("<Q"), self._scalar("<Q")
+        self._check(tensors <= _MAX_TENSORS, f"it declares {tensors:,} tensors")
+        self._check(pairs <= _MAX_PAIRS, f"it declares {pairs:,} metadata entries")
+        return version, tensors, pairs
 
     def _tensors(self, count: int, alignment: int) -> int:
         names: set[str] = set()

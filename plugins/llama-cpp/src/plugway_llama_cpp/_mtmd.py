@@ -18,7 +18,7 @@ import llama_cpp.llama_cpp as api
 import llama_cpp.mtmd_cpp as mtmd
 import numpy as np
 
-from plugway_llama_cpp._binding import log_callback
+from plugway_llama_cpp import _native_log
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Context, Logits, Model, Tokens
@@ -54,14 +54,14 @@ class Projector:
 
     def __init__(self, path: str, model: Model, *, threads: int, batch: int) -> None:
         """Raises `ValueError` if the library rejects the file, or it is for another model."""
-        mtmd.mtmd_helper_log_set(log_callback, ctypes.c_void_p(0))
+        mtmd.mtmd_helper_log_set(_native_log.log_callback, ctypes.c_void_p(0))
         self._handle = _open(path, model, threads, 0)
         if mtmd.mtmd_decode_use_non_causal(self._handle, None):
             # Images with attention in both directions must fit into one micro-batch.
             mtmd.mtmd_free(self._handle)
             self._handle = _open(path, model, threads, batch)
         if not mtmd.mtmd_support_vision(self._handle):
-            raise ValueError(f"{path} does not support images")
+            raise ValueError("it does not support images")
         self.width: int = api.llama_model_n_embd_inp(model.handle)
 
     def split(self, data: bytes) -> list[Piece]:
@@ -140,7 +140,8 @@ def _open(path: str, model: Model, threads: int, most: int) -> Any:
     parameters.warmup = False
     if most:
         parameters.image_max_tokens = most
+    _native_log.forget()
     handle = mtmd.mtmd_init_from_file(path.encode(), model.handle, parameters)
     if not handle:
-        raise ValueError(f"llama.cpp cannot use {path} as this model's image projector")
+        raise ValueError(_native_log.reason() or "llama.cpp gives no reason")
     return handle

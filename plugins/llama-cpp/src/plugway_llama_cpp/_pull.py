@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from plugway_llama_cpp._files import is_something_else, read_model
 from plugway_llama_cpp._gguf import HostileFile, read_header
 
 PUBLIC_HUB: Final = "https://huggingface.co"
@@ -150,7 +151,19 @@ def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
         if not _complete(target, file):
             hub.download(repo, file, target, progress)
         paths.append(target)
+    _check_whole(paths[0], name)
     return paths
+
+
+def _check_whole(first: Path, name: str) -> None:
+    """Raises `PullFailed` where the files together are not a model; what is meant to be none, such
+    as a projector, passes."""
+    if is_something_else(first):
+        return
+    try:
+        read_model(first)
+    except HostileFile as error:
+        raise PullFailed(f"`{name}` is fetched and cannot be loaded: {error}") from None
 
 
 def choose(files: Sequence[RemoteFile], quant: str, repo: str) -> list[RemoteFile]:

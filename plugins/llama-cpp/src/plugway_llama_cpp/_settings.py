@@ -31,3 +31,16 @@ class EngineSettings:
     template: str | None = None
     mmproj: str = ""
     guess_ahead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSettings:
+    """All that the worker of an embedding model needs to know."""
+
+    path: str
+    context: int
+    """Tokens of the longest text."""
+    threads: int
+    gpu_layers: int = -1
+    pooled: bool = True
+    """The file says how the vectors of a text's tokens become one; otherwise their mean is used."""

@@ -16,6 +16,7 @@ from plugway_llama_cpp import _binding as binding
 from plugway_llama_cpp._binding import Context, ContextSettings, Model
 from plugway_llama_cpp._disk import DiskCache
 from plugway_llama_cpp._engine import Engine
+from plugway_llama_cpp._files import parts_of
 from plugway_llama_cpp._prefix import PrefixCache
 from plugway_llama_cpp._prepare import Preparer
 from plugway_llama_cpp._settings import EngineSettings
@@ -55,7 +56,10 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
             ),
         )
     except MemoryError as error:
-        raise LoadFailed(f"{settings.path}: {error}; lower `context`") from None
+        raise LoadFailed(
+            f"llama.cpp cannot create a context of {settings.cells:,} tokens for {settings.path}: "
+            f"{error}. Lower `context` or `slots`"
+        ) from None
     speaking = _warm_up(context, settings.threads)
     slots = SlotTable.of(settings.slots, settings.context + 8)
     disk = DiskCache(Path(settings.disk_folder), _key(settings), settings.disk_cache_mib * _MIB)
@@ -93,7 +97,7 @@ def _load(settings: EngineSettings, channel: Channel) -> Model:
     try:
         return Model(settings.path, gpu_layers=settings.gpu_layers, progress=progress)
     except ValueError as error:
-        raise LoadFailed(f"{error}; check the worker's log") from None
+        raise LoadFailed(f"llama.cpp cannot load {settings.path}: {error}") from None
 
 
 def _images(settings: EngineSettings, model: Model, channel: Channel) -> Images | None:
@@ -107,7 +111,9 @@ def _images(settings: EngineSettings, model: Model, channel: Channel) -> Images 
             settings.mmproj, model, threads=settings.threads, batch=settings.batch
         )
     except ValueError as error:
-        raise LoadFailed(f"`mmproj`: {error}; check the worker's log") from None
+        raise LoadFailed(
+            f"llama.cpp cannot use {settings.mmproj} as the `mmproj` of this model: {error}"
+        ) from None
     return Images(projector, settings.batch, channel.wake)
 
 
@@ -144,8 +150,9 @@ def _key(settings: EngineSettings) -> str:
     """Identifies what a saved state depends on: the model file, the state's layout, the library."""
     digest = hashlib.blake2b(digest_size=12)
     sizes: list[int] = []
-    for path in filter(None, (settings.path, settings.mmproj)):
-        with open(path, "rb") as file:
+    projector = [Path(settings.mmproj)] if settings.mmproj else []
+    for path in (*parts_of(Path(settings.path)), *projector):
+        with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             sizes.append(size)
             for place in (0, size // 3, size // 2, max(0, size - _MIB)):

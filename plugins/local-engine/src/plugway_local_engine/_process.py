@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +22,13 @@ _KEPT_ENVIRONMENT: Final = frozenset(
     }
 )
 """Environment variables that a worker gets: no key, no token."""
+
+
+_LAST_BYTES: Final = 65_536
+_GAVE_UP: Final = re.compile(
+    r"GGML_ASSERT|GGML_ABORT|\bwhat\(\):|bad_alloc|(?:CUDA|HIP|Metal|Vulkan) error|out of memory"
+)
+"""Words of ggml, C++ and the drivers of accelerators before they end the process."""
 
 
 async def spawn(log: BinaryIO) -> asyncio.subprocess.Process:
@@ -55,6 +63,16 @@ def open_log(path: Path) -> BinaryIO:
     path.parent.mkdir(parents=True, exist_ok=True)
     large = path.is_file() and path.stat().st_size > 4 * 1024 * 1024
     return path.open("wb" if large else "ab")
+
+
+def last_words(path: Path, start: int) -> str:
+    """The line of a log, from byte `start` on, in which a native library says why it gave up; empty
+    where none does. Other lines are left alone: they may be anything."""
+    with contextlib.suppress(OSError), path.open("rb") as log:
+        log.seek(max(start, path.stat().st_size - _LAST_BYTES))
+        lines = log.read().decode("utf-8", "replace").splitlines()
+        return next((line.strip()[:300] for line in lines[::-1] if _GAVE_UP.search(line)), "")
+    return ""
 
 
 def exit_text(code: int | None) -> str:

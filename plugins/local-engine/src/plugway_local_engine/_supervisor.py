@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from plugway import BackendUnavailable, StreamInterrupted
 from plugway_local_engine._frames import Frame, FrameDecoder, FrameError, encode
-from plugway_local_engine._process import end, exit_text, open_log, spawn
+from plugway_local_engine._process import end, exit_text, last_words, open_log, spawn
 
 State = Literal["stopped", "loading", "ready", "restarting", "failed", "quarantined"]
 
@@ -281,6 +281,7 @@ class Supervisor:
         """Run one process to its end. None: it cannot load; `failure` has the reason."""
         self._set("loading")
         with open_log(self.spec.log) as log:
+            start = log.seek(0, os.SEEK_END)
             process = await spawn(log)
         self._process = process
         self._heard = time.monotonic()
@@ -298,7 +299,11 @@ class Supervisor:
         if self.failure is not None:
             self._set("failed")
             return None
-        return reason or f"{self.spec.name}: the worker ended ({exit_text(process.returncode)})"
+        if reason:
+            return reason
+        said = last_words(self.spec.log, start)
+        ended = f"{self.spec.name}: the worker ended ({exit_text(process.returncode)})"
+        return f"{ended}: {said}" if said else ended
 
     async def _read(self, process: asyncio.subprocess.Process) -> str:
         """Deliver frames to their calls until the pipe closes; the only reader of this process."""
@@ -331,7 +336,8 @@ class Supervisor:
                 self.info = header
                 self._set("ready")
             case "fatal":
-                self.failure = (str(header["message"]), int(header["status"]))
+                message = f"{header['message']}. Its log: {self.spec.log}"
+                self.failure = (message, int(header["status"]))
             case "crash":
                 return f"{self.spec.name}: the worker failed: {header['message']}"
             case _:

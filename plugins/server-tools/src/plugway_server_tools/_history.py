@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_server_tools._plan import Runs
-from plugway_translation import said_in
+from plugway_translation import readable_text
 
 _CALLS: Final = ("server_tool_use", "mcp_tool_use")
 _RESULT: Final = "_tool_result"
@@ -111,4 +111,4 @@ def _result(fields: Mapping[str, Any]) -> Block:
         return {**made, "is_error": True, "content": f"The call failed: {code}."}
     if fields.get("is_error") is True:
         made["is_error"] = True
-    return {**made, "content": said_in(content) or "(nothing)"}
+    return {**made, "content": readable_text(content) or "(nothing)"}

@@ -25,7 +25,7 @@ from plugway_server_tools._known import call_block
 from plugway_server_tools._options import ServerToolsOptions
 from plugway_server_tools._plan import Plan, Runs, planned, refuse_forced
 from plugway_server_tools._rounds import Rounds
-from plugway_translation import said_in
+from plugway_translation import readable_text
 
 _ASKED: Final = re.compile(r"\s*Perform a web search for the query:\s*")
 """Start of Claude Code's request for a search (2.1.332)."""
@@ -120,7 +120,7 @@ def _input(name: str, request: MessagesRequest) -> dict[str, Any]:
     text = ""
     for message in map(as_object, as_list(request.get("messages"))):
         if message.get("role") == "user":
-            text = said_in(message.get("content"))
+            text = readable_text(message.get("content"))
     if name == "web_search" and text:
         return {"query": _ASKED.sub("", text, count=1)[:_MAX_INPUT]}
     if name == "web_fetch" and (url := _URL.search(text)):

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from plugway import as_list, as_object, whole_escapes
 from plugway_toolcalls import NotJson, check_arguments, kind_of, load, resolve
-from plugway_translation import one_of_many, parse_arguments
+from plugway_translation import last_of_joined, parse_arguments
 
 _MAX_DEPTH: Final = 50
 _MAX_REFERENCES: Final = 16
@@ -42,7 +42,7 @@ class Fitter:
             self.fixes.append("an incomplete character in its arguments was replaced")
             text = mended
         try:
-            if once := one_of_many(text.strip()):
+            if once := last_of_joined(text.strip()):
                 self.fixes.append("its arguments were repeated")
             value, loosely = load(once or (text if text.strip() else "{}"))
         except NotJson as error:

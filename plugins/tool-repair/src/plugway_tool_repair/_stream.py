@@ -29,6 +29,7 @@ from plugway import (
     replay,
 )
 from plugway_tool_repair._blocks import BadCall
+from plugway_tool_repair._chat import DIALECT, ChatText, may_hold_calls, read_stream, read_whole
 from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
@@ -107,8 +108,8 @@ class Asking:
             reply = await self._send(request, self._attempt)
         except BackendRefused as failure:
             reply = self._rescued(failure)
-        if reply.status >= 400 or reply.dialect:  # the client's own dialect is not changed
-            return reply, None, None
+        if reply.status >= 400 or reply.dialect:
+            return self._relayed(request, reply), None, None
         mender = self._mender(request, reply)
         try:
             return reply, await self._read(reply, mender), mender
@@ -121,6 +122,18 @@ class Asking:
         except BaseException:
             await reply.close()
             raise
+
+    def _relayed(self, request: MessagesRequest, reply: Reply) -> Reply:
+        """A reply in the client's own API; in Chat Completions, calls in its text are converted."""
+        original, able = request.original, self._options.rescue and bool(self._toolbox)
+        if original is None or reply.dialect != DIALECT or not able or reply.status >= 400:
+            return reply
+        if not may_hold_calls(original):
+            return reply
+        text = ChatText(self._mender(request, reply), self._note)
+        if reply.chunks is not None:
+            return reply.replace(chunks=read_stream(reply.chunks, text))
+        return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply
 
     def _rescued(self, failure: BackendRefused) -> Reply:
         """A reply with the call inside a refusal. Raises the refusal if there is none."""

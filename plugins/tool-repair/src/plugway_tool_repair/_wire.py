@@ -48,6 +48,11 @@ class Decoder:
         self._buffer = bytearray()
         self._searched = 0
 
+    @property
+    def rest(self) -> bytes:
+        """What has come of an event that is not complete."""
+        return bytes(self._buffer)
+
     def feed(self, chunk: bytes) -> list[StreamEvent]:
         """The events that are complete now.
 

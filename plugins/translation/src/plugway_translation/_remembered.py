@@ -1,4 +1,4 @@
-"""Results that are kept by the tools of a request: a client sends the same list every time."""
+"""Caches results by a request's list of tools, which a client sends with every request."""
 
 from __future__ import annotations
 

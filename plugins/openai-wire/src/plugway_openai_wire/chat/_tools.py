@@ -1,4 +1,4 @@
-"""Tools, and the choice among them, for Chat Completions. Pure functions."""
+"""Translates tools and tool choices to Chat Completions. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from plugway_translation import (
     ToolNames,
     clean_schema,
     drop_by,
-    fewer_tools,
     is_placeholder,
+    limit_tools,
     remembered,
     strict_fits,
     type_name,
@@ -26,12 +26,12 @@ _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def is_server_tool(tool: dict[str, Any]) -> bool:
-    """Whether Anthropic runs or defines the tool: it has a type of its own, and no schema."""
+    """Whether Anthropic runs or defines the tool: it has its own type, and no schema."""
     return tool.get("type") not in (None, "custom") and "input_schema" not in tool
 
 
 def offered(body: Mapping[str, Any], target: Target, notes: Notes) -> list[dict[str, Any]]:
-    """The tools of a request that can be offered; the others are noted."""
+    """The tools that can be offered; the others are noted."""
     found: list[dict[str, Any]] = []
     for item in as_list(body.get("tools")):
         tool = as_object(item)
@@ -45,11 +45,11 @@ def offered(body: Mapping[str, Any], target: Target, notes: Notes) -> list[dict[
         elif isinstance(tool.get("name"), str):
             found.append(tool)
     most = target.facts.tools_limit
-    return fewer_tools(found, most, body, notes)
+    return limit_tools(found, most, body, notes)
 
 
 def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:
-    """The names of the tools as the server takes them."""
+    """The tool names that the server accepts."""
     limit = target.facts.tool_name_limit or MOST_NAME
     return ToolNames([tool["name"] for tool in tools], limit)
 
@@ -95,7 +95,7 @@ def _function(
 
 
 def choice_of(value: Any, target: Target, names: ToolNames, notes: Notes) -> Any:
-    """`tool_choice` of the request; None for the server's own default."""
+    """`tool_choice` of the request; None for the server's default."""
     choice = as_object(value)
     kind = choice.get("type")
     if not choice:
@@ -112,6 +112,6 @@ def choice_of(value: Any, target: Target, names: ToolNames, notes: Notes) -> Any
 
 
 def is_chosen(value: Any, tools: list[dict[str, Any]]) -> bool:
-    """Whether a choice names a tool that is offered, or none by name."""
+    """Whether a choice names an offered tool, or none."""
     choice = as_object(value)
     return choice.get("type") != "tool" or any(t["name"] == choice.get("name") for t in tools)

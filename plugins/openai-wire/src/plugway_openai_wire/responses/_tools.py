@@ -1,4 +1,4 @@
-"""Tools and the choice among them. Pure functions."""
+"""Translates tools and tool choices to the Responses API. Pure functions."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def _names(tools: Sequence[Mapping[str, Any]], limit: int) -> ToolNames:
 def tools_of(
     tools: Sequence[Mapping[str, Any]], target: Target, names: ToolNames, notes: Notes
 ) -> list[Mapping[str, Any]]:
-    """The functions for `tools`. Tools that Anthropic runs or defines are left out. Treat the
-    items as read-only: the next request may share them."""
+    """The functions for `tools`, without tools that Anthropic runs or defines.
+
+    Treat the items as read-only: the next request may share them.
+    """
     rules = schemas_by(target.facts)
     found, noted = _made(tools, rules, names.limit, target.web_search)
     notes.include(noted)
@@ -80,12 +82,12 @@ def _function(
     made: dict[str, Any] = {"type": "function", "name": short}
     if description := tool.get("description"):
         made["description"] = description
-    # Left out, `strict` would be true, and schemas with optional properties be refused.
+    # `strict` defaults to true, which rejects schemas with optional properties.
     return {**made, "parameters": schema, "strict": strict}
 
 
 def _search(tool: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
-    """OpenAI's own search for Anthropic's."""
+    """OpenAI's web search in place of Anthropic's."""
     notes.add(
         f"tools.{type_name(tool.get('type'))}", "translate", "replaced by OpenAI's web search"
     )
@@ -102,7 +104,7 @@ def _search(tool: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 def searches_of(
     tools: Sequence[Mapping[str, Any]], made: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What a request with OpenAI's own search has besides the tool: the most searches."""
+    """Fields needed beside OpenAI's web search tool: the maximum number of searches."""
     if not any(tool["type"] == "web_search" for tool in made):
         return {}
     uses = [tool.get("max_uses") for tool in tools if "input_schema" not in tool]

@@ -1,8 +1,9 @@
-"""Marks for caching (`cache_control`) of a Messages request, for routers that take them.
+"""Cache markers (`cache_control`) of a Messages request, for routers that support them.
 
 OpenRouter (openrouter.ai/docs/guides/best-practices/prompt-caching) reads them on text parts of
-messages. LiteLLM copies a part of a `tool` message into the content of the result, where Anthropic
-refuses a mark, but reads one on the message (docs.litellm.ai/docs/completion/prompt_caching).
+messages. LiteLLM copies parts of a `tool` message into the content of the result, where Anthropic
+rejects a marker, but reads a marker on the message itself
+(docs.litellm.ai/docs/completion/prompt_caching).
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from plugway_openai_wire.chat._policy import Target
 from plugway_translation import Notes, system_text
 
 MOST: Final = 4
-"""Most marks that Anthropic takes in a request."""
+"""Maximum number of markers that Anthropic accepts in a request."""
 _NAME: Final = "cache_control"
 _LIFETIMES: Final = ("5m", "1h")
-_SENT: Final = "sent on, as the router documents them"
-_NOWHERE: Final = "the router takes marks on texts of system, user and tool messages only"
-_TOO_MANY: Final = f"at most {MOST} are taken: the first and the last ones stay"
+_SENT: Final = "kept, as the router documents"
+_NOWHERE: Final = "the router supports markers only on texts of system, user and tool messages"
+_TOO_MANY: Final = f"only {MOST} are accepted: the first and the last are kept"
 _UNMARKED: Final = {name: because for name, because in EXTRAS.items() if name != _NAME}
 
 
-class Marks:
-    """The marks of one request: kept where the server takes them for the model."""
+class CacheMarkers:
+    """The markers of one request, kept if the server supports them for the model."""
 
     def __init__(self, target: Target, model: object, notes: Notes) -> None:
         models = target.quirks.cache_marks
@@ -38,11 +39,11 @@ class Marks:
 
     @property
     def extras(self) -> Mapping[str, str]:
-        """Members of blocks that are not carried over, and why."""
+        """Fields of blocks that are dropped, and why."""
         return _UNMARKED if self.kept else EXTRAS
 
     def system(self, system: Any) -> str | list[dict[str, Any]]:
-        """The system prompt: one text, or one part for each entry where one is marked."""
+        """The system prompt: one text, or one part per entry if any is marked."""
         entries = as_list(system)
         if not self.kept or not any(as_object(entry).get(_NAME) for entry in entries):
             return system_text(system, self._notes)
@@ -54,7 +55,7 @@ class Marks:
         return found
 
     def marked(self, block: Mapping[str, Any], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The parts that were made of a block, its mark on the last of them if that is a text."""
+        """The parts made from a block, with its marker on the last part if that is a text."""
         mark = self._of(block)
         if not mark:
             return parts
@@ -65,7 +66,7 @@ class Marks:
         return [*parts[:-1], parts[-1] | mark]
 
     def of_result(self, result: Mapping[str, Any], message: dict[str, Any]) -> dict[str, Any]:
-        """The `tool` message of a result, with the mark of the result or of its last entry."""
+        """The `tool` message of a result, with the marker of the result or of its last entry."""
         inner = as_list(result.get("content"))
         block = result if result.get(_NAME) else as_object(inner[-1] if inner else None)
         text = message["content"]
@@ -76,19 +77,19 @@ class Marks:
         return {**message, "content": parts} if parts and _NAME in parts[-1] else message
 
     def of_turn(self, blocks: Sequence[Mapping[str, Any]], part: dict[str, Any]) -> list[Any]:
-        """The one part that was made of several blocks, with the mark that one of them has."""
+        """The single part made from several blocks, with a marker if one of them has one."""
         marked = [block for block in blocks if block.get(_NAME)]
         return self.marked(marked[-1], [part]) if marked else [part]
 
     def note_unsent(self, blocks: Iterable[Mapping[str, Any]]) -> None:
-        """Note the marks of an assistant's turn, which the router does not read."""
+        """Note the markers of an assistant turn, which the router ignores."""
         for block in blocks:
             if self._of(block):
                 self._notes.add(f"messages.{_NAME}", "drop", _NOWHERE)
 
     def limit(self, messages: Sequence[dict[str, Any]]) -> None:
-        """Take the marks from `messages` that are too many: those after the first, which ends what
-        all turns share, and before the last ones."""
+        """Remove surplus markers from `messages`: keep the first, which ends the shared prefix,
+        and the last ones."""
         if not self.kept:
             return
         carriers = [
@@ -102,7 +103,7 @@ class Marks:
             self._notes.add(f"messages.{_NAME}", "drop", _TOO_MANY)
 
     def _of(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        """`cache_control` as a router takes it; nothing where there is none, or none is taken."""
+        """`cache_control` as the router accepts it; empty if there is none or none is accepted."""
         mark = as_object(block.get(_NAME)) if self.kept else {}
         if mark.get("type") != "ephemeral":
             return {}

@@ -1,8 +1,8 @@
-"""Ids of tool calls that stand for one call each, in the whole of a conversation. Pure functions.
+"""Makes tool call ids unique within a conversation. Pure functions.
 
-Clients keep what they know of a call by its id, and the Messages API refuses a request in which two
-calls have the same ("`tool_use` ids must be unique"). Servers number their calls anew in each
-answer all the same (`Bash:0` of Kimi K2, `call_0`), or give them no id at all.
+Clients identify a call by its id, and the Messages API rejects a request in which two calls have
+the same id ("`tool_use` ids must be unique"). Yet some servers restart the numbers in each reply
+(`Bash:0` of Kimi K2, `call_0`), or send no ids.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ def ids_of_calls(messages: Iterable[Any]) -> set[str]:
 
 
 class FreshIds:
-    """Gives the calls of one answer ids that no call of the conversation has."""
+    """Assigns ids to the calls of one reply that no earlier call has."""
 
     def __init__(self, back: Callable[[str], str], used: Iterable[str] = ()) -> None:
-        """`back` makes an id of the Messages API of one of the server's (`IdCodec.back`); `used`
-        are the ids of the conversation so far."""
+        """`back` converts a server's id to a Messages API id (`IdCodec.back`); `used` are the ids
+        in the conversation so far."""
         self._back = back
         self._used = set(used)
 
     def of(self, call_id: str) -> str | None:
-        """The id for the call that the server calls so, once for each call; None where it has none
-        of its own, for an `Emitter` to make one."""
+        """The id for a new call with the server's id `call_id`; None if `call_id` is empty, so that
+        an `Emitter` creates one. Call it once for each call."""
         if not call_id:
             return None
         found = _free(self._back(call_id), self._used)
@@ -43,7 +43,7 @@ def _ids_in(message: Any) -> list[str]:
 
 
 def _free(id_: str, used: set[str]) -> str:
-    """`id_`, or with a number behind it where it is used."""
+    """`id_`, with a numeric suffix if it is used."""
     found, number = id_, 1
     while found in used:
         number += 1

@@ -1,10 +1,10 @@
-"""What clients of Responses refer to instead of sending it: items of the last answers, in memory.
+"""Keeps items of recent replies in memory, so that Responses clients can refer to them by id.
 
 The default Responses client of the AI SDK (`@ai-sdk/openai`) sends an `item_reference` for each of
 its own items unless `store` is false (`openai-responses-language-model` and
-`convert-to-openai-responses-input` there); so do programs that follow OpenAI's guide
-"Conversation state". Shape: `ItemReference` in `types/responses/response_input_item_param.py` of
-the `openai` SDK, whose `type` may be missing.
+`convert-to-openai-responses-input` there); so do programs that follow OpenAI's guide "Conversation
+state". Shape: `ItemReference` in `types/responses/response_input_item_param.py` of the `openai`
+SDK, whose `type` may be missing.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import orjson
 from plugway import as_list, as_object
 
 MOST_BYTES: Final = 4 * 2**20
-"""Kept for one caller, in bytes of JSON: about a thousand turns of a coding agent."""
+"""Limit per caller in bytes of JSON: about a thousand turns of a coding agent."""
 MOST_CALLERS: Final = 64
 _ENTRY: Final = 400
-"""Bytes that an entry takes beside its JSON."""
+"""Overhead of an entry in bytes."""
 
 
-class Shelf:
-    """The items of one caller; what was used longest ago goes first."""
+class ItemStore:
+    """The items of one caller; the least recently used are evicted first."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
         self._items: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
-        self._lock = Lock()  # long requests are read in a thread
+        self._lock = Lock()  # long requests are parsed in a thread
 
     def keep(self, item: Mapping[str, Any]) -> None:
-        """Remember a finished item under its `id`; one that is too large is not kept."""
+        """Store a finished item under its `id`, unless it is too large."""
         data = orjson.dumps(item)
         with self._lock:
             self._drop(str(item["id"]))
@@ -45,7 +45,7 @@ class Shelf:
                 self._drop(next(iter(self._items)))
 
     def find(self, id_: str) -> dict[str, Any] | None:
-        """The item of that id, which then counts as used."""
+        """Return the item with this id and mark it as used."""
         with self._lock:
             data = self._items.get(id_)
             if data is None:
@@ -59,39 +59,38 @@ class Shelf:
             self._size -= len(data) + _ENTRY
 
 
-class Shelves:
-    """One shelf per caller: nobody is given what another was told."""
+class ItemStores:
+    """One store per caller, so that callers cannot read each other's items."""
 
     def __init__(self) -> None:
-        self._shelves: OrderedDict[str, Shelf] = OrderedDict()
+        self._stores: OrderedDict[str, ItemStore] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, caller: str) -> Shelf:
-        """The shelf of a caller; of too many the one that was used longest ago is cleared away."""
+    def of(self, caller: str) -> ItemStore:
+        """The caller's store; the least recently used store is evicted above the limit."""
         with self._lock:
-            shelf = self._shelves.setdefault(caller, Shelf())
-            self._shelves.move_to_end(caller)
-            if len(self._shelves) > MOST_CALLERS:
-                self._shelves.popitem(last=False)
-        return shelf
+            store = self._stores.setdefault(caller, ItemStore())
+            self._stores.move_to_end(caller)
+            if len(self._stores) > MOST_CALLERS:
+                self._stores.popitem(last=False)
+        return store
 
-    def take_over(self, others: Shelves) -> None:
-        """Have what `others` have: after a reload of the configuration."""
-        self._shelves = others._shelves
+    def take_over(self, others: ItemStores) -> None:
+        """Adopt the stores of `others`, after a reload of the configuration."""
+        self._stores = others._stores
 
 
 def is_reference(item: Mapping[str, Any]) -> bool:
-    """Whether an input item stands for one that a server is to have kept."""
+    """Whether an input item refers to a stored one."""
     kind = item.get("type")
     return kind == "item_reference" or (not kind and "id" in item and "role" not in item)
 
 
-def with_items(body: Mapping[str, Any], shelf: Shelf) -> dict[str, Any] | None:
-    """`body` with the items in the place of the references to them; None where it refers to none
-    that is kept.
+def with_items(body: Mapping[str, Any], store: ItemStore) -> dict[str, Any] | None:
+    """Return `body` with references replaced by stored items; None if nothing was replaced.
 
-    An item stands where it is referred to first: the AI SDK refers to a message once for each of
-    its texts.
+    An item is inserted at its first reference: the AI SDK refers to a message once for each of its
+    texts.
     """
     found: list[Any] = []
     seen: set[str] = set()
@@ -103,7 +102,7 @@ def with_items(body: Mapping[str, Any], shelf: Shelf) -> dict[str, Any] | None:
             continue
         if id_ in seen:
             continue
-        kept = shelf.find(id_)
+        kept = store.find(id_)
         if kept is not None:
             seen.add(id_)
         found.append(item if kept is None else kept)

@@ -1,4 +1,4 @@
-"""What of an answer OpenAI's APIs have no words for, and the sources that they have words for."""
+"""Notes what OpenAI's APIs cannot represent of a reply, and converts web sources."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _REASONS: Final[Mapping[str, str]] = {
 _WEB: Final = ("https://", "http://")
 
 
-class Unsaid:
-    """Collects lines for the receipt, each once."""
+class ReplyNotes:
+    """Collects notes for the receipt, each once."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -26,22 +26,22 @@ class Unsaid:
             self.lines.append(line)
 
     def block(self, block: Mapping[str, Any]) -> None:
-        """A block of the answer: one that a vendor's servers made has no place."""
+        """Note a block of a provider's server-side tool, which cannot be represented."""
         kind = block.get("type")
         if kind not in _READ:
             self._add(f"drop {type_name(kind)}: the client's API does not support it")
 
     def hidden(self) -> None:
-        """Thinking that nobody can read, where the API could not bring it back."""
+        """Note encrypted thinking, which Chat cannot carry."""
         self._add("drop redacted_thinking: Chat does not support encrypted thinking")
 
     def reason(self, reason: object) -> None:
-        """Why the answer ended, where the API has no word of its own for that."""
-        if told := _REASONS.get(str(reason)):
-            self._add(f"translate stop_reason: {told}")
+        """Note a stop reason that the API lacks."""
+        if meaning := _REASONS.get(str(reason)):
+            self._add(f"translate stop_reason: {meaning}")
 
     def source(self, citation: Mapping[str, Any]) -> dict[str, Any] | None:
-        """`url` and `title` of a source in the web; of any other, a line."""
+        """Return `url` and `title` of a web source; note any other source and return None."""
         for name in ("url", "source"):
             where = citation.get(name)
             if isinstance(where, str) and where.startswith(_WEB):

@@ -1,6 +1,6 @@
-"""Whether the calls of a client's own conversation have their results, seen without decoding it.
+"""Checks without full decoding whether the calls of a conversation have their results.
 
-Nearly every conversation is so, and then a server of the client's API gets it as it is.
+Nearly every conversation passes, and is then relayed to a server of the client's API unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class _Call(msgspec.Struct):
 
 
 class _Part(msgspec.Struct):
-    """A message of Chat Completions, or an item of Responses."""
+    """A Chat message, or a Responses item."""
 
     role: str = ""
     type: str = ""
@@ -30,10 +30,10 @@ class _Part(msgspec.Struct):
 _PARTS: Final = msgspec.json.Decoder(list[_Part])
 
 
-def is_tidy(original: Original, field: str) -> bool:
-    """Whether each call in `field` has its one result right after it, and no id stands for two.
+def calls_are_paired(original: Original, field: str) -> bool:
+    """Whether each call in `field` is directly followed by its one result, with unique ids.
 
-    False also where one cannot tell so easily.
+    False also if that cannot be decided cheaply.
     """
     raw = original.unparsed(field)
     try:

@@ -1,4 +1,4 @@
-"""Which tools stay where a target takes fewer than the client offers. Pure functions."""
+"""Selects tools for a target that accepts fewer than the client offers. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from plugway_translation._notes import Notes
 ToolT = TypeVar("ToolT", bound=Mapping[str, Any])
 
 
-def fewer_tools(
+def limit_tools(
     tools: list[ToolT], most: int, body: Mapping[str, Any], notes: Notes
 ) -> list[ToolT]:
-    """As many of the tools of a request as a server takes, which is `most`, in their order; 0 for
-    any number. The same object where all stay.
+    """Keep at most `most` of the tools, in their order; 0 means no limit.
 
-    The tool that `tool_choice` forces stays first of all, then those that the conversation has
-    called, then those that the client loads at once; of the deferred ones (`defer_loading`), the
-    first.
+    Priority: the tool that `tool_choice` forces, then tools that the conversation has called, then
+    tools that are loaded at once, then the first of the deferred ones (`defer_loading`). Returns
+    the same object if all are kept.
     """
     if not most or len(tools) <= most:
         return tools

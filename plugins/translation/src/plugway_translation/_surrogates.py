@@ -1,7 +1,7 @@
-"""JSON of servers that split a character in two: `\\ud83d` in one event, `\\ude00` in the next.
+"""Joins surrogate pairs that servers split over events: `\\ud83d` in one, `\\ude00` in the next.
 
-A server that decodes token by token escapes each half of a surrogate pair by itself; RFC 8259,
-section 8.2, leaves open what such text means. Report: elizaOS/eliza#30904.
+A server that decodes token by token escapes each half of a pair separately; RFC 8259, section 8.2,
+does not define the meaning of such text. Report: elizaOS/eliza#30904.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from plugway import as_list, as_object
 _ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _RAW: Final = re.compile(rb"\xed[\xa0-\xbf]")
 _IDS: Final = ("index", "output_index", "content_index", "summary_index", "item_id", "thought")
-"""Members that say which text a piece belongs to; of an event also its `type`."""
+"""Fields that identify the text a piece belongs to; for an event also its `type`."""
 _LAST: Final = (".completed", ".incomplete", ".failed", ".cancelled", "response.done")
-"""How types of events end that end an answer of the Responses API."""
+"""Type suffixes of the events that end a Responses API reply."""
 _MOST: Final = 1000
-"""Texts that may wait for the second half of a character."""
+"""Limit of texts that wait for the second half of a character."""
 
 _Steps = tuple[tuple[str, Any], ...]
-"""What leads to a text: the name of each member, and what it is in (None for a list)."""
+"""The path to a text: the name of each field and the object that holds it (None for a list)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """The first half of a character, and an event that says only that it stayed alone."""
+    """The first half of a pair, and an event to send if the second half never arrives."""
 
     half: str
     alone: dict[str, Any]
 
 
-class Halves:
-    """Puts characters together that are split over events.
+class SurrogateJoiner:
+    """Joins surrogate pairs that are split over events.
 
-    The first half is taken out of its event, and goes before the next piece of the same text,
-    whatever comes in between. What ends the text lets U+FFFD be told in its place.
+    The first half is removed from its event and prepended to the next piece of the same text, even
+    if other events come in between. If the text ends first, an event with U+FFFD replaces it.
     """
 
     __slots__ = ("_waiting",)
@@ -51,12 +51,14 @@ class Halves:
 
     @property
     def waiting(self) -> bool:
-        """A first half has come, and not yet what follows it."""
+        """Whether a first half waits for its second half."""
         return bool(self._waiting)
 
     def feed(self, payload: bytes) -> list[Any]:
-        """The values of an event, and of those that it lets be told. Raises
-        `orjson.JSONDecodeError`."""
+        """Return the values of an event, preceded by events for halves whose text has ended.
+
+        Raises `orjson.JSONDecodeError`.
+        """
         try:
             value = orjson.loads(payload)
         except orjson.JSONDecodeError:
@@ -67,7 +69,7 @@ class Halves:
         return self._joined(value)
 
     def flush(self) -> list[Any]:
-        """An event with U+FFFD for each half that waits, where nothing follows it."""
+        """Return an event with U+FFFD for each half that still waits, at the end of the stream."""
         waiting = list(self._waiting.values())
         self._waiting.clear()
         return [one.alone for one in waiting]
@@ -93,7 +95,7 @@ class Halves:
 
 
 def read_json(payload: bytes) -> Any:
-    """The value in a whole body; half a character becomes U+FFFD. Raises as `Halves.feed`."""
+    """Parse a complete body; unpaired halves become U+FFFD. Raises like `feed`."""
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError:
@@ -103,16 +105,16 @@ def read_json(payload: bytes) -> Any:
         return value
 
 
-def may_have_halves(payload: bytes) -> bool:
-    """Whether half a character may stand in JSON bytes, by a quick look."""
-    # One byte is found far quicker than two, or than a pattern.
+def may_have_surrogates(payload: bytes) -> bool:
+    """Whether JSON bytes may contain half a pair; a fast check."""
+    # Searching one byte is much faster than searching two, or a pattern.
     if b"\\" in payload and _ESCAPED.search(payload) is not None:
         return True
     return b"\xed" in payload and _RAW.search(payload) is not None
 
 
 def _with_halves(payload: bytes) -> Any:
-    if not may_have_halves(payload):
+    if not may_have_surrogates(payload):
         return orjson.loads(payload)
     try:
         return json.loads(payload, object_pairs_hook=_members)
@@ -125,7 +127,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _texts(value: Any, steps: _Steps) -> Iterator[tuple[_Steps, Any, Any, str]]:
-    """The texts in a value, each with what leads to it, what holds it, and its key there."""
+    """Yield each text in a value with its path, its container, and its key there."""
     if isinstance(value, dict):
         items: list[tuple[Any, Any]] = list(as_object(cast("Any", value)).items())
     elif isinstance(value, list):
@@ -142,13 +144,13 @@ def _texts(value: Any, steps: _Steps) -> Iterator[tuple[_Steps, Any, Any, str]]:
 
 
 def _is_piece(steps: _Steps) -> bool:
-    """Whether a text is a piece of one that may go on in the next event."""
+    """Whether a text is a piece that may continue in the next event."""
     names = [name for name, _ in steps]
     return "delta" in names or (names[-1] == "text" and "parts" in names)
 
 
 def _name(steps: _Steps) -> Any:
-    """Equal for all pieces of one text: where a list has it does not count, but what it says."""
+    """A key that is equal for all pieces of one text; list positions do not count, ids do."""
     ids = [
         (name, *(str(holder.get(each)) for each in (_IDS if at else ("type", *_IDS))))
         for at, (name, holder) in enumerate(steps)
@@ -158,7 +160,7 @@ def _name(steps: _Steps) -> Any:
 
 
 def _alone(steps: _Steps) -> dict[str, Any]:
-    """An event that says U+FFFD as the next piece of a text, and nothing else."""
+    """An event whose only content is U+FFFD as the next piece of a text."""
     found: Any = "\ufffd"
     for name, holder in reversed(steps):
         if holder is None:
@@ -170,7 +172,7 @@ def _alone(steps: _Steps) -> dict[str, Any]:
 
 
 def _ends(value: Any, piece: Mapping[str, Any]) -> bool:
-    """Whether an event ends the text that `piece`, another event, has a piece of."""
+    """Whether an event ends the text to which the event `piece` belongs."""
     event = as_object(value)
     for choice in (*as_list(event.get("choices")), *as_list(event.get("candidates"))):
         fields = as_object(choice)
@@ -188,7 +190,7 @@ def _ends(value: Any, piece: Mapping[str, Any]) -> bool:
 
 
 def _whole(text: str) -> str:
-    """The text with its halves put together, and U+FFFD for each that stands alone."""
+    """Join the pairs in a text; unpaired halves become U+FFFD."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,4 +1,4 @@
-"""Small parts of an answer in the words of the Messages API. Pure functions."""
+"""Usage, stop reason, searches and citations of a Responses reply. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIERS: Final = {"default": "standard", "priority": "priority", "fast": "priorit
 
 
 def totals_in(usage: Mapping[str, Any]) -> Totals:
-    """The counts of a `usage` (`types/responses/response_usage.py`)."""
+    """Read the counts of a `usage` (`types/responses/response_usage.py`)."""
     prompt = as_object(usage.get("input_tokens_details"))
     answer = as_object(usage.get("output_tokens_details"))
     return Totals(
@@ -29,19 +29,19 @@ def totals_in(usage: Mapping[str, Any]) -> Totals:
     )
 
 
-def usage_told(response: Mapping[str, Any], prompt: int, written: int) -> dict[str, Any]:
-    """`usage` for an answer; estimates where it has none, of a prompt and of characters written."""
+def usage_or_estimate(response: Mapping[str, Any], prompt: int, written: int) -> dict[str, Any]:
+    """`usage` of a reply; estimated from prompt tokens and characters written if it has none."""
     usage = as_object(response.get("usage"))
     if not usage:
         answer = -(-written // _CHARACTERS_PER_TOKEN)
         return {"input_tokens": prompt, "output_tokens": answer}
     totals = totals_in(usage)
-    told: dict[str, Any] = dict(usage_of(totals))
+    usage: dict[str, Any] = dict(usage_of(totals))
     if totals.reasoning:
-        told["output_tokens_details"] = {"thinking_tokens": totals.reasoning}
+        usage["output_tokens_details"] = {"thinking_tokens": totals.reasoning}
     if tier := _TIERS.get(str(response.get("service_tier"))):
-        told["service_tier"] = tier
-    return told
+        usage["service_tier"] = tier
+    return usage
 
 
 def finish_of(
@@ -52,14 +52,15 @@ def finish_of(
     if refusal is not None or reason == "content_filter":
         return "refusal", {"type": "refusal", "category": None, "explanation": refusal}
     if response.get("status") == "incomplete":
-        # Whatever cut it off, it is not whole: the client must not take it for the end of a turn.
+        # Truncated for any reason: the client must not take it for the end of a turn.
         return "max_tokens", None
     return ("tool_use" if calls else "end_turn"), None
 
 
 def search_blocks(item: Mapping[str, Any]) -> tuple[dict[str, Any], str, dict[str, Any]] | None:
-    """A search as Anthropic tells one: the block of the call without its input, the input's JSON,
-    and the block of the result. None for pages that the model opened: there are no blocks for that.
+    """A web search as Anthropic's blocks: the call without its input, the input's JSON, the result.
+
+    None for pages that the model opened, which have no equivalent.
     """
     action = as_object(item.get("action"))
     if action.get("type") not in (None, "search"):
@@ -87,7 +88,7 @@ def search_blocks(item: Mapping[str, Any]) -> tuple[dict[str, Any], str, dict[st
 
 
 def citation_of(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | None:
-    """A source in the web; None for files, which only OpenAI knows."""
+    """The citation of a web source; None for files, which only OpenAI can resolve."""
     url, title = annotation.get("url"), annotation.get("title")
     if annotation.get("type") != "url_citation" or not isinstance(url, str):
         return None
@@ -103,12 +104,12 @@ def citation_of(annotation: Mapping[str, Any], text: str) -> dict[str, Any] | No
 
 
 def whole_of(text: str, state: Mapping[str, Any]) -> bool:
-    """Whether there is anything in a reasoning item."""
+    """Whether a reasoning item has any content."""
     return bool(text or state.get("enc"))
 
 
 def _host(url: str) -> str:
-    """The host in an address; all of it where that is none."""
+    """The host of a URL; the text itself if it is not a URL."""
     try:
         return urlsplit(url).hostname or url
     except ValueError:

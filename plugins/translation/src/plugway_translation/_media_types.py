@@ -1,4 +1,4 @@
-"""What the bytes of an image or document are, whatever a client calls them. Pure functions."""
+"""Detects the type of an image or document from its bytes. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ Kind = Literal["image", "document"]
 
 _TO_STANDARD: Final = {ord("-"): "+", ord("_"): "/"}
 _LOOKED_AT: Final = 64
-"""Characters of base64 that tell a type."""
+"""Characters of base64 that suffice to detect a type."""
 _SAME: Final = {
     "image/jpg": "image/jpeg",
     "image/pjpeg": "image/jpeg",
     "image/x-png": "image/png",
     "application/x-pdf": "application/pdf",
 }
-"""Other names of types."""
+"""Aliases of media types."""
 _BEGINS: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -33,12 +33,14 @@ _BRANDS: Final = {
     b"mif1": "image/heif",
     b"avif": "image/avif",
 }
-"""What follows `ftyp` in ISO base media files (ISO/IEC 14496-12, 23008-12)."""
+"""Brands after `ftyp` in ISO base media files (ISO/IEC 14496-12, 23008-12)."""
 
 
 def plain_base64(data: str) -> str:
-    """`data` in the standard alphabet, with padding and without blanks; empty where it is no
-    base64. The same object where nothing has to change."""
+    """Normalize base64: standard alphabet, padded, no blanks; empty if `data` is not base64.
+
+    Returns the same object if nothing changes.
+    """
     if _is_base64(data):
         return data
     if data.startswith("data:"):
@@ -49,14 +51,13 @@ def plain_base64(data: str) -> str:
 
 
 def true_type(mime: str, data: str) -> str:
-    """The type by the first bytes of base64, or as declared where they tell none; lower case and
-    without parameters."""
-    said = mime.partition(";")[0].strip().lower()
-    return _told(data[:_LOOKED_AT]) or _SAME.get(said, said)
+    """The type detected from base64 `data`, or else `mime` in lower case without parameters."""
+    declared = mime.partition(";")[0].strip().lower()
+    return _detected(data[:_LOOKED_AT]) or _SAME.get(declared, declared)
 
 
 def true_kind(kind: Kind, mime: str) -> Kind:
-    """An image is no document, and a PDF no image, wherever they stand."""
+    """Correct the kind by the type: a PDF is a document, an image is not."""
     if mime == "application/pdf":
         return "document"
     return "image" if mime.startswith("image/") else kind
@@ -65,12 +66,12 @@ def true_kind(kind: Kind, mime: str) -> Kind:
 def _is_base64(data: str) -> bool:
     try:
         return bool(binascii.a2b_base64(data, strict_mode=True))
-    except ValueError:  # also what is not ASCII
+    except ValueError:  # raised for non-ASCII text, too
         return False
 
 
-def _told(begin: str) -> str:
-    """The type that the first bytes tell; empty where they tell none."""
+def _detected(begin: str) -> str:
+    """The type detected from the first bytes; empty if unknown."""
     try:
         first = binascii.a2b_base64(begin)
     except ValueError:

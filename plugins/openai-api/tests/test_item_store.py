@@ -30,7 +30,7 @@ from plugway.testing import (
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_gemini import Gemini
 from plugway_openai_api import OpenAIApi
-from plugway_openai_api._shelves import MOST_CALLERS, Shelf, Shelves
+from plugway_openai_api._item_store import MOST_CALLERS, ItemStore, ItemStores
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_server
 
@@ -321,31 +321,31 @@ async def test_what_is_kept_outlives_a_change_of_the_configuration():
 
 
 def test_what_was_used_longest_ago_goes_first():
-    shelf = Shelf(most_bytes=3000)
+    store = ItemStore(most_bytes=3000)
     for name in "abc":
-        shelf.keep({"id": name, "text": "x" * 450})
-    assert shelf.find("a") is not None
-    shelf.keep({"id": "d", "text": "x" * 450})
-    assert [name for name in "abcd" if shelf.find(name)] == ["a", "c", "d"]
-    shelf.keep({"id": "e", "text": "x" * 3000})
-    assert shelf.find("e") is None
+        store.keep({"id": name, "text": "x" * 450})
+    assert store.find("a") is not None
+    store.keep({"id": "d", "text": "x" * 450})
+    assert [name for name in "abcd" if store.find(name)] == ["a", "c", "d"]
+    store.keep({"id": "e", "text": "x" * 3000})
+    assert store.find("e") is None
 
 
 def test_an_item_kept_anew_counts_once():
-    shelf = Shelf(most_bytes=2000)
+    store = ItemStore(most_bytes=2000)
     for _ in range(50):
-        shelf.keep({"id": "a", "text": "x" * 450})
-        shelf.keep({"id": "b", "text": "x" * 450})
-    assert shelf.find("a")
-    assert shelf.find("b")
+        store.keep({"id": "a", "text": "x" * 450})
+        store.keep({"id": "b", "text": "x" * 450})
+    assert store.find("a")
+    assert store.find("b")
 
 
 def test_of_too_many_callers_the_oldest_is_forgotten():
-    shelves = Shelves()
-    shelves.of("first").keep({"id": "a"})
+    stores = ItemStores()
+    stores.of("first").keep({"id": "a"})
     for number in range(MOST_CALLERS - 1):
-        shelves.of(str(number))
-    assert shelves.of("first").find("a")
+        stores.of(str(number))
+    assert stores.of("first").find("a")
     for number in range(MOST_CALLERS):
-        shelves.of(str(number))
-    assert shelves.of("first").find("a") is None
+        stores.of(str(number))
+    assert stores.of("first").find("a") is None

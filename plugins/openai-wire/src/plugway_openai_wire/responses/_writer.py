@@ -1,6 +1,6 @@
-"""The items of an answer as blocks of the Messages API. No I/O.
+"""Writes the items of a Responses reply as blocks of the Messages API. No I/O.
 
-In which order items are told is the business of `_reader`.
+`_reader` decides the order of items.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from plugway import (
     new_id,
 )
 from plugway_openai_wire._arguments import Arguments
-from plugway_openai_wire._whole import is_json
+from plugway_openai_wire._json import is_json
 from plugway_openai_wire.responses._items import reasoning_text
-from plugway_openai_wire.responses._places import DONE
-from plugway_openai_wire.responses._stop import StopCut
-from plugway_openai_wire.responses._told import (
+from plugway_openai_wire.responses._outcome import (
     citation_of,
     finish_of,
     search_blocks,
-    usage_told,
+    usage_or_estimate,
     whole_of,
 )
+from plugway_openai_wire.responses._positions import DONE
+from plugway_openai_wire.responses._stop import StopCut
 from plugway_translation import FreshIds, IdCodec, Reasoning, ToolNames, arguments_of
 
 _MOST_CITED: Final = 2**20
-"""Characters at the start of a part of which sources are told."""
+"""Citations are added only within this many characters of a part."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What an answer is read with: the model's name for the client, and the request's codecs."""
+class ReplyContext:
+    """What is needed to read a reply: the client's model name, and the request's codecs."""
 
     model: str
     names: ToolNames
@@ -47,38 +47,38 @@ class Reading:
     reasoning: Reasoning
     stops: tuple[str, ...] = ()
     input_estimate: int = 0
-    """Tokens of the prompt as estimated, told where the answer has no usage."""
+    """Estimated tokens of the prompt, reported if the reply has no usage."""
     silent: bool = False
-    """Only usage is told: the client asked for no answer (`max_tokens: 0`)."""
+    """Write only usage: the client requested no output (`max_tokens: 0`)."""
     used_ids: frozenset[str] = frozenset()
-    """Ids of the calls in the conversation: those of the answer get others."""
+    """Call ids in the conversation, which new calls must not reuse."""
 
 
 @dataclass(slots=True)
 class Item:
-    """An item that is being told."""
+    """An item being written."""
 
     kind: str
     fields: Mapping[str, Any]
     part: int = 0
-    """Index of the part of a message, or of a summary, that was told last."""
+    """Index of the last written part of a message or summary."""
     sent: dict[int, int] = field(default_factory=dict[int, int])
-    """Characters told of each part."""
+    """Characters written of each part."""
     arguments: Arguments = field(default_factory=Arguments)
     text: Gathered = field(default_factory=lambda: Gathered("a part"))
-    """What was told of a part; of a long part its start, where sources are."""
+    """Text written of the current part, up to the limit for citations."""
     cited: int = 0
     open: bool = False
-    """Something of it was told."""
-    spoken: str = ""
-    """`summary` or `content`: which of the two a reasoning item is told by."""
+    """Whether anything of it was written."""
+    source: str = ""
+    """Which field of a reasoning item is written: `summary` or `content`."""
 
 
-class Teller:
-    """Tells items one after the other, through one emitter."""
+class BlockWriter:
+    """Writes items one after the other, through one emitter."""
 
-    def __init__(self, reading: Reading, response: Mapping[str, Any]) -> None:
-        """`response` is what is known of the answer when it begins."""
+    def __init__(self, reading: ReplyContext, response: Mapping[str, Any]) -> None:
+        """`response` is what the first event says about the response."""
         given = str(response.get("id") or "")
         message_id = f"msg_{given.removeprefix('resp_')}" if given else new_id("msg")
         self._with = reading
@@ -87,25 +87,25 @@ class Teller:
         self._cut = StopCut(reading.stops)
         self._block = -1
         self._written = 0
-        """Characters of the answer."""
+        """Characters written."""
         self._refusal: str | None = None
         self._searches = 0
         self.cut_off = False
-        """The answer was cut off: calls that are told now may be halves."""
+        """Whether the reply was truncated, so that calls may be incomplete."""
         self.ended = False
-        """The end was told."""
+        """Whether the end was written."""
 
     @property
     def empty(self) -> bool:
-        """Nothing was told."""
+        """Whether nothing was written."""
         return self._out.empty
 
     def start(self) -> list[StreamEvent]:
         """`message_start`."""
         return self._out.start({"input_tokens": self._with.input_estimate, "output_tokens": 0})
 
-    def tell(self, item: Item, data: Mapping[str, Any], kind: str) -> list[StreamEvent]:
-        """What an event says about an item whose turn it is."""
+    def write(self, item: Item, data: Mapping[str, Any], kind: str) -> list[StreamEvent]:
+        """Write what an event adds to the current item."""
         if self.ended or self._with.silent:
             return []
         match item.kind:
@@ -120,20 +120,20 @@ class Teller:
             case _:
                 return []
 
-    def left(self, item: Item) -> list[StreamEvent]:
-        """What is still to be said of an item, finished or not, when it is no longer its turn."""
+    def rest(self, item: Item) -> list[StreamEvent]:
+        """Write what was held back of an item, complete or not, when its turn is over."""
         if item.kind != "function_call":
             return self._flush()
         last = item.arguments.rest() if item.open else ""
         return self._out.tool_arguments(last) if last else []
 
     def unfinished(self, item: Item, *, cut: bool) -> list[StreamEvent]:
-        """The same where the answer ended before the item did; `cut`: it was cut off.
+        """Write the rest of an item that the reply ended within; `cut`: the reply was truncated.
 
-        A call's block that has begun is left as it is: not closed, so that nobody makes the call.
+        An open call keeps its partial JSON, so that the client does not run it.
         """
         if item.kind != "function_call" or item.open:
-            return self.left(item)
+            return self.rest(item)
         name = _str(item.fields.get("name"))
         if not name or self._with.silent:
             return []
@@ -142,7 +142,7 @@ class Teller:
         return self._call_done(item)
 
     def finish(self, response: Mapping[str, Any]) -> list[StreamEvent]:
-        """The last events. Raises `BackendProtocolError` where nothing was said at all."""
+        """Return the last events. Raises `BackendProtocolError` if the reply is empty."""
         events = self._flush()
         reason, details = finish_of(response, self._refusal, self._out.tool_calls)
         if self._with.silent:
@@ -150,7 +150,7 @@ class Teller:
         if self._out.empty and reason == "end_turn":
             raise BackendProtocolError("its reply is empty: no text and no tool call")
         self.ended = True
-        usage = usage_told(response, self._with.input_estimate, self._written)
+        usage = usage_or_estimate(response, self._with.input_estimate, self._written)
         if self._searches:
             usage["server_tool_use"] = {
                 "web_search_requests": self._searches,
@@ -160,7 +160,7 @@ class Teller:
         return [*events, *(_detailed(item, details) for item in ending)]
 
     def _count(self, events: list[StreamEvent]) -> list[StreamEvent]:
-        """The events of the emitter, their blocks counted."""
+        """Count the blocks in the emitter's events, and return the events."""
         self._block += sum(item.type == "content_block_start" for item in events)
         return events
 
@@ -204,16 +204,16 @@ class Teller:
         if item.text.size < _MOST_CITED:
             item.text.add(text[:_MOST_CITED])
         self._written += len(text)
-        told, stop = self._cut.feed(text)
-        events += self._count(self._out.text(told))
+        visible, stop = self._cut.feed(text)
+        events += self._count(self._out.text(visible))
         if stop is not None:
             self.ended = True
-            usage = usage_told({}, self._with.input_estimate, self._written)
+            usage = usage_or_estimate({}, self._with.input_estimate, self._written)
             events += self._out.finish("stop_sequence", usage, stop_sequence=stop)
         return events
 
     def _turned(self, item: Item, part: int) -> list[StreamEvent]:
-        """Another part of a message is another block."""
+        """Start a new block for another part of a message."""
         if item.part == part:
             return []
         events = [*self._flush(), *self._out.close_block()]
@@ -233,7 +233,7 @@ class Teller:
         return [*events, *self._count(self._out.text(text))]
 
     def _cited(self, item: Item, annotations: list[Any]) -> list[StreamEvent]:
-        """Sources of the text that is open. What names a file there has no form here."""
+        """Add citations to the open text. References to files are dropped."""
         if self.ended or not item.text.size:
             return []
         item.cited += len(annotations)
@@ -248,7 +248,7 @@ class Teller:
             *(event("content_block_delta", index=self._block, delta=delta) for delta in deltas),
         ]
 
-    # ── calls of tools ───────────────────────────────────────────────────────────────────────
+    # ── tool calls ───────────────────────────────────────────────────────────────────────────
 
     def _call(self, item: Item, data: Mapping[str, Any], kind: str) -> list[StreamEvent]:
         match kind:
@@ -263,10 +263,9 @@ class Teller:
                 return []
 
     def _call_opened(self, item: Item, *, done: bool = False) -> list[StreamEvent]:
-        """The start of a call, once there are arguments and the tool's name is known, and more of
-        its arguments.
+        """Open a call once its name and arguments are known; send further arguments.
 
-        A block without arguments would be a call without them, should they never come.
+        A block without arguments could end as a call without arguments if none ever arrive.
         """
         name = _str(item.fields.get("name"))
         if not name or (not item.open and not item.arguments.begins and not done):
@@ -308,7 +307,7 @@ class Teller:
         ]
 
     def _searched(self, item: Item) -> list[StreamEvent]:
-        """A search that the API did by itself."""
+        """Write a web search that the API ran."""
         found = search_blocks(item.fields)
         if found is None:
             return []
@@ -316,8 +315,8 @@ class Teller:
         self._searches += 1
         *opened, closed = self._count(self._out.block(call))
         delta = {"type": "input_json_delta", "partial_json": arguments}
-        told = event("content_block_delta", index=self._block, delta=delta)
-        return [*opened, told, closed, *self._count(self._out.block(result))]
+        written = event("content_block_delta", index=self._block, delta=delta)
+        return [*opened, written, closed, *self._count(self._out.block(result))]
 
     # ── reasoning ────────────────────────────────────────────────────────────────────────────
 
@@ -336,8 +335,8 @@ class Teller:
         self, item: Item, kind: str, part: Any, data: Mapping[str, Any]
     ) -> list[StreamEvent]:
         text = _str(data.get("delta"))
-        item.spoken = item.spoken or kind
-        if not text or item.spoken != kind:
+        item.source = item.source or kind
+        if not text or item.source != kind:
             return []
         joint = "\n\n" if item.open and isinstance(part, int) and part > item.part else ""
         item.part = part if isinstance(part, int) else item.part
@@ -346,8 +345,8 @@ class Teller:
         return self._count(self._out.thinking(joint + text))
 
     def _thought_done(self, item: Item) -> list[StreamEvent]:
-        told = {"summary": None} if item.spoken == "content" else {}
-        text, state = reasoning_text({**item.fields, **told})
+        replaced = {"summary": None} if item.source == "content" else {}
+        text, state = reasoning_text({**item.fields, **replaced})
         if not item.open:
             block = self._with.reasoning.block(text, state)
             return self._count(self._out.block(block)) if whole_of(text, state) else []
@@ -356,7 +355,7 @@ class Teller:
 
 
 def _detailed(item: StreamEvent, details: Mapping[str, Any] | None) -> StreamEvent:
-    """The `message_delta` with what it says about a refusal."""
+    """The `message_delta` with details of a refusal."""
     if details is None or item.type != "message_delta":
         return item
     delta = {**as_object(item.data.get("delta")), "stop_details": details}
@@ -364,7 +363,7 @@ def _detailed(item: StreamEvent, details: Mapping[str, Any] | None) -> StreamEve
 
 
 def _rest(item: Item, part: int, whole: str) -> str:
-    """What of a part that is now known whole was not told yet."""
+    """What was not yet written of a part whose full text is known."""
     return whole[item.sent.get(part, 0) :]
 
 

@@ -1,4 +1,4 @@
-"""What an answer of Chat Completions says about itself: why it stopped, what it cost, what failed.
+"""Stop reason, usage, citations and failures of a Chat Completions reply.
 
 Pure functions.
 """
@@ -23,15 +23,15 @@ _REASONS: Final[Mapping[str, StopReason]] = {
     "model_length": "model_context_window_exceeded",  # Mistral
     "content_filter": "refusal",
 }
-"""`finish_reason` (`types/chat/chat_completion.py` of the `openai` SDK) and what servers add to it.
-Any other word is the end of a turn."""
+"""`finish_reason` (`types/chat/chat_completion.py` of the `openai` SDK) and values that servers
+add. Any other value ends the turn."""
 
 FAILED: Final[Mapping[str, int]] = {
     "abort": 503,  # vLLM, SGLang
     "error": 502,  # OpenRouter, Mistral
     "insufficient_system_resource": 503,  # DeepSeek
 }
-"""Reasons that are failures, and the status that they would have had."""
+"""Finish reasons that report a failure, and the corresponding HTTP status."""
 
 _STATUS: Final = {
     "context_length_exceeded": 400,
@@ -46,7 +46,7 @@ _STATUS: Final = {
 
 
 def stop_reason_of(reason: str, *, calls: bool, full: bool) -> StopReason:
-    """`stop_reason` for a `finish_reason`; `full`: the window of the model was used up."""
+    """`stop_reason` for a `finish_reason`; `full`: the context window was exhausted."""
     found = _REASONS.get(reason, "end_turn")
     if found == "max_tokens" and full:
         return "model_context_window_exceeded"
@@ -56,16 +56,18 @@ def stop_reason_of(reason: str, *, calls: bool, full: bool) -> StopReason:
 
 
 def cuts_off(reason: str, *, stops: bool) -> bool:
-    """Whether an answer with that `finish_reason` may have ended inside a call. `stop` is said of
-    the client's own stop sequences too, where it has any."""
+    """Whether a reply with that `finish_reason` may have ended inside a call.
+
+    Servers also send `stop` for the client's own stop sequences (`stops`: there are some).
+    """
     found = _REASONS.get(reason, "end_turn")
     return found in CUT_REASONS or (stops and found == "end_turn")
 
 
 def totals_in(usage: Mapping[str, Any]) -> Totals:
-    """The counts of a `usage` (`types/completion_usage.py` of the `openai` SDK).
+    """Read the counts of a `usage` (`types/completion_usage.py` of the `openai` SDK).
 
-    DeepSeek tells cached tokens in a field of its own.
+    DeepSeek reports cached tokens in a separate field.
     """
     prompt = as_object(usage.get("prompt_tokens_details"))
     answer = as_object(usage.get("completion_tokens_details"))
@@ -80,7 +82,7 @@ def totals_in(usage: Mapping[str, Any]) -> Totals:
 
 
 def explained(ending: list[StreamEvent], why: str | None) -> list[StreamEvent]:
-    """The last events of a refusal, with `stop_details` (`types/refusal_stop_details.py` of the
+    """Add `stop_details` to the last events of a refusal (`types/refusal_stop_details.py` of the
     `anthropic` SDK)."""
     details = {"type": "refusal", "category": None, "explanation": why}
     return [
@@ -92,18 +94,18 @@ def explained(ending: list[StreamEvent], why: str | None) -> list[StreamEvent]:
 
 
 def sources_in(delta: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The sources that a delta or message names (`Annotation` of
-    `types/chat/chat_completion_message.py`), as the Messages API has them."""
+    """Citations for the sources in a delta or message (`Annotation` of
+    `types/chat/chat_completion_message.py`)."""
     notes = map(as_object, as_list(delta.get("annotations")))
-    told = [{"type": note.get("type"), **as_object(note.get("url_citation"))} for note in notes]
-    return [source for note in told if (source := citation_of(note, ""))]
+    found = [{"type": note.get("type"), **as_object(note.get("url_citation"))} for note in notes]
+    return [source for note in found if (source := citation_of(note, ""))]
 
 
 def usage_in(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The `usage` of a chunk or answer, wherever it stands.
+    """The `usage` of a chunk or response, wherever the server puts it.
 
-    Groq's is in `x_groq` (its SDK, `types/chat/chat_completion_chunk.py`), Moonshot's in the last
-    choice that it streams (its API reference, "Chat").
+    Groq puts it in `x_groq` (its SDK, `types/chat/chat_completion_chunk.py`), Moonshot in the last
+    streamed choice (its API reference, "Chat").
     """
     if usage := as_object(data.get("usage")):
         return usage
@@ -118,7 +120,7 @@ def usage_in(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def failure_in(data: Mapping[str, Any]) -> BackendRefused | None:
-    """The failure that an answer carries although it began with success; None where it has none."""
+    """The failure reported in a response with status 200, if any."""
     error: Any = data.get("error")
     if not error and data.get("object") == "error":  # vLLM
         error = {key: data[key] for key in ("message", "type", "code") if key in data}

@@ -1,7 +1,7 @@
-"""Which item an event of the Responses API speaks of, whatever a server says of places and ids.
+"""Assigns events of the Responses API to items, whatever indexes and ids a server sends.
 
-The API numbers items by `output_index` and names them by `item_id`. Servers give all items the
-place 0, or none; leave ids out, or give another one in the last event. No I/O.
+The API numbers items by `output_index` and names them by `item_id`. Some servers send index 0 for
+all items, or none; omit ids, or send another id in the last event. No I/O.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class _Known:
     done: bool = False
 
 
-class Places:
-    """The items of one answer by their place: the server's own where it is free."""
+class ItemPositions:
+    """The items of one response by position: the server's index unless it is taken."""
 
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
@@ -37,8 +37,11 @@ class Places:
         self._by_id: dict[str, int] = {}
 
     def of(self, data: Mapping[str, Any], kind: str, event: str, turn: int | None) -> int:
-        """The place of the item that an event speaks of. `kind` is the item's type where the event
-        has one; `turn` is the place of the item that is told."""
+        """The position of the item that an event belongs to.
+
+        `kind` is the item type implied by the event, if any; `turn` is the position of the item
+        being written.
+        """
         item = as_object(data.get("item"))
         id_ = _text(data.get("item_id")) or _text(item.get("id"))
         index = data.get("output_index")
@@ -62,7 +65,7 @@ class Places:
         return place
 
     def matched(self, output: Sequence[Any]) -> list[int | None]:
-        """The place of each item of a whole answer; None for one that no event spoke of."""
+        """The position of each item of a complete response; None if no event belonged to it."""
         items = [as_object(item) for item in output]
         left = dict(self._known)
         places: list[int | None] = [None] * len(items)
@@ -85,7 +88,7 @@ class Places:
     def _is_another(
         self, known: _Known | None, item: Mapping[str, Any], id_: str, event: str
     ) -> bool:
-        """Whether an event begins or ends another item than that which has its place."""
+        """Whether an event starts or ends another item than the one at its position."""
         if known is None or not (known.added if event == ADDED else known.done):
             return False
         if event not in (ADDED, DONE):

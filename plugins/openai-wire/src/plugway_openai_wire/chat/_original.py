@@ -1,6 +1,6 @@
-"""Whether a server takes a client's own conversation as it is, by what is known of the server.
+"""Whether a server accepts a client's own conversation unchanged, according to known facts.
 
-It is seen without decoding the conversation, and only where something is known that may matter.
+The conversation is not decoded, and is inspected only if a known fact may apply.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plugway_openai_wire.chat._policy import Quirks
 from plugway_openai_wire.chat._thinking import FIELDS, is_refused
 
 _BLANK_BYTES: Final = 1000
-"""Longest content that is looked at for being blank."""
+"""Size limit of a content that is checked for being blank."""
 
 
 class _Message(msgspec.Struct):
@@ -29,12 +29,12 @@ class _Message(msgspec.Struct):
 
 
 _NEVER: Final = frozenset((("user", "tool"), ("user", "user"), ("assistant", "assistant")))
-"""Roles that may not stand right after the other one."""
+"""Pairs of consecutive roles that strict templates reject."""
 _MESSAGES: Final = msgspec.json.Decoder(list[_Message])
 
 
-def takes_own(original: Original, quirks: Quirks, facts: Facts) -> bool:
-    """Whether nothing in `original` is known to be refused."""
+def accepts_original(original: Original, quirks: Quirks, facts: Facts) -> bool:
+    """Whether the server is not known to reject anything in `original`."""
     back = quirks.reasoning_back and facts.reasoning_back != "rejected"
     thoughts = [name for name in FIELDS if is_refused(name, facts) or not back]
     if any(_has(original, name) for name in thoughts):
@@ -45,7 +45,7 @@ def takes_own(original: Original, quirks: Quirks, facts: Facts) -> bool:
     try:
         messages = _MESSAGES.decode(_messages(original))
     except msgspec.DecodeError:
-        return True  # nobody here can say what it is
+        return True  # not a list of messages: the server decides
     last = messages[-1] if messages else _Message()
     if last.role == "assistant" and (facts.prefill == "rejected" or not last.prefix):
         return False
@@ -53,7 +53,7 @@ def takes_own(original: Original, quirks: Quirks, facts: Facts) -> bool:
 
 
 def _has(original: Original, name: str) -> bool:
-    """Whether a message has a member of that name; in a text its quotes would be escaped."""
+    """Whether a message has a field of that name; in a text its quotes would be escaped."""
     key = b'"%b"' % name.encode()
     if key not in original.body:
         return False
@@ -66,7 +66,7 @@ def _messages(original: Original) -> bytes:
 
 
 def _is_ordered(messages: Sequence[_Message]) -> bool:
-    """Whether a strict chat template takes these (`_order`, where what it wants is told)."""
+    """Whether a strict chat template accepts these roles (see `_order`)."""
     before = ""
     for message in messages:
         role = message.role or ""
@@ -82,7 +82,7 @@ def _is_ordered(messages: Sequence[_Message]) -> bool:
 def _is_blank(content: bytes) -> bool:
     if len(content) > _BLANK_BYTES:
         return False
-    told = orjson.loads(content)
-    parts = as_list(told) if isinstance(told, list) else [{"text": told or ""}]
+    value = orjson.loads(content)
+    parts = as_list(value) if isinstance(value, list) else [{"text": value or ""}]
     texts = [as_object(part).get("text") for part in parts]
     return all(isinstance(text, str) and not text.strip() for text in texts)

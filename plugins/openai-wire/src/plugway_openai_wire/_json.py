@@ -1,4 +1,4 @@
-"""Whether text that came in pieces is whole."""
+"""Checks whether text that arrived in pieces is complete JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import orjson
 
 
 def is_json(text: str) -> bool:
-    """Whether `text`, such as the arguments of a call, is JSON as it stands."""
+    """Whether `text`, e.g. the arguments of a call, is valid JSON."""
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
