@@ -161,7 +161,7 @@ BROKEN = {
     "control vector": (changed(architecture="controlvector"), "it is a control vector"),
     "vocabulary": (changed(tensors=[]), "it has a vocabulary and no weights"),
     "reranker": (changed(architecture="nomic-bert", **{"nomic-bert__pooling_type": 4}), "it is a reranking model"),
-    "no gguf": (with_bytes(b"hello"), "it does not begin with `GGUF`"),
+    "no gguf": (with_bytes(b"hello"), "it does not start with `GGUF`"),
     "safetensors": (with_bytes(struct.pack("<Q", 50) + b'{"a":1}'), "it looks like safetensors"),
     "cut off": (lambda models, folder: (cut(path := changed()(models, folder)), path)[1], "it is cut off"),
     "folder": (a_folder, "is a folder, not a model file. Name a file in it: `m-00001-of-00003.gguf`"),

@@ -92,7 +92,7 @@ def _inside(folder: Path, known: Sequence[ModelFile]) -> str:
     if there:
         more = " and others" if len(there) > 3 else ""
         return f"Name a file in it: {', '.join(f'`{name}`' for name in there[:3])}{more}"
-    return f"It has no GGUF file, which is what this engine loads. {_advice(folder.name, known)}"
+    return f"It contains no GGUF file. {_advice(folder.name, known)}"
 
 
 def _advice(name: str, known: Sequence[ModelFile]) -> str:

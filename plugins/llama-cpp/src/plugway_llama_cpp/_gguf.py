@@ -99,7 +99,7 @@ def read_header(path: Path) -> Header:
 
 
 def read_beginning(path: Path) -> dict[str, Any]:
-    """The entries `general.` that stand before all others: what kind of file it is, quickly.
+    """The leading `general.` entries, which quickly show the kind of the file.
 
     Raises as `read_header` does.
     """

@@ -156,14 +156,14 @@ def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
 
 
 def _check_whole(first: Path, name: str) -> None:
-    """Raises `PullFailed` where the files together are not a model; what is meant to be none, such
-    as a projector, passes."""
+    """Raises `PullFailed` if the files together are not a model; other kinds of files, such as a
+    projector, pass."""
     if is_something_else(first):
         return
     try:
         read_model(first)
     except HostileFile as error:
-        raise PullFailed(f"`{name}` is fetched and cannot be loaded: {error}") from None
+        raise PullFailed(f"`{name}` was downloaded but cannot be loaded: {error}") from None
 
 
 def choose(files: Sequence[RemoteFile], quant: str, repo: str) -> list[RemoteFile]:

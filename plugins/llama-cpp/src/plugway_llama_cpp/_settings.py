@@ -43,4 +43,4 @@ class EmbedderSettings:
     threads: int
     gpu_layers: int = -1
     pooled: bool = True
-    """The file says how the vectors of a text's tokens become one; otherwise their mean is used."""
+    """Whether the file defines how token vectors become one; otherwise their mean is used."""

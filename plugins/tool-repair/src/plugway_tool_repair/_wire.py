@@ -50,7 +50,7 @@ class Decoder:
 
     @property
     def rest(self) -> bytes:
-        """What has come of an event that is not complete."""
+        """Bytes of an incomplete event."""
         return bytes(self._buffer)
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
