@@ -148,7 +148,7 @@ BROKEN = {
     "part cut off": (part(3, cut), "m-00003-of-00003.gguf: it is cut off"),
     "part empty": (part(2, lambda path: path.write_bytes(b"")), "m-00002-of-00003.gguf: it is empty"),
     "part is a pointer": (part(2, lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")), "m-00002-of-00003.gguf: it is a Git LFS pointer"),
-    "part of another": (part(2, of_another_split), "m-00002-of-00003.gguf is part 5 of 5 of a model, and not part 2 of 3"),
+    "part of another": (part(2, of_another_split), "m-00002-of-00003.gguf is part 5 of 5 of a model, not part 2 of 3"),
     "part is a whole model": (part(2, lambda path: tiny_gguf.write(path)), "m-00002-of-00003.gguf is no part of a model"),
     "part with less": (part(2, only_one_tensor), "tensors, so they are of different models"),
     "later part": (lambda models, folder: odd_gguf.split(models["full"], folder)[1], "it is part 2 of 3 of a model: name its first part, m-00001-of-00003.gguf"),
