@@ -1,5 +1,5 @@
-"""Clients as people install them, each through the gateway to servers of four APIs: a file is written,
-a command is run, and its output is read back."""
+"""Clients as users install them, each through the gateway to servers of four APIs: they write a file,
+run a command, and read its output."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SERVERS = {
     "Responses": ("responses", OpenAI, "gpt-5", {}),
     "Gemini": ("gemini", Gemini, "gemini-3-pro", {}),
 }
-"""By API: its name in the kit, and the vendor's backend with a model of the vendor."""
+"""By API: its name in the kit, and the vendor's backend with one of its models."""
 
 
 class Ends(Plugin[NoOptions]):
-    """Keeps how exchanges ended and what their receipts say."""
+    """Keeps the outcomes and receipts of exchanges."""
 
     found: list
 
@@ -90,8 +90,8 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=[client.title for client in CLIENTS])
-def test_what_the_page_shows_is_what_was_run(client):
-    """Files and variables are read from the page; lines of a program stand in it as they are."""
+def test_the_page_shows_the_commands_that_the_test_ran(client):
+    """Files and variables are taken from the page; lines of a program are in it unchanged."""
     version = re.split("==|@", client.packages[0])[-1]
     row = f"| [{client.title.partition(',')[0]}]("
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith(row)]

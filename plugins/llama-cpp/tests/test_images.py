@@ -174,7 +174,7 @@ def bomb():
 
 
 UNREADABLE = {
-    "no JPEG, PNG, GIF or BMP": image(data=b"RIFF0000WEBPVP8 "),
+    "not a JPEG, PNG, GIF or BMP": image(data=b"RIFF0000WEBPVP8 "),
     "damaged": image(data=tiny_mmproj.png(40, 40)[:90]),
     "cut off": image(data=b"\xff\xd8\xff"),
     "60,000 x 60,000 pixels": image(data=bomb()),

@@ -225,7 +225,7 @@ def test_the_gateway_of_a_configuration_is_asked_and_no_other(words, tmp_path):
     config.write_text(f"server: {{port: {port}}}\nplugins: []\n")
     code, _, err = run(*words, "--config", str(config))
     assert code == 1
-    assert f"no gateway answers at http://127.0.0.1:{port}" in err
+    assert f"no gateway responds at http://127.0.0.1:{port}" in err
 
 
 @pytest.mark.anyio

@@ -176,7 +176,7 @@ def test_no_tool_may_be_called_where_none_is_chosen():
 
 def test_a_tool_that_does_not_exist_is_noted():
     constraint = build_constraint(HERMES, TOOLS, ToolChoice("tool", "Fly"))
-    assert any("there is no tool of that name" in note for note in constraint.notes)
+    assert any("there is no tool with that name" in note for note in constraint.notes)
     assert constraint.mode == "whole"
 
 

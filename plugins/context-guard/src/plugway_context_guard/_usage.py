@@ -18,7 +18,7 @@ _COUNTS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ReportedUsage:
-    """How the numbers of one exchange are changed for the client."""
+    """The changes to the token counts of one exchange."""
 
     scale: float = 1.0
     applied: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -57,7 +57,7 @@ class ReportedUsage:
         return round(value * self.scale)
 
     def message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """A whole message."""
+        """A complete message with changed counts."""
         new = dict(message)
         if self.scale != 1.0 and "usage" in message:
             new["usage"] = self.usage(message["usage"])
@@ -86,7 +86,7 @@ class ReportedStream:
 
     def __init__(self, stream: EventStream, reporting: ReportedUsage) -> None:
         self._events = aiter(stream)
-        self._telling = reporting
+        self._reporting = reporting
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         """The events, as they come."""
@@ -94,10 +94,10 @@ class ReportedStream:
 
     async def __anext__(self) -> StreamEvent:
         """The next event."""
-        return self._telling.event(await anext(self._events))
+        return self._reporting.event(await anext(self._events))
 
     async def aclose(self) -> None:
-        """Nothing: the stream below is closed by the kernel."""
+        """Does nothing: the kernel closes the inner stream."""
 
 
 def prompt_tokens(usage: Any) -> int:

@@ -1,4 +1,4 @@
-"""The worker of an embedding model: texts in, vectors out, through llama-cpp-python's own `embed`.
+"""The worker of an embedding model: texts in, vectors out, using llama-cpp-python's `embed`.
 
 An encoder has no conversation to continue: no slots, no prefix cache, no sampling.
 """
@@ -58,7 +58,7 @@ class Embedder:
         channel.on_cancel = self._cancelled.add
 
     def run(self) -> None:
-        """Work until the gateway sends `stop`."""
+        """Run until the gateway sends `stop`."""
         while True:
             for frame in self._channel.receive(1.0):
                 match frame.header.get("op"):
@@ -71,7 +71,7 @@ class Embedder:
             self._channel.beat()
 
     def _embed(self, frame: Frame) -> None:
-        """Answers with float32 vectors, one after the other, or with an `error`."""
+        """Reply with float32 vectors, one after the other, or with an `error`."""
         number, texts = int(frame.header["id"]), cast("list[str]", orjson.loads(frame.body))
         counts = [len(self._model.tokenize(text.encode())) for text in texts]
         most = self._model.n_batch

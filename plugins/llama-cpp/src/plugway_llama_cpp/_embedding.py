@@ -16,10 +16,10 @@ from plugway_local_engine import Supervisor
 async def vectors_of(
     supervisor: Supervisor, wanted: Wanted, attempt: Attempt, width: int
 ) -> Embedded:
-    """The vectors of `width` numbers for all inputs.
+    """Vectors of `width` numbers for all inputs.
 
     Raises:
-        InvalidRequest: an input is a list of tokens, or the length asked for is not the model's.
+        InvalidRequest: an input is a list of tokens, or `dimensions` is not the model's.
         RequestRejected: an input is too long.
         BackendUnavailable: the worker failed.
     """

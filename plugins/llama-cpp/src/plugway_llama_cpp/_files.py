@@ -1,7 +1,7 @@
-"""The files of a model: all parts of a split one, counted together, and what is not a model.
+"""The files of a model: all parts of a split one, and how other GGUF files are recognized.
 
 Split models: `docs/gguf.md` of the ggml project, "Sharding", and `gguf-split` of llama.cpp, which
-writes the metadata into the first part alone.
+writes the metadata to the first part only.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _RANK: Final = 4
 _OTHER_TYPES: Final[Mapping[str, str]] = {
     "mmproj": "an image projector: name its model in `model`, and this file in `mmproj`",
     "adapter": "a LoRA adapter, which works only together with {base}: merge the two into one file",
-    "imatrix": "an importance matrix, which is needed only to quantise a model",
-    "controlvector": "a control vector, which works only together with its model",
+    "imatrix": "an importance matrix, which is only needed to quantize a model",
+    "controlvector": "a control vector, which only works together with its model",
 }
-"""By `general.type` or `general.architecture`, what a GGUF file is that is not a model."""
+"""Descriptions of GGUF files that are not models, by `general.type` or `general.architecture`."""
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The files that belong together by the name of one of them; a whole model is one file."""
+    """The files of a model, given one of them; a model that is not split has one."""
     named = _PART.fullmatch(path.stem)
     if named is None or not 1 <= int(named["count"]) <= _MOST_PARTS:
         return [path]
@@ -45,7 +45,7 @@ def read_model(path: Path) -> Header:
     """The header of a model, with the bytes, tensors and parameters of all its parts.
 
     Raises:
-        HostileFile: a file is missing, damaged, cut off or cannot be read, or it is not a model.
+        HostileFile: a file is missing, damaged, truncated or unreadable, or it is not a model.
     """
     header = _read(path)
     if reason := _other_than_a_model(header.values) or _without_a_voice(header):
@@ -57,7 +57,7 @@ def read_model(path: Path) -> Header:
     stated = header.values.get("split.tensors.count")
     if len(parts) > 1 and isinstance(stated, int) and stated != tensors:
         raise HostileFile(
-            f"{path}: its parts hold {tensors:,} of {stated:,} tensors, so they are of different "
+            f"{path}: its parts have {tensors:,} of {stated:,} tensors, so they are of different "
             "models. Download all of them again with `plugway models pull`"
         )
     return replace(
@@ -69,8 +69,8 @@ def read_model(path: Path) -> Header:
 
 
 def glance(path: Path) -> str:
-    """Why a file is plainly not a model that can be loaded, without reading all of its header;
-    empty where it may be one."""
+    """Why a file is certainly not a usable model, without reading its whole header; empty if it may
+    be one."""
     try:
         values = _beginning(path, path.stat().st_mtime_ns)
     except (HostileFile, OSError) as error:
@@ -86,7 +86,7 @@ def is_something_else(path: Path) -> bool:
     try:
         return bool(_other_than_a_model(_beginning(path, path.stat().st_mtime_ns)))
     except (HostileFile, OSError):
-        return False  # whoever asks for it is told why
+        return False  # the error is reported when the file is requested
 
 
 @lru_cache(maxsize=512)
@@ -118,16 +118,16 @@ def _other_than_a_model(values: Mapping[str, Any]) -> str:
 
 
 def _without_a_voice(header: Header) -> str:
-    """Why nothing can be done with a model."""
+    """Why a model is of no use here; empty if it is usable."""
     if not header.tensors and not header.values.get("split.count"):
-        return "it has a vocabulary and no weights"
+        return "it has a vocabulary but no weights"
     if header.pooling == _RANK:
         return "it is a reranking model, which creates neither text nor embeddings"
     return ""
 
 
 def _later_parts(path: Path, values: Mapping[str, Any]) -> list[Path]:
-    """The other files of a split model. Raises `HostileFile` where one is missing."""
+    """The other files of a split model. Raises `HostileFile` if one is missing."""
     count, number = values.get("split.count", 1), values.get("split.no", 0)
     if not isinstance(count, int) or count <= 1:
         return []
@@ -137,7 +137,7 @@ def _later_parts(path: Path, values: Mapping[str, Any]) -> list[Path]:
         raise HostileFile(f"{path}: it is part {number + 1} of {count} of a model{first}")
     if len(parts) != count or parts[0] != path:
         raise HostileFile(
-            f"{path}: it is the first of {count} parts of a model and its name does not say so. "
+            f"{path}: it is the first of {count} parts of a model, but its name does not say so. "
             f"Name them NAME-00001-of-{count:05d}.gguf and so on"
         )
     if missing := _missing(path):
@@ -167,6 +167,6 @@ def _check_place(path: Path, part: Header, number: int, count: int) -> None:
     if (own_number, own_count) != (number, count):
         own = f"part {own_number + 1} of {own_count}" if isinstance(own_number, int) else "no part"
         raise HostileFile(
-            f"{path}: {part.path.name} is {own} of a model, and not part {number + 1} of {count} "
-            "as its name says. Download it again with `plugway models pull`"
+            f"{path}: {part.path.name} is {own} of a model, not part {number + 1} of {count} as "
+            "its name says. Download it again with `plugway models pull`"
         )

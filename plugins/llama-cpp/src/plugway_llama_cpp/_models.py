@@ -1,6 +1,6 @@
-"""The models of one backend instance: which are loaded, what each needs, who makes room.
+"""The models of one backend instance: which are loaded, what each needs, which is unloaded first.
 
-One supervised worker per loaded model. What requests are is `_backend`'s business.
+One supervised worker per loaded model. See `_backend` for requests.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ _PATIENT: Final = Limits(silence=300.0, cancel=300.0)
 
 @dataclass(slots=True)
 class Loaded:
-    """A model with its worker."""
+    """A model and its worker."""
 
     file: ModelFile
     header: Header
     plan: Plan
     supervisor: Supervisor
     mmproj: Path | None
-    """The image projector, where it is the configured model."""
+    """The image projector, if it is the configured model."""
     changed: tuple[int, int]
-    """Size and time of its files when they were read."""
+    """Sizes and modification times of its files when they were read."""
 
     @property
     def width(self) -> int:
-        """Numbers of the vectors that an embedding model creates."""
+        """Length of the vectors that an embedding model creates."""
         own = self.header.number("embedding_length")
         return self.header.number("embedding_length_out", own)
 
@@ -67,7 +67,7 @@ class Loaded:
 
 
 class Models:
-    """Loads on demand, keeps, and unloads."""
+    """Loads models on demand, keeps them, and unloads them."""
 
     def __init__(self, name: str, options: LlamaCppOptions) -> None:
         self._name = name
@@ -77,14 +77,14 @@ class Models:
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
-        """Models that have a worker, by name."""
+        """Models with a worker, by name."""
         return self._loaded
 
     async def get(self, model: str) -> Loaded:
-        """The model with a worker that is starting or running.
+        """The model, with a worker that is starting or running.
 
         Raises:
-            BackendUnavailable: file missing, damaged or too large; permanent.
+            BackendUnavailable: the file is missing, damaged or too large; permanent.
             RequestRejected: no model has that name.
         """
         async with self._lock:
@@ -99,7 +99,7 @@ class Models:
             return loaded
 
     async def names(self) -> list[ModelFile]:
-        """What can be asked for: the configured model first."""
+        """The models that can be requested, the configured one first."""
         found: list[ModelFile] = []
         with contextlib.suppress(NoSuchModel):
             found.append(await anyio.to_thread.run_sync(find_model, self._options.model))
@@ -107,7 +107,7 @@ class Models:
         return found + [m for m in others if all(m.path != f.path for f in found)]
 
     async def unload(self, name: str) -> bool:
-        """Stop a worker; False where there is none."""
+        """Stop a worker; False if there is none."""
         loaded = self._loaded.pop(name, None)
         if loaded is None:
             return False
@@ -115,7 +115,7 @@ class Models:
         return True
 
     async def unload_idle(self) -> None:
-        """Stop workers that were not used for longer than the option says."""
+        """Stop workers that were unused for longer than `idle_unload_seconds`."""
         limit = self._options.idle_unload_seconds
         for name, loaded in list(self._loaded.items()):
             supervisor = loaded.supervisor
@@ -160,7 +160,7 @@ class Models:
         if not chosen.fits:
             raise BackendUnavailable(
                 f"`{file.name}` does not fit into memory: {chosen.arithmetic()}. "
-                "Set `context` or `slots` lower, or take a smaller quantisation",
+                "Lower `context` or `slots`, or use a smaller quantization",
                 status=503,
                 permanent=True,
             )
@@ -170,7 +170,7 @@ class Models:
         return Loaded(file, header, chosen, supervisor, projector, _state(*parts_of(file.path)))
 
     async def _projector(self, file: ModelFile) -> Path | None:
-        """The file of `mmproj`, checked, where `file` is the configured model."""
+        """The checked file of `mmproj`, if `file` is the configured model."""
         wanted = self._options.mmproj
         if wanted is None or file.name != find_model(self._options.model).name:
             return None
@@ -184,7 +184,7 @@ class Models:
         if header.architecture != "clip":
             raise BackendUnavailable(
                 f"`mmproj`: {found.path} is a {header.architecture} model, not an image projector. "
-                "Name the `mmproj-….gguf` that belongs to the model",
+                "Set it to the `mmproj-….gguf` that belongs to the model",
                 status=503,
                 permanent=True,
             )
@@ -206,7 +206,7 @@ class Models:
         )
 
     async def _make_room(self) -> bool:
-        """Unload what is idle; False where nothing was."""
+        """Unload an idle model; False if there is none."""
         idle = [n for n, loaded in self._loaded.items() if not loaded.supervisor.busy]
         for name in idle:
             await self.unload(name)

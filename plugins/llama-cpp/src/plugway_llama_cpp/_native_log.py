@@ -1,5 +1,5 @@
-"""What llama.cpp prints: warnings and errors go to the worker's log, and the reason of a failure is
-found in them. Only the worker imports this file."""
+"""llama.cpp's log output: warnings and errors go to the worker's log, and provide the reason of a
+failure. Only the worker imports this module."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # llama_cpp declares its functions through an untyped decorator.
 
@@ -15,7 +15,7 @@ import llama_cpp.llama_cpp as api
 
 _WARNING, _ERROR = 3, 4
 _MOST: Final = 300
-"""Characters of a reason."""
+"""Maximum characters of a reason."""
 _MODEL: Final = re.compile(r"error loading model: (?:error loading model \w+: )?(.+)")
 _FUNCTION: Final = re.compile(r"^\w+: (?:error: )?")
 _SAYS_NOTHING: Final = re.compile(r"failed to load (?:model|CLIP model)\b[^:]*$")
@@ -34,12 +34,12 @@ def log_callback(level: int, text: bytes, _data: object) -> None:
 
 
 def forget() -> None:
-    """Begin anew: what was said so far belongs to something else."""
+    """Drop the previous lines, which belong to another operation."""
     _errors.clear()
 
 
 def reason() -> str:
-    """Why the library failed since `forget`, in its own words; empty where it said nothing."""
+    """Why the library failed since `forget`, in its own words; empty if it printed nothing."""
     found = reason_in("".join(_errors).splitlines())
     if _TOO_NEW.search(found):
         found += f"; `llama-cpp-python` {llama_cpp.__version__} may be too old for it: upgrade it"
@@ -47,7 +47,7 @@ def reason() -> str:
 
 
 def reason_in(lines: list[str]) -> str:
-    """The line that says most: what loading a model ended with, else the first error."""
+    """The most specific line: the last one of loading a model, else the first error."""
     named = [match[1] for line in lines if (match := _MODEL.search(line))]
     said = [_FUNCTION.sub("", line).strip() for line in lines]
     telling = [line for line in said if line and not _SAYS_NOTHING.search(line)]

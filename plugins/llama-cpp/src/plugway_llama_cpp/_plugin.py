@@ -1,4 +1,4 @@
-"""The plugin: registers the backend, owns the workers' lives."""
+"""The plugin: registers the backend, and starts and stops its workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from plugway_llama_cpp._options import LlamaCppOptions
 
 
 class LlamaCpp(Plugin[LlamaCppOptions]):
-    """Runs a GGUF model here: one supervised process per model, nothing leaves the machine."""
+    """Runs GGUF models locally, each in a supervised process; nothing leaves the machine."""
 
     def __init__(self, options: LlamaCppOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
@@ -29,8 +29,8 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
         return [self.backend]
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """A model that is not there, or is plainly none, is reported and refuses nothing: it may
-        be fetched while the gateway runs."""
+        """Warn about a missing or invalid model file. It is not an error, because the file may be
+        downloaded while the gateway runs."""
         try:
             model = find_model(self.options.model)
         except NoSuchModel as error:

@@ -1,4 +1,4 @@
-"""What a worker answers in place of a result, as the pipeline knows it."""
+"""Convert an error of a worker to an exception of the pipeline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from plugway import BackendUnavailable, RequestRejected
 
 
 def raise_error(header: Mapping[str, Any]) -> None:
-    """Raises `RequestRejected` or `BackendUnavailable` where a frame has an `error`."""
+    """Raises `RequestRejected` or `BackendUnavailable` if a frame has an `error`."""
     error = header.get("error")
     if error is None:
         return

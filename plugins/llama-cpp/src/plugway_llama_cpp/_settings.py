@@ -1,4 +1,4 @@
-"""What the gateway decided about a model and tells its worker: plain values that cross the line."""
+"""The gateway's decisions about a model for its worker, as plain values that can be serialized."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """All that a worker needs to know."""
+    """The settings of a worker."""
 
     path: str
     context: int
@@ -43,4 +43,4 @@ class EmbedderSettings:
     threads: int
     gpu_layers: int = -1
     pooled: bool = True
-    """The file says how the vectors of a text's tokens become one; otherwise their mean is used."""
+    """Whether the file defines how token vectors become one; otherwise their mean is used."""

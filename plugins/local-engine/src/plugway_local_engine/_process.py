@@ -28,7 +28,7 @@ _LAST_BYTES: Final = 65_536
 _GAVE_UP: Final = re.compile(
     r"GGML_ASSERT|GGML_ABORT|\bwhat\(\):|bad_alloc|(?:CUDA|HIP|Metal|Vulkan) error|out of memory"
 )
-"""Words of ggml, C++ and the drivers of accelerators before they end the process."""
+"""Messages of ggml, C++ and accelerator drivers before they end the process."""
 
 
 async def spawn(log: BinaryIO) -> asyncio.subprocess.Process:
@@ -66,8 +66,8 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def last_words(path: Path, start: int) -> str:
-    """The line of a log, from byte `start` on, in which a native library says why it gave up; empty
-    where none does. Other lines are left alone: they may be anything."""
+    """The line of a log, from byte `start` on, in which a native library reports a fatal error;
+    empty if there is none. Other lines are ignored, because they may contain anything."""
     with contextlib.suppress(OSError), path.open("rb") as log:
         log.seek(max(start, path.stat().st_size - _LAST_BYTES))
         lines = log.read().decode("utf-8", "replace").splitlines()

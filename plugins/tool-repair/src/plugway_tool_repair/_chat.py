@@ -1,8 +1,8 @@
-"""Calls in the text of an answer that reaches a client of Chat Completions as the server wrote it.
+"""Calls in the text of a reply that is relayed to a client of Chat Completions.
 
-Events that hold no call pass byte for byte; what is written anew has the shapes of
+Events without a call pass byte for byte; others are rewritten in the format of
 `types/chat/chat_completion_chunk.py` of the `openai` SDK. Calls that the server parsed are not
-looked at, and nothing is asked for again. What a text means is decided by `_mend`.
+checked, and nothing is retried. `_mend` interprets the text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from plugway_tool_repair._tools import Verdict
 from plugway_tool_repair._wire import Decoder
 
 Delta = dict[str, Any]
-"""That of a choice."""
+"""The `delta` of a choice."""
 DIALECT: Final = "openai-chat"
 """The dialect of clients that speak Chat Completions."""
 _REASONS: Final = {
@@ -42,7 +42,7 @@ _DONE: Final = b"[DONE]"
 
 
 def may_hold_calls(original: Original) -> bool:
-    """Whether the client takes a call of each of its tools as a `function` of its one answer."""
+    """Whether the client accepts a `function` call of each of its tools, and only one choice."""
     try:
         kinds = {as_object(tool).get("type") for tool in as_list(original.get("tools"))}
         return kinds == {"function"} and original.get("n") in (None, 1)
@@ -51,7 +51,7 @@ def may_hold_calls(original: Original) -> bool:
 
 
 class ChatText:
-    """The text of one answer, and what the client gets of it."""
+    """The text of one reply, and the deltas for the client."""
 
     def __init__(self, mender: Mender, note: Callable[[str], None]) -> None:
         mender.judged = True
@@ -59,16 +59,16 @@ class ChatText:
         self._note = note
         self._open = False
         self._index = -1
-        """Of the last block of the Messages API."""
+        """Index of the last block of the Messages API."""
         self._calls: list[list[str]] = []
-        """Name and arguments of the calls found so far. They go out last, because the server may
+        """Name and arguments of the calls found so far. They are sent last, because the server may
         have parsed them too."""
         self._native: dict[int, list[str]] = {}
-        """The same of the calls that the server parsed, by their index."""
+        """The same for calls that the server parsed, by index."""
         self._size = 0
 
     def feed(self, text: str) -> list[Delta]:
-        """What the client gets for a piece of text."""
+        """The deltas for a piece of text."""
         found: list[Delta] = []
         if not self._open:
             self._open, self._index = True, self._index + 1
@@ -78,7 +78,7 @@ class ChatText:
         return found + self._fed(event("content_block_delta", index=self._index, delta=delta))
 
     def parsed(self, calls: Iterable[Any]) -> list[Delta]:
-        """What the client gets before pieces of calls that the server parsed."""
+        """The deltas before pieces of calls that the server parsed."""
         for number, item in enumerate(map(as_object, calls)):
             function = as_object(item.get("function"))
             name, arguments = (str(function.get(key) or "") for key in ("name", "arguments"))
@@ -91,9 +91,9 @@ class ChatText:
         return self._leave()
 
     def end(self, reason: Any) -> list[Delta]:
-        """What the client gets at the end, which has this `finish_reason`."""
-        told = {"stop_reason": _REASONS.get(reason, reason)}
-        deltas = self._leave() + self._fed(event("message_delta", delta=told))
+        """The last deltas of a reply that ends with this `finish_reason`."""
+        ending = {"stop_reason": _REASONS.get(reason, reason)}
+        deltas = self._leave() + self._fed(event("message_delta", delta=ending))
         twice = [_key(*call) for call in self._native.values()]
         index = max(self._native, default=-1)
         for name, arguments in self._calls:
@@ -106,13 +106,13 @@ class ChatText:
             deltas.append({"tool_calls": [{**call, "function": function}]})
         return deltas
 
-    def reason(self, told: Any) -> Any:
-        """The `finish_reason` that fits."""
+    def reason(self, received: Any) -> Any:
+        """The matching `finish_reason`."""
         if self._native:
-            return told
+            return received
         if self._mender.cut is not None:
             return "length"
-        return "tool_calls" if self._calls and told in ("stop", None) else told
+        return "tool_calls" if self._calls and received in ("stop", None) else received
 
     def _leave(self) -> list[Delta]:
         if not self._open:
@@ -145,10 +145,10 @@ def _key(name: str, arguments: str) -> tuple[str, bytes]:
 
 
 async def read_stream(chunks: AsyncIterator[bytes], text: ChatText) -> AsyncIterator[bytes]:
-    """The bytes of a stream, with the calls in its text as calls.
+    """The bytes of a stream, with calls in its text converted.
 
     Raises:
-        BackendError: the stream broke off, or an event is larger than any that makes sense.
+        BackendError: the stream broke off, or an event is larger than `MAX_EVENT_BYTES`.
     """
     decoder, reader = Decoder(), _Events(text)
     async for chunk in chunks:
@@ -164,11 +164,11 @@ class _Events:
     def __init__(self, text: ChatText) -> None:
         self._text = text
         self._frame: Mapping[str, Any] = {}
-        """What all events of the answer have."""
+        """Fields that all events of the reply have."""
         self._over = False
 
     def read(self, item: StreamEvent) -> bytes:
-        """The bytes that the client gets for an event."""
+        """The client's bytes for an event."""
         raw = item.encode()
         if _DONE in raw and not self._over:
             return self._ended(None) + raw
@@ -177,7 +177,7 @@ class _Events:
         try:
             data = item.data
         except BackendProtocolError:
-            return raw  # it is for the client to say what it thinks of it
+            return raw  # the client reports the invalid event
         choices = as_list(data.get("choices"))
         choice = as_object(choices[0]) if len(choices) == 1 else {}
         if not choice or choice.get("index", 0) != 0:
@@ -216,7 +216,7 @@ class _Events:
 
 
 def read_whole(body: bytes, text: ChatText) -> bytes:
-    """A whole answer, with the calls in its text as calls; the same bytes where there are none."""
+    """A complete reply, with calls in its text converted; the same bytes if there are none."""
     data: dict[str, Any] = {}
     with suppress(orjson.JSONDecodeError):
         data = as_object(orjson.loads(body))

@@ -1,7 +1,7 @@
-"""How models write tool calls: for each family its format, and what reads, writes and holds to it.
+"""Tool calls as models write them: the format of each family, with parser, writer and grammar.
 
-A library, not a plugin; pure Python. The engines that run inside Plugway and `tool-repair` use the
-same, so that whatever one writes the other reads.
+A library, not a plugin; pure Python. The engines that run inside Plugway and `tool-repair` share
+it, so that one can parse what the other writes.
 """
 
 from plugway_toolcalls._call_reader import BARE_HEAD, CallReader

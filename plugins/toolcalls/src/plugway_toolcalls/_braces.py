@@ -1,6 +1,6 @@
-"""Reads `{key:value}` with bare keys and marked strings, the arguments of Gemma's own calls.
+"""Parse `{key:value}` with bare keys and marked strings, the arguments of Gemma's own calls.
 
-Nothing is escaped between the marks, so that a string ends where the format can go on after one.
+Nothing is escaped between the marks, so a string ends where the format can continue after it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None, "no
 
 
 def read_braces(text: str, quote: str) -> Any:
-    """The value that `text` is.
+    """The value of `text`.
 
     Raises:
-        ValueError: it is not written that way.
+        ValueError: it is not in this format.
     """
     try:
         return json.loads(text, strict=False)
@@ -64,7 +64,7 @@ class _Reader:
         while not self._take("}"):
             key = self._key()
             if key in found:
-                raise ValueError(f"the name {key[:80]!r} comes twice")
+                raise ValueError(f"the name {key[:80]!r} occurs twice")
             found[key] = self.value(depth + 1)
             if not self._take(",") and not self._text.startswith("}", self.at):
                 raise ValueError(f"expected `,` or `}}` at {self.at}")
@@ -102,7 +102,7 @@ class _Reader:
         return self._text[start : found.start()]
 
     def _escaped(self) -> str:
-        """A string as JSON or Python writes it."""
+        """A string in JSON or Python syntax."""
         if self._text.startswith('"', self.at):
             value, self.at = json.JSONDecoder(strict=False).raw_decode(self._text, self.at)
             return str(value)

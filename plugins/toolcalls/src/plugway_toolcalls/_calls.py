@@ -1,6 +1,6 @@
-"""From the text of one finished call to its name and arguments, forgiving what models get wrong.
+"""Parse the text of a complete call to its name and arguments, and tolerate common mistakes.
 
-Finding where a call ends is `_spans`' business; checking arguments against a schema `_validate`'s.
+`_spans` finds the end of a call; `_validate` checks arguments against a schema.
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
 _OUTSIDE_KEYS: Final = {*_NAME_KEYS, *_ARGUMENT_KEYS, "type", "id"}
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
-"""Strings, to the end of the text where they have none, and brackets."""
+"""Brackets, and strings up to their end or the end of the text."""
 _LITERAL_LIMIT: Final = 100_000
 _PYTHON_STRING: Final = re.compile(
     r"""#[^\n]*|('{3}|"{3}|'|")(?:(?!\1)[^\\]|\\.)*+(?:\1|\\?\Z)""", re.DOTALL
 )
-"""A string of Python's grammar, to the end of the text where it has none, or a comment."""
+"""A comment, or a string of Python's grammar up to its end or the end of the text."""
 _BETWEEN_STRINGS: Final = re.compile(r"[\s\\]*+[a-zA-Z]{0,2}")
-"""White space, and the prefix of the second: `r`, `b`, `u`, or two of them."""
+"""White space, and the prefix of the second string: `r`, `b`, `u`, or two of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A finished call. `arguments` is JSON text of an object."""
+    """A complete call. `arguments` is JSON text of an object."""
 
     name: str
     arguments: str
 
 
 class MalformedCall(ValueError):
-    """The text is no call of one of the request's tools; the message says why."""
+    """The text is not a call of one of the request's tools; the message has the reason."""
 
 
 Tools = Mapping[str, Tool]
 
 
 def parse_calls(spec: CallFormat, text: str, tools: Tools, name: str = "") -> list[Call]:
-    """The calls in `text`, which lies between the opening marker and the end that was found.
+    """The calls in `text`, the part between the opening marker and the end of the calls.
 
-    `name` is that of the call where it stood before the opening marker's end.
+    `name` is the tool's name if it preceded the end of the opening marker.
 
     Raises:
-        MalformedCall: it cannot be read, or names no tool of the request.
+        MalformedCall: it cannot be parsed, or names no tool of the request.
     """
     found = _read(spec, text, tools, name)
     if not found:
-        raise MalformedCall("it holds no call")
+        raise MalformedCall("it contains no call")
     return [_finished(name, arguments, tools) for name, arguments in found]
 
 
 def is_readable(spec: CallFormat, text: str) -> bool:
-    """Whether `text`, as that of `parse_calls`, is a call of any tool."""
+    """Whether `parse_calls` could parse `text` as a call of any tool."""
     try:
         return bool(_read(spec, text, {}, ""))
     except MalformedCall:
@@ -102,7 +102,7 @@ def _finished(name: str, arguments: Any, tools: Tools) -> Call:
     try:
         return Call(name, json.dumps(arguments, ensure_ascii=False, allow_nan=False))
     except (TypeError, ValueError):
-        raise MalformedCall("its arguments hold a value that JSON cannot hold") from None
+        raise MalformedCall("its arguments contain a value that JSON does not support") from None
 
 
 # JSON
@@ -120,7 +120,7 @@ def _value_text(text: str, spec: CallFormat) -> str:
 
 
 def _values(text: str) -> list[Any]:
-    """One value, or several objects one after the other."""
+    """One value, or several objects in a row."""
     decoder = json.JSONDecoder(strict=False)
     found: list[Any] = []
     at = 0
@@ -136,7 +136,7 @@ def _values(text: str) -> list[Any]:
 
 
 def _loads(text: str) -> Any:
-    """JSON, or what was meant to be JSON."""
+    """The value of JSON, or of text that is almost JSON."""
     try:
         return json.JSONDecoder(strict=False).raw_decode(text.lstrip())[0]
     except ValueError as error:
@@ -148,7 +148,7 @@ def _loads(text: str) -> Any:
 
 
 def _balanced(text: str) -> Any:
-    """The value where only closing braces at its end are missing."""
+    """The value if only closing braces at its end are missing."""
     stack: list[str] = []
     for match in _STRUCTURE.finditer(text):
         if match[0] in "{[":
@@ -164,7 +164,7 @@ def _balanced(text: str) -> Any:
 
 
 def _python_value(text: str) -> Any:
-    """The value where it is written as Python would, with single quotes and `True`."""
+    """The value if it is in Python syntax, with single quotes and `True`."""
     if len(text) > _LITERAL_LIMIT or _joins_strings(text):
         return None
     try:
@@ -177,8 +177,8 @@ def _python_value(text: str) -> Any:
 
 
 def _joins_strings(source: str) -> bool:
-    """Whether two strings stand side by side, which Python reads as one: in a call, a comma is
-    missing more often than that is meant."""
+    """Whether two strings are adjacent, which Python joins: in a call, it is more likely that a
+    comma is missing."""
     end = -1
     for match in _PYTHON_STRING.finditer(source):
         follows = end >= 0 and bool(_BETWEEN_STRINGS.fullmatch(source, end, match.start()))
@@ -257,11 +257,11 @@ def _from_braces(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     try:
         arguments = read_braces(body, spec.quote)
     except ValueError as error:
-        raise MalformedCall(f"its arguments cannot be read: {error}") from None
+        raise MalformedCall(f"its arguments cannot be parsed: {error}") from None
     names = Names(tools[head["name"]].schema if head["name"] in tools else {})
     foreign = [name for name in as_object(arguments) if not names.allows(name)]
     if foreign:
-        raise MalformedCall(f"there is not an argument {foreign[0][:80]!r}")
+        raise MalformedCall(f"there is no argument {foreign[0][:80]!r}")
     return head["name"], arguments
 
 
@@ -270,14 +270,14 @@ def _from_python(text: str, closing: str) -> Iterator[tuple[str, Any]]:
     if len(source) > _LITERAL_LIMIT:
         raise MalformedCall("it is too long")
     if _joins_strings(source):
-        raise MalformedCall("two strings stand side by side without a comma")
+        raise MalformedCall("there is no comma between two strings")
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, MemoryError):
         raise MalformedCall("it is not a Python call") from None
     for statement in tree.body:
         if not isinstance(statement, ast.Expr):
-            raise MalformedCall("it is more than calls")
+            raise MalformedCall("it contains more than calls")
         value = statement.value
         for item in value.elts if isinstance(value, ast.List) else [value]:
             yield _python_call(item)
@@ -298,7 +298,7 @@ def _python_call(node: ast.expr) -> tuple[str, Any]:
 
 
 def _named(node: ast.expr) -> ast.expr:
-    """`true`, `false` and `null` as Python names them: LFM2 writes either."""
+    """Python's names for `true`, `false` and `null`: LFM2 writes either."""
     words = {"true": True, "false": False, "null": None}
     for inner in ast.walk(node):
         for field, value in ast.iter_fields(inner):

@@ -1,6 +1,6 @@
-"""Writes the grammar of a call: one function per kind of format, as rules of llguidance's Lark.
+"""Write the grammar of a call: one function per format, as rules of llguidance's Lark.
 
-Which calls are allowed when is `_grammar`'s business. The syntax: llguidance, `docs/syntax.md`.
+`_grammar` decides which calls are allowed. The syntax: llguidance, `docs/syntax.md`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ JSON_STYLE: Final[dict[str, Any]] = {
     "key_separator": ": ",
     "lenient": True,
 }
-"""As `json.dumps` writes: what models saw in training, and no white space without end."""
+"""The format of `json.dumps`: the one in models' training data, and without unlimited blanks."""
 
 _ANY: Final = r"/(?s:.*)/"
 _TRACKED: Final = 4
-"""Members that a grammar keeps count of: each doubles its size."""
+"""Maximum members whose use a grammar tracks, because each doubles its size."""
 _JSON_KEY: Final = r'"([^"\\\x00-\x1f]|\\["\\\/bfnrt])*"'
 _TAG_KEY: Final = r'[^<>"\n]+'
 _BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+( [^\s{}\[\],:\"<>]+)*"
@@ -39,7 +39,7 @@ class NotWritable(ValueError):
 
 
 class Lark:
-    """Gathers the rules of one grammar."""
+    """Collects the rules of one grammar."""
 
     def __init__(self, special: Mapping[str, int], split: Split) -> None:
         self._special, self._split = special, split
@@ -49,11 +49,11 @@ class Lark:
         self._definitions: dict[str, Any] = {}
 
     def text(self, start: str) -> str:
-        """The grammar that begins with `start`."""
+        """The grammar that starts with `start`."""
         return "\n".join([f"start: {start}", *self._rules, ""])
 
     def rule(self, body: str, *, attributes: str = "") -> str:
-        """Add a rule; its name."""
+        """Add a rule; returns its name."""
         name = f"r{len(self._rules)}"
         self._rules.append(f"{name}{attributes}: {body}")
         return name
@@ -61,7 +61,7 @@ class Lark:
     def literal(self, text: str, *, flexible: bool = False) -> str:
         """Exactly `text`; markers of the vocabulary as their tokens.
 
-        `flexible`: single spaces and line breaks may be left out, as models differ in them.
+        `flexible`: single spaces and line breaks are optional, because models differ in them.
         """
         pieces: list[str] = []
         for piece in self._split(text):
@@ -77,11 +77,11 @@ class Lark:
         return self.rule(f"%json {json.dumps(styled)}")
 
     def call(self, spec: CallFormat, name: str, schema: Mapping[str, Any]) -> str:
-        """A call of one tool, from after the opening marker to its end."""
+        """A call of one tool, from the end of the opening marker to the end of the call."""
         shape = spec.shape
         if shape is None:
-            raise NotWritable("the format is only read")
-        # A part of the schema that stands alone still refers to what the whole defines.
+            raise NotWritable("the format is only parsed")
+        # A part of the schema on its own still refers to definitions of the whole.
         self._definitions = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
         flexible = spec.kind == "object"
         head = self.literal(shape.before + name + shape.between, flexible=flexible)
@@ -95,7 +95,7 @@ class Lark:
         return self.rule(f"{head} {body} {tail}")
 
     def _any_order(self, members: Members, each: Callable[[str, Any], str], comma: str) -> str:
-        """The members in any order, each at most once where they are few; those required, too."""
+        """The members in any order; all required ones, and each at most once if they are few."""
         known = {name: each(name, value) for name, value in members.known.items()}
         needed = [name for name in known if name in members.required]
         tracked = list(known) if len(known) <= _TRACKED else needed[:_TRACKED]
@@ -128,7 +128,7 @@ class Lark:
     # JSON
 
     def _object(self, members: Members) -> str:
-        """One JSON object as `json.dumps` writes it, but for the order of its members."""
+        """One JSON object in the format of `json.dumps`, but with members in any order."""
 
         def each(name: str, value: Any) -> str:
             key = self._other_key(members, _JSON_KEY, _in_json)
@@ -153,12 +153,12 @@ class Lark:
         return [spaces.get(piece) or json.dumps(piece, ensure_ascii=False) for piece in pieces]
 
     def _until(self, end: str) -> str:
-        """Any text up to and including `end`, which it does not hold."""
+        """Any text up to and including `end`, which it does not contain."""
         pieces = self._split(end)
         if pieces and pieces[0] in self._special:
             return f"{_ANY} {self.literal(end)}"
         if any(piece in self._special for piece in pieces):
-            raise NotWritable(f"{end!r} is cut by a token of its own")
+            raise NotWritable(f"a token of the vocabulary splits {end!r}")
         suffix = json.dumps(end, ensure_ascii=False)
         return self.rule(_ANY, attributes=f"[suffix={suffix}]")
 
@@ -188,7 +188,7 @@ class Lark:
 
     def _key(self, opening: str, name: str, members: Members) -> str:
         before, _, after = opening.partition("{key}")
-        # The name stands alone: a longer text would hide the other names from the lexer.
+        # The name is a separate terminal: a longer one would hide other names from the lexer.
         key = _quoted(name) if name else self._other_key(members, _TAG_KEY, str)
         return f"{self.literal(before)} {key} {self.literal(after)}"
 
@@ -236,7 +236,7 @@ class Lark:
 
 
 def _words(schema: Mapping[str, Any]) -> list[str]:
-    """The values, where the schema lists text values only."""
+    """The values, if the schema only lists text values."""
     values = as_list(schema.get("enum")) or ([schema["const"]] if "const" in schema else [])
     return (
         [v for v in values if isinstance(v, str)] if all(isinstance(v, str) for v in values) else []

@@ -1,7 +1,7 @@
-"""Reads a call with one tag per argument, in which the values stand as they are.
+"""Parse a call with one tag per argument, in which values are not escaped.
 
-A tag inside of a value is text: an argument ends where the format can go on, and an argument of
-the client's schema begins the next.
+A tag inside a value is text: an argument ends where the format can continue, and the next argument
+is one of the client's schema.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _REFERENCES: Final = 16
 
 
 class NotTags(ValueError):
-    """The text cannot be read; the message says why."""
+    """The text cannot be parsed; the message has the reason."""
 
 
 def read_body(spec: CallFormat, body: str, tool: Tool | None) -> dict[str, Any]:
-    """The arguments that `body` holds, which stands between the name and the closing tag.
+    """The arguments in `body`, the text between the name and the closing tag.
 
     Raises:
-        NotTags: something in it is not an argument, or may be two things.
+        NotTags: part of it is not an argument, or is ambiguous.
     """
     reader = _Reader(spec, body, tool.schema if tool is not None else {})
     return reader.strictly() if not spec.unclosed else reader.loosely()
@@ -39,7 +39,7 @@ def read_body(spec: CallFormat, body: str, tool: Tool | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Which arguments there may be."""
+    """The allowed arguments."""
 
     schema: Mapping[str, Any]
 
@@ -54,7 +54,7 @@ class Names:
         )
 
     def allows(self, name: str) -> bool:
-        """Whether the schema knows the name, written in whatever way."""
+        """Whether the schema has the name, in any spelling."""
         return not self.closed or _plain(name) in {_plain(key) for key in self.known}
 
 
@@ -93,11 +93,11 @@ class _Reader:
         if token is None or token.kind != "key" or self._body[at : token.start].strip():
             raise NotTags(f"{self._body[at : at + 40].strip()!r} is not an argument")
         if not self._names.allows(_name(token)):
-            raise NotTags(f"there is not an argument {_name(token)[:80]!r}")
+            raise NotTags(f"there is no argument {_name(token)[:80]!r}")
         return token
 
     def _end(self, number: int, key: Token) -> int:
-        """The token that ends the argument which `key` has begun."""
+        """The token that ends the argument of `key`."""
         taken = {*self._found, _name(key)}
         first = next(iter(self._found), _name(key))
         for index in range(number, len(self._tokens)):
@@ -111,15 +111,15 @@ class _Reader:
             if following is None:
                 return index
             if following.kind == "key" and _name(following) in taken - {first}:
-                raise NotTags(f"the argument {_name(following)[:80]!r} may begin in two places")
+                raise NotTags(f"the start of the argument {_name(following)[:80]!r} is ambiguous")
             if following.kind == "key" and _name(following) not in taken:
                 if not self._names.allows(_name(following)):
-                    raise NotTags(f"there is not an argument {_name(following)[:80]!r}")
+                    raise NotTags(f"there is no argument {_name(following)[:80]!r}")
                 return index
         raise NotTags(f"the argument {_name(key)[:80]!r} is not closed")
 
     def _without_ends(self, error: NotTags) -> dict[str, Any]:
-        """Where no argument is closed at all, each goes on to the next of the schema's."""
+        """The arguments if none is closed: each ends where the next one of the schema starts."""
         keys: list[Token] = []
         for token in self._tokens:
             if not keys or (_name(token) in self._names.known):
@@ -146,7 +146,7 @@ def _name(token: Token) -> str:
 
 
 def _outermost(tokens: list[Token]) -> Iterator[Token]:
-    """Without what stands in a call that is opened and closed inside of a value."""
+    """The tokens without those of a call that is opened and closed inside a value."""
     partner: dict[int, int] = {}
     opened: list[int] = []
     for index, token in enumerate(tokens):
@@ -179,7 +179,7 @@ def _value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any], typed:
         if typed == "true":
             return text
         value = _scalar(text)
-        # `_scalar` gives back the text itself where it is no JSON.
+        # `_scalar` returns the text itself if it is not JSON.
         if isinstance(value, str) and value == text:
             raise NotTags(f"{text[:40]!r} is marked as JSON but is not")
         return value

@@ -1,6 +1,6 @@
-"""Writes a call as a family writes it: for prompts of models whose template cannot.
+"""Write a call in a family's format, for prompts of models whose template cannot.
 
-Reading one is `_calls`' business.
+See `_calls` for parsing one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plugway_toolcalls._tools import Tool
 
 
 def own_format(family: Family) -> CallFormat:
-    """The format in which this family is asked to call."""
+    """The format that this family is asked to use for calls."""
     return next((spec for spec in family.calls if spec.shape is not None), HERMES_CALL)
 
 
@@ -28,11 +28,11 @@ def write_call(
     arguments: Mapping[str, Any],
     schema: Mapping[str, Any] | None = None,
 ) -> str:
-    """One call as `family` writes it, markers included.
+    """One call in the format of `family`, with its markers.
 
-    Where values stand as they are, some cannot be told from the format around them, and some not
-    from a value of another type; the arguments are JSON then, which every reader takes too.
-    `schema` is the tool's.
+    In formats with unescaped values, some values look like part of the format, and some like a
+    value of another type; the arguments are then JSON, which every reader accepts too. `schema` is
+    the tool's.
     """
     spec = own_format(family)
     shape = spec.shape
@@ -45,7 +45,7 @@ def write_call(
     else:
         body = _braces(dict(arguments), shape.quote)
     text = _framed(spec, shape, name, body)
-    # A grammar lets no value hold what ends it.
+    # A grammar does not allow the end marker inside a value.
     free = not _holds(dict(arguments), shape.value_end.strip() or shape.quote)
     if free and _reads_back(spec, text, Tool(name, schema=schema or {}), as_json):
         return text
@@ -58,7 +58,7 @@ def _framed(spec: CallFormat, shape: Shape, name: str, body: str) -> str:
 
 def _reads_back(spec: CallFormat, text: str, tool: Tool, arguments: str) -> bool:
     reader, body = CallReader([spec]), text.removeprefix(spec.opening)
-    # Another call may follow: what is read is not to hang on being the last.
+    # Another call may follow: the result must not depend on being the last.
     for following in ("", text):
         if reader.find(body + following, final=True) != len(body + following):
             return False

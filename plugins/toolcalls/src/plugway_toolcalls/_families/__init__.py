@@ -1,4 +1,4 @@
-"""The families of models that are known, and which one a chat template belongs to."""
+"""The known families of models, and how a chat template's family is detected."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ FAMILIES: tuple[Family, ...] = (
     GEMMA,
     GENERIC,
 )
-"""In the order in which they are tried: telling marks first, `generic` last."""
+"""In the order in which they are tried: distinctive markers first, `generic` last."""
 
 
 def detect_family(template: str) -> Family:
-    """The family whose marks stand in the template's text; `generic` where none's do."""
+    """The family whose markers occur in the template's text, else `generic`."""
     for family in FAMILIES:
         if any(all(mark in template for mark in marks) for marks in family.detect):
             return family

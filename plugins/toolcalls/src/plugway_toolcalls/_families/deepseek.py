@@ -62,7 +62,7 @@ _SAMPLES = (
     ),
     Sample("Hm.\n</think>\n\nHi.", (("thinking", "Hm."), ("text", "Hi.")), thinking=True),
     Sample(f"<think>Hm.</think>{_ALL}{_V31_READ}{_ALL_END}", (("thinking", "Hm."), _READ)),
-    # Without the outer markers, and without a closing one: what distilled models write.
+    # Without the outer markers, and without a closing one, as distilled models write it.
     Sample(_R1_READ, (_READ,)),
     Sample(f'{_BEGIN}Bash{_SEP}{{"command": "ls"}}', (_BASH,)),
     Sample("</think>Hi.", (("text", "Hi."),)),

@@ -55,7 +55,7 @@ HERMES = Family(
             (("thinking", "A file."), _READ),
         ),
         Sample("Hm.\n</think>\n\nDone.", (("thinking", "Hm."), ("text", "Done.")), thinking=True),
-        # One closing brace too many, one too few, no closing tag: what small models write.
+        # One closing brace too many, one too few, no closing tag, as small models write it.
         Sample(f"<tool_call>\n{_READ_JSON}}}\n</tool_call>", (_READ,)),
         Sample(f"<tool_call>\n{_READ_JSON[:-1]}\n</tool_call>", (_READ,)),
         Sample(f"<tool_call>\n{_READ_JSON}", (_READ,)),

@@ -1,7 +1,7 @@
 """Qwen3-Coder, Qwen 3.5 and Seed-OSS: one tag per argument inside `<function=…>`.
 
 Sources: chat templates of Qwen3-Coder, Qwen 3.5 and Seed-OSS; llama.cpp's `common/chat.cpp` for
-what models get wrong.
+common mistakes.
 """
 
 from __future__ import annotations

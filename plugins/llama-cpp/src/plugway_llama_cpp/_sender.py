@@ -1,4 +1,4 @@
-"""What the engine tells the gateway: replies as they grow, bundled, and failures."""
+"""Send the engine's output to the gateway: replies while they grow, in groups, and failures."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from plugway_local_engine import Channel
 
 FLUSH_SECONDS: Final = 0.008
-"""Tokens that come faster than this travel together: nobody reads that fast."""
+"""Interval within which tokens are sent together: users do not read faster."""
 
 
-class Teller:
-    """The engine's voice."""
+class Sender:
+    """Sends the output of jobs to the gateway."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._flushed = 0.0
 
     def flush(self, running: Sequence[Job]) -> None:
-        """Send what has been said since the last time, unless that was a moment ago."""
+        """Send the new output, unless the last time was a moment ago."""
         now = time.monotonic()
         first = any(len(job.generated) == 1 for job in running)
         if first or now - self._flushed >= FLUSH_SECONDS:
@@ -32,7 +32,7 @@ class Teller:
             self.send([job for job in running if job.ops or job.notes])
 
     def send(self, jobs: Sequence[Job]) -> None:
-        """Send all that these jobs have to say."""
+        """Send all output of these jobs."""
         headers: list[dict[str, Any]] = []
         for job in jobs:
             ops = [*(["note", note] for note in job.notes), *job.ops]
@@ -45,6 +45,6 @@ class Teller:
             self._channel.send_all(headers)
 
     def fail(self, job: Job, message: str) -> None:
-        """End one request with an error; the others go on."""
+        """End one request with an error; the others continue."""
         error = {"message": message, "status": 500}
         self._channel.send({"id": job.number, "end": True, "error": error})
