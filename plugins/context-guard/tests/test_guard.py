@@ -12,7 +12,8 @@ import pytest
 from plugway import BackendRefused, MessagesRequest, ModelInfo, Plugin, Reply, hookimpl
 from plugway.testing import ERRORS, PlainOptions, build_plugin, gateway, request_body
 from plugway_context_guard import ContextGuard
-from plugway_context_guard._meter import Meter, text_features
+from plugway_context_guard._features import text_features
+from plugway_context_guard._meter import Meter
 from plugway_context_guard._windows import Windows
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_router import Router
@@ -97,8 +98,8 @@ def small(name="small", **attributes):
 
 
 def words(tokens):
-    """A text of about that many tokens."""
-    return "some words of a prompt, " * (tokens // 6)
+    """A text of that many tokens by the first estimate."""
+    return "some words of a prompt, " * (tokens * 100 // 487)
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_who_told_a_window_and_when_is_said_until_it_is_forgotten():
     windows = Windows({"x/*": 9000}, 0, lambda: now[0])
     assert windows.known("a/b", 65_536) == (65_536, "listed by `a`")
     assert windows.known("x/b", 65_536) == (9000, "set in `windows`")
-    windows.contexts.learn("a/b", 8192)
+    windows.learn_context("a/b", 8192, 65_536)
     now[0] = 900.0
     tokens, source = windows.known("a/b", 65_536)
     assert tokens == 8192

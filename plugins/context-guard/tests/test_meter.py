@@ -15,7 +15,8 @@ import pytest
 from conversations import conversation, rendered
 
 from plugway import MessagesRequest
-from plugway_context_guard._meter import LEAST_BOUND, Meter, features_of, text_features
+from plugway_context_guard._features import collapsed, features_of, text_features
+from plugway_context_guard._meter import LEAST_BOUND, Meter
 from plugway_context_guard._thoughts import thoughts_in
 from plugway_signature import signature
 from plugway_translation import Reasoning
@@ -41,7 +42,7 @@ def vocabulary(name):
 
 def sized(body):
     raw = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    return len(raw), features_of(MessagesRequest(raw))
+    return raw, features_of(MessagesRequest(raw))
 
 
 @pytest.mark.parametrize("name", ["demo", *KNOWN])
@@ -49,16 +50,70 @@ def test_after_one_answer_the_error_in_a_conversation_is_below_five_percent(name
     tokens_in, meter, within, first = vocabulary(name), Meter(), [], []
     for seed in range(3):
         for turn, body in enumerate(conversation(seed, 6)):
-            size, features = sized(body)
+            raw, features = sized(body)
             real, count = tokens_in(rendered(body)), meter.count(name, features)
             (within if turn else first).append(abs(count.tokens / real - 1))
             if turn or seed or name != "demo":  # 4,096 pieces are fewer than any in use has
                 assert count.least <= real <= count.most, "the stated bound holds"
-            assert real <= meter.at_most(name, size)
-            meter.learn(name, real, size, features)
+            assert real <= meter.at_most(name, raw)
+            meter.learn(name, real, len(raw), features)
     shown = " ".join(f"{error:.3f}" for error in first)
     print(f"{name}: largest error {max(within):.3f}; first requests {shown}")
     assert max(within) < LIMIT
+
+
+KINDS = {
+    "prose": "The gateway reads each request and decides which server answers it. " * 200,
+    "code": "    def find(self, name: str) -> int | None:\n        return self.known.get(name)\n"
+    * 120,
+    "JSON": json.dumps([{"id": n, "name": "item", "done": False} for n in range(300)]),
+    "Chinese": "程序需要知道每一段文字大约占用多少个标记,然后才能决定是否压缩对话。" * 60,
+    "Japanese": "プログラムのエラーを修正してから、テストを実行してください。" * 60,
+    "Russian": "После исправления ошибки запустите тесты ещё раз. Файл не найден. " * 60,
+    "base64": base64.b64encode(random.Random(2).randbytes(9000)).decode(),
+    "hexadecimal": random.Random(3).randbytes(6000).hex(),
+    "numbers": "\n".join(f"{n},{n * 7919 % 100_000}" for n in range(900)),
+    "blanks": "\n".join(" " * (n % 60) + "}" for n in range(900)),
+    "capitals": "SELECT COUNT(*) FROM ORDERS WHERE STATUS = 'OPEN' GROUP BY REGION; " * 90,
+}
+
+
+@pytest.mark.parametrize("name", [*KNOWN, "qwen2"])
+def test_each_kind_of_text_is_learned_by_one_answer_and_never_held_for_more_than_it_is(name):
+    tokens_in = vocabulary(name)
+    for kind, text in KINDS.items():
+        raw, features = sized({"model": "m", "messages": [{"role": "user", "content": text}]})
+        real, meter = tokens_in(text), Meter()
+        assert meter.fewest("x", collapsed(MessagesRequest(raw))) <= real, kind
+        meter.learn("x", real, len(raw), features)
+        assert meter.count("x", features).tokens == pytest.approx(real, rel=0.05), kind
+        assert meter.fewest("x", collapsed(MessagesRequest(raw))) <= real, kind
+
+
+def test_a_kind_of_text_that_was_never_counted_is_not_judged_by_another():
+    meter, few = Meter(), collapsed(MessagesRequest(sized(spoken(KINDS["Chinese"]))[0]))
+    before = meter.fewest("x", few)
+    for _ in range(20):
+        raw, features = sized(spoken(KINDS["prose"]))
+        meter.learn("x", meter.count("x", features).tokens, len(raw), features)
+    assert meter.fewest("x", few) <= before * 1.1
+    raw, features = sized(spoken(KINDS["Chinese"]))
+    for _ in range(5):
+        meter.learn("x", meter.plain(features), len(raw), features)
+    assert meter.fewest("x", few) > before * 1.4
+
+
+def spoken(text):
+    return {"model": "m", "messages": [{"role": "user", "content": text}]}
+
+
+def test_another_model_under_the_same_name_is_learned_within_three_answers():
+    meter = Meter()
+    for _ in range(300):
+        meter.learn("a/b", 1000, 4800, TEXT)
+    for _ in range(3):
+        meter.learn("a/b", 1700, 4800, TEXT)
+    assert meter.count("a/b", TEXT).tokens == pytest.approx(1700, rel=0.05)
 
 
 TEXT = text_features(b"some words of a prompt, " * 200)
@@ -120,9 +175,8 @@ def weighed(backend, *messages):
     talk = [{"role": "user", "content": "some words of a prompt " * 200}, *messages]
     request = MessagesRequest(orjson.dumps({"model": "m", "messages": talk}))
     thoughts, meter = thoughts_in(request, backend), Meter()
-    size = len(request.raw) - len(thoughts.apart)
     features = features_of(request, thoughts)
-    return meter.count("x", features).tokens, meter.at_most("x", size, thoughts)
+    return meter.count("x", features).tokens, meter.at_most("x", request.raw, thoughts)
 
 
 @pytest.mark.parametrize("redacted", [False, True])

@@ -30,6 +30,7 @@ _VARIANTS: Final = frozenset(("custom",))
 """Variant names between an index and a field in Anthropic's paths (`tools.0.custom.name`)."""
 _PROPERTY: Final = r"[a-zA-Z0-9_.-]{1,64}"
 """Property names: "Property keys should match pattern", anthropics/claude-code#40075."""
+_WITH_PROPERTIES: Final = "each tool schema has `properties`, empty if there were none"
 CLAUDE_TOOLS: Final = SchemaRules(property_names=_PROPERTY)
 CLAUDE_OUTPUT: Final = SchemaRules(
     drop=frozenset(
@@ -81,7 +82,8 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
     short = shortened(whole, limits, USER_FIELDS, notes)
     fields |= {name: value for name, value in short.items() if value is not whole.get(name)}
     if fields:
-        request = request.replace(because="; ".join(notes.lines()), **fields)
+        because = "; ".join(notes.lines()) or _WITH_PROPERTIES
+        request = request.replace(because=because, **fields)
     return without_prefill(request) if facts.prefill == "rejected" else request
 
 
@@ -89,7 +91,8 @@ def plain_tools(request: MessagesRequest) -> MessagesRequest:
     """Clean tool schemas of a request from another API, for any server."""
     notes = Notes()
     tools = _cleaned(as_list(request.get("tools")), ANY_SCHEMA, ANY_SCHEMA, notes)
-    return request.replace(because="; ".join(notes.lines()), tools=tools) if tools else request
+    because = "; ".join(notes.lines()) or _WITH_PROPERTIES
+    return request.replace(because=because, tools=tools) if tools else request
 
 
 def plain_schemas(request: MessagesRequest) -> MessagesRequest:

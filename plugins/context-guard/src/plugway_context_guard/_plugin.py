@@ -30,7 +30,8 @@ from plugway import (
     hookimpl,
 )
 from plugway_context_guard._edits import apply, describe, least_trigger, wanted
-from plugway_context_guard._meter import Count, Features, Meter, features_of
+from plugway_context_guard._features import ALL, Features, Sees, collapsed, features_of
+from plugway_context_guard._meter import Count, Meter
 from plugway_context_guard._options import ContextGuardOptions
 from plugway_context_guard._room import Room, limit_of, shorter_answer, with_answer
 from plugway_context_guard._thoughts import NONE, Thoughts, thoughts_in
@@ -41,6 +42,8 @@ from plugway_upstream_errors import Meaning, meaning_of, overflow_sentence
 COUNT_SECONDS: Final = 0.8
 """Time limit for counting by a backend; together with listing windows it must stay under the
 kernel's 2 s for a hook."""
+MOST_TO_LEARN: Final = 2**19
+"""Bytes of a request whose features are looked at only to learn from it: it takes 5 ms."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class _Seen:
     target: str = ""
     size: int = 0
     thoughts: Thoughts = NONE
+    sees: Sees = ALL
     features: Features | None = None
     room: Room | None = None
     """How the prompt fits, if that was checked."""
@@ -59,7 +63,11 @@ class _Seen:
     real: int = 0
     """Tokens of the prompt as the server counted them, if the reported number differs."""
     request: MessagesRequest | None = None
-    """The counted features of the prompt."""
+    """The request whose tokens are estimated."""
+
+    def measured(self, request: MessagesRequest) -> Features:
+        """The features of a request of this exchange."""
+        return features_of(request, self.thoughts, self.sees)
 
 
 _SEEN: StateKey[_Seen] = StateKey("context-guard")
@@ -111,7 +119,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if attempt.backend.zone in self.options.skip_zones:
             return None
         window = await self._windows.of(attempt)
-        seen = exchange.state[_SEEN] = _Seen(attempt.target)
+        seen = exchange.state[_SEEN] = _Seen(attempt.target, sees=window.sees)
         scale = self._scale(window, exchange)
         seen.thoughts = thoughts_in(request, attempt.backend.name)
         request, applied = self._edited(request, scale, seen, exchange)
@@ -201,31 +209,30 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         asked = request.body.get("max_tokens")
         asked = asked if isinstance(asked, int) else 0
         over_output = window.output and asked > window.output
-        loose = self._meter.at_most(attempt.target, seen.size, seen.thoughts)
+        loose = self._meter.at_most(attempt.target, request.raw, seen.thoughts)
         if not over_output and (not window.context or loose + asked <= window.context):
             return request
         if not window.context:
             because = f"the model's output limit is {window.output} tokens"
             return with_answer(request, window.output, because)
-        seen.features = features_of(request, seen.thoughts)
+        seen.features = seen.measured(request)
         count = self._meter.count(attempt.target, seen.features)
         limit = limit_of(window.context, self.options.least_output_tokens)
         room = Room(count, self._meter.plain(seen.features), window, limit)
-        if room.doubtful:
+        may_fit = room.too_long and self._fewest(request, seen) <= limit
+        if room.doubtful or may_fit:
             count = await self._counted_by(request, attempt, seen)
             room = room if count is None else replace(room, count=count)
         seen.room = room
-        if room.too_long and not self._may_fit(request, room, seen):
+        if room.too_long and not (room.refusable and (may_fit or window.stale)):
             self._refuse(room, attempt, exchange)
             return request
         return request if asked <= room.answer else with_answer(request, room.answer, room.reason)
 
-    def _may_fit(self, request: MessagesRequest, room: Room, seen: _Seen) -> bool:
-        """Whether some vocabulary makes so few tokens of it that a server that can reject it itself
-        is asked."""
-        if not room.refusable:
-            return False
-        return self._meter.fewest(seen.target, request, seen.thoughts) <= room.limit
+    def _fewest(self, request: MessagesRequest, seen: _Seen) -> int:
+        """The fewest tokens that some vocabulary makes of the prompt."""
+        features = collapsed(request, seen.thoughts, seen.sees)
+        return self._meter.fewest(seen.target, features)
 
     def _refuse(self, room: Room, attempt: Attempt, exchange: Exchange) -> None:
         """The overflow, before the upstream sees it; another target may have a larger window."""
@@ -277,9 +284,9 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not edits:
             return request, []
         target, size = seen.target, len(request.raw)
-        prompt = self._meter.at_most(target, size - len(seen.thoughts.apart), seen.thoughts)
+        prompt = self._meter.at_most(target, request.raw, seen.thoughts)
         if prompt * scale > least_trigger(edits):
-            prompt = self._meter.count(target, features_of(request, seen.thoughts)).tokens
+            prompt = self._meter.count(target, seen.measured(request)).tokens
         share = prompt / max(1, size)
         messages = as_list(request.body.get("messages"))
         edited = apply(
@@ -308,7 +315,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     def _counted(self, reply: Reply, seen: _Seen, exchange: Exchange) -> Reply | None:
         """The reply to `count_tokens`: the server's own, or the estimate if it has none."""
         if seen.request is not None and any(e.stage == "count" for e in exchange.receipt):
-            count = self._meter.count(seen.target, features_of(seen.request, seen.thoughts))
+            count = self._meter.count(seen.target, seen.measured(seen.request))
             exchange.note(self.name, f"estimated {count}", stage="transform_response")
             return Reply.message({"input_tokens": max(1, seen.reporting.tokens(count.tokens))})
         if reply.status != 200 or seen.reporting.scale == 1.0:
@@ -325,11 +332,12 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if meaning.kind != "overflow":
             return
         if meaning.limit:
-            self._windows.contexts.learn(attempt.target, meaning.limit)
+            stated = self._windows.stated(attempt)
+            self._windows.learn_context(attempt.target, meaning.limit, stated)
         seen = exchange.state.get(_SEEN)
         if not meaning.prompt or seen is None or seen.request is None:
             return
-        seen.features = seen.features or features_of(seen.request, seen.thoughts)
+        seen.features = seen.features or seen.measured(seen.request)
         guess = self._meter.count(seen.target, seen.features).tokens
         if meaning.prompt > meaning.limit + 1 or meaning.prompt > guess:
             self._meter.learn(seen.target, meaning.prompt, seen.size, seen.features)
@@ -338,13 +346,18 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     def _learn_usage(self, seen: _Seen, tokens: int) -> None:
         """Learn from the usage of a reply, unless its server truncated the prompt first."""
         room = seen.room
-        if room is not None and tokens:
+        if room is not None and tokens and seen.request is not None:
             count, limit = room.count, room.limit
-            if count.tokens > limit and tokens < count.least:
+            short = tokens < count.least and limit < count.tokens
+            if short and tokens < self._fewest(seen.request, seen):
                 self._windows.learn_cut(seen.target, count.tokens, tokens)
                 return
             if room.window.cuts and count.most > limit and tokens < count.tokens:
                 return
+        self._windows.served(seen.target, tokens)
+        new = seen.size <= MOST_TO_LEARN and self._meter.is_new(seen.target)
+        if seen.features is None and new and tokens and seen.request is not None:
+            seen.features = seen.measured(seen.request)
         self._meter.learn(seen.target, tokens, seen.size, seen.features)
 
     def _shorter(self, request: MessagesRequest, meaning: Meaning) -> MessagesRequest | None:

@@ -34,14 +34,13 @@ class Room:
         """Whether the prompt is rejected without asking the server.
 
         A server that rejects long prompts itself decides: only a prompt that is too long even at
-        the lower end of the estimate is not sent. For one that silently truncates, the estimate
-        decides. Corrections learned from a target count only as far as public vocabularies
-        differ, so a server that counts double does not lock itself out.
+        the lower end of the estimate is not sent. Corrections learned from it count only as far
+        as public vocabularies differ, so a server that counts double does not lock itself out.
+        For one that silently truncates, the estimate decides.
         """
-        if not self.count.bound:
+        if self.window.cuts or not self.count.bound:
             return self.count.tokens > self.limit
-        decides = self.count.tokens if self.window.cuts else self.count.least
-        return decides > self.limit and self.plain * (1 + MOST_BOUND) > self.limit
+        return self.count.least > self.limit and self.plain * (1 + MOST_BOUND) > self.limit
 
     @property
     def refusable(self) -> bool:

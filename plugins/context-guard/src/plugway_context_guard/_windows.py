@@ -16,7 +16,8 @@ from typing import Final
 import anyio
 import anyio.abc
 
-from plugway import Attempt, Backend, BackendError, ModelInfo
+from plugway import Attempt, Backend, BackendError, Bounded, ModelInfo
+from plugway_context_guard._features import Sees
 from plugway_upstream_errors import Learned
 
 FIRST_SECONDS: Final = 1.0
@@ -24,6 +25,10 @@ FIRST_SECONDS: Final = 1.0
 FRESH_SECONDS: Final = 60.0
 UNKNOWN_SECONDS: Final = 10.0
 """The same for a backend that did not state the model's window, or did not answer."""
+
+ASK_AGAIN_SECONDS: Final = 60.0
+"""A window that only a rejection states is relied on for so long: a larger one may be loaded."""
+_MAX_TARGETS: Final = 1000
 
 _log = logging.getLogger("plugway.context-guard")
 
@@ -37,6 +42,11 @@ class Window:
     source: str = "unknown"
     cuts: bool = False
     """Whether its server silently truncates a prompt that is too long."""
+    stale: bool = False
+    """Whether only a rejection states it, and one from so long ago that the server decides about
+    the next prompt that is too long for it."""
+    sees: Sees = field(default_factory=Sees)
+    """Which media its model is sent."""
 
 
 @dataclass(slots=True)
@@ -73,6 +83,8 @@ class Windows:
         self._group: anyio.abc.TaskGroup | None = None
         self._warned: set[str] = set()
         self.contexts = Learned(clock)
+        self._stated: Bounded[str, int] = Bounded(_MAX_TARGETS)
+        """What a backend stated when a rejection taught another window."""
         self.outputs = Learned(clock)
         self._cutting = Learned(clock)
 
@@ -97,7 +109,27 @@ class Windows:
         output = self.outputs.get(target) or (info.max_output_tokens if info else 0)
         self.warn(target, context, source)
         said = info is not None and info.extra.get("cuts_prompts") is True
-        return Window(context, output, source, said or self._cutting.get(target) > 0)
+        learned = self.contexts.get(target)
+        stale = bool(learned) and self.contexts.age(target) > ASK_AGAIN_SECONDS
+        sees = Sees.listed(info.capabilities if info else frozenset())
+        cuts = said or self._cutting.get(target) > 0
+        return Window(context, output, source, cuts, stale and context == learned, sees)
+
+    def learn_context(self, target: str, tokens: int, stated: int) -> None:
+        """Learn the window that a rejection stated, at a time when its backend stated `stated`."""
+        self._stated[target] = stated
+        self.contexts.learn(target, tokens)
+
+    def stated(self, attempt: Attempt) -> int:
+        """The window that the backend states for the attempt's model; 0 if it does not."""
+        asked = self._asked.get(attempt.backend.name)
+        info = asked.find(attempt.model) if asked else None
+        return info.context_tokens if info else 0
+
+    def served(self, target: str, tokens: int) -> None:
+        """Forget a window that a rejection stated if a longer prompt was served."""
+        if 0 < self.contexts.get(target) < tokens:
+            self.contexts.forget(target)
 
     def learn_cut(self, target: str, prompt: int, counted: int) -> None:
         """Learn that a prompt of an estimated `prompt` tokens was served as if it had `counted`."""
@@ -118,6 +150,9 @@ class Windows:
         if not context:
             context, source = stated, f"listed by `{target.partition('/')[0]}`"
         learned = self.contexts.get(target)
+        if learned and stated and stated != self._stated.get(target):
+            self.contexts.forget(target)  # its model was loaded anew since
+            learned = 0
         if learned and (not context or learned < context):
             minutes = self.contexts.age(target) / 60
             ago = f"{minutes:.0f} min ago" if minutes >= 1 else "just now"

@@ -24,6 +24,10 @@ class Learned:
         """Store the limit reported by `target`."""
         self._known[target] = (limit, self._clock())
 
+    def forget(self, target: str) -> None:
+        """Forget what `target` has said."""
+        self._known.pop(target, None)
+
     def get(self, target: str) -> int:
         """The limit, or 0."""
         limit, when = self._known.get(target, (0, 0.0))

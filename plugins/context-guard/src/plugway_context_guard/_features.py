@@ -1,0 +1,147 @@
+"""What a request is made of, as far as it tells how many tokens it has: characters by class.
+
+How many tokens a class makes for a model is in `_meter`.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from plugway import MessagesRequest, as_list, as_object
+from plugway_context_guard._thoughts import NONE, Thoughts
+
+IMAGE_TOKENS: Final = 1600
+DOCUMENT_BYTES_PER_TOKEN: Final = 27
+
+Features = tuple[float, ...]
+"""Lower-case letters, capitals, digits, signs, single spaces, quotes, characters of two bytes in
+UTF-8, characters of three (longer ones count double), line ends, pairs of spaces, blocks of 32
+characters without a break, as in base64; and the tokens of what is no text: media, and encrypted
+reasoning."""
+
+MEDIA_AT: Final = -1
+NOTHING: Final[Features] = (0.0,) * 12
+
+_RUNS: Final = (*(bytes([sign]) for sign in b" =-_*#~.+|/xX0"), b"\\n", b"\\t")
+_MOST_FOR_RUNS: Final = 2**21
+"""Bytes of a request in which runs are looked for: it takes 10 ms for each MiB."""
+
+_LOWER: Final = string.ascii_lowercase.encode()
+_UPPER: Final = string.ascii_uppercase.encode()
+_DIGITS: Final = string.digits.encode()
+_ASCII: Final = bytes(range(128))
+_LEADS: Final = bytes(range(0xC2, 0xE0)), bytes(range(0xE0, 0xF0)), bytes(range(0xF0, 0xF5))
+"""First bytes of characters of two, three and four bytes."""
+_BLOCK: Final = b"a" * 32
+
+
+def _marked(characters: str) -> bytes:
+    """A table for `bytes.translate` that makes `a` of these characters and blanks of all others."""
+    marked = characters.encode()
+    return bytes(97 if code in marked else 32 for code in range(256))
+
+
+_BASE64: Final = _marked(string.ascii_letters + string.digits + "+/")
+_HEX: Final = _marked(string.hexdigits)
+
+
+@dataclass(frozen=True, slots=True)
+class Sees:
+    """Which media reach the model; a text stands in for the others."""
+
+    images: bool = True
+    documents: bool = True
+
+    @classmethod
+    def listed(cls, capabilities: frozenset[str]) -> Sees:
+        """By what a backend lists of a model; a list without capabilities says nothing."""
+        if not capabilities:
+            return cls()
+        return cls("images" in capabilities, "documents" in capabilities)
+
+
+ALL: Final = Sees()
+
+
+def features_of(request: MessagesRequest, thoughts: Thoughts = NONE, sees: Sees = ALL) -> Features:
+    """The features of a request; about 1 ms for 100 KB."""
+    return _features(*_text_and_media(request, thoughts, sees), thoughts)
+
+
+def collapsed(request: MessagesRequest, thoughts: Thoughts = NONE, sees: Sees = ALL) -> Features:
+    """The features of a request in which each run of 16 equal signs is one sign."""
+    raw, media = _text_and_media(request, thoughts, sees)
+    for run in _RUNS if len(raw) <= _MOST_FOR_RUNS else ():
+        raw = raw.replace(run * 16, run)
+    return _features(raw, media, thoughts)
+
+
+def text_features(raw: bytes) -> Features:
+    """The features of JSON text without media.
+
+    Each class is counted by what is left when it is taken away, so that all of it runs in C.
+    """
+    lines, pairs = raw.count(b"\\n"), raw.count(b"  ")
+    rest = raw.translate(None, _LOWER)
+    lower = len(raw) - len(rest) - lines
+    small = rest.translate(None, _UPPER)
+    upper = len(rest) - len(small)
+    spaces, quotes, escapes = small.count(b" "), small.count(b'"'), small.count(b"\\")
+    signs = small.translate(None, _DIGITS)
+    digits = len(small) - len(signs)
+    high = signs.translate(None, _ASCII)
+    two, three, four = (len(high) - len(high.translate(None, leads)) for leads in _LEADS)
+    signs_left = len(signs) - spaces - quotes - escapes - len(high)
+    blocks = raw.translate(_BASE64).count(_BLOCK)
+    if blocks:  # digits and letters a to f alone are counted right without
+        blocks = max(0, blocks - raw.translate(_HEX).count(_BLOCK))
+    wide = three + 2 * four
+    single = spaces - 2 * pairs
+    counts = (lower, upper, digits, signs_left, single, quotes, two, wide, lines, pairs, blocks)
+    return (*counts, 0.0)
+
+
+def _features(raw: bytes, media: float, thoughts: Thoughts) -> Features:
+    found = text_features(raw)
+    if thoughts.apart:
+        apart = text_features(thoughts.apart)
+        found = tuple(max(0, all_of - part) for all_of, part in zip(found, apart, strict=True))
+    return (*found[:MEDIA_AT], media)
+
+
+def _text_and_media(
+    request: MessagesRequest, thoughts: Thoughts, sees: Sees
+) -> tuple[bytes, float]:
+    """The bytes of what is text, and the tokens of what is none."""
+    raw, tokens = _as_sent(request), thoughts.tokens
+    for block in _media(request.body) if b'"base64"' in raw else ():
+        data = as_object(block.get("source")).get("data")
+        if not isinstance(data, str):
+            continue
+        raw = raw.replace(data.encode(), b"", 1)
+        if block.get("type") == "image":
+            tokens += IMAGE_TOKENS * sees.images
+        else:
+            tokens += len(data) / DOCUMENT_BYTES_PER_TOKEN * sees.documents
+    return raw, tokens
+
+
+def _as_sent(request: MessagesRequest) -> bytes:
+    """The body in the fewest bytes: neither escapes nor white space of a client reach a model."""
+    raw = request.raw
+    return orjson.dumps(request.body) if b"\\u" in raw or raw[1:2].isspace() else raw
+
+
+def _media(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for message in as_list(body.get("messages")):
+        for block in map(as_object, as_list(as_object(message).get("content"))):
+            if "source" in block:
+                yield block
+            for inner in map(as_object, as_list(block.get("content"))):
+                if "source" in inner:
+                    yield inner
