@@ -22,6 +22,7 @@ from plugway_toolcalls._parts import (
     TextDelta,
     ThinkingDelta,
 )
+from plugway_toolcalls._python import BARE_CALL
 from plugway_toolcalls._spans import NOT_A_CALL
 from plugway_toolcalls._tokens import Memory
 from plugway_toolcalls._tools import Tool
@@ -65,6 +66,7 @@ class OutputParser:
         self._closes = tuple(close for _, close in family.reasoning)
         self._fresh = True
         self._callable = True
+        self._in_first_header = bool(family.header and family.header.begins) and not thinking
         self._opening = ""
         self._gap = ""
         self._formats: list[CallFormat] = []
@@ -170,6 +172,8 @@ class OutputParser:
     def _text(self, parts: list[Part], final: bool) -> bool:
         if self._fresh:
             self._buffer = self._buffer.lstrip(" \t\r\n;" if self.calls else None)
+            if self._in_first_header:
+                return self._first_header(final)
             bare = self._bare(final)
             if bare is None or bare:
                 return bool(bare)
@@ -184,6 +188,17 @@ class OutputParser:
         self._gap = self._buffer[len(text) : end]
         self._buffer = self._buffer[found.end() :]
         self._open_marker(found[0])
+        return True
+
+    def _first_header(self, final: bool) -> bool:
+        """Whether the reply begins inside of a header that the prompt has opened."""
+        begins = self._family.header.begins if self._family.header else ()
+        begun = self._buffer.startswith(begins)
+        if not begun and not final and any(mark.startswith(self._buffer) for mark in begins):
+            return False
+        self._in_first_header = False
+        if begun:
+            self._mode, self._opening = "header", ""
         return True
 
     def _say(self, parts: list[Part], text: str) -> None:
@@ -208,6 +223,13 @@ class OutputParser:
         begun = self._buffer[:1] in {"{", "["}
         if not formats or not self._tools or not begun or not self._callable:
             return False
+        if any(spec.kind == "python" for spec in formats):
+            named = BARE_CALL.match(self._buffer)
+            if named is not None and named["name"] in self._tools:
+                self._callable = False
+                self._begin_call("", [spec for spec in formats if spec.kind == "python"])
+                return True
+        formats = [spec for spec in formats if spec.kind != "python"]
         head = self._buffer[:_BARE_LIMIT].partition(":")
         if not head[1] and len(self._buffer) < _BARE_LIMIT:
             return False if final else None
@@ -303,8 +325,12 @@ class OutputParser:
         self._put_back()
 
     def _no_call(self, parts: list[Part], final: bool) -> None:
-        self._mode, self._fresh, self._callable = "text", False, False
-        if final and self._opening:
+        is_noise = self._opening in self._family.noise and not final
+        self._mode, self._fresh = "text", self._fresh and is_noise
+        self._callable = self._callable and is_noise
+        if is_noise:
+            pass
+        elif final and self._opening:
             reason = CUT_OFF if self._cut else "it is not closed or has an unknown format"
             self._fail(parts, self._buffer, reason, cut=self._cut)
             self._buffer = ""

@@ -32,9 +32,10 @@ class Shape:
     key: str = ""
     """Opens one argument of a call in tags; `{key}` stands for its name."""
     value_end: str = ""
-    """Closes one argument of a call in tags."""
+    """Closes one argument of a call in tags; `{key}` stands for its name."""
     typed: str = ""
-    """Opens an argument that is not a string, where that is written differently."""
+    """Opens an argument that is not a string, where that is written differently; `{type}` stands
+    for the JSON type of its value."""
     quote: str = '"'
     """Around strings, for a call in braces."""
 
@@ -48,16 +49,20 @@ class CallFormat:
     """The text a call begins with; empty: a call may stand bare at the start of a reply."""
     closing: str = ""
     """The text a call ends with; empty: it ends with its JSON value."""
-    outer: str = ""
-    """A text that may close the call after `closing`, or in place of it."""
+    outers: tuple[str, ...] = ()
+    """Texts of which one may close the call after `closing`, or in place of it."""
     head: str = ""
     """Regular expression between opening and arguments, with a group `name`."""
     key: str = ""
     """Regular expression that begins one argument in tags: groups `key` and perhaps `typed`."""
     parameter_end: str = ""
-    """The text that ends one argument in tags."""
+    """The text that ends one argument in tags; `{key}` stands for its name."""
     unclosed: bool = False
     """Models forget that text at times."""
+    nested: bool = False
+    """In tags, a list or an object is more tags: one for each member, or `item`."""
+    cdata: bool = False
+    """A value in tags may stand in `<![CDATA[` and `]]>`."""
     wrapped: bool = False
     """A value in tags stands on lines of its own."""
     quote: str = ""
@@ -78,6 +83,8 @@ class Header:
     """Regular expression of a header in front of reasoning."""
     closing: str
     """The text that ends a call."""
+    begins: tuple[str, ...] = ()
+    """How a reply may begin whose first header was opened by the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
