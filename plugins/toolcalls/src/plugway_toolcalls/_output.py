@@ -13,6 +13,7 @@ from typing import Final, Literal
 from plugway_toolcalls._call_reader import BARE_HEAD, CallReader
 from plugway_toolcalls._calls import MalformedCall
 from plugway_toolcalls._families._base import CallFormat, Family
+from plugway_toolcalls._markers import Markers, begun_at_end, first_of
 from plugway_toolcalls._parts import (
     CallArguments,
     CallEnd,
@@ -60,7 +61,7 @@ class OutputParser:
         """`tools` are those that may be called now. `thinking`: the prompt opened the reasoning."""
         self._family = family
         self._tools = {tool.name: tool for tool in tools}
-        self._markers = _Markers(family, calls=bool(self._tools))
+        self._markers = Markers(family, calls=bool(self._tools))
         self._buffer = ""
         self._mode: Mode = "thinking" if thinking else "text"
         self._closes = tuple(close for _, close in family.reasoning)
@@ -192,7 +193,8 @@ class OutputParser:
 
     def _first_header(self, final: bool) -> bool:
         """Whether the reply begins inside of a header that the prompt has opened."""
-        begins = self._family.header.begins if self._family.header else ()
+        header = self._family.header
+        begins = header.begins if header is not None else ()
         begun = self._buffer.startswith(begins)
         if not begun and not final and any(mark.startswith(self._buffer) for mark in begins):
             return False
@@ -214,8 +216,8 @@ class OutputParser:
             self._mode, self._opening = "header", marker
         elif marker in self._markers.calls:
             self._begin_call(marker, self._markers.calls[marker])
-        elif marker in self._markers.reasoning_ends:
-            self._fresh = True
+        elif marker in self._markers.reasoning_ends or marker in self._family.noise:
+            self._fresh = self._callable = True
 
     def _bare(self, final: bool) -> bool | None:
         """Whether a call that stands bare has begun; None where more text must show it."""
@@ -223,12 +225,12 @@ class OutputParser:
         begun = self._buffer[:1] in {"{", "["}
         if not formats or not self._tools or not begun or not self._callable:
             return False
-        if any(spec.kind == "python" for spec in formats):
-            named = BARE_CALL.match(self._buffer)
-            if named is not None and named["name"] in self._tools:
-                self._callable = False
-                self._begin_call("", [spec for spec in formats if spec.kind == "python"])
-                return True
+        python = [spec for spec in formats if spec.kind == "python"]
+        named = BARE_CALL.match(self._buffer) if python else None
+        if named is not None and named["name"] in self._tools:
+            self._callable = False
+            self._begin_call("", python)
+            return True
         formats = [spec for spec in formats if spec.kind != "python"]
         head = self._buffer[:_BARE_LIMIT].partition(":")
         if not head[1] and len(self._buffer) < _BARE_LIMIT:
@@ -244,8 +246,8 @@ class OutputParser:
     def _thinking(self, parts: list[Part], final: bool) -> bool:
         if self._fresh:
             self._buffer = self._buffer.lstrip()
-        at, close = _first(self._buffer, self._closes)
-        end = at if close else len(self._buffer) - _partial(self._buffer, self._closes, final)
+        at, close = first_of(self._buffer, self._closes)
+        end = at if close else len(self._buffer) - begun_at_end(self._buffer, self._closes, final)
         text = _before_blanks(self._buffer[:end])
         if text:
             parts.append(ThinkingDelta(text))
@@ -325,12 +327,12 @@ class OutputParser:
         self._put_back()
 
     def _no_call(self, parts: list[Part], final: bool) -> None:
-        is_noise = self._opening in self._family.noise and not final
-        self._mode, self._fresh = "text", self._fresh and is_noise
-        self._callable = self._callable and is_noise
-        if is_noise:
-            pass
-        elif final and self._opening:
+        self._mode = "text"
+        if self._opening in self._family.noise and not final:
+            self._put_back()
+            return
+        self._fresh = self._callable = False
+        if final and self._opening:
             reason = CUT_OFF if self._cut else "it is not closed or has an unknown format"
             self._fail(parts, self._buffer, reason, cut=self._cut)
             self._buffer = ""
@@ -345,60 +347,6 @@ class OutputParser:
             self._say(parts, text)
 
 
-class _Markers:
-    """All literals that mean something in text, and the search for them."""
-
-    def __init__(self, family: Family, *, calls: bool) -> None:
-        self._reasoning: dict[str, list[str]] = {}
-        for opening, close in family.reasoning:
-            self._reasoning.setdefault(opening, []).append(close)
-        self.reasoning_ends = {close for _, close in family.reasoning}
-        self.calls: dict[str, list[CallFormat]] = {}
-        for spec in family.calls if calls else ():
-            if spec.opening:
-                self.calls.setdefault(spec.opening, []).append(spec)
-        header = family.header
-        self.headers = set(header.openings) if header else set[str]()
-        self.header_ends = tuple(family.stops) + (header.openings if header else ())
-        known = [*self._reasoning, *self.reasoning_ends, *self.calls, *self.headers]
-        self._all = tuple({*known, *family.noise, *family.stops} - {""})
-        self._longest = max(map(len, self._all), default=0)
-        ordered = sorted(self._all, key=lambda marker: (-len(marker), marker))
-        # Without any marker the pattern must find nothing, and not the empty text everywhere.
-        self._pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
-
-    def closes_of(self, marker: str) -> tuple[str, ...]:
-        """The closing markers, where `marker` opens reasoning."""
-        return tuple(self._reasoning.get(marker, ()))
-
-    def search(self, text: str, final: bool) -> re.Match[str] | int:
-        """The first marker, or up to where `text` surely holds none."""
-        found = self._pattern.search(text)
-        if found is None:
-            return len(text) - _partial(text, self._all, final)
-        rest = text[found.start() : found.start() + self._longest]
-        longer = (m for m in self._all if len(m) > len(found[0]) and m.startswith(rest))
-        return found.start() if not final and any(longer) else found
-
-
 def _before_blanks(text: str) -> str:
     """`text` without the white space at its end, or the last of it where there is very much."""
     return text[: max(len(text.rstrip()), len(text) - _BLANKS_LIMIT)]
-
-
-def _first(text: str, markers: tuple[str, ...]) -> tuple[int, str]:
-    found = [(at, -len(m), m) for m in markers if (at := text.find(m)) >= 0]
-    at, _, marker = min(found, default=(0, 0, ""))
-    return at, marker
-
-
-def _partial(text: str, markers: tuple[str, ...], final: bool) -> int:
-    """Length of the longest end of `text` that may be the beginning of a marker."""
-    if final:
-        return 0
-    longest = min(max((len(m) for m in markers), default=1) - 1, len(text))
-    for size in range(longest, 0, -1):
-        tail = text[len(text) - size :]
-        if any(m.startswith(tail) for m in markers):
-            return size
-    return 0

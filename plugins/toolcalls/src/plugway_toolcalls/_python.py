@@ -184,10 +184,20 @@ def python_value(text: str) -> dict[str, Any] | list[Any] | None:
     return as_list(value) if isinstance(value, list) else as_object(value) or None
 
 
+def python_string(text: str, start: int) -> tuple[str, int]:
+    """The string that begins at `start`, and where it ends.
+
+    Raises:
+        NotPython: it is not closed, or may be meant in two ways.
+    """
+    reader = _Reader(text, start)
+    return reader.string(raw=False), reader.at
+
+
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, at: int = 0) -> None:
         self._text = text
-        self.at = 0
+        self.at = at
 
     @property
     def ended(self) -> bool:
@@ -247,7 +257,7 @@ class _Reader:
         raw = self._text[self.at : self.at + 2].lower() in {"r'", 'r"'}
         if raw or self._text[self.at : self.at + 1] in {"'", '"'}:
             self.at += raw
-            return self._string(raw)
+            return self.string(raw=raw)
         return self._plain()
 
     def _items(self, closer: str, depth: int) -> list[Any]:
@@ -275,7 +285,7 @@ class _Reader:
         if not self.take(",") and not self._text.startswith(closer, self.at):
             raise NotPython(f"expected `,` or `{closer}` at {self.at}")
 
-    def _string(self, raw: bool) -> str:
+    def string(self, *, raw: bool) -> str:
         quote = next(q for q in _QUOTES if self._text.startswith(q, self.at))
         begin = at = self.at + len(quote)
         while found := _INSIDE[quote].search(self._text, at):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -67,7 +68,10 @@ class _Reader:
         self._spec, self._body, self._schema = spec, body, schema
         self._names = Names(resolved(schema, schema))
         tokens = tokens_of(spec).of(body)
-        self._tokens = [token for token in _outermost(tokens) if token.kind in {"key", "end"}]
+        outermost = list(_outermost(tokens))
+        self._tokens = [token for token in outermost if token.kind in {"key", "end"}]
+        self._opens = [token.start for token in outermost if token.kind == "open"]
+        """Where calls begin that are not closed."""
         self._found: dict[str, Any] = {}
 
     def loosely(self) -> dict[str, Any]:
@@ -110,6 +114,10 @@ class _Reader:
             following = self._tokens[index + 1] if index + 1 < len(self._tokens) else None
             until = following.start if following is not None else len(self._body)
             if self._body[token.end : until].strip():
+                if any(
+                    not self._body[token.end : at].strip() for at in self._opens_in(token, until)
+                ):
+                    raise NotTags(f"a call may begin behind the argument {_name(key)[:80]!r}")
                 continue
             if following is None:
                 return index
@@ -120,6 +128,10 @@ class _Reader:
                     raise NotTags(f"there is not an argument {_name(following)[:80]!r}")
                 return index
         raise NotTags(f"the argument {_name(key)[:80]!r} is not closed")
+
+    def _opens_in(self, token: Token, until: int) -> list[int]:
+        first = bisect_left(self._opens, token.end)
+        return [at for at in self._opens[first : first + 1] if at < until]
 
     def _without_ends(self, error: NotTags) -> dict[str, Any]:
         """Where no argument is closed at all, each goes on to the next of the schema's."""
