@@ -19,10 +19,11 @@ from plugway_local_engine._template import ChatTemplate
 from plugway_local_engine._tools import tools_of
 from plugway_local_engine._turns import Turn, shape_turns
 from plugway_signature import parse_signature
-from plugway_toolcalls import Family, Tool, write_call
+from plugway_toolcalls import FAMILIES, Family, Tool, write_call
 from plugway_translation import Notes, paired
 
 ATTRIBUTION: Final = "x-anthropic-billing-header:"
+_THINKING: Final = tuple({opening for family in FAMILIES for opening, _ in family.reasoning})
 SEPARATOR: Final = "\n\n"
 """Text between the blocks of `system`."""
 
@@ -132,7 +133,7 @@ def render_prompt(
 
 def _opens_thinking(header: str) -> bool:
     end = header.rstrip()
-    return end.endswith(("<think>", "[THINK]", "◁think▷", "<|channel>thought"))
+    return end.endswith(_THINKING)
 
 
 def _marks(text: str, anchors: tuple[Anchor, ...]) -> list[Mark]:

@@ -13,6 +13,7 @@ from plugway import Gathered
 from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import (
+    BARE_CALL,
     BARE_HEAD,
     NOT_A_CALL,
     CallReader,
@@ -163,6 +164,9 @@ class Capture:
             self._begin = len(self._opening)
             if not self._opening:
                 head = self.text[:_BARE].partition(":")
+                if self._is_python:
+                    self._reader = self._new_reader(self._memory)
+                    return True
                 if not head[1] and len(self.text) < _BARE and not final:
                     return None
                 if BARE_HEAD.fullmatch(head[0] + head[1]) is None:
@@ -170,10 +174,17 @@ class Capture:
         self._reader = self._new_reader(self._memory)
         return True
 
+    @property
+    def _is_python(self) -> bool:
+        """Whether it is a bare list of calls as Python writes them."""
+        named = BARE_CALL.match(self.text)
+        return named is not None and named["name"] in self._toolbox.tools
+
     def _new_reader(self, memory: Memory) -> CallReader:
         if self._opening in HEADERS:
             return CallReader([header_format()], self._name)
         following = self.text[self._begin :].lstrip()[:1] if self._opening else "{"
+        following = "(" if not self._opening and self._is_python else following
         formats, start = formats_of(self._opening, following), self._start + self._begin
         return CallReader(formats, patient=self._patient, memory=memory, start=start)
 

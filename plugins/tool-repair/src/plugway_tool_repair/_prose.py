@@ -15,6 +15,7 @@ from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import Memory, marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
+_BARE_PYTHON = re.compile(r"\[\s*(?P<name>[A-Za-z_][\w.-]*)(?:\(|\Z)")
 _TICKS = re.compile(r"\n|`+|[^\s`]")
 _MAX_HEADER: Final = 300
 _MAX_TRIES: Final = 50
@@ -283,14 +284,24 @@ class Prose:
             if len(self._buffer) > _BLANKS:
                 self._say(pieces, len(self._buffer) - _BLANKS)
             return None if final else False
-        if not self._toolbox or begun[0] not in "{[" or not _BARE.fullmatch(begun[:60]):
-            if begun[0] not in "{[":
-                return None
+        if begun[0] not in "{[":
+            return None
+        if not self._toolbox or not self._may_be_call(begun):
             self._fresh = False
             return None
         self._say(pieces, len(self._buffer) - len(begun))
         self._fresh = False
         return self._begin(pieces, "", final)
+
+    def _may_be_call(self, begun: str) -> bool:
+        """Whether a bare call may begin so, as JSON or as Python writes it."""
+        if _BARE.fullmatch(begun[:60]):
+            return True
+        named = _BARE_PYTHON.match(begun)
+        if named is None or self._toolbox is None:
+            return False
+        name, whole = named["name"], named[0].endswith("(")
+        return any(tool == name if whole else tool.startswith(name) for tool in self._toolbox.tools)
 
     def _begin(self, pieces: list[Piece], opening: str, final: bool) -> bool:
         if not self._toolbox or self._tries >= _MAX_TRIES or self._waste >= _MAX_WASTE:

@@ -21,6 +21,7 @@ from plugway_toolcalls._parts import (
     merged,
     to_events,
 )
+from plugway_toolcalls._python import BARE_CALL
 from plugway_toolcalls._references import SchemaTooLarge, resolve
 from plugway_toolcalls._schema import any_object, prepare_schema
 from plugway_toolcalls._spans import NOT_A_CALL
@@ -30,6 +31,7 @@ from plugway_toolcalls._validate import check_arguments
 from plugway_toolcalls._write import own_format, write_call
 
 __all__ = [
+    "BARE_CALL",
     "BARE_HEAD",
     "FAMILIES",
     "JSON_STYLE",

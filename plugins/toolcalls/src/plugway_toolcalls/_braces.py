@@ -5,15 +5,15 @@ Nothing is escaped between the marks, so a string ends where the format can cont
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from typing import Any, Final
 
+from plugway_toolcalls._python import python_string
+
 _KEY = re.compile(r"\s*([^:{}\[\],\s][^:{}\[\],]*?)\s*:\s*")
 _BARE = re.compile(r"\s*([^,{}\[\]]*)")
 _NUMBER = re.compile(r"-?\d{1,300}(?P<float>(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)")
-_PYTHON = re.compile(r"'(?:[^'\\]|\\.)*+'", re.DOTALL)
 _MAX_DEPTH: Final = 64
 _WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None, "none": None}
 
@@ -104,16 +104,13 @@ class _Reader:
     def _escaped(self) -> str:
         """A string in JSON or Python syntax."""
         if self._text.startswith('"', self.at):
-            value, self.at = json.JSONDecoder(strict=False).raw_decode(self._text, self.at)
-            return str(value)
-        match = _PYTHON.match(self._text, self.at)
-        if match is None:
-            raise ValueError(f"a string that starts at {self.at} is not closed")
-        self.at = match.end()
-        try:
-            return str(ast.literal_eval(match[0].replace("\n", "\\n")))
-        except SyntaxError:
-            raise ValueError(f"the string before {self.at} is not valid") from None
+            try:
+                value, self.at = json.JSONDecoder(strict=False).raw_decode(self._text, self.at)
+                return str(value)
+            except ValueError:
+                pass
+        text, self.at = python_string(self._text, self.at)
+        return text
 
     def _bare(self) -> Any:
         match = _BARE.match(self._text, self.at)

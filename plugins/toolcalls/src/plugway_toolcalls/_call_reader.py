@@ -13,7 +13,8 @@ from typing import Final
 from plugway_toolcalls._calls import Call, MalformedCall, Tools, is_readable, parse_calls
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._held import HOLD, SHORT_HOLD, HeldFinder
-from plugway_toolcalls._spans import NOT_A_CALL, JsonFinder
+from plugway_toolcalls._python import PythonFinder
+from plugway_toolcalls._spans import NOT_A_CALL, Finder, JsonFinder
 from plugway_toolcalls._tokens import Memory
 
 _JSON: Final = frozenset(("object", "arguments"))
@@ -86,7 +87,9 @@ class CallReader:
         return found
 
 
-def _finder(spec: CallFormat, hold: int, memory: Memory, start: int) -> JsonFinder | HeldFinder:
+def _finder(spec: CallFormat, hold: int, memory: Memory, start: int) -> Finder:
     if spec.kind in _JSON:
         return JsonFinder(spec)
+    if spec.kind == "python":
+        return PythonFinder(spec)
     return HeldFinder(spec, hold, partial(is_readable, spec), memory.of(spec), start)

@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_toolcalls._braces import read_braces
 from plugway_toolcalls._families._base import CallFormat
+from plugway_toolcalls._python import NotPython, python_value, read_python
 from plugway_toolcalls._tags import Names, NotTags, read_body
 from plugway_toolcalls._tools import Tool, plain_name
 
@@ -23,13 +23,6 @@ _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
 _OUTSIDE_KEYS: Final = {*_NAME_KEYS, *_ARGUMENT_KEYS, "type", "id"}
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 """Brackets, and strings up to their end or the end of the text."""
-_LITERAL_LIMIT: Final = 100_000
-_PYTHON_STRING: Final = re.compile(
-    r"""#[^\n]*|('{3}|"{3}|'|")(?:(?!\1)[^\\]|\\.)*+(?:\1|\\?\Z)""", re.DOTALL
-)
-"""A comment, or a string of Python's grammar up to its end or the end of the text."""
-_BETWEEN_STRINGS: Final = re.compile(r"[\s\\]*+[a-zA-Z]{0,2}")
-"""White space, and the prefix of the second string: `r`, `b`, `u`, or two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +75,7 @@ def _read(spec: CallFormat, text: str, tools: Tools, name: str) -> list[tuple[st
             case "braces":
                 return [_from_braces(spec, text, tools)]
             case "python":
-                return list(_from_python(text, spec.closing))
+                return _from_python(spec, text)
     except RecursionError:
         raise MalformedCall("it is nested too deeply") from None
 
@@ -114,6 +107,8 @@ def _value_text(text: str, spec: CallFormat) -> str:
     if not starts:
         return ""
     body = text[min(starts) :].rstrip()
+    if spec.opening.endswith("["):
+        body = "[" + body
     if spec.closing:
         body = body.removesuffix(spec.closing).rstrip()
     return body.removesuffix("```").rstrip().rstrip(";")
@@ -141,7 +136,7 @@ def _loads(text: str) -> Any:
         return json.JSONDecoder(strict=False).raw_decode(text.lstrip())[0]
     except ValueError as error:
         reason = str(error)
-    for candidate in (_balanced(text), _python_value(text)):
+    for candidate in (_balanced(text), python_value(text)):
         if candidate is not None:
             return candidate
     raise MalformedCall(f"it is not valid JSON: {reason}")
@@ -163,33 +158,6 @@ def _balanced(text: str) -> Any:
         return None
 
 
-def _python_value(text: str) -> Any:
-    """The value if it is in Python syntax, with single quotes and `True`."""
-    if len(text) > _LITERAL_LIMIT or _joins_strings(text):
-        return None
-    try:
-        value: Any = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    if isinstance(value, dict):
-        return as_object(value)
-    return as_list(value) if isinstance(value, list) else None
-
-
-def _joins_strings(source: str) -> bool:
-    """Whether two strings are adjacent, which Python joins: in a call, it is more likely that a
-    comma is missing."""
-    end = -1
-    for match in _PYTHON_STRING.finditer(source):
-        follows = end >= 0 and bool(_BETWEEN_STRINGS.fullmatch(source, end, match.start()))
-        is_string = match[1] is not None
-        if follows and is_string:
-            return True
-        if follows or is_string:
-            end = match.end()
-    return False
-
-
 def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
     if isinstance(value, list):
         for item in as_list(value):
@@ -206,6 +174,9 @@ def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
         yield from _from_object(inner if has_own else {**as_object(inner), **beside}, tools)
         return
     name = next((data[key] for key in _NAME_KEYS if isinstance(data.get(key), str)), None)
+    if name is None and len(data) == 1:  # the name as the only member, as Apertus writes it
+        yield from ((key, item) for key, item in data.items() if isinstance(item, dict))
+        return
     if name is None:
         raise MalformedCall("it has no `name`")
     yield name, _arguments_of(data, tools.get(name))
@@ -239,8 +210,8 @@ def _from_tags(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     if head is None:
         raise MalformedCall("it has no name")
     name, body = head["name"], text[head.end() :].rstrip()
-    for closing in (spec.outer, spec.closing):
-        body = body.removesuffix(closing).rstrip() if closing else body
+    for closing in (*spec.outers, spec.closing):
+        body = body.removesuffix(closing).rstrip()
     if body.lstrip().startswith("{"):
         return name, _loads(body)
     try:
@@ -265,51 +236,9 @@ def _from_braces(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     return head["name"], arguments
 
 
-def _from_python(text: str, closing: str) -> Iterator[tuple[str, Any]]:
-    source = text.strip().removesuffix(closing).strip()
-    if len(source) > _LITERAL_LIMIT:
-        raise MalformedCall("it is too long")
-    if _joins_strings(source):
-        raise MalformedCall("there is no comma between two strings")
+def _from_python(spec: CallFormat, text: str) -> list[tuple[str, Any]]:
+    source = text.rstrip().removesuffix(spec.closing)
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, MemoryError):
-        raise MalformedCall("it is not a Python call") from None
-    for statement in tree.body:
-        if not isinstance(statement, ast.Expr):
-            raise MalformedCall("it contains more than calls")
-        value = statement.value
-        for item in value.elts if isinstance(value, ast.List) else [value]:
-            yield _python_call(item)
-
-
-def _python_call(node: ast.expr) -> tuple[str, Any]:
-    while isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id != "print" or len(node.args) != 1:
-            break
-        node = node.args[0]
-    if not isinstance(node, ast.Call) or node.args or any(k.arg is None for k in node.keywords):
-        raise MalformedCall("it is not a call with named arguments")
-    try:
-        arguments = {str(k.arg): ast.literal_eval(_named(k.value)) for k in node.keywords}
-    except ValueError:
-        raise MalformedCall("an argument is not a plain value") from None
-    return ast.unparse(node.func).removeprefix("default_api."), arguments
-
-
-def _named(node: ast.expr) -> ast.expr:
-    """Python's names for `true`, `false` and `null`: LFM2 writes either."""
-    words = {"true": True, "false": False, "null": None}
-    for inner in ast.walk(node):
-        for field, value in ast.iter_fields(inner):
-            if isinstance(value, list):
-                items = cast("list[Any]", value)
-                items[:] = [_constant(item, words) for item in items]
-            else:
-                setattr(inner, field, _constant(value, words))
-    return cast("ast.expr", _constant(node, words))
-
-
-def _constant(value: Any, words: dict[str, bool | None]) -> Any:
-    known = isinstance(value, ast.Name) and value.id in words
-    return ast.Constant(words[value.id]) if known else value
+        return list(read_python(source))
+    except NotPython as error:
+        raise MalformedCall(f"it is not a Python call: {error}") from None

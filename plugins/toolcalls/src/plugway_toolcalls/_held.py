@@ -72,18 +72,21 @@ class HeldFinder:
 
     def _after_json(self, text: str, end: int | None, final: bool) -> int | None:
         """The end including the closing tag of the outer format, if one follows."""
-        if end is None or end < 0 or not self._spec.outer:
+        if end is None or end < 0 or not self._spec.outers:
             return end
         rest = text[end : end + _GAP]
         begun = rest.lstrip()
-        if begun.startswith(self._spec.outer):
-            return end + len(rest) - len(begun) + len(self._spec.outer)
-        return None if not final and self._spec.outer.startswith(begun) else end
+        if begun.startswith(self._spec.outers):
+            outer = next(mark for mark in self._spec.outers if begun.startswith(mark))
+            return end + len(rest) - len(begun) + len(outer)
+        may_follow = any(mark.startswith(begun) for mark in self._spec.outers)
+        return None if not final and may_follow else end
 
     def _wait(self, text: str) -> int | None:
         if not self._due:
             found = self._tokens.closing.search(text, max(self._begin, self._searched))
-            self._searched = len(text) - 2 * len(self._spec.closing + self._spec.outer)
+            longest = max(map(len, (*self._spec.outers, "")))
+            self._searched = len(text) - 2 * (len(self._spec.closing) + longest)
             if found is None:
                 return None
             # Rounded up, so that several calls are decided at the same length of the text.
@@ -98,8 +101,6 @@ class HeldFinder:
 
     def _decide(self, text: str, *, whole: bool) -> int:
         """The end of the calls at the start of `text`; `whole`: nothing follows it."""
-        if self._spec.kind == "python":
-            return self._first_close(text)
         plan = self._scan.plan
         if plan.until != (self._start + len(text), whole) or not self._is_in(plan):
             tokens = self._found_tokens(text)
@@ -163,7 +164,7 @@ class HeldFinder:
     def _lacks_ends(self, one: str) -> bool:
         """Whether a call has arguments but none is closed."""
         end, key = self._spec.parameter_end, self._spec.key
-        if not key or end in one:
+        if not key or end.partition("{key}")[0] in one:
             return False
         head = self._tokens.head.match(one)
         if head is not None and self._tokens.json.match(one, head.end()):
@@ -173,15 +174,6 @@ class HeldFinder:
     def _of(self, text: str, opening: Token, close: Token) -> str:
         skipped = len(self._spec.opening) if opening.start else 0
         return text[opening.start + skipped : close.end]
-
-    def _first_close(self, text: str) -> int:
-        for found in self._tokens.closing.finditer(text, self._begin):
-            if _is_python(text[: found.start()]):
-                self.ends = [found.end()]
-                return found.end()
-        found = self._tokens.closing.search(text, self._begin)
-        self.ends = [found.end()] if found else []
-        return self.ends[0] if found else NOT_A_CALL
 
     def _unclosed(self, text: str, tokens: list[Token]) -> int:
         """A call at the end of the reply without its closing tag."""
@@ -195,14 +187,6 @@ class HeldFinder:
 
 _GAP: Final = 1000
 """Maximum white space that is skipped to find the text before it."""
-
-
-def _is_python(text: str) -> bool:
-    try:
-        compile(text.strip(), "", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return False
-    return True
 
 
 def _goes_on(rest: str, spec: CallFormat, hold: int) -> bool:

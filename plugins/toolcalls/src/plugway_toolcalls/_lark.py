@@ -13,6 +13,8 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_toolcalls._families._base import CallFormat, Shape
 from plugway_toolcalls._members import Members, kinds_of, members_of
+from plugway_toolcalls._references import resolved
+from plugway_toolcalls._tools import json_type
 
 JSON_STYLE: Final[dict[str, Any]] = {
     "whitespace_flexible": False,
@@ -30,6 +32,10 @@ _TAG_KEY: Final = r'[^<>"\n]+'
 _BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+( [^\s{}\[\],:\"<>]+)*"
 _FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
 _MAX_DEPTH: Final = 6
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_SINGLE_QUOTED: Final = r"""/'([^'\\\x00-\x1f]|\\[\\'"nrtbf])*'/"""
+_TEXT_RULES: Final = {"pattern", "format", "minLength", "maxLength", "enum", "const", "allOf"}
+_JSON_TYPES: Final = {"number", "boolean", "null", "array", "object"}
 
 Split = Callable[[str], list[str]]
 
@@ -89,9 +95,11 @@ class Lark:
         members = members_of(schema)
         body = self._object(members)
         if spec.kind == "tags":
-            body = f"({self._tags(shape, members)} | {body})"
+            body = f"({self._tags(spec, shape, members, 0)} | {body})"
         elif spec.kind == "braces":
             body = f"({self._braces(shape.quote, members, 0)} | {body})"
+        elif spec.kind == "python":
+            body = self._python_arguments(members, body)
         return self.rule(f"{head} {body} {tail}")
 
     def _any_order(self, members: Members, each: Callable[[str, Any], str], comma: str) -> str:
@@ -164,33 +172,143 @@ class Lark:
 
     # Tags
 
-    def _tags(self, shape: Shape, members: Members) -> str:
+    def _tags(self, spec: CallFormat, shape: Shape, members: Members, depth: int) -> str:
         def each(name: str, value: Any) -> str:
-            return self._tag(shape, name, as_object(value), members)
+            return self._tag(spec, name, as_object(value), members, depth)
 
         return self._any_order(members, each, "")
 
-    def _tag(self, shape: Shape, name: str, schema: dict[str, Any], members: Members) -> str:
+    def _tag(
+        self, spec: CallFormat, name: str, schema: dict[str, Any], members: Members, depth: int
+    ) -> str:
+        shape = spec.shape
+        assert shape is not None
+        schema = resolved(schema, self._definitions)
         kinds = kinds_of(schema, self._definitions)
         words = _words(schema)
         plain = self._key(shape.key, name, members)
-        end = self.literal(shape.value_end)
+        if "{key}" in shape.value_end and not name:
+            return self._any_tag(shape, members)
+        end_text = shape.value_end.replace("{key}", name)
+        end = self.literal(end_text)
         if words:
             options = " | ".join(json.dumps(word, ensure_ascii=False) for word in words)
             return self.rule(f"{plain} ({options}) {end}")
-        typed = self._key(shape.typed, name, members) if shape.typed else plain
+        if spec.nested and (tree := self._tree(spec, name, schema, depth)):
+            return self.rule(f"{plain} {tree}")
+        typed = self._typed(shape, name, schema, members) if shape.typed else plain
         if kinds and "string" not in kinds:
             return self.rule(f"{typed} {self.json(schema)} {end}")
-        text = f"{plain} {self._until(shape.value_end)}"
+        text = f"{plain} {self._until(end_text)}"
         if shape.typed and kinds != {"string"}:
             return self.rule(f"{text} | {typed} {self.json(schema)} {end}")
         return self.rule(text)
+
+    def _typed(self, shape: Shape, name: str, schema: dict[str, Any], members: Members) -> str:
+        """What opens an argument that is not a string; with its type, where the format says it."""
+        if "{type}" not in shape.typed:
+            return self._key(shape.typed, name, members)
+        kinds = kinds_of(schema, self._definitions) - {"string"} or _JSON_TYPES
+        types = sorted({json_type(kind) for kind in kinds})
+        keys = (self._key(shape.typed.replace("{type}", kind), name, members) for kind in types)
+        return f"({' | '.join(keys)})"
+
+    def _tree(self, spec: CallFormat, name: str, schema: dict[str, Any], depth: int) -> str:
+        """A list or an object as more tags, up to the closing tag; empty: it may be a text."""
+        shape, kinds = spec.shape, kinds_of(schema, self._definitions)
+        assert shape is not None
+        if not kinds and "properties" in schema:
+            kinds = {"object"}
+        if not kinds or not kinds <= {"array", "object"}:
+            return ""
+        end = self.literal(shape.value_end.replace("{key}", name))
+        inner = ""
+        if kinds == {"array"} and schema.get("items") and depth < _MAX_DEPTH:
+            items = Members({"item": schema["items"]}, frozenset(), None)
+            inner = f"({self._tag(spec, 'item', as_object(schema['items']), items, depth + 1)})*"
+        elif kinds == {"object"} and depth < _MAX_DEPTH:
+            members = members_of({**self._definitions, **schema})
+            inner = self._tags(spec, shape, members, depth + 1) if members.more is None else ""
+        as_json = f"{self.json(schema)} {end}"
+        if inner:
+            return self.rule(f"{inner} {end} | {as_json}")
+        begun = self.literal(shape.key.partition("{key}")[0])
+        free = self._until(shape.value_end.replace("{key}", name))
+        return self.rule(f"{as_json} | {begun} {free}")
+
+    def _any_tag(self, shape: Shape, members: Members) -> str:
+        """A text or JSON under any other name, whose closing tag repeats it.
+
+        A grammar cannot say that the two names are the same; the reader does.
+        """
+        before, _, after = shape.value_end.partition("{key}")
+        name = self._other_key(members, _TAG_KEY, str)
+        key = self._key(shape.key, "", members)
+        return self.rule(f"{key} {self._until(before)} {name} {self.literal(after)}")
 
     def _key(self, opening: str, name: str, members: Members) -> str:
         before, _, after = opening.partition("{key}")
         # The name is a separate terminal: a longer one would hide other names from the lexer.
         key = _quoted(name) if name else self._other_key(members, _TAG_KEY, str)
         return f"{self.literal(before)} {key} {self.literal(after)}"
+
+    # Python
+
+    def _python_arguments(self, members: Members, as_json: str) -> str:
+        """Named arguments, or one object where a name is none in Python."""
+
+        def each(name: str, value: Any) -> str:
+            if not name:
+                return f'{self._other_key(members, _NAME, str)} "=" {self._any_python()}'
+            return self.rule(f'{_quoted(name)} "=" {self._python(as_object(value), 0)}')
+
+        if not all(re.fullmatch(_NAME, name) for name in members.known):
+            return as_json
+        named = self._any_order(members, each, '", "')
+        return f"({named} | {as_json})"
+
+    def _python(self, schema: dict[str, Any], depth: int) -> str:
+        kinds = kinds_of(schema, self._definitions)
+        if words := _words(schema):
+            return f"({' | '.join(_quoted(quoted) for word in words for quoted in _both(word))})"
+        if kinds == {"string"}:
+            text = self.json(schema)
+            is_free = not schema.keys() & _TEXT_RULES
+            return self.rule(f"{text} | {_SINGLE_QUOTED}" if is_free else text)
+        if kinds == {"boolean"} and not schema.keys() & {"enum", "const"}:
+            return '("True" | "False" | "true" | "false")'
+        if kinds and kinds <= {"integer", "number"}:
+            return self.json(schema)
+        if depth >= _MAX_DEPTH:
+            return self._any_python()
+        if kinds == {"array"} and "items" in schema:
+            item = self._python(as_object(schema["items"]), depth + 1)
+            return self.rule(f'"[" ({item} (", " {item})*)? "]"')
+        if kinds == {"object"} and schema.get("properties"):
+            return self._python_dict(members_of({**self._definitions, **schema}), depth)
+        return self._any_python()
+
+    def _python_dict(self, members: Members, depth: int) -> str:
+        def each(name: str, value: Any) -> str:
+            if not name:
+                return f'{self._other_key(members, _JSON_KEY, _in_json)} ": " {self._any_python()}'
+            keys = " | ".join(map(_quoted, _both(name)))
+            return self.rule(f'({keys}) ": " {self._python(as_object(value), depth + 1)}')
+
+        return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
+
+    def _any_python(self) -> str:
+        if "any_python" not in self._shared:
+            self._shared.add("any_python")
+            text = f"{self.json({'type': 'string'})} | {_SINGLE_QUOTED}"
+            number = self.json({"type": "number", "minimum": -(10**18), "maximum": 10**18})
+            key = f'({text}) ": " any_python'
+            self._rules.append(
+                f'any_python: {text} | {number} | "True" | "False" | "None" | "true" | "false"'
+                ' | "null" | "[" (any_python (", " any_python)*)? "]"'
+                f' | "{{" ({key} (", " {key})*)? "}}"'
+            )
+        return "any_python"
 
     # Braces
 
@@ -241,6 +359,12 @@ def _words(schema: Mapping[str, Any]) -> list[str]:
     return (
         [v for v in values if isinstance(v, str)] if all(isinstance(v, str) for v in values) else []
     )
+
+
+def _both(text: str) -> tuple[str, ...]:
+    """A string as Python may write it."""
+    double = json.dumps(text, ensure_ascii=False)
+    return (double, f"'{text}'") if not re.search(r"['\\\x00-\x1f\x7f]", text) else (double,)
 
 
 def _quoted(text: str) -> str:

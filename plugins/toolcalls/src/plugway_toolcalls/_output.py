@@ -13,6 +13,7 @@ from typing import Final, Literal
 from plugway_toolcalls._call_reader import BARE_HEAD, CallReader
 from plugway_toolcalls._calls import MalformedCall
 from plugway_toolcalls._families._base import CallFormat, Family
+from plugway_toolcalls._markers import Markers, begun_at_end, first_of
 from plugway_toolcalls._parts import (
     CallArguments,
     CallEnd,
@@ -22,6 +23,7 @@ from plugway_toolcalls._parts import (
     TextDelta,
     ThinkingDelta,
 )
+from plugway_toolcalls._python import BARE_CALL
 from plugway_toolcalls._spans import NOT_A_CALL
 from plugway_toolcalls._tokens import Memory
 from plugway_toolcalls._tools import Tool
@@ -59,12 +61,13 @@ class OutputParser:
         """`tools` are those that may be called. `thinking`: the prompt opened the reasoning."""
         self._family = family
         self._tools = {tool.name: tool for tool in tools}
-        self._markers = _Markers(family, calls=bool(self._tools))
+        self._markers = Markers(family, calls=bool(self._tools))
         self._buffer = ""
         self._mode: Mode = "thinking" if thinking else "text"
         self._closes = tuple(close for _, close in family.reasoning)
         self._fresh = True
         self._callable = True
+        self._in_first_header = bool(family.header and family.header.begins) and not thinking
         self._opening = ""
         self._gap = ""
         self._formats: list[CallFormat] = []
@@ -170,6 +173,8 @@ class OutputParser:
     def _text(self, parts: list[Part], final: bool) -> bool:
         if self._fresh:
             self._buffer = self._buffer.lstrip(" \t\r\n;" if self.calls else None)
+            if self._in_first_header:
+                return self._first_header(final)
             bare = self._bare(final)
             if bare is None or bare:
                 return bool(bare)
@@ -186,6 +191,18 @@ class OutputParser:
         self._open_marker(found[0])
         return True
 
+    def _first_header(self, final: bool) -> bool:
+        """Whether the reply begins inside of a header that the prompt has opened."""
+        header = self._family.header
+        begins = header.begins if header is not None else ()
+        begun = self._buffer.startswith(begins)
+        if not begun and not final and any(mark.startswith(self._buffer) for mark in begins):
+            return False
+        self._in_first_header = False
+        if begun:
+            self._mode, self._opening = "header", ""
+        return True
+
     def _say(self, parts: list[Part], text: str) -> None:
         if text:
             parts.append(TextDelta(text))
@@ -199,8 +216,8 @@ class OutputParser:
             self._mode, self._opening = "header", marker
         elif marker in self._markers.calls:
             self._begin_call(marker, self._markers.calls[marker])
-        elif marker in self._markers.reasoning_ends:
-            self._fresh = True
+        elif marker in self._markers.reasoning_ends or marker in self._family.noise:
+            self._fresh = self._callable = True
 
     def _bare(self, final: bool) -> bool | None:
         """Whether a call without a marker has started; None if more text is needed to decide."""
@@ -208,6 +225,13 @@ class OutputParser:
         begun = self._buffer[:1] in {"{", "["}
         if not formats or not self._tools or not begun or not self._callable:
             return False
+        python = [spec for spec in formats if spec.kind == "python"]
+        named = BARE_CALL.match(self._buffer) if python else None
+        if named is not None and named["name"] in self._tools:
+            self._callable = False
+            self._begin_call("", python)
+            return True
+        formats = [spec for spec in formats if spec.kind != "python"]
         head = self._buffer[:_BARE_LIMIT].partition(":")
         if not head[1] and len(self._buffer) < _BARE_LIMIT:
             return False if final else None
@@ -222,8 +246,8 @@ class OutputParser:
     def _thinking(self, parts: list[Part], final: bool) -> bool:
         if self._fresh:
             self._buffer = self._buffer.lstrip()
-        at, close = _first(self._buffer, self._closes)
-        end = at if close else len(self._buffer) - _partial(self._buffer, self._closes, final)
+        at, close = first_of(self._buffer, self._closes)
+        end = at if close else len(self._buffer) - begun_at_end(self._buffer, self._closes, final)
         text = _before_blanks(self._buffer[:end])
         if text:
             parts.append(ThinkingDelta(text))
@@ -303,7 +327,11 @@ class OutputParser:
         self._put_back()
 
     def _no_call(self, parts: list[Part], final: bool) -> None:
-        self._mode, self._fresh, self._callable = "text", False, False
+        self._mode = "text"
+        if self._opening in self._family.noise and not final:
+            self._put_back()
+            return
+        self._fresh = self._callable = False
         if final and self._opening:
             reason = CUT_OFF if self._cut else "it is not closed or has an unknown format"
             self._fail(parts, self._buffer, reason, cut=self._cut)
@@ -319,60 +347,6 @@ class OutputParser:
             self._say(parts, text)
 
 
-class _Markers:
-    """All literals with a meaning in text, and the search for them."""
-
-    def __init__(self, family: Family, *, calls: bool) -> None:
-        self._reasoning: dict[str, list[str]] = {}
-        for opening, close in family.reasoning:
-            self._reasoning.setdefault(opening, []).append(close)
-        self.reasoning_ends = {close for _, close in family.reasoning}
-        self.calls: dict[str, list[CallFormat]] = {}
-        for spec in family.calls if calls else ():
-            if spec.opening:
-                self.calls.setdefault(spec.opening, []).append(spec)
-        header = family.header
-        self.headers = set(header.openings) if header else set[str]()
-        self.header_ends = tuple(family.stops) + (header.openings if header else ())
-        known = [*self._reasoning, *self.reasoning_ends, *self.calls, *self.headers]
-        self._all = tuple({*known, *family.noise, *family.stops} - {""})
-        self._longest = max(map(len, self._all), default=0)
-        ordered = sorted(self._all, key=lambda marker: (-len(marker), marker))
-        # Without markers the pattern must match nothing, not the empty text everywhere.
-        self._pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
-
-    def closes_of(self, marker: str) -> tuple[str, ...]:
-        """The closing markers, if `marker` opens reasoning."""
-        return tuple(self._reasoning.get(marker, ()))
-
-    def search(self, text: str, final: bool) -> re.Match[str] | int:
-        """The first marker, or the length of the part of `text` that contains none."""
-        found = self._pattern.search(text)
-        if found is None:
-            return len(text) - _partial(text, self._all, final)
-        rest = text[found.start() : found.start() + self._longest]
-        longer = (m for m in self._all if len(m) > len(found[0]) and m.startswith(rest))
-        return found.start() if not final and any(longer) else found
-
-
 def _before_blanks(text: str) -> str:
     """`text` without trailing white space, of which only a limited part is removed."""
     return text[: max(len(text.rstrip()), len(text) - _BLANKS_LIMIT)]
-
-
-def _first(text: str, markers: tuple[str, ...]) -> tuple[int, str]:
-    found = [(at, -len(m), m) for m in markers if (at := text.find(m)) >= 0]
-    at, _, marker = min(found, default=(0, 0, ""))
-    return at, marker
-
-
-def _partial(text: str, markers: tuple[str, ...], final: bool) -> int:
-    """Length of the longest suffix of `text` that may be the start of a marker."""
-    if final:
-        return 0
-    longest = min(max((len(m) for m in markers), default=1) - 1, len(text))
-    for size in range(longest, 0, -1):
-        tail = text[len(text) - size :]
-        if any(m.startswith(tail) for m in markers):
-            return size
-    return 0

@@ -13,6 +13,7 @@ from plugway import as_list, as_object
 
 MAX_DEPTH: Final = 64
 MAX_REFERENCES: Final = 200
+_CHAIN: Final = 16
 
 
 class SchemaTooLarge(ValueError):
@@ -90,3 +91,15 @@ def _members_end(data: dict[str, Any], alive: set[str], depth: int) -> bool:
 def _demands_items(data: dict[str, Any]) -> bool:
     least = data.get("minItems", 0)
     return isinstance(least, int | float) and least > 0
+
+
+def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+    """`schema` with what its own `$ref` refers to in `root`, if anything."""
+    found = as_object(schema)
+    for _ in range(_CHAIN):
+        reference = found.get("$ref")
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            break
+        target = as_object(resolve(root, reference))
+        found = {**target, **{key: item for key, item in found.items() if key != "$ref"}}
+    return found

@@ -47,7 +47,8 @@ class JsonFinder:
         marker = f"|{re.escape(spec.closing)}" if spec.closing else ""
         self._outside = re.compile(f"[{quotes}{{}}\\[\\]]{marker}")
         self._at = -1
-        self._depth = 0
+        self._opened = spec.opening.endswith("[")
+        self._depth = int(self._opened)
         self._quote = ""
         self._value_end = -1
         self._gap = 0
@@ -67,7 +68,7 @@ class JsonFinder:
             if start is None or start == NOT_A_CALL:
                 return start
             self._at = start
-            self._in_list = text.startswith("[", start)
+            self._in_list = self._opened or text.startswith("[", start)
         while self._value_end >= 0 or self._scan(text, final):
             end = self._with_closing(text, final)
             if end != _NEXT_VALUE:

@@ -17,6 +17,8 @@ from plugway_toolcalls._families._base import CallFormat
 _EDGE: Final = 2048
 """Characters at the end of a text in which further text may change the findings: longer than any
 opening with the name of a tool and of an argument."""
+CDATA: Final = "<![CDATA["
+CDATA_END: Final = "]]>"
 _BLANKS: Final = r"\s{0,400}+"
 
 
@@ -43,9 +45,9 @@ class Tokens:
 
     def __init__(self, spec: CallFormat) -> None:
         closes = [re.escape(spec.closing)]
-        if spec.outer:
-            outer = re.escape(spec.outer)
-            closes = [rf"{closes[0]}{_BLANKS}{outer}", *closes, outer]
+        if spec.outers:
+            outer = "|".join(map(re.escape, spec.outers))
+            closes = [rf"{closes[0]}{_BLANKS}(?:{outer})", *closes, outer]
         close = "|".join(closes)
         self.head = re.compile(spec.head)
         self.closing = re.compile(close)
@@ -53,8 +55,11 @@ class Tokens:
         follows = rf"{_BLANKS}(?:{_unnamed(spec.key)}|{close}|\{{)" if spec.key else ""
         begun = rf"{re.escape(spec.opening)}{head}(?={follows})"
         key = f"|(?P<k>{spec.key})" if spec.key else ""
-        end = f"|(?P<e>{re.escape(spec.parameter_end)})" if spec.parameter_end else ""
+        ending = re.escape(spec.parameter_end).replace(r"\{key\}", r"(?P<ended>[^<>\n]+)")
+        end = f"|(?P<e>{ending})" if spec.parameter_end else ""
         self._any = re.compile(rf"(?P<o>{begun})|(?P<c>{close}){key}{end}", re.DOTALL)
+        escaped = re.escape(CDATA_END) + rf"(?=\s*{re.escape(spec.parameter_end)})"
+        self._cdata = re.compile(escaped) if spec.cdata else None
         self.json = re.compile(r"\s*+\{\s*+\"" if spec.kind == "braces" else r"\s*+\{")
 
     def of(self, text: str) -> list[Token]:
@@ -70,8 +75,15 @@ class Tokens:
             at, sure = token.end, True
             if token.kind == "open" and self.json.match(text, at):
                 at, sure = _end_of_json(text, at)
+            elif token.kind == "key" and self._cdata and text.startswith(CDATA[:-1], at):
+                at, sure = self._end_of_cdata(text, at)
             found.append(_Found(token, at, sure))
         return found
+
+    def _end_of_cdata(self, text: str, at: int) -> tuple[int, bool]:
+        """The same as `_end_of_json` for a value that stands in CDATA."""
+        found = self._cdata.search(text, at) if self._cdata else None
+        return (found.end(), True) if found is not None else (len(text), False)
 
 
 @lru_cache

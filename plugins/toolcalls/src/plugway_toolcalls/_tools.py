@@ -40,3 +40,8 @@ def kind_of(value: Any) -> str:
         return "boolean"
     names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "null")
+
+
+def json_type(kind: str) -> str:
+    """The type of JSON itself, which has one for all numbers."""
+    return "number" if kind == "integer" else kind

@@ -68,16 +68,21 @@ TO: Final = re.compile(r"to=(?:functions\.)?(?P<name>[\w.-]+)")
 HEADER_CLOSES: Final = ("<|end|>", "<|return|>", "<|call|>", *HEADERS)
 
 _HEADER_FAMILY: Final = next(f for f in FAMILIES if f.header is not None)
-_ALL: Final = tuple(dict.fromkeys(spec for f in FAMILIES for spec in f.calls))
+_ALL: Final = sorted(
+    dict.fromkeys(spec for f in FAMILIES for spec in f.calls), key=lambda spec: not spec.wrapped
+)
+"""Of two formats that differ in little, the one that more models write comes first."""
 OPENINGS: Final = frozenset(spec.opening for spec in _ALL if spec.opening) - {
     o for s in _HEADER_FAMILY.calls if (o := s.opening)
 }
 CLOSERS: Final = tuple(
-    sorted({c for spec in _ALL for c in (spec.closing, spec.outer) if c}, key=len, reverse=True)
+    sorted({c for spec in _ALL for c in (spec.closing, *spec.outers) if c}, key=len, reverse=True)
 )
 """Markers that end a call; after a call they have no meaning."""
+_PLAIN: Final = re.compile(r"\[[A-Z]+(?: [A-Z]+)+\]|</?\w+>")
+"""Markers that other models may write as text: words in brackets, and HTML-like tags."""
 _LEAKS: Final = frozenset(
-    {mark for f in FAMILIES for mark in (*f.noise, *f.stops)}
+    {mark for f in FAMILIES for mark in (*f.noise, *f.stops) if not _PLAIN.fullmatch(mark)}
     | set(_OTHER_LEAKS)
     | set(PAIRED)
     | set(THINKING.values())
@@ -129,8 +134,10 @@ def formats_of(opening: str, following: str) -> list[CallFormat]:
     """
     formats = [spec for spec in _ALL if spec.opening == opening and _fits(spec, following)]
     # Of two formats that differ only in a closing tag, the first one accepts both.
-    by_head = {(spec.kind, spec.head): spec for spec in reversed(formats)}
-    return list(reversed(by_head.values()))
+    by_head: dict[tuple[str, str], CallFormat] = {}
+    for spec in formats:
+        by_head.setdefault((spec.kind, spec.head), spec)
+    return list(by_head.values())
 
 
 def header_format() -> CallFormat:
@@ -142,6 +149,8 @@ def header_format() -> CallFormat:
 def _fits(spec: Any, following: str) -> bool:
     if spec.kind == "object":
         return following in "{[`"
+    if spec.kind == "python":
+        return following != "{"
     if spec.kind == "tags" and spec.opening.endswith(">"):
         inner = spec.head.startswith(r"\s*<")
         return (following == "<") is inner

@@ -32,9 +32,10 @@ class Shape:
     key: str = ""
     """Opening of an argument in tags; `{key}` stands for its name."""
     value_end: str = ""
-    """End of an argument in tags."""
+    """End of an argument in tags; `{key}` stands for its name."""
     typed: str = ""
-    """Opening of an argument that is not a string, if it differs."""
+    """Opening of an argument that is not a string, if it differs; `{type}` stands for the JSON type
+    of its value."""
     quote: str = '"'
     """Marks around strings, for a call in braces."""
 
@@ -48,16 +49,20 @@ class CallFormat:
     """Start of a call; empty: a call may be at the start of a reply without a marker."""
     closing: str = ""
     """End of a call; empty: it ends with its JSON value."""
-    outer: str = ""
-    """Text that may close the call after `closing`, or instead of it."""
+    outers: tuple[str, ...] = ()
+    """Texts that may close the call after `closing`, or instead of it."""
     head: str = ""
     """Regular expression between opening and arguments, with a group `name`."""
     key: str = ""
     """Regular expression for the start of an argument in tags: groups `key` and maybe `typed`."""
     parameter_end: str = ""
-    """End of an argument in tags."""
+    """End of an argument in tags; `{key}` stands for its name."""
     unclosed: bool = False
     """Whether models sometimes omit that text."""
+    nested: bool = False
+    """Whether a list or object in tags is written as nested tags, one per member or `item`."""
+    cdata: bool = False
+    """Whether a value in tags may be enclosed in `<![CDATA[` and `]]>`."""
     wrapped: bool = False
     """Whether a value in tags is on separate lines."""
     quote: str = ""
@@ -78,6 +83,8 @@ class Header:
     """Regular expression of a header before reasoning."""
     closing: str
     """End of a call."""
+    begins: tuple[str, ...] = ()
+    """Possible beginnings of a reply whose first header was opened by the prompt."""
 
 
 @dataclass(frozen=True, slots=True)

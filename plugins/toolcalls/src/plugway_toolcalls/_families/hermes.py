@@ -21,7 +21,7 @@ QWEN_CODER_CALL = CallFormat(
     kind="tags",
     opening="<function=",
     closing="</function>",
-    outer="</tool_call>",
+    outers=("</tool_call>",),
     wrapped=True,
     head=r"(?P<name>[^>\s]+)\s*>",
     key=r"<parameter=(?P<key>[^>\n]+)>",
