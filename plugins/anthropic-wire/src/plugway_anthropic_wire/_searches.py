@@ -1,8 +1,8 @@
-"""Searches that another vendor's servers ran, in a conversation that goes on here. Pure functions.
+"""Writes web searches that another vendor's servers ran as text. Pure functions.
 
-Anthropic reads the pages of a search out of `encrypted_content`, and where a citation belongs out
-of `encrypted_index`, both sealed by its own servers (platform.claude.com/docs, "Web search tool"):
-a block that has none of that cannot be opened there, so that the model reads words instead.
+Anthropic reads the pages of a search from `encrypted_content`, and the position of a citation from
+`encrypted_index`, both encrypted by its own servers (platform.claude.com/docs, "Web search tool").
+A block without them is rejected, so the model reads text instead.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from plugway_translation import block_text, blocks_of
 _UNSEALED: Final = re.compile(rb'"encrypted_(?:content|index)"\s*:\s*(?:""|null)')
 
 
-def told_searches(request: MessagesRequest) -> MessagesRequest:
-    """The request with searches whose pages are not sealed told in words, and without citations of
-    such pages; the same object where there are none."""
+def searches_as_text(request: MessagesRequest) -> MessagesRequest:
+    """Write unencrypted searches as text, and remove their citations.
+
+    Returns the same object if there are none.
+    """
     raw = request.unparsed("messages")
     data = request.raw if raw is None else bytes(raw)
     if b'"encrypted_' not in data or not _UNSEALED.search(data):
@@ -26,22 +28,22 @@ def told_searches(request: MessagesRequest) -> MessagesRequest:
     messages = [as_object(message) for message in as_list(request.get("messages"))]
     blocks = [as_object(b) for message in messages for b in blocks_of(message.get("content"))]
     foreign = {str(block.get("tool_use_id")) for block in blocks if _is_foreign(block)}
-    told = [_told(message, foreign) for message in messages]
-    if told == messages:
+    changed = [_without_searches(message, foreign) for message in messages]
+    if changed == messages:
         return request
-    because = "searches that another vendor ran told in words: Anthropic cannot open their pages"
-    return request.replace(because=because, messages=told)
+    because = "searches by another vendor written as text: Anthropic cannot decrypt their pages"
+    return request.replace(because=because, messages=changed)
 
 
 def _is_foreign(block: dict[str, Any]) -> bool:
-    """Whether this is the result of a search with a page that is not sealed."""
+    """Whether it is a search result with an unencrypted page."""
     if block.get("type") != "web_search_tool_result":
         return False
     pages = map(as_object, as_list(block.get("content")))
     return any("encrypted_content" in page and not page["encrypted_content"] for page in pages)
 
 
-def _told(message: dict[str, Any], foreign: set[str]) -> dict[str, Any]:
+def _without_searches(message: dict[str, Any], foreign: set[str]) -> dict[str, Any]:
     content = message.get("content")
     if not isinstance(content, list):
         return message

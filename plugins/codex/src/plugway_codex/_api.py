@@ -68,7 +68,7 @@ class CodexApi:
         return Call({**body, "store": False, "stream": True}, notes, whole.reader)
 
     def ids(self, facts: Facts) -> IdCodec | None:
-        """None: the endpoint is not known to be particular about them."""
+        """None: the endpoint has no known requirements."""
         return None
 
     def accepts_original(self, original: Original, facts: Facts) -> bool:
@@ -76,7 +76,7 @@ class CodexApi:
         return False
 
     def is_end(self, data: bytes) -> bool:
-        """Whether this is the data of the last event of a stream."""
+        """Whether `data` is that of a stream's last event."""
         return self.responses.is_end(data)
 
     def usage(self, data: Mapping[str, Any]) -> Mapping[str, int]:

@@ -64,7 +64,7 @@ def gemini_schema(
         unions="any_of",
         const_as_enum=True,
         string_enums=True,
-        tell=not simple,
+        describe_bounds=not simple,
     )
     cleaned, found = clean_schema(schema, rules, where)
     notes.extend(found)

@@ -156,7 +156,7 @@ def call_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"operation": kept} if _is_operation(kept) else None
     field = "command" if kind == "local_shell" else "commands"
     wanted: Any = kept.get(field)
-    if isinstance(wanted, str) and wanted.strip():  # a command line where a list belongs
+    if isinstance(wanted, str) and wanted.strip():  # a command line instead of a list
         wanted = ["bash", "-lc", wanted] if kind == "local_shell" else [wanted]
     parts = [_part(part) for part in as_list(wanted)]
     if not parts or None in parts:

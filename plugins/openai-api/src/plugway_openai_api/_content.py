@@ -156,7 +156,7 @@ def _file_source(data: str, title: str, path: str) -> dict[str, Any]:
 
 
 def plain_text(value: str | list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
-    """Content as text blocks, where nothing else may stand. Raises `InvalidRequest`."""
+    """Content that must consist of texts, as text blocks. Raises `InvalidRequest`."""
     if isinstance(value, str):
         return [{"type": "text", "text": value}] if value else []
     for block in value:

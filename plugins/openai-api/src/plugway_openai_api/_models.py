@@ -52,7 +52,7 @@ UNSERVED: Final = frozenset(
 match before these."""
 
 
-class ForOpenAIClients(Route):
+class OpenAIClientRoute(Route):
     """A route that does not match requests of Messages API clients."""
 
     limited_callers = True
@@ -65,7 +65,7 @@ class ForOpenAIClients(Route):
         return super().matches(scope)
 
 
-class Unserved(ForOpenAIClients):
+class Unserved(OpenAIClientRoute):
     """Every other path of OpenAI's API; answered with an error in OpenAI's envelope."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -74,7 +74,7 @@ class Unserved(ForOpenAIClients):
         return super().matches(scope) if first in UNSERVED else (Match.NONE, {})
 
 
-class KeptResponse(ForOpenAIClients):
+class KeptResponse(OpenAIClientRoute):
     """A stored response: `GET` or `DELETE` by its id, or a path below it (`resources/responses` of
     the `openai` SDK)."""
 
@@ -85,7 +85,7 @@ class KeptResponse(ForOpenAIClients):
         return (Match.NONE, {}) if asked in ("compact", "input_tokens") else (match, child)
 
 
-class Handshake(ForOpenAIClients):
+class Handshake(OpenAIClientRoute):
     """A WebSocket handshake: a GET with a key (RFC 6455, 4.1)."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -105,14 +105,14 @@ class ModelRoutes:
         """Return the routes, with and without `/v1`."""
         found: list[BaseRoute] = []
         for root in ("/v1", ""):
-            found.append(ForOpenAIClients(f"{root}/models", self._list, methods=["GET"]))
+            found.append(OpenAIClientRoute(f"{root}/models", self._list, methods=["GET"]))
             path = f"{root}/models/{{model_id:path}}"
-            found.append(ForOpenAIClients(path, self._one, methods=["GET"]))
+            found.append(OpenAIClientRoute(path, self._one, methods=["GET"]))
             for path in ("{response_id}", "{response_id}/{more:path}"):
                 path = f"{root}/responses/{path}"
                 found.append(KeptResponse(path, _not_kept, methods=["GET", "POST", "DELETE"]))
             embeddings = Embeddings(self._gateway).answer
-            found.append(ForOpenAIClients(f"{root}/embeddings", embeddings, methods=["POST"]))
+            found.append(OpenAIClientRoute(f"{root}/embeddings", embeddings, methods=["POST"]))
             found.append(Handshake(f"{root}/responses", _no_websocket, methods=["GET"]))
         found.append(Unserved("/{path:path}", _not_served, methods=METHODS))
         return found

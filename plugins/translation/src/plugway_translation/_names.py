@@ -31,8 +31,10 @@ _UNSAFE: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def safe_name(name: str) -> str:
-    """`name` as the Messages API accepts it (`^[a-zA-Z0-9_-]{1,128}$`, Anthropic's "Define tools"):
-    itself where it can be, otherwise with `_` for other characters and a hash at the end."""
+    """A name that the Messages API accepts (`^[a-zA-Z0-9_-]{1,128}$`, Anthropic's "Define tools").
+
+    An invalid name gets `_` for other characters, and a hash at the end.
+    """
     if _SAFE.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]

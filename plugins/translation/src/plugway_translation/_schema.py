@@ -83,7 +83,7 @@ class SchemaRules:
     """Pattern for names of the root's properties; others are removed."""
     typed: bool = False
     """Every schema needs a type; with `anyOf` each branch needs one (Moonshot)."""
-    tell: bool = True
+    describe_bounds: bool = True
     """Describe removed bounds in the description."""
     closed: bool = False
     """Forbid additional properties in objects, as Anthropic's structured outputs require."""
@@ -336,7 +336,7 @@ class _Cleaner:
         bounds = {
             key: item for key, item in lost.items() if key in _BOUNDS and _is_shown(key, item)
         }
-        if not bounds or not self._rules.tell:
+        if not bounds or not self._rules.describe_bounds:
             return
         words = [f"{key}: {_described(item)}" for key, item in bounds.items()]
         described = found.get("description")

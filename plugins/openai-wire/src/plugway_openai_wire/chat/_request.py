@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
-from plugway_capabilities import WHO_ASKS
+from plugway_capabilities import USER_FIELDS
 from plugway_openai_wire._policy import CACHE_KEY, OUTPUT, turns_in, user_hash
 from plugway_openai_wire.chat._cache_markers import CacheMarkers
 from plugway_openai_wire.chat._messages import messages_of
@@ -86,7 +86,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
         if target.quirks.stream_usage:
             found["stream_options"] = {"include_usage": True}
     single |= _strip(found, target, notes)
-    found = shortened(found, target.facts.length_limits, WHO_ASKS, notes)
+    found = shortened(found, target.facts.length_limits, USER_FIELDS, notes)
     found |= target.quirks.extra_body
     warm_only = body.get("max_tokens") == 0
     used = frozenset(ids_of_calls(messages))

@@ -149,7 +149,7 @@ class Slots:
         return not slot.id or not arguments.is_state(piece.arguments)
 
     def _is_tool(self, slot: Slot, name: str) -> bool:
-        """Whether `name` is a tool of its own, not the rest of the name of a call without
+        """Whether `name` is a separate tool, not the rest of the name of a call without
         arguments."""
         joined = {slot.name + name, name if name.startswith(slot.name) else slot.name + name}
         return not any(known in self._names for known in joined) and (

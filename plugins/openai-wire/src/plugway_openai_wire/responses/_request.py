@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_anthropic_wire import schemas_by
-from plugway_capabilities import WHO_ASKS
+from plugway_capabilities import USER_FIELDS
 from plugway_openai_wire._policy import (
     CACHE_KEY,
     EXTRAS,
@@ -92,7 +92,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     if any(tool["type"] == "web_search" for tool in made):
         found["include"] = [*as_list(found.get("include")), SOURCES]
     _strip(found, target, notes)
-    found = shortened(found, target.facts.length_limits, WHO_ASKS, notes)
+    found = shortened(found, target.facts.length_limits, USER_FIELDS, notes)
     stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
     if stops:
         notes.add("stop_sequences", "emulate", "the API has none; the gateway cuts the reply")

@@ -1,4 +1,4 @@
-"""Nothing is configured: find what is there, propose a plan, and prove it before it is kept."""
+"""The first run without a configuration: finds models, proposes a plan, and tests it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _SECONDS = 300.0
 
 
 def first_plan(gateway: LocalGateway, console: Console, *, yes: bool, keep: bool) -> LocalGateway:
-    """A gateway whose model has given a real answer and made a real tool call.
+    """Return a gateway whose model has passed a test of a reply and a tool call.
 
-    Asks once where a person can answer. Without one, keys of the environment are left alone: they
-    would send prompts off this machine.
+    Asks for confirmation in a terminal. Otherwise keys from the environment are not used, because
+    they would send prompts off this machine.
 
     Raises:
-        PlugwayError: nothing works; the message has a reason and a fix for each.
+        PlugwayError: nothing works; the message has a reason and a fix for each attempt.
     """
     asks = sys.stdin.isatty() and not yes
     found = detect()
@@ -44,8 +44,8 @@ def first_plan(gateway: LocalGateway, console: Console, *, yes: bool, keep: bool
     console.print(found_table(found))
     console.print(plan_table(found, ranked, gateway.config_path))
     if found.keys and not (asks or yes):
-        console.print("keys are used only when you agree: run it in a terminal, or with --yes")
-    if asks and console.input("Enter to go on, Ctrl-C to stop: ").strip().lower() in ("n", "no"):
+        console.print("keys are used only if you agree: run it in a terminal, or with --yes")
+    if asks and console.input("Enter to continue, Ctrl-C to stop: ").strip().lower() in ("n", "no"):
         raise PlugwayError(
             "nothing was changed. `plugway config example` prints a configuration to start from"
         )
@@ -77,7 +77,7 @@ def _first_that_works(
 def _arranged(
     gateway: LocalGateway, candidate: Candidate, ranked: Sequence[Candidate]
 ) -> LocalGateway:
-    """The gateway with this candidate first; the demonstration needs no configuration."""
+    """The gateway with this candidate first; the demonstration model needs no configuration."""
     if candidate.model.name == DEMO:
         return gateway
     write_file(gateway.config_path, config_text(candidate, ranked).encode())
@@ -85,13 +85,13 @@ def _arranged(
 
 
 def _proven(gateway: LocalGateway, candidate: Candidate, console: Console) -> str | None:
-    """Why the model is not fit for an agent, or None."""
+    """Why the model is unsuitable for an agent, or None."""
 
-    def tell(finding: Finding) -> None:
+    def report(finding: Finding) -> None:
         console.print(f"  {finding.probe}: {finding.outcome}, {finding.reason}")
 
     model = f"anthropic/{candidate.target}"
-    ask = partial(probe, probes=_PROOF, seconds=_SECONDS, on_finding=tell)
+    ask = partial(probe, probes=_PROOF, seconds=_SECONDS, on_finding=report)
     findings = anyio.run(partial(ask, gateway.url, gateway.token, model))
     failed = next((finding for finding in findings if finding.outcome == "failed"), None)
     return None if failed is None else f"{failed.reason}: {failed.fix}"
