@@ -87,14 +87,14 @@ async def status(port):
 
 
 async def test_connections_wait_and_are_served_afterwards(caplog):
-    class Told(Pressure):
+    class FixedPressure(Pressure):
         wanted = "calm"
 
         def update(self, clients=0):
             self.state = self.wanted
             return self.state
 
-    pressure = Told()
+    pressure = FixedPressure()
     async with serving(app, pressure=pressure) as port:
         assert await status(port) == 204
         pressure.wanted = "pause"

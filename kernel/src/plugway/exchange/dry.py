@@ -37,7 +37,7 @@ async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
 async def explain(
     pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
 ) -> Mapping[str, Any]:
-    """The reply to `explain`: what would happen to this request."""
+    """The reply to `explain`: what would be sent, or the name of the plugin that would answer."""
     request = await pipeline.hooks.transform_request(request, exchange)
     if (reply := await pipeline.hooks.answer(request, exchange)) is not None:
         await reply.close()

@@ -38,7 +38,7 @@ class Deferred:
     """A Messages request that is decoded only when more than a few fields are needed."""
 
     known: Mapping[str, Any]
-    """`model` and `stream`. Decoding must not fail if these are valid."""
+    """`model` and `stream`, which are available without decoding."""
     decode: Callable[[], Mapping[str, Any]]
 
 
