@@ -94,8 +94,22 @@ def _alternation(marks: Iterable[str]) -> str:
 
 
 ALL: Final = tuple({*OPENINGS, *HEADERS, *_LEAKS, *THINKING, *PAIRED.values()})
-FIRST: Final = re.compile("[" + re.escape("".join(sorted({m[0] for m in ALL}))) + "]")
-"""Any character that a marker may start with: text without one is not examined."""
+_COMMON: Final = re.compile(r"[\w\]]")
+_ENOUGH: Final = 9
+
+
+def _beginnings(marks: Iterable[str]) -> str:
+    """A pattern for how marks begin: one character, or more if it is common in text. At the end of
+    a text, a part of these is enough."""
+    rare = {mark[0] for mark in marks if not _COMMON.match(mark)}
+    long = {mark[:_ENOUGH] for mark in marks if _COMMON.match(mark)}
+    short = {text[:size] for text in long for size in range(1, len(text))}
+    options = ["[" + re.escape("".join(sorted(rare))) + "]", _alternation(long)]
+    return "|".join([*options, f"(?:{_alternation(short)})\\Z"])
+
+
+FIRST: Final = re.compile(_beginnings(ALL))
+"""Where a marker may begin: text without such a place is not examined."""
 MARK: Final = re.compile(f"{_alternation(ALL)}|{UNUSED}")
 _LONGER: Final = {
     mark: longer
@@ -104,6 +118,10 @@ _LONGER: Final = {
 }
 LONGEST: Final = max(len(mark) for mark in ALL)
 _NUMBERED: Final = ("<unused", "<|reserved_special_token_", "<extra_id_")
+_BY_FIRST: Final = {
+    first: tuple(mark for mark in (*ALL, *_NUMBERED) if mark[0] == first)
+    for first in {mark[0] for mark in (*ALL, *_NUMBERED)}
+}
 _UNUSED_BEGUN = re.compile(
     r"<(?:unused\d{0,4}|\|reserved_special_token_\d{0,4}\|?|extra_id_\d{0,3})"
 )
@@ -114,9 +132,8 @@ def held(text: str) -> int:
     start = max(0, len(text) - LONGEST)
     for match in FIRST.finditer(text, start):
         tail = text[match.start() :]
-        if _UNUSED_BEGUN.fullmatch(tail) or any(
-            mark.startswith(tail) for mark in (*ALL, *_NUMBERED)
-        ):
+        known = _BY_FIRST.get(tail[0], ())
+        if _UNUSED_BEGUN.fullmatch(tail) or any(mark.startswith(tail) for mark in known):
             return len(tail)
     return 0
 

@@ -24,7 +24,7 @@ QWEN_CODER_CALL = CallFormat(
     outers=("</tool_call>",),
     wrapped=True,
     head=r"(?P<name>[^>\s]+)\s*>",
-    key=r"<parameter=(?P<key>[^>\n]+)>",
+    key=r"<parameter=(?P<key>[^<>\n]+)>",
     unclosed=True,
     parameter_end="</parameter>",
 )
