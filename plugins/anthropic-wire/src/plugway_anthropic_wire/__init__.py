@@ -4,7 +4,13 @@
 `EndpointOptions` make a plugin of it. What is particular to one server belongs in its own plugin.
 """
 
-from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key
+from plugway_anthropic_wire._backend import (
+    MOST_LESSONS,
+    AnthropicBackend,
+    Wire,
+    key_refusal,
+    refuses_key,
+)
 from plugway_anthropic_wire._fitting import schemas_by
 from plugway_anthropic_wire._grammar import named_tools
 from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers
@@ -22,6 +28,7 @@ from plugway_upstream_errors import retry_after
 
 __all__ = [
     "MAX_CURSOR",
+    "MOST_LESSONS",
     "AddressOptions",
     "AnthropicBackend",
     "EndpointOptions",

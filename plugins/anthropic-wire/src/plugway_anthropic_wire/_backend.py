@@ -46,10 +46,19 @@ from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_anthropic_wire._whole import readable, with_inputs
 from plugway_capabilities import Facts, Ledger
 from plugway_translation import Media
-from plugway_upstream_errors import fit_to_tell, meaning_of, retry_after
+from plugway_upstream_errors import (
+    fit_to_tell,
+    is_error,
+    meaning_of,
+    opened,
+    retry_after,
+    status_in,
+)
 
 LISTED_SECONDS: Final = 60.0
 """How long a list of what models can do holds."""
+MOST_LESSONS: Final = 3
+"""Refusals of one request that may teach something: each tells of one fault."""
 _MOST_SAID: Final = 500
 _QUOTED: Final = re.compile(
     r"[^\s\"'`(){}]*(?:\*{2,}|\.{3,}|…|•+)[^\s\"'`(){}]+|[^\s\"'`(){}]+(?:\*{2,}|\.{3,}|…|•+)"
@@ -124,50 +133,50 @@ class AnthropicBackend:
         await self.upstream.__aexit__()
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The server's answer: a stream as it comes, or a whole message."""
-        response = await self._answer(request, attempt)
-        try:
-            if response.content_type == "text/event-stream":
-                chunks = response.chunks()
-                return Reply.relay(
-                    chunks if self.wire.native_errors else WholeCharacters(chunks),
-                    headers=response.headers,
-                    close=response.aclose,
-                    cut_on_error=not self.wire.native_errors,
-                )
-            body = await response.read()
-            body = body if self.wire.native_errors else readable(body)
-            reply = Reply.whole(200, body, headers=response.headers)
-            if response.status != 200 or not isinstance(reply.parsed.get("content"), list):
-                raise self._no_message(response, body)
-            if (message := with_inputs(reply.parsed)) is not None:
-                reply = reply.replace(body=orjson.dumps(message))
-        except BaseException:
-            await response.aclose()
-            raise
-        return reply
-
-    async def _answer(self, request: MessagesRequest, attempt: Attempt) -> UpstreamResponse:
-        """The head of an answer that is no error; a refusal that teaches is answered once.
+        """The server's answer: a stream as it comes, or a whole message. A request whose refusal
+        teaches something new is adapted and sent again.
 
         Raises:
             BackendError: the server refuses the request, also as it was adapted.
         """
-        path = self.wire.messages_path
-        response = await self._post(path, request, attempt)
-        for again in (True, False):
-            if response.status < 400:
-                break
+        for left in range(MOST_LESSONS, -1, -1):
+            response = await self._post(self.wire.messages_path, request, attempt)
             try:
-                failure = await self._refusal(response)
-            finally:
+                return await self._reply(response)
+            except BackendRefused as failure:
                 await response.aclose()
-            adapted = await self._learnt(failure, request, attempt) if again else None
-            if adapted is None:
-                raise named_tools(failure, request)
-            request = adapted
-            response = await self._post(path, request, attempt)
-        return response
+                adapted = await self._learnt(failure, request, attempt) if left else None
+                if adapted is None:
+                    raise named_tools(failure, request) from None
+                request = adapted
+            except BaseException:
+                await response.aclose()
+                raise
+        raise AssertionError("the last refusal is raised")
+
+    async def _reply(self, response: UpstreamResponse) -> Reply:
+        """The reply that an answer is. Raises `BackendError` where it is an error."""
+        if response.status >= 400:
+            raise await self._refusal(response)
+        native, headers = self.wire.native_errors, response.headers
+        if response.content_type == "text/event-stream":
+            if native:
+                return Reply.relay(response.chunks(), headers=headers, close=response.aclose)
+            chunks, error = await opened(response.chunks())
+            if error:
+                raise self.refused(status_in(error, 500), error, headers)
+            whole = WholeCharacters(chunks)
+            return Reply.relay(whole, headers=headers, close=response.aclose, cut_on_error=True)
+        body = await response.read()
+        body = body if native else readable(body)
+        reply = Reply.whole(200, body, headers=headers)
+        if response.status != 200 or not isinstance(reply.parsed.get("content"), list):
+            if not native and is_error(reply.parsed):
+                raise self.refused(status_in(body), body, headers)
+            raise self._no_message(response, body)
+        if (message := with_inputs(reply.parsed)) is not None:
+            reply = reply.replace(body=orjson.dumps(message))
+        return reply
 
     async def _learnt(
         self, failure: BackendError, request: MessagesRequest, attempt: Attempt

@@ -17,7 +17,7 @@ _SUSPECT: Final = (
 )
 """Keywords that grammars often lack, the most common reason first."""
 _MOST: Final = 5
-_STATUSES: Final = frozenset((400, 422, 500))
+_STATUSES: Final = frozenset((400, 422, 500, 502))
 
 
 def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError:

@@ -16,8 +16,9 @@ from plugway import BackendRefused
 from plugway_capabilities._facts import LEAST, MAX_ITEMS, MAX_NUMBER, NUMBERS, is_length
 from plugway_upstream_errors import meaning_of, unwrap
 
-_TEACHING: Final = frozenset((400, 404, 413, 422, 500))
-"""Statuses whose text says something about the request; 500 because some servers know no better."""
+_TEACHING: Final = frozenset((400, 404, 413, 422, 500, 502))
+"""Statuses whose text says something about the request; 500 because some servers know no better,
+502 for an error inside an answer."""
 _NAME: Final = (
     r"[A-Za-z_$][\w$-]{0,60}(?:\[\d{1,5}\])?(?:\.[A-Za-z_$][\w$-]{0,60}(?:\[\d{1,5}\])?){0,6}"
 )

@@ -28,13 +28,17 @@ from plugway import (
     Reply,
     Upstream,
     UpstreamResponse,
-    as_list,
-    as_object,
     aside,
     breath,
     collected,
 )
-from plugway_anthropic_wire import key_refusal, named_tools, refuses_key, retry_after
+from plugway_anthropic_wire import (
+    MOST_LESSONS,
+    key_refusal,
+    named_tools,
+    refuses_key,
+    retry_after,
+)
 from plugway_capabilities import Facts, Ledger, known_facts, lessons
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._demand import Demand
@@ -43,18 +47,19 @@ from plugway_openai_wire._events import (
     RawChunks,
     TranslatedEvents,
     cuts_a_call,
-    parsed,
     usage_in,
 )
+from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
 from plugway_openai_wire._relay import can_be_told, own_request, refuses
 from plugway_signature import PREFIX
+from plugway_upstream_errors import opened
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
 _LARGE: Final = 2**18
 """Bytes of a whole answer that is read in steps, between which the loop goes on."""
-_TEACHING: Final = frozenset((400, 404, 422, 500))
+_TEACHING: Final = frozenset((400, 404, 422, 500, 502))
 """Statuses of refusals that may speak of a field."""
 
 _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
@@ -62,8 +67,6 @@ _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _MARK: Final = PREFIX.encode()
 _MARKS: Final = re.compile(rb'(?:encrypted_content|thought_signature)"\s*:\s*"' + re.escape(_MARK))
 """What a gateway has signed of another server's thinking, where clients give it back."""
-_ERRORS: Final = frozenset(("error", "errors", "detail", "message", "msg", "code", "base_resp"))
-"""Members by which servers say in an answer that it is none; the last is MiniMax's."""
 _RELAYED_BYTES: Final = 16 * 2**20
 """Largest whole answer that is handed on as it came: it may hold several images."""
 
@@ -125,16 +128,18 @@ class OpenAIBackend:
         if (original := self._original(request, attempt)) is not None:
             return await self._relayed(original, request, attempt)
         call, raw = await self._written(request, attempt)
-        try:
-            response = await self._post(raw, request, attempt)
-        except BackendRefused as refusal:
-            call, raw = await self._learnt(refusal, raw, request, attempt)
+        for left in range(MOST_LESSONS, -1, -1):
             try:
                 response = await self._post(raw, request, attempt)
-            except BackendRefused as again:
-                raise named_tools(again, request) from None
-        attempt.note(*call.notes.lines())
-        return await self._read(response, call, stream=request.stream)
+                reply = await self._read(response, call, stream=request.stream)
+            except BackendRefused as refusal:
+                if not left:
+                    raise named_tools(refusal, request) from None
+                call, raw = await self._learnt(refusal, raw, request, attempt)
+            else:
+                attempt.note(*call.notes.lines())
+                return reply
+        raise AssertionError("the last refusal is raised")
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """None: these APIs do not count."""
@@ -193,6 +198,7 @@ class OpenAIBackend:
     async def _post(
         self, body: bytes, request: MessagesRequest, attempt: Attempt
     ) -> UpstreamResponse:
+        """The answer to a request. Raises `BackendRefused` for an error status."""
         response = await self.upstream.request(
             "POST",
             self.api.path,
@@ -240,7 +246,10 @@ class OpenAIBackend:
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
         try:
             if response.content_type == "text/event-stream":
-                events = TranslatedEvents(response.chunks(), call.reader())
+                chunks, error = await opened(response.chunks())
+                if error:
+                    raise self.refused(failure_at_the_start(error, response.headers, call))
+                events = TranslatedEvents(chunks, call.reader())
                 return Reply.streamed(events, headers=_kept(response), close=response.aclose)
             body = await response.read()
         except BaseException:
@@ -249,7 +258,7 @@ class OpenAIBackend:
         await response.aclose()
         large = len(body) > _LARGE
         await breath(large)
-        events = call.reader().whole(_answer(response, body))
+        events = call.reader().whole(answer_in(response, body))
         await breath(large)
         if not stream and not cuts_a_call(events):
             # Arguments that are no JSON are for the plugins that mend streams of events.
@@ -306,15 +315,21 @@ class OpenAIBackend:
             return await self._read(response, call, stream=request.stream)
         try:
             if streamed:
-                chunks = RawChunks(response.chunks(), self.api, demand)
-                reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
-                return reply.replace(dialect=original.dialect, usage=chunks.usage, missing=missing)
+                chunks, error = await opened(response.chunks(), first=True)
+                if error:
+                    raise self.refused(failure_at_the_start(error, response.headers))
+                raw = RawChunks(chunks, self.api, demand)
+                reply = Reply.relay(raw, headers=response.headers, close=response.aclose)
+                return reply.replace(dialect=original.dialect, usage=raw.usage, missing=missing)
             body = await response.read(_RELAYED_BYTES)
+            _ = answer_in(response, body)
+        except BackendRefused as refusal:
+            await response.aclose()
+            return await self._retold(refusal, original, request, attempt)
         except BaseException:
             await response.aclose()
             raise
         await response.aclose()
-        _ = _answer(response, body)
         reply = Reply.whole(200, body, headers=response.headers)
         if demand is not None:
             demand.feed(body)
@@ -346,40 +361,6 @@ class OpenAIBackend:
         response = await self._post(raw, request, attempt)
         attempt.note(*call.notes.lines())
         return await self._read(response, call, stream=request.stream)
-
-
-def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
-    """The answer in a body; some servers put an error there, with a status of success.
-
-    Raises:
-        BackendRefused: it is an error.
-        BackendProtocolError: it is no JSON object, or says nothing.
-    """
-    try:
-        answer = parsed(body)
-    except BackendProtocolError:
-        kind = response.content_type or "no content type"
-        told = BackendRefused(response.status, body).message[:300]
-        record = f"it answered {response.status} with {kind}"
-        raise BackendProtocolError(f"{record}: {told}", record=record) from None
-    if not _answers(answer):
-        if not answer.keys() & _ERRORS:
-            raise BackendProtocolError("it answered without a message")
-        told = as_object(answer.get("error")) or answer
-        code = told.get("code")
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        raise BackendRefused(status, body, headers=response.headers)
-    return answer
-
-
-def _answers(answer: Mapping[str, Any]) -> bool:
-    """Whether a model speaks: some servers put an error beside an empty choice, or in a form of
-    their own, such as MiniMax's `base_resp`."""
-    choices = [as_object(choice) for choice in as_list(answer.get("choices"))]
-    if not answer.get("error"):
-        return bool(choices) or "output" in answer
-    said = [as_object(choice.get("message")) for choice in choices]
-    return "output" in answer or any(m.get("content") or m.get("tool_calls") for m in said)
 
 
 def _kept(response: UpstreamResponse) -> Headers:

@@ -14,6 +14,7 @@ from plugway_upstream_errors._meaning import (
     meaning_of,
     retry_after,
 )
+from plugway_upstream_errors._opening import is_error, opened, status_in
 from plugway_upstream_errors._sentences import (
     LEAST_ROOM,
     TOO_LONG,
@@ -35,10 +36,13 @@ __all__ = [
     "Meaning",
     "Wording",
     "fit_to_tell",
+    "is_error",
     "max_tokens_sentence",
     "meaning_of",
+    "opened",
     "overflow_sentence",
     "retry_after",
+    "status_in",
     "unwrap",
     "window_sentence",
 ]
