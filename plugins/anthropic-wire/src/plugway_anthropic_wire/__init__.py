@@ -6,6 +6,7 @@
 
 from plugway_anthropic_wire._backend import (
     MOST_LESSONS,
+    NO_THINKING,
     AnthropicBackend,
     Wire,
     key_refusal,
@@ -29,6 +30,7 @@ from plugway_upstream_errors import retry_after
 __all__ = [
     "MAX_CURSOR",
     "MOST_LESSONS",
+    "NO_THINKING",
     "AddressOptions",
     "AnthropicBackend",
     "EndpointOptions",

@@ -79,6 +79,11 @@ _NOT_COUNTED: Final = (
 """Fields of a Messages request that `count_tokens` does not take."""
 
 
+NO_THINKING: Final[Mapping[str, Any]] = {"chat_template_kwargs": {"enable_thinking": False}}
+"""The word for no thinking of servers that hand variables to the model's chat template; templates
+without such a variable ignore it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wire:
     """How a server speaks the Messages API."""
@@ -102,6 +107,9 @@ class AnthropicBackend:
 
     kind: str = "anthropic-compatible"
     """What server it is, for plugins that know what it takes: `ollama`, `vllm`."""
+    no_thinking: Mapping[str, Any] = {}
+    """The fields that keep a model from thinking there; none where that is the default, or
+    there is no way."""
 
     def __init__(self, name: str, zone: str, upstream: Upstream, wire: Wire | None = None) -> None:
         self.name = name
@@ -248,6 +256,22 @@ class AnthropicBackend:
 
     async def sees_images(self, model: str) -> bool | None:
         """Whether a model takes images, as the server's list says; None where it does not."""
+        able = await self._able(model)
+        return "images" in able if able else None
+
+    async def thinks(self, model: str) -> bool:
+        """Whether a model is known to think unless it is kept from it: by the last list, for which
+        no request waits."""
+        known = self._listed[1]
+        return "thinking" in (known.get(model) or known.get(f"{model}:latest") or ())
+
+    def remembered(self, infos: Sequence[ModelInfo]) -> Sequence[ModelInfo]:
+        """The models as listed, whose capabilities are kept."""
+        self._listed = time.monotonic(), {info.id: info.capabilities for info in infos}
+        return infos
+
+    async def _able(self, model: str) -> frozenset[str]:
+        """What a model can do, as the server's list says; empty where it does not."""
         when, known = self._listed
         if time.monotonic() - when > LISTED_SECONDS:
             try:
@@ -255,8 +279,7 @@ class AnthropicBackend:
             except BackendError:
                 known = {}
             self._listed = time.monotonic(), known
-        able = known.get(model) or known.get(f"{model}:latest")
-        return "images" in able if able else None
+        return known.get(model) or known.get(f"{model}:latest") or frozenset()
 
     # ── what a server's own backend may refine ───────────────────────────────────────────────
 

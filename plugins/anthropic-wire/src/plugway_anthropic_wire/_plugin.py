@@ -106,7 +106,11 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if found:
             because = "the configuration decides where requests go"
             request = request.replace(because=because, **found)
-        return await self._seen(request, attempt) if _may_show(request) else request
+        if _may_show(request):
+            request = await self._seen(request, attempt)
+        if request.original is None and exchange.endpoint != "count_tokens":
+            request = await self._unthinking(request, attempt)
+        return request
 
     def _for_claude(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
@@ -123,6 +127,27 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
             return marked(reminded(plain_schemas(request)))
         return plain_tools(request) if translated else request
+
+    async def _unthinking(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
+        """The request with the server's own word for no thinking, where the client asks for none:
+        in the Messages API that is the default, and at such a server it is not."""
+        off = self.backend.no_thinking
+        if not off or any(change.field == "thinking" for change in request.changes):
+            return request
+        kind = as_object(request.get("thinking")).get("type")
+        if kind not in (None, "disabled") or any(name in request.fields for name in off):
+            return request
+        if kind is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ASKED_SECONDS):
+                    if await self.backend.thinks(attempt.model):
+                        kind = "disabled"
+        if kind is None:
+            return request
+        fields: dict[str, Any] = dict(off)
+        if "thinking" in request.fields:
+            fields = {"thinking": REMOVE, **off}
+        return request.replace(because="the client does not ask for thinking", **fields)
 
     async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
         """The request with the images and documents that can be read there."""
