@@ -193,3 +193,17 @@ async def test_an_error_that_ends_an_answer_is_recorded_in_the_servers_words(las
         with pytest.raises(httpx2.RemoteProtocolError):
             await running.post({**asked("messages"), "tools": [], "stream": True})
     assert "stream cut: the slot was lost" in caplog.text
+
+
+async def test_a_stream_without_its_first_event_gets_one():
+    """As llama-server sends it where the first token is the half of a character."""
+    events = [b"event: %b\ndata: %b\n\n" % (n.encode(), dumped(d)) for n, d in anthropic_stream()]
+    async with (
+        ScriptedUpstream(otherwise=lambda request: sse(events[1:])) as upstream,
+        gateway([PLUGINS["llama-server"](upstream.url)]) as running,
+    ):
+        response = await running.post({**asked("messages"), "tools": [], "stream": True})
+    first, *others = parse_sse(response.content)
+    assert first[0] == "message_start"
+    assert first[1]["message"]["model"] == "m"
+    assert [name for name, _ in others] == [name for name, _ in anthropic_stream()[1:]]

@@ -34,6 +34,7 @@ from plugway import (
 from plugway_anthropic_wire._characters import WholeCharacters
 from plugway_anthropic_wire._fitting import fitted_to
 from plugway_anthropic_wire._grammar import named_tools
+from plugway_anthropic_wire._head import with_head
 from plugway_anthropic_wire._headers import (
     VERSION,
     open_headers,
@@ -150,7 +151,7 @@ class AnthropicBackend:
         for left in range(MOST_LESSONS, -1, -1):
             response = await self._post(self.wire.messages_path, request, attempt)
             try:
-                return await self._reply(response)
+                return await self._reply(response, attempt.model)
             except BackendRefused as failure:
                 await response.aclose()
                 adapted = await self._learnt(failure, request, attempt) if left else None
@@ -162,7 +163,7 @@ class AnthropicBackend:
                 raise
         raise AssertionError("the last refusal is raised")
 
-    async def _reply(self, response: UpstreamResponse) -> Reply:
+    async def _reply(self, response: UpstreamResponse, model: str) -> Reply:
         """The reply that an answer is. Raises `BackendError` where it is an error."""
         if response.status >= 400:
             raise await self._refusal(response)
@@ -173,7 +174,7 @@ class AnthropicBackend:
             chunks, error = await opened(response.chunks())
             if error:
                 raise self.refused(status_in(error, 500), error, headers)
-            whole = WholeCharacters(chunks)
+            whole = WholeCharacters(with_head(chunks, model))
             return Reply.relay(whole, headers=headers, close=response.aclose, cut_on_error=True)
         body = await response.read()
         body = body if native else readable(body)

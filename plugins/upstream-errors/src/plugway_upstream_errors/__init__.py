@@ -14,7 +14,7 @@ from plugway_upstream_errors._meaning import (
     meaning_of,
     retry_after,
 )
-from plugway_upstream_errors._opening import is_error, opened, status_in
+from plugway_upstream_errors._opening import Resumed, is_error, opened, status_in
 from plugway_upstream_errors._sentences import (
     LEAST_ROOM,
     TOO_LONG,
@@ -34,6 +34,7 @@ __all__ = [
     "KindRule",
     "Learned",
     "Meaning",
+    "Resumed",
     "Wording",
     "fit_to_tell",
     "is_error",

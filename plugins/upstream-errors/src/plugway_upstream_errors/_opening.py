@@ -53,8 +53,14 @@ class Resumed:
 
     def __init__(self, held: list[bytes], chunks: AsyncIterator[bytes]) -> None:
         self._held = held[::-1]
+        self.beginning = b"".join(held)
+        """What was read to see whether an answer begins."""
         self._chunks = chunks
         self._tail = b""
+
+    def put_before(self, data: bytes) -> None:
+        """Have `data` come first."""
+        self._held.append(data)
 
     @property
     def most(self) -> int:
@@ -82,9 +88,7 @@ class Resumed:
         return chunk
 
 
-async def opened(
-    chunks: AsyncIterator[bytes], *, first: bool = False
-) -> tuple[AsyncIterator[bytes], bytes]:
+async def opened(chunks: AsyncIterator[bytes], *, first: bool = False) -> tuple[Resumed, bytes]:
     """The chunks of an event stream from the first byte on, and the body of the error that it
     begins with; empty where there is none.
 
