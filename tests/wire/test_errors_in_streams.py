@@ -154,6 +154,28 @@ async def test_what_cannot_be_adapted_is_told_with_the_tool_and_its_keyword(serv
     assert len(sent) <= 2
 
 
+async def test_a_keyword_that_the_server_names_is_told_with_the_tools_that_have_it():
+    words = "JSON schema error at #/properties/a: enum must be a non-empty array"
+    tools = [
+        {
+            "name": "Find",
+            "input_schema": {"type": "object", "properties": {"b": {"pattern": "^b$"}}},
+        },
+        {"name": "Read", "input_schema": {"type": "object", "properties": {"a": {"enum": []}}}},
+    ]
+    refusal = respond(400, {"error": told(words)})
+    async with (
+        ScriptedUpstream(
+            otherwise=lambda r: answer(r) if r.method == "GET" else refusal
+        ) as upstream,
+        gateway([PLUGINS["llama-server"](upstream.url)]) as running,
+    ):
+        response = await running.post({**asked("messages"), "tools": tools})
+    message = response.json()["error"]["message"]
+    assert "`Read` (`enum`)" in message
+    assert "`Find`" not in message
+
+
 async def test_each_refusal_that_teaches_something_else_is_heeded():
     bounds = {"type": "string", "pattern": "[a-z]", "maxLength": 65_536}
     schema = {"type": "object", "properties": {"a": bounds}}

@@ -11,6 +11,10 @@ from plugway import BackendError, BackendRefused, MessagesRequest, as_list, as_o
 _GRAMMAR: Final = re.compile(
     r"grammar|json[ _]schema|sampler|pattern must start|generate parser|number of repetitions", re.I
 )
+_NAMED: Final = re.compile(
+    r"JSON schema error at \S+: (?:cannot resolve |unsupported |unrecognized )?(\$?\w+)"
+)
+"""llama.cpp names the keyword and the place in the schema, and not the tool."""
 _SUSPECT: Final = (
     *("pattern", "patternProperties", "format", "maxLength", "minLength", "maxItems", "minItems"),
     *("propertyNames", "contains", "not", "$ref", "allOf", "oneOf", "anyOf"),
@@ -27,7 +31,10 @@ def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError
     said = failure.message[:2000]
     if failure.native or failure.permanent or not _GRAMMAR.search(said):
         return failure
-    suspects = _suspects(as_list(request.get("tools")))
+    tools = as_list(request.get("tools"))
+    keyword = _NAMED.search(said)
+    suspects = _having(keyword[1], tools) if keyword else []
+    suspects = suspects or _suspects(tools)
     if not suspects or any(f"'{name}'" in said or f"`{name}`" in said for name, _ in suspects):
         return failure
     named = ", ".join(f"`{name}` (`{keyword}`)" for name, keyword in suspects)
@@ -40,6 +47,16 @@ def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError
         "the keyword from its schema",
         permanent=True,
     )
+
+
+def _having(keyword: str, tools: Sequence[Any]) -> list[tuple[str, str]]:
+    """The tools whose schemas have a keyword."""
+    found = [
+        (str(tool.get("name")), keyword)
+        for tool in map(as_object, tools)
+        if keyword in _keywords(tool.get("input_schema"), 0)
+    ]
+    return found[:_MOST]
 
 
 def _suspects(tools: Sequence[Any]) -> list[tuple[str, str]]:
