@@ -103,7 +103,6 @@ async def test_a_whole_message_is_kept_to_the_byte_and_the_connection_too(server
         respond(200, b"[]", BAD_JSON),
         respond(200, b'"text"', BAD_JSON),
         respond(200, b'{"content": [', BAD_JSON),
-        respond(200, {"error": "not a message"}),
         respond(200, {"type": "message", "content": "text"}),
         respond(204, b"", {"content-length": "0"}),
         respond(202, anthropic_message()),
@@ -116,10 +115,11 @@ async def test_success_without_a_message_is_a_failure(server, connect, script):
     assert caught.value.try_next
 
 
-async def test_what_is_no_message_is_told(server, connect):
+async def test_an_error_with_a_status_of_success_is_a_refusal(server, connect):
     server.script(respond(200, {"error": "the model crashed"}))
-    with pytest.raises(BackendProtocolError, match="the model crashed"):
+    with pytest.raises(BackendRefused, match="the model crashed") as caught:
         await send(await connect())
+    assert (caught.value.status, caught.value.try_next) == (502, True)
 
 
 @pytest.mark.parametrize("native", [True, False])

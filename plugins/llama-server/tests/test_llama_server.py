@@ -6,6 +6,7 @@ from plugway import BackendRefused
 from plugway.testing import (
     ERRORS,
     ScriptedUpstream,
+    anthropic_message,
     build_plugin,
     gateway,
     request_body,
@@ -138,3 +139,30 @@ async def test_its_count_is_used(server):
     async with gateway([plugin(server)]) as running:
         response = await running.post(request_body(), path="/v1/messages/count_tokens")
     assert response.json() == {"input_tokens": 7}
+
+
+SWITCH = "{%- if enable_thinking is defined and not enable_thinking %}<think></think>{%- endif %}"
+OFF = {"enable_thinking": False}
+
+
+@pytest.mark.parametrize(
+    ("template", "asked", "told"),
+    [
+        (SWITCH, {}, OFF),
+        (SWITCH, {"thinking": {"type": "enabled", "budget_tokens": 1024}}, None),
+        (SWITCH, {"chat_template_kwargs": {"enable_thinking": True}}, {"enable_thinking": True}),
+        ("{{ messages }}", {}, None),
+        ("{{ messages }}", {"thinking": {"type": "disabled"}}, OFF),
+    ],
+    ids=["not asked", "asked", "set by the client", "no switch", "switched off"],
+)
+async def test_a_template_that_can_think_does_so_only_where_it_is_asked_to(
+    server, template, asked, told
+):
+    props = {**PROPS, "chat_template": template}
+    server.script(respond(200, ONE), respond(200, props), respond(200, anthropic_message()))
+    made = plugin(server)
+    async with gateway([made]) as running:
+        await made.backend.models()
+        await running.post(request_body(model="tiny.gguf", **asked))
+    assert server.requests[-1].json.get("chat_template_kwargs") == told

@@ -4,6 +4,7 @@ import pytest
 
 from plugway.testing import (
     ERRORS,
+    anthropic_message,
     build_plugin,
     gateway,
     request_body,
@@ -138,3 +139,25 @@ async def test_a_missing_model_is_told_in_its_words(server):
         response = await running.post(request_body())
     assert response.status_code == 400
     assert "No models loaded" in response.json()["error"]["message"]
+
+
+REASONS = {"models": [{"key": "qwen", "type": "llm", "capabilities": {"reasoning": {"default": "on"}}}, {"key": "plain", "type": "llm"}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told"),
+    [
+        ("qwen", {}, {"type": "disabled"}),
+        ("qwen", {"thinking": {"type": "adaptive"}}, {"type": "adaptive"}),
+        ("plain", {}, None),
+    ],
+)
+async def test_a_model_that_is_known_to_reason_does_so_only_where_it_is_asked_to(
+    server, model, asked, told
+):
+    server.script(respond(200, REASONS), respond(200, anthropic_message()))
+    made = build_plugin(LmStudio, "lmstudio", base_url=server.url)
+    async with gateway([made]) as running:
+        await made.backend.models()
+        await running.post(request_body(model=model, **asked))
+    assert server.requests[-1].json.get("thinking") == told

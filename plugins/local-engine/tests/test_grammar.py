@@ -6,7 +6,9 @@ import json
 import random
 import re
 import time
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from plugway_local_engine import (
     arguments_constraint,
     build_constraint,
 )
+from plugway_local_engine._mask import GrammarError
 from plugway_toolcalls import FAMILIES, OutputParser, Tool, check_arguments
 from plugway_toolcalls.testing import as_blocks
 
@@ -389,6 +392,47 @@ def test_a_hostile_schema_gives_an_object_or_a_reason_at_once(schema):
 def test_what_is_simplified_is_said(name, words):
     constraint = build_constraint(HERMES, [Tool("T", "", HOSTILE[name])], ToolChoice("any"))
     assert any(words in note and "of `T`" in note for note in constraint.notes)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "string", "minLength": 10, "maxLength": 2},
+        {"type": "integer", "minimum": 5, "maximum": 1},
+        {"type": "array", "minItems": 5, "maxItems": 1},
+        {"enum": []},
+        {"allOf": [{"type": "string"}, {"type": "integer"}]},
+    ],
+    ids=str,
+)
+def test_a_schema_that_the_grammar_refuses_is_told_with_tool_property_and_reason(wrong):
+    schema = {"type": "object", "properties": {"mode": wrong}, "required": ["mode"]}
+    constraint = build_constraint(HERMES, [Tool("Read", "", schema)], ToolChoice("any"))
+    (note,) = [note for note in constraint.notes if "not constrained" in note]
+    assert "of `Read`" in note
+    assert "'mode'" in note
+
+
+class TooComplex:
+    """A tokenizer for which every grammar is too complex."""
+
+    special: Mapping[str, int] = MappingProxyType({})
+
+    def split(self, text):
+        return [text]
+
+    def mask(self, grammar):
+        raise GrammarError("too many states")
+
+
+def test_a_grammar_that_fails_for_all_tools_together_names_the_largest():
+    large = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(50)}}
+    tools = [Tool("Bash", "", {"type": "object"}), Tool("Create", "", large), Tool("Read", "", {})]
+    constraint = build_constraint(HERMES, tools, ToolChoice("any"))
+    assert constraint.whole(TooComplex()) is None
+    (problem,) = constraint.problems
+    assert "too many states" in problem
+    assert "that of `Create`" in problem
 
 
 def test_a_hundred_tools_are_ready_in_a_moment():

@@ -245,7 +245,7 @@ async def test_tokens_cannot_be_counted_and_the_client_is_told_so(server):
     ],
 )
 async def test_its_errors_are_told_in_its_words(server, name, status, kind, text):
-    server.script(ERRORS[name].script())
+    server.script(respond(404, {"error": "model not found"}), ERRORS[name].script())
     async with gateway([build_plugin(Ollama, "ollama", base_url=server.url)]) as running:
         response = await running.post(request_body())
     assert (response.status_code, response.json()["error"]["type"]) == (status, kind)
@@ -340,7 +340,7 @@ TOOLS = [{"name": name, "input_schema": {"type": "object"}} for name in ("Read",
     ],
 )
 async def test_tool_choice_which_ollama_ignores_is_made_by_what_is_offered(server, choice, offered):
-    server.says.shown = {"qwen3:8b": shown()}
+    server.says.shown = {"qwen3:8b": shown(capabilities=("completion", "tools"))}
     plugin = build_plugin(Ollama, "ollama", base_url=server.url)
     async with gateway([plugin]) as running:
         body = request_body(model="qwen3:8b", tools=TOOLS, tool_choice=choice)
@@ -388,3 +388,36 @@ async def test_media_go_to_models_that_can_take_them(server, block, able, arrive
         await running.post(request_body(model="qwen3:8b", messages=messages))
     result, beside = server.requests[-1].json["messages"][-1]["content"]
     assert [result["content"][0]["type"], beside["type"]] == [arrives, arrives]
+
+
+# ── thinking ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("asked", "able", "told"),
+    [
+        ({}, "thinking", {"type": "disabled"}),
+        ({"thinking": {"type": "disabled"}}, "thinking", {"type": "disabled"}),
+        ({"thinking": {"type": "adaptive"}}, "thinking", {"type": "adaptive"}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking", {"type": "enabled", "budget_tokens": 1024}),
+        ({}, "vision", None),
+    ],
+    ids=["not asked", "switched off", "adaptive", "enabled", "cannot think"],
+)  # fmt: skip
+async def test_a_model_thinks_only_where_the_client_asks_for_it(server, asked, able, told):
+    server.says.shown = {"qwen3:8b": shown(capabilities=("completion", "tools", able))}
+    async with gateway([build_plugin(Ollama, "ollama", base_url=server.url)]) as running:
+        for _ in range(2):
+            response = await running.post(request_body(model="qwen3:8b", **asked))
+            assert response.status_code == 200
+    first, second = sent(server, "/v1/messages")
+    assert first.get("thinking") == second.get("thinking") == told
+    assert len(sent(server, "/api/show")) <= 1
+
+
+async def test_of_a_model_of_which_nothing_is_known_nothing_is_assumed(server):
+    async with gateway([build_plugin(Ollama, "ollama", base_url=server.url)]) as running:
+        await running.post(request_body(model="unknown"))
+        await running.post(request_body(model="unknown"), path="/v1/messages/count_tokens")
+    assert [body.get("thinking") for body in sent(server, "/v1/messages")] == [None]
+    assert len(sent(server, "/api/show")) == 1

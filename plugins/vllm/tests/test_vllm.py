@@ -4,6 +4,7 @@ import pytest
 
 from plugway.testing import (
     ERRORS,
+    anthropic_message,
     build_plugin,
     gateway,
     request_body,
@@ -80,3 +81,18 @@ async def test_a_model_with_slashes_in_its_name_is_reached(server):
         message = await running.ask("hello", model="anthropic/vllm/Qwen/Qwen3-8B")
     assert server.requests[0].json["model"] == "Qwen/Qwen3-8B"
     assert message["model"] == "anthropic/vllm/Qwen/Qwen3-8B"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"thinking": {"type": "disabled"}}, {"enable_thinking": False}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, None),
+        ({}, None),
+    ],
+)
+async def test_thinking_that_is_switched_off_is_off_in_the_template(server, asked, told):
+    server.script(respond(200, anthropic_message()))
+    async with gateway([build_plugin(Vllm, "vllm", base_url=server.url)]) as running:
+        await running.post(request_body(**asked))
+    assert server.requests[-1].json.get("chat_template_kwargs") == told

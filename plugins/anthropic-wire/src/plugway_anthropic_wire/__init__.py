@@ -4,7 +4,14 @@
 it into a plugin. Anything specific to one server belongs in that server's plugin.
 """
 
-from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key
+from plugway_anthropic_wire._backend import (
+    MOST_LESSONS,
+    NO_THINKING,
+    AnthropicBackend,
+    Wire,
+    key_refusal,
+    refuses_key,
+)
 from plugway_anthropic_wire._fitting import schemas_by
 from plugway_anthropic_wire._grammar import named_tools
 from plugway_anthropic_wire._headers import key_lines, open_headers, plain_headers
@@ -22,6 +29,8 @@ from plugway_upstream_errors import retry_after
 
 __all__ = [
     "MAX_CURSOR",
+    "MOST_LESSONS",
+    "NO_THINKING",
     "AddressOptions",
     "AnthropicBackend",
     "EndpointOptions",

@@ -34,6 +34,7 @@ from plugway import (
 from plugway_anthropic_wire._characters import JoinedCharacters
 from plugway_anthropic_wire._fitting import fitted_to
 from plugway_anthropic_wire._grammar import named_tools
+from plugway_anthropic_wire._head import with_head
 from plugway_anthropic_wire._headers import (
     VERSION,
     open_headers,
@@ -46,10 +47,19 @@ from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_anthropic_wire._whole import readable, with_inputs
 from plugway_capabilities import Facts, Ledger
 from plugway_translation import Media
-from plugway_upstream_errors import meaning_of, quotable, retry_after
+from plugway_upstream_errors import (
+    is_error,
+    meaning_of,
+    opened,
+    quotable,
+    retry_after,
+    status_in,
+)
 
 LISTED_SECONDS: Final = 60.0
 """How long a list of model capabilities is cached."""
+MOST_LESSONS: Final = 3
+"""How often one request may be adapted to an error and sent again: each error names one fault."""
 _MOST_QUOTED: Final = 500
 _QUOTED: Final = re.compile(
     r"[^\s\"'`(){}]*(?:\*{2,}|\.{3,}|…|•+)[^\s\"'`(){}]+|[^\s\"'`(){}]+(?:\*{2,}|\.{3,}|…|•+)"
@@ -68,6 +78,11 @@ _NOT_COUNTED: Final = (
     "top_p",
 )
 """Fields of a Messages request that `count_tokens` does not accept."""
+
+
+NO_THINKING: Final[Mapping[str, Any]] = {"chat_template_kwargs": {"enable_thinking": False}}
+"""Turns thinking off at servers that pass variables to the model's chat template; templates
+without such a variable ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +108,8 @@ class AnthropicBackend:
 
     kind: str = "anthropic-compatible"
     """The kind of server, e.g. `ollama` or `vllm`, for plugins that depend on it."""
+    no_thinking: Mapping[str, Any] = {}
+    """Fields that turn thinking off; empty if that is the default or not possible."""
 
     def __init__(self, name: str, zone: str, upstream: Upstream, wire: Wire | None = None) -> None:
         self.name = name
@@ -124,50 +141,50 @@ class AnthropicBackend:
         await self.upstream.__aexit__()
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """Return the server's reply, streamed or complete."""
-        response = await self._answer(request, attempt)
-        try:
-            if response.content_type == "text/event-stream":
-                chunks = response.chunks()
-                return Reply.relay(
-                    chunks if self.wire.native_errors else JoinedCharacters(chunks),
-                    headers=response.headers,
-                    close=response.aclose,
-                    cut_on_error=not self.wire.native_errors,
-                )
-            body = await response.read()
-            body = body if self.wire.native_errors else readable(body)
-            reply = Reply.whole(200, body, headers=response.headers)
-            if response.status != 200 or not isinstance(reply.parsed.get("content"), list):
-                raise self._no_message(response, body)
-            if (message := with_inputs(reply.parsed)) is not None:
-                reply = reply.replace(body=orjson.dumps(message))
-        except BaseException:
-            await response.aclose()
-            raise
-        return reply
-
-    async def _answer(self, request: MessagesRequest, attempt: Attempt) -> UpstreamResponse:
-        """Send the request until the response head; after an informative error retry once.
+        """Return the server's reply, streamed or complete. After an error that teaches something
+        new, the request is adapted and sent again.
 
         Raises:
             BackendError: the server rejects the request, adapted or not.
         """
-        path = self.wire.messages_path
-        response = await self._post(path, request, attempt)
-        for again in (True, False):
-            if response.status < 400:
-                break
+        for left in range(MOST_LESSONS, -1, -1):
+            response = await self._post(self.wire.messages_path, request, attempt)
             try:
-                failure = await self._refusal(response)
-            finally:
+                return await self._reply(response, attempt.model)
+            except BackendRefused as failure:
                 await response.aclose()
-            adapted = await self._adapted(failure, request, attempt) if again else None
-            if adapted is None:
-                raise named_tools(failure, request)
-            request = adapted
-            response = await self._post(path, request, attempt)
-        return response
+                adapted = await self._adapted(failure, request, attempt) if left else None
+                if adapted is None:
+                    raise named_tools(failure, request) from None
+                request = adapted
+            except BaseException:
+                await response.aclose()
+                raise
+        raise AssertionError("the last refusal is raised")
+
+    async def _reply(self, response: UpstreamResponse, model: str) -> Reply:
+        """The reply in a response. Raises `BackendError` if it is an error."""
+        if response.status >= 400:
+            raise await self._refusal(response)
+        native, headers = self.wire.native_errors, response.headers
+        if response.content_type == "text/event-stream":
+            if native:
+                return Reply.relay(response.chunks(), headers=headers, close=response.aclose)
+            chunks, error = await opened(response.chunks())
+            if error:
+                raise self.refused(status_in(error, 500), error, headers)
+            whole = JoinedCharacters(with_head(chunks, model))
+            return Reply.relay(whole, headers=headers, close=response.aclose, cut_on_error=True)
+        body = await response.read()
+        body = body if native else readable(body)
+        reply = Reply.whole(200, body, headers=headers)
+        if response.status != 200 or not isinstance(reply.parsed.get("content"), list):
+            if not native and is_error(reply.parsed):
+                raise self.refused(status_in(body), body, headers)
+            raise self._no_message(response, body)
+        if (message := with_inputs(reply.parsed)) is not None:
+            reply = reply.replace(body=orjson.dumps(message))
+        return reply
 
     async def _adapted(
         self, failure: BackendError, request: MessagesRequest, attempt: Attempt
@@ -239,6 +256,21 @@ class AnthropicBackend:
 
     async def sees_images(self, model: str) -> bool | None:
         """Whether a model accepts images, according to the server's list; None if unknown."""
+        able = await self._able(model)
+        return "images" in able if able else None
+
+    async def thinks(self, model: str) -> bool:
+        """Whether a model thinks by default, according to the last list. Never sends a request."""
+        known = self._listed[1]
+        return "thinking" in (known.get(model) or known.get(f"{model}:latest") or ())
+
+    def remembered(self, infos: Sequence[ModelInfo]) -> Sequence[ModelInfo]:
+        """Cache the capabilities of listed models, and return the models."""
+        self._listed = time.monotonic(), {info.id: info.capabilities for info in infos}
+        return infos
+
+    async def _able(self, model: str) -> frozenset[str]:
+        """A model's capabilities according to the server's list; empty if unknown."""
         when, known = self._listed
         if time.monotonic() - when > LISTED_SECONDS:
             try:
@@ -246,8 +278,7 @@ class AnthropicBackend:
             except BackendError:
                 known = {}
             self._listed = time.monotonic(), known
-        able = known.get(model) or known.get(f"{model}:latest")
-        return "images" in able if able else None
+        return known.get(model) or known.get(f"{model}:latest") or frozenset()
 
     # ── hooks for subclasses ─────────────────────────────────────────────────────────────────
 

@@ -11,13 +11,17 @@ from plugway import BackendError, BackendRefused, MessagesRequest, as_list, as_o
 _GRAMMAR: Final = re.compile(
     r"grammar|json[ _]schema|sampler|pattern must start|generate parser|number of repetitions", re.I
 )
+_NAMED: Final = re.compile(
+    r"JSON schema error at \S+: (?:cannot resolve |unsupported |unrecognized )?(\$?\w+)"
+)
+"""llama.cpp names the keyword and the place in the schema, and not the tool."""
 _SUSPECT: Final = (
     *("pattern", "patternProperties", "format", "maxLength", "minLength", "maxItems", "minItems"),
     *("propertyNames", "contains", "not", "$ref", "allOf", "oneOf", "anyOf"),
 )
 """Keywords that grammars often do not support, the most common first."""
 _MOST: Final = 5
-_STATUSES: Final = frozenset((400, 422, 500))
+_STATUSES: Final = frozenset((400, 422, 500, 502))
 
 
 def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError:
@@ -27,7 +31,10 @@ def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError
     message = failure.message[:2000]
     if failure.native or failure.permanent or not _GRAMMAR.search(message):
         return failure
-    suspects = _suspects(as_list(request.get("tools")))
+    tools = as_list(request.get("tools"))
+    keyword = _NAMED.search(message)
+    suspects = _having(keyword[1], tools) if keyword else []
+    suspects = suspects or _suspects(tools)
     if not suspects or any(
         f"'{name}'" in message or f"`{name}`" in message for name, _ in suspects
     ):
@@ -42,6 +49,16 @@ def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError
         "the keyword from its schema",
         permanent=True,
     )
+
+
+def _having(keyword: str, tools: Sequence[Any]) -> list[tuple[str, str]]:
+    """The tools whose schemas contain a keyword."""
+    found = [
+        (str(tool.get("name")), keyword)
+        for tool in map(as_object, tools)
+        if keyword in _keywords(tool.get("input_schema"), 0)
+    ]
+    return found[:_MOST]
 
 
 def _suspects(tools: Sequence[Any]) -> list[tuple[str, str]]:

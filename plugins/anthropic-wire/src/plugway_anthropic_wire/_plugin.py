@@ -108,7 +108,11 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if found:
             because = "the configuration decides where requests go"
             request = request.replace(because=because, **found)
-        return await self._with_readable_media(request, attempt) if _may_show(request) else request
+        if _may_show(request):
+            request = await self._with_readable_media(request, attempt)
+        if request.original is None and exchange.endpoint != "count_tokens":
+            request = await self._without_thinking(request, attempt)
+        return request
 
     def _for_claude(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
@@ -127,6 +131,29 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
             return with_cache_markers(with_reminders(plain_schemas(request)))
         return plain_tools(request) if translated else request
+
+    async def _without_thinking(
+        self, request: MessagesRequest, attempt: Attempt
+    ) -> MessagesRequest:
+        """Turn thinking off if the client does not request it: no thinking is the default of the
+        Messages API, but not of every server."""
+        off = self.backend.no_thinking
+        if not off or any(change.field == "thinking" for change in request.changes):
+            return request
+        kind = as_object(request.get("thinking")).get("type")
+        if kind not in (None, "disabled") or any(name in request.fields for name in off):
+            return request
+        if kind is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ASKED_SECONDS):
+                    if await self.backend.thinks(attempt.model):
+                        kind = "disabled"
+        if kind is None:
+            return request
+        fields: dict[str, Any] = dict(off)
+        if "thinking" in request.fields:
+            fields = {"thinking": REMOVE, **off}
+        return request.replace(because="the client does not ask for thinking", **fields)
 
     async def _with_readable_media(
         self, request: MessagesRequest, attempt: Attempt

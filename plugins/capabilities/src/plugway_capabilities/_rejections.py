@@ -16,8 +16,9 @@ from plugway import BackendRefused
 from plugway_capabilities._facts import LEAST, MAX_ITEMS, MAX_NUMBER, NUMBERS, is_length
 from plugway_upstream_errors import meaning_of, unwrap
 
-_TEACHING: Final = frozenset((400, 404, 413, 422, 500))
-"""Statuses whose messages may describe the request; some servers use 500 for that."""
+_TEACHING: Final = frozenset((400, 404, 413, 422, 500, 502))
+"""Statuses whose messages may describe the request; some servers use 500 for that, and 502 is an
+error inside a response with status 200."""
 _NAME: Final = (
     r"[A-Za-z_$][\w$-]{0,60}(?:\[\d{1,5}\])?(?:\.[A-Za-z_$][\w$-]{0,60}(?:\[\d{1,5}\])?){0,6}"
 )

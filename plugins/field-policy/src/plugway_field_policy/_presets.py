@@ -85,7 +85,10 @@ PRESETS: Final[dict[PresetName, Preset]] = {
     "ollama": Preset(CORE | {"thinking.disabled", "tools.type"}),
     "strict": Preset(CORE),
     "translating": Preset(_ALL, "keep", merge_turns=False),
-    "vllm": Preset(CORE | {"output_config.effort", "output_config.format", "tools.strict"}),
+    # The backend `vllm` tells its chat template that there shall be no thinking.
+    "vllm": Preset(
+        CORE | {"output_config.effort", "output_config.format", "thinking.disabled", "tools.strict"}
+    ),
 }
 
 BETAS: Final = (

@@ -102,6 +102,7 @@ class Output:
         if self._banned is not None:
             logits[self._banned] = -np.inf
         if self._mask is not None and not self._mask.apply(logits):
+            self._constraint.gave_up(self._mask)
             self._mask = None
 
     def feed(self, text: str, token: int) -> list[Op]:
@@ -170,7 +171,8 @@ class Output:
         ops = [*self.drain(), *self._ops(self._parser.finish(cut=cut))]
         self.rewind = None
         faulty, self._faulty = self._faulty, []
-        return [*faulty, *ops]
+        notes: list[Op] = [["note", text] for text in dict.fromkeys(self._constraint.problems)]
+        return [*faulty, *ops, *notes]
 
     def rewound(self, text: str, tokens: int) -> None:
         """The reply now ends after `tokens` tokens, whose text is `text`."""

@@ -43,7 +43,11 @@ def info_of(entry: Mapping[str, Any], props: Mapping[str, Any]) -> ModelInfo:
         id=str(entry["id"]),
         context_tokens=window,
         state=state,
-        capabilities=seen(("tools", bool(templates.get("supports_tools"))), ("images", vision)),
+        capabilities=seen(
+            ("tools", bool(templates.get("supports_tools"))),
+            ("images", vision),
+            ("thinking", "enable_thinking" in str(props.get("chat_template") or "")),
+        ),
         extra={"trained_context_tokens": trained} if trained else {},
     )
 

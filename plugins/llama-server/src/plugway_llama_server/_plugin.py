@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from plugway import BackendError, BackendRefused, ModelInfo, as_object
 from plugway_anthropic_wire import (
+    NO_THINKING,
     AnthropicBackend,
     EndpointOptions,
     EndpointPlugin,
@@ -28,6 +29,7 @@ class LlamaServerBackend(OpenAIEmbeddings, AnthropicBackend):
     """llama-server, with windows and load state."""
 
     kind = "llama-server"
+    no_thinking = NO_THINKING
     _known: tuple[str, ...] = ()
 
     def unfit(self, media: Media) -> str:
@@ -46,7 +48,7 @@ class LlamaServerBackend(OpenAIEmbeddings, AnthropicBackend):
         routes = any("status" in entry for entry in entries)
         # A router would load a model to answer this, so only a single-model server is asked.
         props = {} if routes else await self._props()
-        return [info_of(entry, props) for entry in entries]
+        return self.remembered([info_of(entry, props) for entry in entries])
 
     async def _props(self) -> dict[str, object]:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -35,6 +35,7 @@ class LmStudioBackend(OpenAIEmbeddings, AnthropicBackend):
     """LM Studio, with load state and windows."""
 
     kind = "lmstudio"
+    no_thinking: Mapping[str, Any] = {"thinking": {"type": "disabled"}}
     unloaded_context_tokens = 0
 
     def unfit(self, media: Media) -> str:
@@ -43,7 +44,7 @@ class LmStudioBackend(OpenAIEmbeddings, AnthropicBackend):
 
     async def models(self) -> Sequence[ModelInfo]:
         """The downloaded models that can chat."""
-        return models_of(await self._list(), self.unloaded_context_tokens)
+        return self.remembered(models_of(await self._list(), self.unloaded_context_tokens))
 
     async def _list(self) -> Any:
         try:

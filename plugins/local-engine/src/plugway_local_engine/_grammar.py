@@ -74,6 +74,10 @@ class Constraint:
         mask = self._mask(tokenizer, "the call", pending)
         return mask if mask is not None and mask.advance(pending.text) else None
 
+    def gave_up(self, mask: TokenMask) -> None:
+        """Take note that a mask could not go on, and why."""
+        self.problems.append(f"the grammar was given up: {mask.failure}{self._suspect()}")
+
     def _mask(
         self, tokenizer: GrammarTokenizer, what: str, pending: PendingCall | None
     ) -> TokenMask | None:
@@ -81,9 +85,18 @@ class Constraint:
         try:
             start = self._call(lark, pending) if pending else self._whole(lark)
             return tokenizer.mask(lark.text(start))
-        except (GrammarError, NotWritable) as error:
+        except NotWritable as error:
             self.problems.append(f"{what} is not constrained: {error}")
-            return None
+        except GrammarError as error:
+            self.problems.append(f"{what} is not constrained: {error}{self._suspect()}")
+        return None
+
+    def _suspect(self) -> str:
+        """The tool that a grammar of all of them fails for: each alone was tried."""
+        if len(self.tools) == 0:
+            return ""
+        name, _ = max(self.tools, key=lambda tool: len(json.dumps(tool[1])))
+        return f". The largest schema is that of `{name}`: simplify it, or offer fewer tools"
 
     def _whole(self, lark: Lark) -> str:
         options: list[str] = []
@@ -205,8 +218,12 @@ def _prepared(key: str, is_object: bool) -> tuple[dict[str, Any], tuple[str, ...
     if is_object:
         plain["type"] = "object"
     if not _problem(plain):
-        return plain, (*prepared.notes, "patterns are not enforced: the grammar rejects them")
-    return any_object(), (*prepared.notes, "not constrained: the grammar rejects the schema")
+        return plain, (
+            *prepared.notes,
+            f"patterns are not enforced: the grammar rejects them ({problem})",
+        )
+    refused = f"not constrained: the grammar rejects the schema ({_problem(plain)})"
+    return any_object(), (*prepared.notes, refused)
 
 
 def _problem(schema: Mapping[str, Any]) -> str:

@@ -68,6 +68,7 @@ class OllamaBackend(OpenAIEmbeddings, AnthropicBackend):
     """Ollama, with the window of each model."""
 
     kind = "ollama"
+    no_thinking: Mapping[str, Any] = {"thinking": {"type": "disabled"}}
 
     def __init__(self, name: str, options: OllamaOptions) -> None:
         upstream = upstream_of(options)
@@ -128,6 +129,11 @@ class OllamaBackend(OpenAIEmbeddings, AnthropicBackend):
         """Whether `/api/show` lists `vision` for a model; older servers do not state it."""
         able = (await self._show(model, "")).get("capabilities")
         return "vision" in as_list(able) if able else None
+
+    async def thinks(self, model: str) -> bool:
+        """Whether `/api/show` lists `thinking` for a model: Ollama then lets it think unless told
+        not to (`ChatHandler` of its `server/routes.go`)."""
+        return "thinking" in as_list((await self._show(model, "")).get("capabilities"))
 
     def unfit(self, media: Media) -> str:
         """Ollama silently drops documents, and rejects images that are not in the request

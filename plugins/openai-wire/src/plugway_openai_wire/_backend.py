@@ -27,13 +27,17 @@ from plugway import (
     Reply,
     Upstream,
     UpstreamResponse,
-    as_list,
-    as_object,
     aside,
     breath,
     collected,
 )
-from plugway_anthropic_wire import key_refusal, named_tools, refuses_key, retry_after
+from plugway_anthropic_wire import (
+    MOST_LESSONS,
+    key_refusal,
+    named_tools,
+    refuses_key,
+    retry_after,
+)
 from plugway_capabilities import Facts, Ledger, known_facts, lessons
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._events import (
@@ -41,19 +45,20 @@ from plugway_openai_wire._events import (
     RawChunks,
     TranslatedEvents,
     cuts_a_call,
-    parsed,
     usage_in,
 )
+from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
 from plugway_openai_wire._relay import client_request, is_translatable, refuses
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
+from plugway_upstream_errors import opened
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of headers that OpenAI's clients read (`openai-processing-ms`, plan usage)."""
 _LARGE: Final = 2**18
 """Bytes above which a complete response is read in steps that yield to the event loop."""
-_TEACHING: Final = frozenset((400, 404, 422, 500))
+_TEACHING: Final = frozenset((400, 404, 422, 500, 502))
 """Statuses of errors that may name an unsupported field."""
 
 _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
@@ -61,8 +66,6 @@ _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _MARK: Final = PREFIX.encode()
 _MARKS: Final = re.compile(rb'(?:encrypted_content|thought_signature)"\s*:\s*"' + re.escape(_MARK))
 """Plugway's signatures of another server's thinking, sent back by clients."""
-_ERRORS: Final = frozenset(("error", "errors", "detail", "message", "msg", "code", "base_resp"))
-"""Fields that report an error in a response with status 200; `base_resp` is MiniMax's."""
 _RELAYED_BYTES: Final = 16 * 2**20
 """Size limit of a relayed complete response, which may contain several images."""
 
@@ -123,16 +126,18 @@ class OpenAIBackend:
         if (original := self._original(request, attempt)) is not None:
             return await self._relayed(original, request, attempt)
         call, raw = await self._translated(request, attempt)
-        try:
-            response = await self._post(raw, request, attempt)
-        except BackendRefused as refusal:
-            call, raw = await self._adapted(refusal, raw, request, attempt)
+        for left in range(MOST_LESSONS, -1, -1):
             try:
                 response = await self._post(raw, request, attempt)
-            except BackendRefused as again:
-                raise named_tools(again, request) from None
-        attempt.note(*call.notes.lines())
-        return await self._read(response, call, stream=request.stream)
+                reply = await self._read(response, call, stream=request.stream)
+            except BackendRefused as refusal:
+                if not left:
+                    raise named_tools(refusal, request) from None
+                call, raw = await self._adapted(refusal, raw, request, attempt)
+            else:
+                attempt.note(*call.notes.lines())
+                return reply
+        raise AssertionError("the last refusal is raised")
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """None: these APIs cannot count tokens."""
@@ -191,6 +196,7 @@ class OpenAIBackend:
     async def _post(
         self, body: bytes, request: MessagesRequest, attempt: Attempt
     ) -> UpstreamResponse:
+        """The answer to a request. Raises `BackendRefused` for an error status."""
         response = await self.upstream.request(
             "POST",
             self.api.path,
@@ -238,7 +244,10 @@ class OpenAIBackend:
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
         try:
             if response.content_type == "text/event-stream":
-                events = TranslatedEvents(response.chunks(), call.reader())
+                chunks, error = await opened(response.chunks())
+                if error:
+                    raise self.refused(failure_at_the_start(error, response.headers, call))
+                events = TranslatedEvents(chunks, call.reader())
                 return Reply.streamed(events, headers=_kept(response), close=response.aclose)
             body = await response.read()
         except BaseException:
@@ -247,7 +256,7 @@ class OpenAIBackend:
         await response.aclose()
         large = len(body) > _LARGE
         await breath(large)
-        events = call.reader().whole(_answer(response, body))
+        events = call.reader().whole(answer_in(response, body))
         await breath(large)
         if not stream and not cuts_a_call(events):
             # Plugins that repair event streams handle arguments that are not JSON.
@@ -307,15 +316,21 @@ class OpenAIBackend:
             return await self._read(response, call, stream=request.stream)
         try:
             if streamed:
-                chunks = RawChunks(response.chunks(), self.api, required)
-                reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
-                return reply.replace(dialect=original.dialect, usage=chunks.usage, missing=missing)
+                chunks, error = await opened(response.chunks(), first=True)
+                if error:
+                    raise self.refused(failure_at_the_start(error, response.headers))
+                raw = RawChunks(chunks, self.api, required)
+                reply = Reply.relay(raw, headers=response.headers, close=response.aclose)
+                return reply.replace(dialect=original.dialect, usage=raw.usage, missing=missing)
             body = await response.read(_RELAYED_BYTES)
+            _ = answer_in(response, body)
+        except BackendRefused as refusal:
+            await response.aclose()
+            return await self._send_translated(refusal, original, request, attempt)
         except BaseException:
             await response.aclose()
             raise
         await response.aclose()
-        _ = _answer(response, body)
         reply = Reply.whole(200, body, headers=response.headers)
         if required is not None:
             required.feed(body)
@@ -349,40 +364,6 @@ class OpenAIBackend:
         response = await self._post(raw, request, attempt)
         attempt.note(*call.notes.lines())
         return await self._read(response, call, stream=request.stream)
-
-
-def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
-    """Parse a response body; some servers report an error with status 200.
-
-    Raises:
-        BackendRefused: the body is an error.
-        BackendProtocolError: the body is not a JSON object, or contains no message.
-    """
-    try:
-        answer = parsed(body)
-    except BackendProtocolError:
-        kind = response.content_type or "no content type"
-        text = BackendRefused(response.status, body).message[:300]
-        record = f"it answered {response.status} with {kind}"
-        raise BackendProtocolError(f"{record}: {text}", record=record) from None
-    if not _has_message(answer):
-        if not answer.keys() & _ERRORS:
-            raise BackendProtocolError("its response has no message")
-        error = as_object(answer.get("error")) or answer
-        code = error.get("code")
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        raise BackendRefused(status, body, headers=response.headers)
-    return answer
-
-
-def _has_message(answer: Mapping[str, Any]) -> bool:
-    """Whether the response has content: some servers put an error beside an empty choice, or in a
-    proprietary field such as MiniMax's `base_resp`."""
-    choices = [as_object(choice) for choice in as_list(answer.get("choices"))]
-    if not answer.get("error"):
-        return bool(choices) or "output" in answer
-    messages = [as_object(choice.get("message")) for choice in choices]
-    return "output" in answer or any(m.get("content") or m.get("tool_calls") for m in messages)
 
 
 def _kept(response: UpstreamResponse) -> Headers:

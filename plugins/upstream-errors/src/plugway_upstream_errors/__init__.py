@@ -14,6 +14,7 @@ from plugway_upstream_errors._meaning import (
     meaning_of,
     retry_after,
 )
+from plugway_upstream_errors._opening import Resumed, is_error, opened, status_in
 from plugway_upstream_errors._sentences import (
     LEAST_ROOM,
     TOO_LONG,
@@ -33,12 +34,16 @@ __all__ = [
     "KindRule",
     "Learned",
     "Meaning",
+    "Resumed",
     "Wording",
+    "is_error",
     "max_tokens_sentence",
     "meaning_of",
+    "opened",
     "overflow_sentence",
     "quotable",
     "retry_after",
+    "status_in",
     "unwrap",
     "window_sentence",
 ]

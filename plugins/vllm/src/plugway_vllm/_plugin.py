@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from plugway import ModelInfo
 from plugway_anthropic_wire import (
+    NO_THINKING,
     AnthropicBackend,
     EndpointOptions,
     EndpointPlugin,
@@ -29,10 +30,15 @@ class VllmBackend(OpenAIEmbeddings, AnthropicBackend):
     """vLLM, whose models are all loaded."""
 
     kind = "vllm"
+    no_thinking = NO_THINKING
 
     def unfit(self, media: Media) -> str:
         """vLLM has no documents: it rejects blocks that its `AnthropicContentBlock` lacks."""
         return "vLLM accepts no documents" if media.kind == "document" else ""
+
+    async def thinks(self, model: str) -> bool:
+        """Never known: vLLM lists no capabilities."""
+        return False
 
     async def models(self) -> Sequence[ModelInfo]:
         """The served names; an adapter has the window of its base model."""

@@ -1,0 +1,215 @@
+"""Streams that begin with an error: found before anything of them is an answer, in any framing.
+
+Servers that have sent the head of an answer can only report a failure inside it: as an `error`
+event, as an event without a name (llama.cpp, vLLM), as a line `error:` (llama.cpp before b4000), as
+a bare JSON object (proxies), or after a first event that says nothing yet (LM Studio).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from plugway import (
+    BackendRefused,
+    StreamInterrupted,
+    as_list,
+    as_object,
+)
+
+_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)")
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_MOST: Final = 2**18
+"""Bytes without an answer after which a stream counts as one."""
+_TAIL: Final = 4096
+_WAITING: Final = frozenset(
+    ("message_start", "ping", "response.created", "response.in_progress", "response.queued")
+)
+"""Events after which nothing of the answer has been said."""
+_WORDS: Final = frozenset(("message", "msg", "detail"))
+_MARKS: Final = frozenset(("code", "status", "status_code", "error_code", "type", "object"))
+_STATUSES: Final[Mapping[str, int]] = {
+    "api_error": 500,
+    "authentication_error": 401,
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "request_too_large": 413,
+    "timeout_error": 504,
+}
+
+
+class Resumed:
+    """The chunks that were read already, then the others.
+
+    Raises `StreamInterrupted` with the server's words where the last thing it sent is an error
+    that has no event of its own.
+    """
+
+    def __init__(self, held: list[bytes], chunks: AsyncIterator[bytes]) -> None:
+        self._held = held[::-1]
+        self.beginning = b"".join(held)
+        """What was read to see whether an answer begins."""
+        self._chunks = chunks
+        self._tail = b""
+
+    def put_before(self, data: bytes) -> None:
+        """Have `data` come first."""
+        self._held.append(data)
+
+    @property
+    def most(self) -> int:
+        """The most bytes that are taken at once."""
+        return getattr(self._chunks, "most", 0)
+
+    @most.setter
+    def most(self, most: int) -> None:
+        if hasattr(self._chunks, "most"):
+            setattr(self._chunks, "most", most)  # noqa: B010
+
+    def __aiter__(self) -> Resumed:
+        """The bytes, in order."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece."""
+        chunk = self._held.pop() if self._held else await anext(self._chunks, None)
+        if chunk is None:
+            if error := _error_at_the_end(self._tail):
+                refusal = BackendRefused(status_in(error, 500), error)
+                raise StreamInterrupted(refusal.message, status=refusal.status)
+            raise StopAsyncIteration
+        self._tail = chunk if len(chunk) > _TAIL // 4 else (self._tail + chunk)[-_TAIL:]
+        return chunk
+
+
+async def opened(chunks: AsyncIterator[bytes], *, first: bool = False) -> tuple[Resumed, bytes]:
+    """The chunks of an event stream from the first byte on, and the body of the error that it
+    begins with; empty where there is none.
+
+    Reads up to the first event that is a part of an answer; with `first`, up to the first event.
+    Raises what `chunks` raises.
+    """
+    held, start = list[bytes](), _Start(first)
+    while not start.is_known:
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            start.feed(b"\n\n")
+            break
+        held.append(chunk)
+        start.feed(chunk)
+    return Resumed(held, chunks), start.error
+
+
+def status_in(body: bytes, otherwise: int = 502) -> int:
+    """The HTTP status that an error inside an answer stands for; `otherwise` where it does not
+    say."""
+    found = _object(body) or {}
+    error = as_object(found.get("error")) or found
+    for code in (error.get("code"), error.get("status"), found.get("code"), found.get("status")):
+        if isinstance(code, int) and 400 <= code < 600:
+            return code
+    return _STATUSES.get(str(error.get("type")), otherwise)
+
+
+def is_error(value: Mapping[str, Any]) -> bool:
+    """Whether an object is an error in one of the forms that servers have for it."""
+    if value.get("type") == "error" or value.get("object") == "error":
+        return True
+    if value.get("choices") or "content" in value or "output" in value:
+        return False
+    return bool(value.get("error")) or bool(_WORDS & value.keys() and _MARKS & value.keys())
+
+
+class _Start:
+    """Reads events until it is known whether an answer begins or an error."""
+
+    def __init__(self, first: bool) -> None:
+        self._first = first
+        self._rest = b""
+        self._size = 0
+        self.is_known = False
+        self.error = b""
+
+    def feed(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        *blocks, self._rest = _BLANK_LINE.split(self._rest + chunk)
+        for block in blocks:
+            if not self.is_known:
+                self._take(block)
+        self.is_known = self.is_known or self._size > _MOST
+
+    def _take(self, block: bytes) -> None:
+        name, data, error = _fields(block)
+        value = _object(data)
+        if error or (error := _error_in(name, data, value, block)):
+            self.error, self.is_known = error, True
+        elif value is not None:
+            said = name or str(value.get("type") or "")
+            self.is_known = self._first or not _says_nothing(said, value)
+
+
+def _fields(block: bytes) -> tuple[str, bytes, bytes]:
+    """The name of an event, its data, and the rest of a line `error:`."""
+    name, data, error = "", list[bytes](), b""
+    for line in _LINE_END.split(block):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            name = value.decode("utf-8", "replace")
+        elif field == b"data":
+            data.append(value)
+        elif field == b"error":
+            error = value
+    return name, b"\n".join(data), error
+
+
+def _error_in(name: str, data: bytes, value: Mapping[str, Any] | None, block: bytes) -> bytes:
+    if name == "error" and data:
+        return data
+    if value is not None:
+        unknown = not name or not value.get("type")
+        return data if unknown and is_error(value) else b""
+    if not name and not data and (bare := _object(block)) is not None and is_error(bare):
+        return block
+    return b""
+
+
+def _says_nothing(name: str, value: Mapping[str, Any]) -> bool:
+    """Whether an event is before the answer; in Chat Completions the role comes first."""
+    if name in _WAITING:
+        return True
+    if "choices" not in value:
+        return False
+    choices = [as_object(choice) for choice in as_list(value.get("choices"))]
+    deltas = [as_object(choice.get("delta") or choice.get("message")) for choice in choices]
+    said = (item for delta in deltas for key, item in delta.items() if key != "role")
+    return not any(said) and not any(choice.get("finish_reason") for choice in choices)
+
+
+def _error_at_the_end(tail: bytes) -> bytes:
+    """An error that is the last thing in a stream and not an `error` event, which is read as such;
+    an end mark may follow it."""
+    if b"error" not in tail:
+        return b""
+    blocks = [block for block in _BLANK_LINE.split(tail) if block.strip()]
+    while blocks and blocks[-1].strip() == b"data: [DONE]":
+        blocks.pop()
+    if not blocks:
+        return b""
+    name, data, error = _fields(blocks[-1])
+    return b"" if name else error or _error_in(name, data, _object(data), blocks[-1])
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    if not data.lstrip().startswith(b"{") or len(data) > _MOST:
+        return None
+    try:
+        return as_object(orjson.loads(data))
+    except orjson.JSONDecodeError:
+        return None
