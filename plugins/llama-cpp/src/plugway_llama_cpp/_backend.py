@@ -23,6 +23,7 @@ from plugway import (
     StreamInterrupted,
     wrong_choice,
 )
+from plugway_llama_cpp._client_names import ClientNames
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._models import Loaded, Models
@@ -66,10 +67,12 @@ class LlamaCppBackend:
             "session": exchange.session_id,
             "agent": exchange.agent_id,
         }
-        call = await loaded.supervisor.call(header, request.raw)
-        held = Held(request.body) if self.hold_demo and loaded.is_demo else None
+        names = ClientNames(request) if loaded.is_demo else None
+        asked = names.request if names else request
+        call = await loaded.supervisor.call(header, asked.raw)
+        held = Held(asked.body) if self.hold_demo and loaded.is_demo else None
         note = partial(exchange.note, self.name, stage="engine")
-        stream = Generation(call, loaded, request.model, note, held)
+        stream = Generation(call, loaded, request.model, note, held, names)
         try:
             await stream.begin()
         except BaseException:
@@ -81,7 +84,8 @@ class LlamaCppBackend:
         """Tokens of the rendered prompt, exactly."""
         loaded = await self.loader.get(attempt.model)
         header = {"op": "count", "caller": attempt.exchange.caller.share}
-        call = await loaded.supervisor.call(header, request.raw)
+        asked = ClientNames(request).request if loaded.is_demo else request
+        call = await loaded.supervisor.call(header, asked.raw)
         try:
             async for frame in call:
                 _raise_error(frame.header)
@@ -133,11 +137,19 @@ class Generation:
     """The events of one reply, as the worker makes it."""
 
     def __init__(
-        self, call: Call, loaded: Loaded, model: str, note: Note, held: Held | None = None
+        self,
+        call: Call,
+        loaded: Loaded,
+        model: str,
+        note: Note,
+        held: Held | None = None,
+        names: ClientNames | None = None,
     ) -> None:
-        """`held` judges the calls of the demonstration model."""
+        """`held` judges the calls of the demonstration model, `names` puts them as the client
+        knows them."""
         self._call = call
         self._held = held
+        self._names = names
         self._emitter = Emitter(model=model)
         self._signature = signature("local", loaded.file.name)
         self._note = note
@@ -214,6 +226,8 @@ class Generation:
         if self._held and reason:
             self._say(f"the demonstration model's call of `{name}` was held back: {reason}")
             return [*events, *self._emitter.text(self._held.refusal())]
+        if self._names:
+            name, arguments = self._names.back(name, arguments)
         events += self._emitter.tool_start(name)
         events += self._emitter.tool_arguments(arguments)
         return [*events, *self._emitter.close_block()]
