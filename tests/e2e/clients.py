@@ -377,7 +377,11 @@ CLIENTS = [
     _program("Anthropic SDK for Python, stream", _ANTHROPIC, "anthropic_sdk.py", "stream"),
     replace(
         _program("Anthropic SDK for Python, runner", _ANTHROPIC, "anthropic_sdk.py", "runner"),
-        may_refuse=["400 refused with status 400 (invalid_request_error)", "no threads"],
+        may_refuse=[
+            "400 refused with status 400 (invalid_request_error)",
+            "400 invalid_request_error",
+            "no threads",
+        ],
     ),
     *(
         _program(f"Pydantic AI, {api}", _PYDANTIC_AI, "pydantic_ai_loop.py", api)

@@ -219,7 +219,9 @@ def _messages(request: ReceivedRequest, decide: _Decide, number: int) -> list[An
         error = {"type": "invalid_request_error", "message": "no threads", "details": details}
         return respond(400, {"type": "error", "error": error, "request_id": f"req_{number}"})
     blocks = [b for m in body["messages"] if isinstance(m["content"], list) for b in m["content"]]
-    tools = [Tool(t["name"], t["input_schema"]) for t in body.get("tools", ()) if "name" in t]
+    tools = [
+        Tool(t["name"], t["input_schema"]) for t in body.get("tools", ()) if "input_schema" in t
+    ]
     results = [_texts(b.get("content")) for b in blocks if b["type"] == "tool_result"]
     said = decide(Asked(_named(tools), results, _texts(body["messages"])))
     calls = [(said.tool.name, said.arguments)] if said.tool else []

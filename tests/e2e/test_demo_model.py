@@ -26,7 +26,9 @@ class Ledger(Plugin[NoOptions]):
 @pytest.fixture
 async def session(tmp_path):
     ledger = build_plugin(Ledger, "ledger")
-    model = build_plugin(LlamaCpp, "local", model="demo", temperature=0, disk_cache_mib=0)
+    model = build_plugin(
+        LlamaCpp, "local", model="demo", temperature=0, disk_cache_mib=0, threads=1
+    )
     async with gateway([ledger, build_plugin(Resilience, "resilience"), model]) as running:
         claude = Claude(tmp_path, running.url, running.token, "anthropic/local/demo")
         yield running, claude, ledger

@@ -23,6 +23,7 @@ from plugway import (
     wrong_choice,
 )
 from plugway_embeddings import Embedded, Wanted
+from plugway_llama_cpp._client_names import ClientNames
 from plugway_llama_cpp._embedding import vectors_of
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
@@ -68,10 +69,12 @@ class LlamaCppBackend:
             "session": exchange.session_id,
             "agent": exchange.agent_id,
         }
-        call = await loaded.supervisor.call(header, request.raw)
-        held = Held(request.body) if self.hold_demo and loaded.is_demo else None
+        names = ClientNames(request) if loaded.is_demo else None
+        asked = names.request if names else request
+        call = await loaded.supervisor.call(header, asked.raw)
+        held = Held(asked.body) if self.hold_demo and loaded.is_demo else None
         note = partial(exchange.note, self.name, stage="engine")
-        stream = Generation(call, loaded, request.model, note, held)
+        stream = Generation(call, loaded, request.model, note, held, names)
         try:
             await stream.begin()
         except BaseException:
@@ -83,7 +86,8 @@ class LlamaCppBackend:
         """Exact number of tokens of the rendered prompt."""
         loaded = await self._speaking(attempt.model)
         header = {"op": "count", "caller": attempt.exchange.caller.share}
-        call = await loaded.supervisor.call(header, request.raw)
+        asked = ClientNames(request).request if loaded.is_demo else request
+        call = await loaded.supervisor.call(header, asked.raw)
         try:
             async for frame in call:
                 raise_error(frame.header)
@@ -156,11 +160,19 @@ class Generation:
     """The events of one reply while the worker generates it."""
 
     def __init__(
-        self, call: Call, loaded: Loaded, model: str, note: Note, held: Held | None = None
+        self,
+        call: Call,
+        loaded: Loaded,
+        model: str,
+        note: Note,
+        held: Held | None = None,
+        names: ClientNames | None = None,
     ) -> None:
-        """`held` checks the calls of the demo model."""
+        """`held` checks the calls of the demo model, `names` translates them to the client's
+        tools."""
         self._call = call
         self._held = held
+        self._names = names
         self._emitter = Emitter(model=model)
         self._signature = signature("local", loaded.file.name)
         self._note = note
@@ -237,6 +249,8 @@ class Generation:
         if self._held and reason:
             self._say(f"the demo model's call of `{name}` was blocked: {reason}")
             return [*events, *self._emitter.text(self._held.refusal())]
+        if self._names:
+            name, arguments = self._names.back(name, arguments)
         events += self._emitter.tool_start(name)
         events += self._emitter.tool_arguments(arguments)
         return [*events, *self._emitter.close_block()]

@@ -7,6 +7,7 @@ checked, and nothing is retried. `_mend` interprets the text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -39,6 +40,9 @@ _REASONS: Final = {
     "content_filter": "refusal",
 }
 _DONE: Final = b"[DONE]"
+_WORDS: Final = re.compile(rb'"delta": ?\{"content": ?"([^"\\]+)"\}')
+_FIRST: Final = re.compile(rb'"index": ?0[,}]')
+_GOES_ON: Final = re.compile(rb'"finish_reason": ?null')
 
 
 def may_hold_calls(original: Original) -> bool:
@@ -66,6 +70,10 @@ class ChatText:
         self._native: dict[int, list[str]] = {}
         """The same for calls that the server parsed, by index."""
         self._size = 0
+
+    def passes(self, text: str) -> bool:
+        """Whether a piece of text goes out as it is; it is then taken note of."""
+        return self._open and self._mender.passes(text)
 
     def feed(self, text: str) -> list[Delta]:
         """The deltas for a piece of text."""
@@ -163,8 +171,8 @@ class _Events:
 
     def __init__(self, text: ChatText) -> None:
         self._text = text
-        self._frame: Mapping[str, Any] = {}
-        """Fields that all events of the reply have."""
+        self._last: Mapping[str, Any] = {}
+        """The last event with content."""
         self._over = False
 
     def read(self, item: StreamEvent) -> bytes:
@@ -172,7 +180,7 @@ class _Events:
         raw = item.encode()
         if _DONE in raw and not self._over:
             return self._ended(None) + raw
-        if b'"choices"' not in raw or self._over:
+        if b'"choices"' not in raw or self._over or self._is_plain(raw):
             return raw
         try:
             data = item.data
@@ -182,15 +190,23 @@ class _Events:
         choice = as_object(choices[0]) if len(choices) == 1 else {}
         if not choice or choice.get("index", 0) != 0:
             return raw
-        self._frame = {key: data[key] for key in data if key not in ("choices", "usage")}
+        self._last = data
         return self._chosen(raw, data, choice)
+
+    def _is_plain(self, raw: bytes) -> bool:
+        """Whether an event, seen without parsing it, has only a piece of text that passes."""
+        found = _WORDS.search(raw)
+        if found is None or raw.count(b'"delta"') != 1 or _FIRST.search(raw) is None:
+            return False
+        open_end = _GOES_ON.search(raw) is not None
+        return open_end and self._text.passes(found[1].decode("utf-8", "replace"))
 
     def _chosen(self, raw: bytes, data: Mapping[str, Any], choice: dict[str, Any]) -> bytes:
         delta, finish = as_object(choice.get("delta")), choice.get("finish_reason")
         out, changed = b"", False
         if (content := delta.get("content")) and isinstance(content, str):
-            deltas = self._text.feed(content)
-            if deltas != [{"content": content}]:
+            deltas = None if self._text.passes(content) else self._text.feed(content)
+            if deltas is not None and deltas != [{"content": content}]:
                 out += self._written(deltas)
                 delta, changed = {k: delta[k] for k in delta if k != "content"}, True
         if native := as_list(delta.get("tool_calls")):
@@ -211,8 +227,9 @@ class _Events:
         return self._written(self._text.end(reason))
 
     def _written(self, deltas: Iterable[Mapping[str, Any]]) -> bytes:
+        frame = {key: self._last[key] for key in self._last if key not in ("choices", "usage")}
         choices = ({"index": 0, "delta": delta, "finish_reason": None} for delta in deltas)
-        return b"".join(_event({**self._frame, "choices": [choice]}) for choice in choices)
+        return b"".join(_event({**frame, "choices": [choice]}) for choice in choices)
 
 
 def read_whole(body: bytes, text: ChatText) -> bytes:

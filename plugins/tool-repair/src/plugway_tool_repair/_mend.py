@@ -66,7 +66,6 @@ class Mender(Writer):
         self._blocks: dict[Any, Block] = {}
         self._waiting: list[Block] = []
         """Ended blocks whose call may be incomplete, and the calls after them."""
-        self._quoted: list[Quoted] = []
         self._rescued: set[tuple[str, bytes]] = set()
         self._ids: set[str] = set()  # of the calls sent so far
         self.calls = 0
@@ -206,8 +205,7 @@ class Mender(Writer):
         self, block: Block, text: str, item: StreamEvent | None, out: list[StreamEvent]
     ) -> None:
         assert block.prose is not None
-        quick = item is not None and self._open is block and not self._quoted
-        if quick and item is not None and block.prose.plain(text):
+        if item is not None and self._open is block and self.passes(text):
             out.append(self._numbered(item))
             return
         pieces = block.prose.feed(text)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from plugway import BackendProtocolError, StreamEvent, as_object, event
-from plugway_tool_repair._blocks import Block
+from plugway_tool_repair._blocks import Block, Quoted
 
 _MAX_BLOCKS: Final = 10_000
 _MAX_BLANK: Final = 4096
@@ -24,10 +24,18 @@ class Writer:
         self._open: Block | None = None
         self._open_kind = ""
         self._blank = ""
+        self._quoted: list[Quoted] = []
         self.changed = False
         """Whether anything differs from the source."""
         self.seen: set[str] = set()
         """Kinds of the blocks sent so far."""
+
+    def passes(self, text: str) -> bool:
+        """Whether this piece of the open text goes out as it is; it is then taken note of."""
+        block = self._open
+        if block is None or block.prose is None or self._quoted:
+            return False
+        return block.prose.plain(text)
 
     def _visible(
         self, block: Block, text: str, out: list[StreamEvent], item: StreamEvent | None
