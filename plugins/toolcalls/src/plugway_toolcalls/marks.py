@@ -93,26 +93,6 @@ def _alternation(marks: Iterable[str]) -> str:
     return "|".join(f"{re.escape(first)}(?:{'|'.join(r)})" for first, r in branches.items())
 
 
-ALL: Final = tuple(dict.fromkeys(spec for f in FAMILIES for spec in f.calls))
-OPENINGS: Final = frozenset(spec.opening for spec in _ALL if spec.opening) - {
-    o for s in _HEADER_FAMILY.calls if (o := s.opening)
-}
-CLOSERS: Final = tuple(
-    sorted({c for spec in _ALL for c in (spec.closing, spec.outer) if c}, key=len, reverse=True)
-)
-"""What ends a call; left over after one, it means nothing."""
-_LEAKS: Final = frozenset(
-    {mark for f in FAMILIES for mark in (*f.noise, *f.stops)}
-    | set(_OTHER_LEAKS)
-    | set(PAIRED)
-    | set(THINKING.values())
-) - set(HEADERS)
-
-
-def _alternation(marks: Iterable[str]) -> str:
-    return "|".join(re.escape(mark) for mark in sorted(set(marks), key=lambda m: (-len(m), m)))
-
-
 ALL: Final = tuple({*OPENINGS, *HEADERS, *_LEAKS, *THINKING, *PAIRED.values()})
 FIRST: Final = re.compile("[" + re.escape("".join(sorted({m[0] for m in ALL}))) + "]")
 """Any character that a mark may begin with: text without one needs no second look."""
